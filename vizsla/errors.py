@@ -1,0 +1,107 @@
+"""Every error a user can meet.
+
+An error says what was wrong, where, what is allowed and what to do. The command line prints it and exits with
+``exit_code``; the Python API raises it. Anything that is not a :class:`VizslaError` is a fault of ours.
+"""
+
+from __future__ import annotations
+
+
+class VizslaError(Exception):
+    """An error with words for the person who meets it.
+
+    Parameters
+    ----------
+    what:
+        What was wrong, one sentence.
+    where:
+        The file, row, parameter or address it was found at.
+    allowed:
+        What would have been accepted.
+    do:
+        What to do now.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: object = None, allowed: str | None = None, do: str | None = None
+    ) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.allowed = allowed
+        self.do = do
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        for name, text in (("where", self.where), ("allowed", self.allowed), ("do", self.do)):
+            if text:
+                lines.append(f"  {name}: {text}")
+        return "\n".join(lines)
+
+
+class UsageError(VizslaError):
+    """A parameter, option or combination of them that cannot be meant."""
+
+    exit_code = 2
+
+
+class DataError(VizslaError):
+    """The data set cannot be used as it stands."""
+
+
+class ImageError(VizslaError):
+    """One picture that cannot become model input.
+
+    ``kind`` is a stable word for tables and JSON, one of :data:`IMAGE_ERROR_KINDS`.
+    """
+
+    def __init__(
+        self, kind: str, what: str, *, where: object = None, allowed: str | None = None, do: str | None = None
+    ) -> None:
+        self.kind = kind
+        super().__init__(what, where=where, allowed=allowed, do=do)
+
+
+IMAGE_ERROR_KINDS = {
+    "unreadable": "the file system did not give the bytes",
+    "empty": "no bytes",
+    "too-many-bytes": "more bytes than the limit",
+    "not-an-image": "not a picture in a known format",
+    "truncated": "the picture ends too early",
+    "damaged": "the picture's data is broken",
+    "too-many-pixels": "more pixels than the limit",
+    "too-slow": "decoding took longer than the limit",
+    "unsupported": "a kind of picture whose pixel values have no known range",
+}
+
+
+class WeightsError(VizslaError):
+    """A backbone or its weights cannot be had."""
+
+
+class ModelError(VizslaError):
+    """A saved model that is missing, damaged or of another format version."""
+
+
+class BudgetError(VizslaError):
+    """The time asked for is too short for an honest result."""
+
+
+class JobError(VizslaError):
+    """A job that cannot be made, found or run."""
+
+
+class StorageError(VizslaError):
+    """Results could not be written (a full disk, a read-only folder)."""
+
+
+class MissingExtraError(VizslaError):
+    """An optional part of Vizsla is not installed."""
+
+    def __init__(self, feature: str, extra: str, missing: str) -> None:
+        super().__init__(
+            f"{feature} needs the package {missing!r}, which is not installed.",
+            do=f"pip install 'vizsla[{extra}]'",
+        )

@@ -1,0 +1,90 @@
+"""Writing files so that a kill or a full disk leaves the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from vizsla.errors import StorageError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextlib.contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into words.
+
+    Raises
+    ------
+    StorageError
+        For a full disk, a missing permission, a read-only folder.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise StorageError(
+                f"The disk is full: {error.strerror}.",
+                where=path,
+                do="free some space (`vizsla cache` shows and bounds what the cache holds) and start again; "
+                "what was finished is kept",
+            ) from error
+        raise StorageError(
+            f"Cannot write here: {error.strerror or error}.",
+            where=path,
+            do="choose a folder that you may write to (VIZSLA_HOME for jobs, VIZSLA_CACHE for the cache)",
+        ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of ``path`` when the block ends well.
+
+    The bytes reach the disk before the name does.
+
+    Raises
+    ------
+    StorageError
+        When the file system refuses.
+    """
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data`` in one step."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by indented JSON in one step."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's content, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """SHA-256 of a plain JSON value in canonical form (sorted keys, no spaces)."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

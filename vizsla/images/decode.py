@@ -1,0 +1,260 @@
+"""Bytes to an upright RGB picture, within bounds of size, pixels and time."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# Importing the plugins here, and not at the first picture, keeps Image.open free of races between threads.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    ExifTags,
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from vizsla.errors import ImageError
+from vizsla.images.depth import UnknownRangeError, to_eight_bits
+from vizsla.settings import settings
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""Pillow's names of the formats that are read (MPO, a JPEG of several pictures, counts as JPEG). Everything else is refused before any decoder runs."""
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm".split()
+)
+"""File name endings that mark a file as meant to be a picture."""
+
+_PROGRESSIVE_BLOCK = 1024
+"""Bytes fed at a time to a progressive JPEG, whose every scan costs a pass over the whole picture."""
+
+_DECODER_FAULTS = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError,
+    ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What Pillow's decoders are known to raise on broken data."""
+
+_LOOKS_LIKE: tuple[tuple[Callable[[bytes], bool], str], ...] = (
+    (lambda b: b[4:8] == b"ftyp" and b[8:11] in (b"hei", b"hev", b"mif"), "a HEIC photo (convert it to JPEG)"),
+    (lambda b: b[4:8] == b"ftyp" and b[8:12] == b"avif", "an AVIF picture (convert it to JPEG or PNG)"),
+    (lambda b: b.startswith(b"%PDF"), "a PDF document"),
+    (lambda b: b.lstrip()[:5].lower() in (b"<!doc", b"<html"), "a web page"),
+    (lambda b: b"<svg" in b[:512], "an SVG drawing"),
+    (lambda b: b.startswith(b"PK\x03\x04"), "a zip archive"),
+    (lambda b: all(c in b"\t\n\r" or 32 <= c < 127 for c in b[:256]), "text"),
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on one picture: bytes of the file, pixels (width x height), seconds of decoding."""
+
+    max_bytes: int
+    max_pixels: int
+    seconds: float
+
+    @classmethod
+    def from_settings(cls) -> Limits:
+        """The limits that the ``VIZSLA_*`` variables ask for."""
+        s = settings()
+        return cls(s.max_image_bytes, s.max_image_pixels, s.decode_seconds)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An upright RGB picture, perhaps decoded at a reduced scale, and the size (width, height) it has in full."""
+
+    image: Image.Image
+    full_size: tuple[int, int]
+
+
+class _BoundedReader(io.BytesIO):
+    """Bytes that stop being given when the time is over.
+
+    Pillow asks for data block by block, so that the clock is looked at between blocks; no thread or signal
+    is needed.
+    """
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self._deadline:
+            raise ImageError(
+                "too-slow",
+                f"Decoding took longer than {self._seconds:g} s.",
+                do="re-save the picture as a plain JPEG, or raise VIZSLA_DECODE_SECONDS",
+            )
+        return super().read(size)
+
+
+def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
+    """Read a picture file, at most ``limits.max_bytes`` of it.
+
+    Raises
+    ------
+    ImageError
+        ``unreadable``, ``empty`` or ``too-many-bytes``.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limits.max_bytes + 1)
+    except OSError as error:
+        raise ImageError(
+            "unreadable", f"The file cannot be read: {error.strerror or error}.", where=path
+        ) from error
+    _check_bytes(data, limits)
+    return data
+
+
+def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Decoded:
+    """Decode a picture into upright 8-bit RGB.
+
+    EXIF orientation is applied, transparency is laid on white, 16-bit samples are scaled to 8, CMYK, palette
+    and grayscale become RGB, and of an animation the first frame is taken.
+
+    Parameters
+    ----------
+    data:
+        The file's bytes.
+    limits:
+        Bounds on bytes, pixels and time.
+    short_side:
+        Pixels that the shorter side must keep. A JPEG that is at least twice as large is decoded at 1/2, 1/4
+        or 1/8 of its size, which is several times faster. None decodes in full.
+
+    Raises
+    ------
+    ImageError
+        With a ``kind`` out of :data:`vizsla.errors.IMAGE_ERROR_KINDS`.
+    """
+    _check_bytes(data, limits)
+    image = _open(data, limits)
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) if _may_be_turned(image) else 1
+        width, height = image.size
+        if short_side and image.format in ("JPEG", "MPO"):
+            scale = short_side / min(width, height)
+            if scale <= 0.5:
+                image.draft("RGB", (int(width * scale), int(height * scale)))
+        if "progressive" in image.info or "progression" in image.info:
+            image.decodermaxblock = _PROGRESSIVE_BLOCK  # type: ignore[attr-defined]
+        image.load()
+        rgb = _to_rgb(image)
+    except ImageError:
+        raise
+    except UnknownRangeError as error:
+        raise ImageError(
+            "unsupported",
+            f"Pixels of type {error} have no known range.",
+            do="convert the picture to 8 or 16 bits a channel",
+        ) from error
+    except _DECODER_FAULTS as error:
+        raise _damage(data, error) from error
+    operation = _UPRIGHT.get(turned)
+    if operation is not None:
+        rgb = rgb.transpose(operation)
+        if turned >= 5:
+            width, height = height, width
+    return Decoded(rgb, (width, height))
+
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture upright, by the value of the EXIF tag Orientation (EXIF 2.32, tag 0x0112)."""
+
+
+def _check_bytes(data: bytes, limits: Limits) -> None:
+    if not data:
+        raise ImageError("empty", "The file is empty (0 bytes).")
+    if len(data) > limits.max_bytes:
+        raise ImageError(
+            "too-many-bytes",
+            f"The file is larger than {limits.max_bytes / 1e6:g} MB.",
+            allowed=f"at most {limits.max_bytes / 1e6:g} MB",
+            do="raise VIZSLA_MAX_IMAGE_MB if the file is meant",
+        )
+
+
+def _open(data: bytes, limits: Limits) -> Image.Image:
+    """Read the header, and refuse what is too large before any pixel is decoded."""
+    if (Image.MAX_IMAGE_PIXELS or limits.max_pixels) < limits.max_pixels:
+        Image.MAX_IMAGE_PIXELS = limits.max_pixels  # else Pillow refuses what our own limit allows
+    try:
+        image = Image.open(_BoundedReader(data, limits.seconds), formats=FORMATS)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise _unknown(data) from error
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(str(error), limits) from error
+    except _DECODER_FAULTS as error:
+        raise _damage(data, error) from error
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise _too_many_pixels(f"{width} x {height} = {width * height / 1e6:,.0f} megapixels", limits)
+    return image
+
+
+def _may_be_turned(image: Image.Image) -> bool:
+    """Reading EXIF costs time; most formats announce that they carry some."""
+    return image.format in ("TIFF", "MPO", "WEBP", "PNG") or "exif" in image.info
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+    return to_eight_bits(image).convert("RGB")
+
+
+def _too_many_pixels(size: str, limits: Limits) -> ImageError:
+    return ImageError(
+        "too-many-pixels",
+        f"The picture is too large to decode safely: {size}.",
+        allowed=f"at most {limits.max_pixels / 1e6:g} megapixels",
+        do="raise VIZSLA_MAX_MEGAPIXELS if the picture is meant",
+    )
+
+
+def _unknown(data: bytes) -> ImageError:
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")):
+        return ImageError("truncated", f"The picture ends inside its header, after {len(data):,} bytes.")
+    guess = next((name for looks, name in _LOOKS_LIKE if looks(data)), None)
+    return ImageError(
+        "not-an-image",
+        f"The file is not a picture{f'; it looks like {guess}' if guess else ''}.",
+        allowed=", ".join(FORMATS),
+    )
+
+
+def _damage(data: bytes, error: BaseException) -> ImageError:
+    words = str(error) or type(error).__name__
+    if "truncated" in words.lower() or isinstance(error, EOFError):
+        return ImageError("truncated", f"The picture ends too early, after {len(data):,} bytes ({words}).")
+    return ImageError("damaged", f"The picture's data is broken ({words}).")

@@ -1,0 +1,133 @@
+"""The settings that turn a picture into model input, and the one function that applies them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vizsla.errors import ModelError
+from vizsla.images.decode import Limits, decode
+
+Crop = Literal["center", "squash"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+_DRAFT_MARGIN = 2.75
+"""How much larger than wanted a scaled JPEG decode must stay. Measured in benchmarks/decoders.py: below 2.5 the
+result differs from an antialiased resize of the full picture by more than one grey level on sharp photos."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a backbone wants its pictures. Stored inside the model, part of the feature cache's key.
+
+    ``center`` resizes the shorter side to ``resize`` and cuts ``size`` x ``size`` from the middle; ``squash``
+    resizes both sides to ``resize`` first (timm's ``crop_mode``). ``mean`` and ``std`` are per channel, on
+    values in 0..1; the exported backbone holds them as well and applies them itself.
+    """
+
+    size: int
+    resize: int
+    crop: Crop
+    interpolation: Interpolation
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def from_timm(cls, config: dict[str, Any]) -> Preprocessing:
+        """Read timm's resolved data configuration (``timm.data.resolve_model_data_config``).
+
+        Raises
+        ------
+        ModelError
+            When the backbone wants something that is not offered here.
+        """
+        channels, height, width = config["input_size"]
+        crop, interpolation = config.get("crop_mode") or "center", config["interpolation"]
+        if channels != 3 or height != width or crop not in ("center", "squash") or interpolation not in _FILTERS:
+            raise ModelError(
+                f"The backbone wants input {config['input_size']}, crop mode {crop!r}, "
+                f"interpolation {interpolation!r}.",
+                allowed=f"3 channels, square, center or squash, one of {', '.join(_FILTERS)}",
+                do="choose another backbone",
+            )
+        return cls(
+            size=height,
+            resize=math.floor(height / config["crop_pct"]),
+            crop=crop,
+            interpolation=interpolation,
+            mean=tuple(float(v) for v in config["mean"]),
+            std=tuple(float(v) for v in config["std"]),
+        )
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
+        """Read what :meth:`to_dict` wrote."""
+        try:
+            return cls(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        except (TypeError, KeyError) as error:
+            raise ModelError(f"The model's preprocessing cannot be read: {error}.") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def __call__(self, data: bytes, limits: Limits) -> npt.NDArray[np.uint8]:
+        """Turn a picture file's bytes into model input.
+
+        Returns
+        -------
+        uint8 array of shape (size, size, 3), RGB.
+
+        Raises
+        ------
+        ImageError
+            When the bytes are no usable picture.
+        """
+        decoded = decode(data, limits, short_side=math.ceil(self.resize * _DRAFT_MARGIN))
+        return self.apply(decoded.image, decoded.full_size)
+
+    def apply(self, image: Image.Image, full_size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
+        """Resize and crop an RGB picture in one step: only the pixels inside the crop are computed.
+
+        The geometry is that of torchvision's ``Resize`` and ``CenterCrop`` on ``full_size`` (width, height),
+        whatever the scale at which ``image`` was decoded.
+        """
+        width, height = self._resized(*(full_size or image.size))
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        if image.size == (width, height):
+            return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+        across, down = image.width / width, image.height / height
+        box = (left * across, top * down, (left + self.size) * across, (top + self.size) * down)
+        # The last digits of a float product may reach over the edge, which Pillow refuses.
+        box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height))
+        small = image.resize((self.size, self.size), _FILTERS[self.interpolation], box=box, reducing_gap=2.0)
+        return np.asarray(small)
+
+    def normalise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """(n, size, size, 3) uint8 to (n, 3, size, size) float32, as the network itself sees it.
+
+        The exported backbone does this inside; here it is for checking that export against the original.
+        """
+        scaled = pixels.astype(np.float32) / 255
+        normal = (scaled - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), dtype=np.float32)
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height after the resize: torchvision's rounding (the longer side is cut to an integer)."""
+        if self.crop == "squash":
+            return self.resize, self.resize
+        if width <= height:
+            return self.resize, int(self.resize * height / width)
+        return int(self.resize * width / height), self.resize

@@ -1,0 +1,1 @@
+"""The saved model and what runs it. timm and torch are touched in ``backbone`` and ``export`` only."""

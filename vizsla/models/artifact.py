@@ -1,0 +1,261 @@
+"""The saved model on disk: a directory, or the same packed as ``model.tar.gz``. Never a pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vizsla.errors import ModelError
+from vizsla.files import sha256_file, storage, write_bytes
+from vizsla.images import Preprocessing
+from vizsla.models.head import Head
+
+FORMAT_VERSION = 1
+CARD, BACKBONE, HEAD = "model.json", "backbone.onnx", "head.safetensors"
+ARCHIVE = "model.tar.gz"
+
+_MAX_CARD_BYTES = 16_000_000
+_MAX_PART_BYTES = 4_000_000_000
+
+
+class _Card(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PreprocessingCard(_Card):
+    """:class:`vizsla.images.Preprocessing`, as JSON."""
+
+    size: int = Field(gt=0, le=4096)
+    resize: int = Field(gt=0, le=8192)
+    crop: Literal["center", "squash"]
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class BackboneCard(_Card):
+    """Which backbone, with which weights, run by which engine."""
+
+    name: str
+    weights: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    features: int = Field(gt=0)
+    engine: str
+    precision: str
+
+
+class Provenance(_Card):
+    """Where the model comes from."""
+
+    job: str
+    created: str
+    dataset: str
+    dataset_sha256: str
+    seed: int
+    versions: dict[str, str]
+    hyperparameters: dict[str, Any] = {}
+
+
+class ModelCard(_Card):
+    """``model.json``: everything about a model but its numbers."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    classes: list[str] = Field(min_length=2)
+    preprocessing: PreprocessingCard
+    backbone: BackboneCard
+    head_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    metrics: dict[str, Any] = {}
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model as read from disk, its hashes verified. ``backbone`` is the ONNX file or its bytes."""
+
+    card: ModelCard
+    backbone: Path | bytes
+    head: Head
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What turns a picture's bytes into the backbone's input."""
+        return Preprocessing.from_dict(self.card.preprocessing.model_dump())
+
+
+def head_bytes(head: Head) -> bytes:
+    """The content of ``head.safetensors``."""
+    return safetensors.numpy.save({"weight": np.ascontiguousarray(head.weight), "bias": head.bias})
+
+
+def save(folder: Path, card: ModelCard, backbone: Path, head: Head) -> None:
+    """Write a model directory in one step: it is there whole, or not at all.
+
+    The backbone is linked, not copied, where the file system allows: models share it.
+
+    Raises
+    ------
+    StorageError
+        When the file system refuses.
+    """
+    with storage(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:12]}.tmp")
+        temporary.mkdir()
+    try:
+        with storage(folder):
+            try:
+                os.link(backbone, temporary / BACKBONE)
+            except OSError:
+                shutil.copyfile(backbone, temporary / BACKBONE)
+        write_bytes(temporary / HEAD, head_bytes(head))
+        write_bytes(temporary / CARD, (card.model_dump_json(indent=2) + "\n").encode())
+        with storage(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Pack a model directory into ``model.tar.gz``.
+
+    The same content gives the same bytes. Compression is the quickest there is: trained weights shrink by a
+    few percent only.
+    """
+    with storage(archive):
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            with tarfile.open(temporary, "w:gz", compresslevel=1) as tar:
+                for path in sorted(folder.rglob("*")):
+                    tar.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=_plain)
+            os.replace(temporary, archive)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
+    return info
+
+
+def load(path: str | os.PathLike[str]) -> SavedModel:
+    """Read a model directory or a ``model.tar.gz``, and verify its hashes.
+
+    Raises
+    ------
+    ModelError
+        When it is missing, of another format version, incomplete or damaged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _load_folder(path)
+    if path.is_file():
+        return _load_archive(path)
+    raise ModelError(
+        "There is no model here.",
+        where=path,
+        allowed=f"a model directory (with {CARD}), a job directory, or a {ARCHIVE}",
+        do="`vizsla fit DATA` makes one and prints its path",
+    )
+
+
+def _load_folder(folder: Path) -> SavedModel:
+    if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
+        folder = folder / "model"  # a job directory was given
+    if not (folder / CARD).is_file():
+        raise ModelError(
+            f"This folder holds no saved model: {CARD} is missing.",
+            where=folder,
+            do="give the `model` folder of a finished job",
+        )
+    card = _card((folder / CARD).read_bytes(), folder)
+    try:
+        head = (folder / HEAD).read_bytes()
+        backbone_sha256 = sha256_file(folder / BACKBONE)
+    except OSError as error:
+        raise ModelError(f"The model is incomplete: {error.strerror}.", where=error.filename) from error
+    _verify(card, backbone_sha256, head, folder)
+    return SavedModel(card, folder / BACKBONE, _head(head, card, folder))
+
+
+def _load_archive(archive: Path) -> SavedModel:
+    parts: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if name not in (CARD, BACKBONE, HEAD) or not member.isfile():
+                    continue
+                if member.size > (_MAX_CARD_BYTES if name == CARD else _MAX_PART_BYTES):
+                    raise ModelError(f"{name} in the archive is too large: {member.size:,} bytes.", where=archive)
+                file = tar.extractfile(member)
+                parts[name] = file.read() if file else b""
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ModelError(f"The archive cannot be read: {error}.", where=archive) from error
+    missing = [name for name in (CARD, BACKBONE, HEAD) if name not in parts]
+    if missing:
+        raise ModelError(f"The archive holds no saved model: {', '.join(missing)} is missing.", where=archive)
+    card = _card(parts[CARD], archive)
+    _verify(card, hashlib.sha256(parts[BACKBONE]).hexdigest(), parts[HEAD], archive)
+    return SavedModel(card, parts[BACKBONE], _head(parts[HEAD], card, archive))
+
+
+def _card(data: bytes, where: Path) -> ModelCard:
+    version: object = None
+    with contextlib.suppress(ValueError, AttributeError):
+        version = json.load(io.BytesIO(data)).get("format_version")
+    if version is not None and version != FORMAT_VERSION:
+        raise ModelError(
+            f"The model is of format version {version}; this Vizsla reads version {FORMAT_VERSION}.",
+            where=where,
+            do="upgrade vizsla, or train the model again",
+        )
+    try:
+        return ModelCard.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{CARD} cannot be read: {place}: {first['msg']}.", where=where) from error
+
+
+def _verify(card: ModelCard, backbone_sha256: str, head: bytes, where: Path) -> None:
+    for name, found, expected in (
+        (BACKBONE, backbone_sha256, card.backbone.sha256),
+        (HEAD, hashlib.sha256(head).hexdigest(), card.head_sha256),
+    ):
+        if found != expected:
+            raise ModelError(
+                f"{name} is not the file that the model was saved with (its hash differs).",
+                where=where,
+                do="fetch an undamaged copy, or train the model again",
+            )
+
+
+def _head(data: bytes, card: ModelCard, where: Path) -> Head:
+    try:
+        arrays = safetensors.numpy.load(data)
+        head = Head(arrays["weight"], arrays["bias"])
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise ModelError(f"{HEAD} cannot be read: {error}.", where=where) from error
+    shape = (len(card.classes), card.backbone.features)
+    if head.weight.shape != shape or head.bias.shape != shape[:1] or head.weight.dtype != np.float32:
+        raise ModelError(f"{HEAD} has shape {head.weight.shape}, the model needs {shape} float32.", where=where)
+    return head

@@ -1,0 +1,128 @@
+"""timm backbones with their weights, as torch modules. One of the two files that import torch."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vizsla.errors import WeightsError
+from vizsla.images import Preprocessing
+from vizsla.models.weights import WAYS_OUT, WeightsRequest
+from vizsla.optional import require
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A timm model in evaluation mode, without a classifier, and how it wants its pictures."""
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    features: int
+    """Length of the feature vector."""
+
+
+def load_backbone(request: WeightsRequest) -> Backbone:
+    """Build the backbone and fill it with the weights asked for; never silently with random ones.
+
+    Raises
+    ------
+    WeightsError
+        When timm has no such model, or the weights cannot be had or do not fit.
+    MissingExtraError
+        When torch or timm is not installed.
+    """
+    require("torch", extra="train", feature="Exporting a backbone")
+    timm = require("timm", extra="train", feature="Exporting a backbone")
+    require("timm.data", extra="train", feature="Exporting a backbone")
+    if not timm.is_model(request.backbone.split(".")[0]):
+        near = difflib.get_close_matches(request.backbone, timm.list_models(), n=5, cutoff=0.5)
+        raise WeightsError(
+            f"timm has no image model named {request.backbone!r}.",
+            allowed=f"any of timm's {len(timm.list_models()):,} models" + (f"; near: {', '.join(near)}" if near else ""),
+            do='`python -c "import timm; print(timm.list_models(pretrained=True))"` lists them',
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = _create(timm, request)
+    return Backbone(
+        module=module.eval().requires_grad_(False),
+        preprocessing=Preprocessing.from_timm(timm.data.resolve_model_data_config(module)),
+        features=int(module.head_hidden_size if hasattr(module, "head_hidden_size") else module.num_features),
+    )
+
+
+def _create(timm: Any, request: WeightsRequest) -> Any:
+    import torch
+
+    if request.random_init:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(request.seed)
+            return timm.create_model(request.backbone, pretrained=False)
+    if request.weights is None:
+        try:
+            return timm.create_model(request.backbone, pretrained=True)
+        except Exception as error:
+            # Downloads fail in the exceptions of several libraries that share no base class.
+            raise WeightsError(
+                f"The pretrained weights of {request.backbone} cannot be had: {_first_line(error)}.", do=WAYS_OUT
+            ) from error
+    try:
+        if request.weights.is_dir():
+            return timm.create_model(f"local-dir:{request.weights}", pretrained=True)
+        module = timm.create_model(request.backbone, pretrained=False)
+        _fill(module, _state_dict(request.weights), request)
+        return module
+    except WeightsError:
+        raise
+    except Exception as error:
+        raise WeightsError(
+            f"The weights cannot be loaded into {request.backbone}: {_first_line(error)}.",
+            where=request.weights,
+            do=WAYS_OUT,
+        ) from error
+
+
+def _state_dict(path: Path) -> dict[str, Any]:
+    """Tensors by name; a ``.pth`` is read as weights only, so that no code in it can run."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return dict(load_file(path))
+    import torch
+
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _fill(module: Any, state: dict[str, Any], request: WeightsRequest) -> None:
+    """Load every tensor of the backbone; the classifier's may be absent or of another size."""
+    own = module.state_dict()
+    classifier = tuple(f"{name}." for name in _classifier_names(module))
+    fitting = {n: t for n, t in state.items() if n in own and own[n].shape == t.shape}
+    lacking = [n for n in own if n not in fitting and not n.startswith(classifier)]
+    if lacking:
+        raise WeightsError(
+            f"The weights do not fit {request.backbone}: {len(lacking)} of {len(own)} tensors are missing or of "
+            f"another shape ({', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}).",
+            where=request.weights,
+            do="name the architecture that the file was saved from with --backbone",
+        )
+    module.load_state_dict(fitting, strict=False)
+
+
+def _classifier_names(module: Any) -> tuple[str, ...]:
+    names = module.default_cfg.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,0 +1,165 @@
+"""A backbone as an ONNX file, made once and kept by its content. The other file that imports torch."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vizsla.errors import ModelError
+from vizsla.files import sha256_file, write_bytes, write_json
+from vizsla.images import Preprocessing
+from vizsla.models.engine import OnnxEngine
+from vizsla.models.weights import WeightsRequest
+
+_OPSET = 17
+_TOLERANCE = 2e-3
+"""Largest difference allowed between torch and ONNX Runtime, relative to the features' largest value."""
+
+
+@dataclass(frozen=True)
+class ExportedBackbone:
+    """A backbone that ONNX Runtime can run.
+
+    ``path`` is its file in the cache, ``sha256`` the digest of that file and so its identity.
+    """
+
+    name: str
+    weights: str
+    path: Path
+    sha256: str
+    preprocessing: Preprocessing
+    features: int
+
+
+def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | None:
+    """The export of an earlier run, if there is one and its content is what it was. Needs no torch."""
+    index = _index(request, cache)
+    try:
+        entry = json.loads(index.read_text("utf-8"))
+        path = cache / "backbones" / f"{entry['sha256']}.onnx"
+        if sha256_file(path) != entry["sha256"]:
+            return None
+        return ExportedBackbone(
+            name=request.backbone,
+            weights=request.describe(),
+            path=path,
+            sha256=entry["sha256"],
+            preprocessing=Preprocessing.from_dict(entry["preprocessing"]),
+            features=entry["features"],
+        )
+    except (OSError, ValueError, KeyError, ModelError):
+        return None
+
+
+def ensure_exported(
+    request: WeightsRequest, cache: Path, on_export: Callable[[], None] = lambda: None
+) -> ExportedBackbone:
+    """The backbone as an ONNX file: the one in the cache, or a new export.
+
+    ``on_export`` is called when an export is needed, before torch is imported (seconds).
+
+    Raises
+    ------
+    WeightsError
+        When the weights cannot be had.
+    ModelError
+        When the export does not answer as the original does.
+    """
+    found = find_exported(request, cache)
+    if found:
+        return found
+    on_export()
+    from vizsla.models.backbone import load_backbone
+
+    backbone = load_backbone(request)
+    content = to_onnx(backbone.module, backbone.preprocessing)
+    _verify(content, backbone.module, backbone.preprocessing, request.backbone)
+    import hashlib
+
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = cache / "backbones" / f"{sha256}.onnx"
+    write_bytes(path, content)
+    write_json(
+        _index(request, cache),
+        {
+            "backbone": request.backbone,
+            "weights": request.describe(),
+            "sha256": sha256,
+            "preprocessing": backbone.preprocessing.to_dict(),
+            "features": backbone.features,
+        },
+    )
+    return ExportedBackbone(
+        request.backbone, request.describe(), path, sha256, backbone.preprocessing, backbone.features
+    )
+
+
+def to_onnx(module: Any, preprocessing: Preprocessing) -> bytes:
+    """Export a timm model: ``images`` uint8 (n, size, size, 3) in; ``features`` and ``feature_map`` out.
+
+    The normalisation is inside the graph, so that pictures travel as bytes. The last feature map is a second
+    output and costs nothing (measured: docs/performance.md). torch's older exporter is used: it takes 0.7 s
+    where the newer one takes 7 s and gives the same graph.
+    """
+    import torch
+
+    class WithNormalisation(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = module
+            mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+            self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
+            self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+            feature_map = self.backbone.forward_features(pixels)
+            return self.backbone.forward_head(feature_map, pre_logits=True), feature_map
+
+    example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
+    file = io.BytesIO()
+    names = ["images", "features", "feature_map"]
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            WithNormalisation().eval(),
+            (example,),
+            file,
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={name: {0: "n"} for name in names},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    return file.getvalue()
+
+
+def _verify(content: bytes, module: Any, preprocessing: Preprocessing, name: str) -> None:
+    """Run the same noise through torch and ONNX Runtime."""
+    import torch
+
+    size = preprocessing.size
+    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        tensor = torch.from_numpy(preprocessing.normalise(pixels))
+        expected = module.forward_head(module.forward_features(tensor), pre_logits=True).numpy()
+    found = OnnxEngine(content).features(pixels)
+    scale = float(np.abs(expected).max()) or 1.0
+    difference = float(np.abs(found - expected).max()) / scale if found.shape == expected.shape else float("inf")
+    if not difference <= _TOLERANCE:
+        raise ModelError(
+            f"The ONNX export of {name} does not answer as torch does (relative difference {difference:.2g}).",
+            allowed=f"at most {_TOLERANCE:g}",
+            do="choose another backbone, and please report this one",
+        )
+
+
+def _index(request: WeightsRequest, cache: Path) -> Path:
+    return cache / "backbones" / f"{request.key()}.json"

@@ -1,0 +1,128 @@
+"""Which backbone with which weights: the question, checked and named, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from vizsla.errors import UsageError, WeightsError
+from vizsla.files import sha256_file, sha256_json
+
+DEFAULT_BACKBONE = "resnet18"
+
+WAYS_OUT = (
+    "give the weights with --weights: a folder in the hub's layout (config.json + model.safetensors), or a "
+    ".safetensors or .pth file; or connect to the network once (they are kept by the hub's cache); or ask for an "
+    "untrained backbone with --random-init (for trying things out only)"
+)
+
+_EXPORT_VERSION = 1
+"""Raised when the exported graph changes, so that older exports are made again."""
+
+
+@dataclass(frozen=True)
+class WeightsRequest:
+    """A backbone by timm's name and where its weights come from: the hub, ``weights``, or chance.
+
+    Use :meth:`resolve`, which checks.
+    """
+
+    backbone: str
+    weights: Path | None = None
+    random_init: bool = False
+    seed: int = 0
+
+    @classmethod
+    def resolve(
+        cls, backbone: str | None, weights: Path | None = None, *, random_init: bool = False, seed: int = 0
+    ) -> WeightsRequest:
+        """Check a request and fill in what it leaves open.
+
+        A folder of weights names its own architecture; else the default is resnet18.
+
+        Raises
+        ------
+        UsageError
+            When both weights and random weights are asked for.
+        WeightsError
+            When ``weights`` is no such folder or file, or is of another architecture.
+        """
+        if weights is not None and random_init:
+            raise UsageError("--weights and --random-init exclude each other.", do="leave one of them out")
+        if weights is None:
+            return cls(backbone or DEFAULT_BACKBONE, None, random_init, seed if random_init else 0)
+        weights = weights.expanduser().resolve()
+        if not weights.exists():
+            raise WeightsError("The weights do not exist.", where=weights, do=WAYS_OUT)
+        if weights.is_dir():
+            stored = _folder_architecture(weights)
+            if backbone and backbone.split(".")[0] != stored:
+                raise WeightsError(
+                    f"These weights are of {stored}, not of {backbone}.",
+                    where=weights,
+                    do=f"use --backbone {stored}, or other weights",
+                )
+            return cls(stored, weights)
+        if weights.suffix not in (".safetensors", ".pth", ".pt"):
+            raise WeightsError(
+                f"A weights file ends in .safetensors, .pth or .pt, not {weights.suffix!r}.",
+                where=weights,
+                do=WAYS_OUT,
+            )
+        return cls(backbone or DEFAULT_BACKBONE, weights)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds the weights, where they are local."""
+        if self.weights is None or self.weights.is_file():
+            return self.weights
+        return next(
+            (self.weights / n for n in _FOLDER_FILES if (self.weights / n).is_file()), self.weights / _FOLDER_FILES[0]
+        )
+
+    def describe(self) -> str:
+        """For a person: where the weights come from."""
+        if self.random_init:
+            return f"random (seed {self.seed}), untrained"
+        return f"hub:{self.backbone}" if self.weights is None else self.weights.name
+
+    def key(self) -> str:
+        """A digest that changes whenever the exported backbone would: name, weights' content, versions."""
+        if self.random_init:
+            source = f"random:{self.seed}"
+        elif self.file is None:
+            source = "hub"
+        else:
+            source = sha256_file(self.file)
+        versions = {name: _version(name) for name in ("torch", "timm")}
+        return sha256_json([_EXPORT_VERSION, self.backbone, source, versions])
+
+
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def _folder_architecture(folder: Path) -> str:
+    config = folder / "config.json"
+    if not config.is_file() or not any((folder / name).is_file() for name in _FOLDER_FILES):
+        raise WeightsError(
+            "This folder is not in the hub's layout.",
+            where=folder,
+            allowed="a folder with config.json and model.safetensors",
+            do=WAYS_OUT,
+        )
+    try:
+        architecture = json.loads(config.read_text("utf-8"))["architecture"]
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise WeightsError(
+            "config.json names no architecture.", where=config, do="fetch an undamaged copy"
+        ) from error
+    return str(architecture)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,22 @@
+"""The one place where optional packages are imported."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from vizsla.errors import MissingExtraError
+
+
+def require(module: str, *, extra: str, feature: str) -> ModuleType:
+    """Import ``module`` or say which extra brings it.
+
+    Raises
+    ------
+    MissingExtraError
+        When the package that holds ``module`` is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature, extra, error.name or module) from error

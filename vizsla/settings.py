@@ -1,0 +1,78 @@
+"""Where things live and which limits hold: the ``VIZSLA_*`` variables, read at the time of use.
+
+A plain dataclass and not pydantic-settings: these values are read on paths that must start in milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vizsla.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says. Sizes in bytes, times in seconds."""
+
+    home: Path
+    """Folder that holds one directory a job (``VIZSLA_HOME``; default ``./runs``)."""
+    cache: Path
+    """Backbones and features, safe to delete (``VIZSLA_CACHE``; default ``~/.cache/vizsla``)."""
+    cache_bytes: int
+    """Upper bound on the feature cache (``VIZSLA_CACHE_GB``; default 20)."""
+    max_image_bytes: int
+    """Largest picture file read (``VIZSLA_MAX_IMAGE_MB``; default 64)."""
+    max_image_pixels: int
+    """Largest picture decoded (``VIZSLA_MAX_MEGAPIXELS``; default 100)."""
+    decode_seconds: float
+    """Longest time one picture may take to decode (``VIZSLA_DECODE_SECONDS``; default 20)."""
+    threads: int
+    """Threads for decoding and the engine (``VIZSLA_THREADS``; default: the cores this process may use)."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on (the affinity mask, not the machine's count)."""
+    try:
+        return max(1, len(os.sched_getaffinity(0)))
+    except AttributeError:  # not on macOS
+        return max(1, os.cpu_count() or 1)
+
+
+def _number(name: str, default: float, least: float) -> float:
+    text = os.environ.get(name)
+    if text is None or not text.strip():
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not value >= least:
+        raise UsageError(
+            f"{name}={text!r} is not a usable number.",
+            where=f"environment variable {name}",
+            allowed=f"a number of at least {least:g} (default {default:g})",
+            do=f"correct or unset {name}",
+        )
+    return value
+
+
+def settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises
+    ------
+    UsageError
+        When a variable does not hold a usable number.
+    """
+    cache_base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Settings(
+        home=Path(os.environ.get("VIZSLA_HOME") or "runs").expanduser(),
+        cache=Path(os.environ.get("VIZSLA_CACHE") or Path(cache_base) / "vizsla").expanduser(),
+        cache_bytes=int(_number("VIZSLA_CACHE_GB", 20, 0.001) * 1e9),
+        max_image_bytes=int(_number("VIZSLA_MAX_IMAGE_MB", 64, 0.001) * 1e6),
+        max_image_pixels=int(_number("VIZSLA_MAX_MEGAPIXELS", 100, 0.001) * 1e6),
+        decode_seconds=_number("VIZSLA_DECODE_SECONDS", 20, 0.001),
+        threads=int(_number("VIZSLA_THREADS", usable_cores(), 1)),
+    )
