@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import socket
+import urllib.parse
+import urllib.request
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +71,8 @@ def _create(timm: Any, request: WeightsRequest) -> Any:
             return timm.create_model(request.backbone, pretrained=False)
     if request.weights is None:
         try:
-            return timm.create_model(request.backbone, pretrained=True)
+            with _hub_offline_when_unreachable():
+                return timm.create_model(request.backbone, pretrained=True)
         except Exception as error:
             # Downloads fail in the exceptions of several libraries that share no base class.
             raise WeightsError(
@@ -86,6 +92,22 @@ def _create(timm: Any, request: WeightsRequest) -> Any:
             where=request.weights,
             do=WAYS_OUT,
         ) from error
+
+
+@contextlib.contextmanager
+def _hub_offline_when_unreachable() -> Iterator[None]:
+    """Without a network, ask the hub's cache only: the hub's own retries take 46 seconds to say no."""
+    constants = require("huggingface_hub.constants", extra="train", feature="Fetching weights")
+    before: bool = constants.HF_HUB_OFFLINE
+    if not before and not urllib.request.getproxies():
+        try:
+            socket.getaddrinfo(urllib.parse.urlsplit(constants.ENDPOINT).hostname, 443)
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _state_dict(path: Path) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""``vizsla VERB``: finds the verb's file and turns errors into words and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+from vizsla import __version__
+from vizsla.errors import VizslaError
+
+VERBS: dict[str, str] = {}
+"""Verb to its line in ``--help``. The verb's file is ``vizsla/cli/<verb>.py`` and holds a ``typer.Typer`` named
+``app``; it is imported when the verb is used, so that ``--help`` answers at once."""
+
+
+class _Verb(typer.core.TyperCommand):
+    """Stands for a verb whose file is not imported yet."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        module = importlib.import_module(f"vizsla.cli.{self.name}")
+        return typer.main.get_command(module.app).make_context(info_name, args, parent=parent, **extra)
+
+
+class _Verbs(typer.core.TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, line in VERBS.items():
+            self.add_command(_Verb(name, help=line))
+
+
+app = typer.Typer(cls=_Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
+) -> None:
+    """The whole life of an image classifier, on your own machine."""
+    if version:
+        print(f"vizsla {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The ``vizsla`` command."""
+    try:
+        app()
+    except VizslaError as error:
+        print(f"vizsla: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `vizsla ... | head`
+        sys.stderr.close()
+        sys.exit(1)
