@@ -33,17 +33,22 @@ class _Verbs(typer.core.TyperGroup):
             self.add_command(_Verb(name, help=line))
 
 
-app = typer.Typer(cls=_Verbs, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.callback()
-def _root(
-    version: bool = typer.Option(False, "--version", help="Show the version and exit.", is_eager=True),
-) -> None:
-    """The whole life of an image classifier, on your own machine."""
-    if version:
+def _show_version(asked: bool) -> None:
+    if asked:
         print(f"vizsla {__version__}")
         raise typer.Exit
+
+
+app = typer.Typer(cls=_Verbs, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(no_args_is_help=True)
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and exit.", is_eager=True, callback=_show_version
+    ),
+) -> None:
+    """The whole life of an image classifier, on your own machine."""
 
 
 def main() -> None:

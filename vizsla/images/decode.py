@@ -30,7 +30,8 @@ from vizsla.images.depth import UnknownRangeError, to_eight_bits
 from vizsla.settings import settings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Pillow's names of the formats that are read (MPO, a JPEG of several pictures, counts as JPEG). Everything else is refused before any decoder runs."""
+"""Pillow's names of the formats that are read (MPO, a JPEG of several pictures, counts as JPEG).
+Everything else is refused before any decoder runs."""
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm".split()

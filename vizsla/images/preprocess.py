@@ -54,6 +54,7 @@ class Preprocessing:
             When the backbone wants something that is not offered here.
         """
         channels, height, width = config["input_size"]
+        crop: Any
         crop, interpolation = config.get("crop_mode") or "center", config["interpolation"]
         if channels != 3 or height != width or crop not in ("center", "squash") or interpolation not in _FILTERS:
             raise ModelError(
@@ -67,8 +68,8 @@ class Preprocessing:
             resize=math.floor(height / config["crop_pct"]),
             crop=crop,
             interpolation=interpolation,
-            mean=tuple(float(v) for v in config["mean"]),
-            std=tuple(float(v) for v in config["std"]),
+            mean=_triple(config["mean"]),
+            std=_triple(config["std"]),
         )
 
     @classmethod
@@ -121,7 +122,7 @@ class Preprocessing:
         The exported backbone does this inside; here it is for checking that export against the original.
         """
         scaled = pixels.astype(np.float32) / 255
-        normal = (scaled - np.float32(self.mean)) / np.float32(self.std)
+        normal = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), dtype=np.float32)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
@@ -131,3 +132,8 @@ class Preprocessing:
         if width <= height:
             return self.resize, int(self.resize * height / width)
         return int(self.resize * width / height), self.resize
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)

@@ -73,7 +73,7 @@ class Provenance(_Card):
 class ModelCard(_Card):
     """``model.json``: everything about a model but its numbers."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     classes: list[str] = Field(min_length=2)
     preprocessing: PreprocessingCard
     backbone: BackboneCard
@@ -98,7 +98,8 @@ class SavedModel:
 
 def head_bytes(head: Head) -> bytes:
     """The content of ``head.safetensors``."""
-    return safetensors.numpy.save({"weight": np.ascontiguousarray(head.weight), "bias": head.bias})
+    content: bytes = safetensors.numpy.save({"weight": np.ascontiguousarray(head.weight), "bias": head.bias})
+    return content
 
 
 def save(folder: Path, card: ModelCard, backbone: Path, head: Head) -> None:

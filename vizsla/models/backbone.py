@@ -49,7 +49,8 @@ def load_backbone(request: WeightsRequest) -> Backbone:
         near = difflib.get_close_matches(request.backbone, timm.list_models(), n=5, cutoff=0.5)
         raise WeightsError(
             f"timm has no image model named {request.backbone!r}.",
-            allowed=f"any of timm's {len(timm.list_models()):,} models" + (f"; near: {', '.join(near)}" if near else ""),
+            allowed=f"any of timm's {len(timm.list_models()):,} models"
+            + (f"; near: {', '.join(near)}" if near else ""),
             do='`python -c "import timm; print(timm.list_models(pretrained=True))"` lists them',
         )
     with warnings.catch_warnings():
@@ -97,7 +98,7 @@ def _create(timm: Any, request: WeightsRequest) -> Any:
 @contextlib.contextmanager
 def _hub_offline_when_unreachable() -> Iterator[None]:
     """Without a network, ask the hub's cache only: the hub's own retries take 46 seconds to say no."""
-    constants = require("huggingface_hub.constants", extra="train", feature="Fetching weights")
+    constants: Any = require("huggingface_hub.constants", extra="train", feature="Fetching weights")
     before: bool = constants.HF_HUB_OFFLINE
     if not before and not urllib.request.getproxies():
         try:

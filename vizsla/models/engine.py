@@ -63,7 +63,7 @@ class OnnxEngine:
                 options,
                 providers=["CPUExecutionProvider"],
             )
-        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no public base class
+        except Exception as error:  # onnxruntime's exceptions share no public base class
             raise ModelError(
                 f"The backbone cannot be loaded by ONNX Runtime: {error}.",
                 where=None if isinstance(backbone, bytes) else backbone,

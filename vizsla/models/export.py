@@ -110,7 +110,7 @@ def to_onnx(module: Any, preprocessing: Preprocessing) -> bytes:
     """
     import torch
 
-    class WithNormalisation(torch.nn.Module):
+    class WithNormalisation(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.backbone = module

@@ -34,4 +34,5 @@ class Head:
 def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis, computed in float64, returned as float32."""
     exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    result: Floats = (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return result

@@ -1,0 +1,92 @@
+"""Real photos and weights, from ``../shared`` beside the checkout or from ``VIZSLA_SHARED``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(os.environ.get("VIZSLA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+
+
+def _shared(*parts: str) -> Path:
+    path = SHARED.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"needs {'/'.join(parts)} in the folder `shared` beside the checkout (or VIZSLA_SHARED)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def flowers() -> Path:
+    """3,888 photos of 5 classes of flowers, in train/valid/test."""
+    return _shared("data", "flowers")
+
+
+@pytest.fixture(scope="session")
+def dogs() -> Path:
+    """3,200 photos of dogs, in train/valid/test."""
+    return _shared("data", "dogs")
+
+
+@pytest.fixture(scope="session")
+def mobilenet_weights() -> Path:
+    """mobilenetv2_100 with its ImageNet weights, in the hub's layout."""
+    return _shared("weights", "mobilenetv2_100.tf_in1k")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests share one cache of exported backbones and features, and never touch the user's."""
+    os.environ["VIZSLA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIZSLA_HOME", str(tmp_path / "runs"))
+
+
+Paint = Callable[..., Image.Image]
+
+
+@pytest.fixture
+def paint() -> Paint:
+    """A picture that looks like something: smooth colours and edges, another for each seed."""
+
+    def make(seed: int = 0, size: tuple[int, int] = (96, 72), colour: tuple[int, int, int] | None = None) -> Image.Image:
+        rng = np.random.default_rng(seed)
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        if colour is not None:
+            coarse = (coarse // 4 + np.asarray(colour, np.uint8) // 4 * 3).astype(np.uint8)
+        return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+    return make
+
+
+@pytest.fixture
+def folder_of_photos(tmp_path: Path, paint: Paint) -> Callable[..., Path]:
+    """Writes ``root/[split/]class/NNN.jpg``: pictures whose colour tells the class, with noise."""
+    colours = [(220, 40, 40), (40, 200, 60), (50, 60, 220), (220, 210, 40), (160, 60, 200)]
+
+    def make(
+        counts: dict[str, int] | None = None, splits: dict[str, dict[str, int]] | None = None, name: str = "photos"
+    ) -> Path:
+        root = tmp_path / name
+        layout = splits or {"": counts or {"red": 20, "green": 20}}
+        labels = sorted({label for classes in layout.values() for label in classes})
+        seed = 0
+        for split, classes in layout.items():
+            for label, count in classes.items():
+                folder = root / split / label
+                folder.mkdir(parents=True)
+                for i in range(count):
+                    seed += 1
+                    paint(seed, colour=colours[labels.index(label) % len(colours)]).save(
+                        folder / f"{i:03}.jpg", quality=90
+                    )
+        return root
+
+    return make
