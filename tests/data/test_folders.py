@@ -1,0 +1,98 @@
+"""Reading class folders into a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vizsla.data import read_folder
+from vizsla.errors import DataError
+
+
+def test_given_splits_are_kept(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"a": 5, "b": 4}, "val": {"a": 2, "b": 1}, "test": {"a": 1, "b": 1}})
+    dataset = read_folder(root)
+    assert dataset.classes == ("a", "b")
+    assert dataset.counts().tolist() == [[5, 2, 1], [4, 1, 1]]
+    assert dataset.notes == ()
+    assert dataset.path(0).is_file()
+
+
+def test_a_flat_folder_is_split_by_class_and_says_so(folder_of_photos):
+    dataset = read_folder(folder_of_photos({"red": 40, "green": 20}), seed=3)
+    assert dataset.counts().tolist() == [[14, 3, 3], [28, 6, 6]]
+    assert "No valid and no test folder" in dataset.notes[0]
+    assert "seed 3" in dataset.notes[0]
+
+
+def test_a_missing_test_split_is_drawn_from_train(folder_of_photos):
+    dataset = read_folder(folder_of_photos(splits={"train": {"a": 20, "b": 20}, "valid": {"a": 2, "b": 2}}))
+    assert dataset.counts().tolist() == [[17, 2, 3], [17, 2, 3]]
+
+
+def test_the_draw_depends_on_the_seed_and_on_nothing_else(folder_of_photos):
+    root = folder_of_photos({"red": 30, "green": 30})
+    first, again, other = read_folder(root), read_folder(root), read_folder(root, seed=1)
+    assert np.array_equal(first.splits, again.splits)
+    assert not np.array_equal(first.splits, other.splits)
+
+
+def test_names_with_spaces_and_foreign_letters(folder_of_photos):
+    root = folder_of_photos({"Löwenzahn gelb": 5, "蒲公英": 5}, name="mes photos été")
+    dataset = read_folder(root)
+    assert dataset.classes == ("Löwenzahn gelb", "蒲公英")
+    assert all(dataset.path(row).is_file() for row in range(len(dataset)))
+
+
+def test_other_files_are_passed_over_and_counted(folder_of_photos):
+    root = folder_of_photos()
+    (root / "red" / "notes.txt").write_text("x")
+    (root / "red" / ".DS_Store").write_text("x")
+    dataset = read_folder(root)
+    assert len(dataset) == 40
+    assert "1 files without a picture's name ending" in " ".join(dataset.notes)
+
+
+def test_no_such_folder(tmp_path: Path):
+    with pytest.raises(DataError, match="There is no such folder") as caught:
+        read_folder(tmp_path / "nowhere")
+    assert "nowhere" in str(caught.value)
+    assert "DATA/<class>/<picture>" in str(caught.value)
+
+
+def test_a_folder_without_pictures(tmp_path: Path):
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(DataError, match="There is no picture in this folder") as caught:
+        read_folder(tmp_path)
+    assert ".jpg" in caught.value.allowed
+
+
+def test_pictures_outside_class_folders(folder_of_photos):
+    root = folder_of_photos()
+    with pytest.raises(DataError) as caught:
+        read_folder(root / "red")
+    assert "20 pictures lie directly in the folder" in caught.value.do
+
+
+def test_one_class_only(folder_of_photos):
+    with pytest.raises(DataError, match="There is one class only: 'cat'"):
+        read_folder(folder_of_photos({"cat": 9})).check()
+
+
+def test_a_class_without_a_training_picture(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"a": 3, "b": 3}, "valid": {"a": 1}, "test": {"a": 1, "c": 1}})
+    with pytest.raises(DataError, match="No training picture for 'c'") as caught:
+        read_folder(root).check()
+    assert "train/" in caught.value.do
+
+
+def test_a_class_without_a_test_picture_is_a_warning(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"a": 3, "b": 3}, "valid": {"a": 1, "b": 1}, "test": {"a": 1}})
+    assert read_folder(root).check() == ("No test picture for 'b': nothing can be said about it.",)
+
+
+def test_an_empty_split(folder_of_photos):
+    with pytest.raises(DataError, match="The valid split is empty"):
+        read_folder(folder_of_photos({"a": 1, "b": 1})).check()

@@ -1,0 +1,100 @@
+"""The table of labelled pictures that everything else works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.errors import DataError
+
+Split = Literal["train", "valid", "test"]
+
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+"""The three splits; their positions are the codes in :attr:`Dataset.splits`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled pictures in three splits, as columns.
+
+    ``paths`` are relative to ``root``, with forward slashes; ``labels`` int32 positions in ``classes``;
+    ``splits`` int8 positions in :data:`SPLITS`. ``notes`` tells in sentences what was decided or left out while
+    reading.
+    """
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    paths: Sequence[str]
+    labels: npt.NDArray[np.int32]
+    splits: npt.NDArray[np.int8]
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, row: int) -> Path:
+        """The file of one row."""
+        return self.root / self.paths[row]
+
+    def rows(self, split: Split) -> npt.NDArray[np.int64]:
+        """The rows of one split, in table order."""
+        return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Pictures by class and split, int64 of shape (classes, 3)."""
+        flat = np.bincount(self.labels * np.int64(3) + self.splits, minlength=3 * len(self.classes))
+        return flat.reshape(len(self.classes), 3)
+
+    def check(self) -> tuple[str, ...]:
+        """Make sure that a classifier can be trained, and say what cannot be measured.
+
+        Returns
+        -------
+        Warnings, one sentence each: classes without a picture in the valid or test split.
+
+        Raises
+        ------
+        DataError
+            When there is no picture, a single class, or a class without a training picture.
+        """
+        counts = self.counts()
+        if not len(self):
+            raise DataError("There is no picture here.", where=self.root)
+        if len(self.classes) < 2:
+            raise DataError(
+                f"There is one class only: {self.classes[0]!r}. A classifier needs two or more to tell apart.",
+                where=self.root,
+                allowed="one folder for each of two or more classes",
+                do="add a folder with pictures of something else",
+            )
+        for split in SPLITS:
+            if not counts[:, SPLITS.index(split)].any():
+                raise DataError(f"The {split} split is empty.", where=self.root, do=f"put pictures into {split}/")
+        lacking = self._without(counts, "train")
+        if lacking:
+            raise DataError(
+                f"No training picture for {_list(lacking)}.",
+                where=self.root,
+                allowed="at least one picture of every class in the train split",
+                do="add pictures of the class to train/, or take its folders out of the other splits",
+            )
+        return tuple(
+            f"No {split} picture for {_list(absent)}: "
+            + ("nothing can be said about it." if split == "test" else "training cannot watch it.")
+            for split in SPLITS[1:]
+            if (absent := self._without(counts, split))
+        )
+
+    def _without(self, counts: npt.NDArray[np.int64], split: Split) -> list[str]:
+        return [self.classes[i] for i in np.flatnonzero(counts[:, SPLITS.index(split)] == 0)]
+
+
+def _list(names: list[str], most: int = 5) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more classes" if len(names) > most else "")
