@@ -56,7 +56,9 @@ Paint = Callable[..., Image.Image]
 def paint() -> Paint:
     """A picture that looks like something: smooth colours and edges, another for each seed."""
 
-    def make(seed: int = 0, size: tuple[int, int] = (96, 72), colour: tuple[int, int, int] | None = None) -> Image.Image:
+    def make(
+        seed: int = 0, size: tuple[int, int] = (96, 72), colour: tuple[int, int, int] | None = None
+    ) -> Image.Image:
         rng = np.random.default_rng(seed)
         coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
         if colour is not None:

@@ -42,6 +42,9 @@ class Dataset:
         """The file of one row."""
         return self.root / self.paths[row]
 
+    def __getitem__(self, row: int, /) -> Path:
+        return self.path(row)
+
     def rows(self, split: Split) -> npt.NDArray[np.int64]:
         """The rows of one split, in table order."""
         return np.flatnonzero(self.splits == SPLITS.index(split))

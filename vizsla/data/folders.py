@@ -60,7 +60,8 @@ def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
         passed = [entry.name for entry in _folders(root) if entry not in split_folders]
         if passed:
             notes.append(f"Passed over, beside the splits: {', '.join(passed)}.")
-    for folder, split in split_folders.items() or [(root, "train")]:
+    folders: list[tuple[Path, Split]] = list(split_folders.items()) or [(root, "train")]
+    for folder, split in folders:
         for class_folder in _folders(folder):
             for file in _files(class_folder):
                 if file.suffix.lower() in SUFFIXES:

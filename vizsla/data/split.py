@@ -35,7 +35,7 @@ def carve(
     train = SPLITS.index("train")
     for label in np.unique(labels):
         rows = np.flatnonzero((labels == label) & (splits == train))
-        rows = rows[np.argsort([draw(seed, paths[row]) for row in rows])]
+        rows = rows[np.argsort([draw(seed, paths[int(row)]) for row in rows])]
         spare = len(rows) - 1
         start = 0
         for position, split in enumerate(wanted):
