@@ -1,0 +1,167 @@
+"""Class probabilities and true labels to the numbers that say how good a model is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.evaluation.intervals import bootstrap, wilson
+
+CALIBRATION_BINS = 15
+"""Bins of equal width over the confidence, as Guo et al. 2017 use for ECE."""
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How one class fares. ``precision`` is None when nothing was predicted to be it, ``recall`` when the split
+    has no picture of it."""
+
+    name: str
+    support: int
+    predicted: int
+    precision: Estimate | None
+    recall: Estimate | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on one split.
+
+    ``confusion`` is int64 of shape (classes, classes), rows the truth, columns the prediction. ``reliability``
+    is float64 of shape (bins, 3): pictures, mean confidence and accuracy in each bin of confidence. ``top_k``
+    is the k of ``top5``: 5, or the number of classes where there are fewer.
+    """
+
+    n: int
+    accuracy: Estimate
+    top5: Estimate
+    top_k: int
+    macro_f1: Estimate
+    loss: Estimate
+    ece: Estimate
+    classes: tuple[ClassScore, ...]
+    confusion: npt.NDArray[np.int64]
+    reliability: npt.NDArray[np.float64]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The headline numbers and the classes, as plain JSON values."""
+        result: dict[str, Any] = {"n": self.n}
+        for name in ("accuracy", "top5", "macro_f1", "loss", "ece"):
+            estimate: Estimate = getattr(self, name)
+            result[name] = round(estimate.value, 6)
+            result[f"{name}_interval"] = [round(estimate.low, 6), round(estimate.high, 6)]
+        result["classes"] = [
+            {
+                "name": score.name,
+                "support": score.support,
+                "precision": score.precision and round(score.precision.value, 6),
+                "recall": score.recall and round(score.recall.value, 6),
+                "f1": score.f1 if score.f1 is None else round(score.f1, 6),
+            }
+            for score in self.classes
+        ]
+        result["confusion"] = self.confusion.tolist()
+        return result
+
+
+def evaluate(
+    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], classes: Sequence[str], *, seed: int = 0
+) -> Evaluation:
+    """Compare probabilities (n, classes) with labels (n,), n >= 1.
+
+    Accuracy, top-5, precision and recall have Wilson intervals; macro-F1, loss and ECE bootstrap intervals.
+    Macro-F1 is the mean over the classes that the split has; loss is the cross-entropy in nats; ECE is the
+    expected calibration error of Guo et al. 2017.
+    """
+    n, c = probabilities.shape
+    predicted = probabilities.argmax(axis=1)
+    right = predicted == labels
+    k = min(5, c)
+    own = probabilities[np.arange(n), labels]
+    # Rank by counting who is ahead; equal probabilities count for the earlier class, as argmax does.
+    ahead = (probabilities > own[:, None]).sum(axis=1)
+    ahead += ((probabilities == own[:, None]) & (np.arange(c)[None] < labels[:, None])).sum(axis=1)
+    losses = -np.log(np.maximum(own.astype(np.float64), _TINY))
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+
+    def statistics(rows: npt.NDArray[np.int64]) -> tuple[float, float, float]:
+        return (
+            _macro_f1(labels[rows], predicted[rows], c),
+            float(losses[rows].mean()),
+            _ece(_reliability(bins[rows], confidence[rows], right[rows])),
+        )
+
+    macro_f1, loss, ece = statistics(np.arange(n))
+    low, high = np.maximum(bootstrap(statistics, n, seed), 0)
+    hits, top = int(right.sum()), int((ahead < k).sum())
+    confusion = np.bincount(labels.astype(np.int64) * c + predicted, minlength=c * c).reshape(c, c)
+    return Evaluation(
+        n=n,
+        accuracy=Estimate(hits / n, *wilson(hits, n)),
+        top5=Estimate(top / n, *wilson(top, n)),
+        top_k=k,
+        macro_f1=Estimate(macro_f1, float(low[0]), min(1.0, float(high[0]))),
+        loss=Estimate(loss, float(low[1]), float(high[1])),
+        ece=Estimate(ece, float(low[2]), min(1.0, float(high[2]))),
+        classes=tuple(_class_score(name, i, confusion) for i, name in enumerate(classes)),
+        confusion=confusion,
+        reliability=_reliability(bins, confidence, right),
+    )
+
+
+def _class_score(name: str, i: int, confusion: npt.NDArray[np.int64]) -> ClassScore:
+    hits, support, predicted = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())
+    return ClassScore(
+        name=name,
+        support=support,
+        predicted=predicted,
+        precision=Estimate(hits / predicted, *wilson(hits, predicted)) if predicted else None,
+        recall=Estimate(hits / support, *wilson(hits, support)) if support else None,
+        f1=2 * hits / (support + predicted) if support else None,
+    )
+
+
+def _macro_f1(labels: npt.NDArray[np.int32], predicted: npt.NDArray[np.int64], c: int) -> float:
+    support = np.bincount(labels, minlength=c)
+    hits = np.bincount(labels[labels == predicted], minlength=c)
+    f1 = 2 * hits / np.maximum(support + np.bincount(predicted, minlength=c), 1)
+    return float(f1[support > 0].mean())
+
+
+def _reliability(
+    bins: npt.NDArray[np.int64], confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    most = np.maximum(counts, 1)
+    return np.column_stack(
+        [
+            counts,
+            np.bincount(bins, weights=confidence, minlength=CALIBRATION_BINS) / most,
+            np.bincount(bins, weights=right, minlength=CALIBRATION_BINS) / most,
+        ]
+    )
+
+
+def _ece(reliability: npt.NDArray[np.float64]) -> float:
+    counts, confidence, accuracy = reliability.T
+    return float((counts * np.abs(confidence - accuracy)).sum() / counts.sum())
