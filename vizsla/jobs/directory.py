@@ -1,0 +1,265 @@
+"""The job directory: the one form that everything long-running takes, laid out like SageMaker's ``/opt/ml``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import JobError
+from vizsla.files import storage, write_bytes, write_json
+from vizsla.jobs.metrics import MetricWriter
+from vizsla.jobs.states import State, Status, read_state, write_state
+
+NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+"""What a job may be called: SageMaker's pattern for TrainingJobName."""
+_STAMP_LENGTH = len("2026-11-21-10-32-07-491")
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` when a job may be called so.
+
+    Raises
+    ------
+    JobError
+        Otherwise.
+    """
+    if not NAME_PATTERN.fullmatch(name):
+        raise JobError(
+            f"{name!r:.100} cannot be the name of a job.",
+            allowed="1 to 63 letters, digits and hyphens, beginning and ending with a letter or digit",
+            do="choose another name",
+        )
+    return name
+
+
+def job_name(kind: str, base_name: str, moment: float | None = None) -> str:
+    """A name like ``train-flowers-2026-11-21-10-32-07-491``, of the local time with milliseconds."""
+    moment = time.time() if moment is None else moment
+    stamp = datetime.fromtimestamp(moment, UTC).astimezone().strftime("%Y-%m-%d-%H-%M-%S-%f")[:-3]
+    base = re.sub(r"[^a-zA-Z0-9]+", "-", f"{kind}-{base_name}").strip("-")
+    return f"{base[: 63 - _STAMP_LENGTH - 1].rstrip('-') or 'job'}-{stamp}"
+
+
+class JobDirectory:
+    """One job on disk. Make one with :meth:`create`, find one with :meth:`open`.
+
+    The directory appears with its request and its first state in one step. ``job.json`` is never written again;
+    ``state.json`` is replaced in one step by the controller; the job itself only appends to its own files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"JobDirectory({str(self.path)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JobDirectory) and other.path == self.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    @classmethod
+    def create(
+        cls, kind: str, base_name: str, request: dict[str, Any], home: Path, name: str | None = None
+    ) -> JobDirectory:
+        """Make the directory of a new job under ``home``.
+
+        Parameters
+        ----------
+        kind:
+            ``train``, ``tune``, ``transform``, ``explain``, ``script``, ...
+        base_name:
+            What the job is about, for its name; any text.
+        request:
+            Plain JSON: what was asked. Written once to ``job.json`` with ``name``, ``kind`` and ``created`` before it.
+        name:
+            The whole name, where the caller wants to choose it.
+
+        Raises
+        ------
+        JobError
+            When a job of that name exists or the name is not allowed.
+        StorageError
+            When the folder cannot be written.
+        """
+        moment = time.time()
+        home = home.absolute()
+        with storage(home):
+            home.mkdir(parents=True, exist_ok=True)
+        state = State.first()
+        while True:
+            chosen = check_name(name if name is not None else job_name(kind, base_name, moment))
+            staging = home / f".{chosen}.{uuid.uuid4().hex[:8]}.tmp"
+            try:
+                with storage(staging):
+                    for folder in ("input/config", "input/data", "checkpoints", "model", "output"):
+                        (staging / folder).mkdir(parents=True)
+                write_json(staging / "job.json", {"name": chosen, "kind": kind, "created": state.created} | request)
+                write_state(staging / "state.json", state)
+                os.rename(staging, home / chosen)  # refuses a folder that holds anything
+                return cls(home / chosen)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    with storage(home / chosen):
+                        raise
+                if name is not None:
+                    raise JobError(
+                        f"There is a job named {chosen!r} already.",
+                        where=home / chosen,
+                        do=f"choose another name, go on with it by `vizsla jobs resume {chosen}`, "
+                        f"or remove it by `vizsla jobs rm {chosen}`",
+                    ) from error
+                moment += 0.001  # two jobs in the same millisecond
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    @classmethod
+    def open(cls, path: Path) -> JobDirectory:
+        """The job at ``path``.
+
+        Raises
+        ------
+        JobError
+            When there is none, or its request or state cannot be read.
+        """
+        path = path.absolute()
+        if not path.is_dir():
+            raise JobError(
+                f"There is no job {path.name!r}.",
+                where=path,
+                do="`vizsla jobs list` shows the jobs there are; VIZSLA_HOME says in which folder they are looked for",
+            )
+        if not (path / "job.json").is_file():
+            raise JobError("This folder is not a job: it has no job.json.", where=path, do="name another folder")
+        job = cls(path)
+        _ = job.request, job.state
+        return job
+
+    @property
+    def name(self) -> str:
+        """The job's name: the folder's."""
+        return self.path.name
+
+    @property
+    def model(self) -> Path:
+        """Folder of the saved model (``SM_MODEL_DIR``)."""
+        return self.path / "model"
+
+    @property
+    def output(self) -> Path:
+        """Folder of reports, predictions and ``failure``."""
+        return self.path / "output"
+
+    @property
+    def logs(self) -> Path:
+        """The file that stdout and stderr go to."""
+        return self.path / "logs.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """The file that :meth:`append_metric` appends to."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder that a restart continues from."""
+        return self.path / "checkpoints"
+
+    @property
+    def input_config(self) -> Path:
+        """Folder of ``hyperparameters.json``, ``inputdataconfig.json``, ..."""
+        return self.path / "input" / "config"
+
+    @property
+    def input_data(self) -> Path:
+        """Folder with one entry a channel."""
+        return self.path / "input" / "data"
+
+    @property
+    def failure(self) -> Path:
+        """The file with the reason of a failure, in words."""
+        return self.output / "failure"
+
+    @cached_property
+    def request(self) -> dict[str, Any]:
+        """What ``job.json`` holds.
+
+        Raises
+        ------
+        JobError
+            When it cannot be read.
+        """
+        path = self.path / "job.json"
+        try:
+            with open(path, "rb") as file:
+                request = json.load(file)
+            if not isinstance(request, dict):
+                raise ValueError("it is not a JSON object")
+        except (OSError, ValueError) as error:
+            raise JobError(
+                f"The request of a job cannot be read: {error}.", where=path, do="remove the job or restore the file"
+            ) from error
+        return request
+
+    @property
+    def kind(self) -> str:
+        """``train``, ``tune``, ``transform``, ..."""
+        return str(self.request.get("kind", "job"))
+
+    @property
+    def state(self) -> State:
+        """What ``state.json`` holds now."""
+        return read_state(self.path / "state.json")
+
+    def set_state(self, status: Status, reason: str | None = None, **facts: Any) -> State:
+        """Replace the state. Only the job's controller does this.
+
+        Parameters
+        ----------
+        facts:
+            Other fields of :class:`~vizsla.jobs.states.State`, like ``pid`` or ``exit_code``.
+
+        Raises
+        ------
+        JobError
+            When ``status`` may not follow the present one.
+        """
+        try:
+            state = self.state.then(status, reason, **facts)
+        except JobError as error:
+            if error.where is None:
+                raise JobError(error.what, where=self.path, allowed=error.allowed, do=error.do) from None
+            raise
+        write_state(self.path / "state.json", state)
+        return state
+
+    @cached_property
+    def _metric_writer(self) -> MetricWriter:
+        return MetricWriter(self.metrics)
+
+    def append_metric(self, name: str, value: float, step: int | None = None, epoch: float | None = None) -> None:
+        """Append one value to ``metrics.jsonl``, cheaply: the file stays open.
+
+        See :class:`~vizsla.jobs.metrics.MetricWriter`.
+        """
+        self._metric_writer.append(name, value, step, epoch)
+
+    def write_failure(self, words: str) -> None:
+        """Write the reason of a failure to ``output/failure``."""
+        write_bytes(self.failure, words.encode(errors="replace"))
+
+    def close(self) -> None:
+        """Close the metrics file. Nothing is lost without it: it is also closed when Python ends."""
+        with contextlib.suppress(KeyError):
+            self.__dict__.pop("_metric_writer").close()
