@@ -49,13 +49,16 @@ class Dataset:
         """The rows of one split, in table order."""
         return np.flatnonzero(self.splits == SPLITS.index(split))
 
-    def counts(self) -> npt.NDArray[np.int64]:
-        """Pictures by class and split, int64 of shape (classes, 3)."""
-        flat = np.bincount(self.labels * np.int64(3) + self.splits, minlength=3 * len(self.classes))
+    def counts(self, usable: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
+        """Pictures (only the ``usable`` ones, bool (n,)) by class and split, int64 of shape (classes, 3)."""
+        cell = self.labels * np.int64(3) + self.splits
+        flat = np.bincount(cell if usable is None else cell[usable], minlength=3 * len(self.classes))
         return flat.reshape(len(self.classes), 3)
 
-    def check(self) -> tuple[str, ...]:
+    def check(self, usable: npt.NDArray[np.bool_] | None = None) -> tuple[str, ...]:
         """Make sure that a classifier can be trained, and say what cannot be measured.
+
+        ``usable`` (bool, (n,)) are the pictures that could be read; all by default.
 
         Returns
         -------
@@ -66,9 +69,9 @@ class Dataset:
         DataError
             When there is no picture, a single class, or a class without a training picture.
         """
-        counts = self.counts()
-        if not len(self):
-            raise DataError("There is no picture here.", where=self.root)
+        counts = self.counts(usable)
+        if not counts.any():
+            raise DataError("There is no picture here." if usable is None else "No picture could be read.", where=self.root)
         if len(self.classes) < 2:
             raise DataError(
                 f"There is one class only: {self.classes[0]!r}. A classifier needs two or more to tell apart.",

@@ -1,0 +1,1 @@
+"""Every page and chart: self-contained HTML, no script, no network."""

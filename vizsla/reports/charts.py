@@ -1,0 +1,162 @@
+"""Charts as inline SVG, coloured by the page's own variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup, escape
+
+_WIDTH, _HEIGHT = 460, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 40
+_COLOURS = ("var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+def lines(
+    series: Sequence[Series], *, x_label: str, y_label: str, marker: float | None = None, marker_label: str = ""
+) -> Markup:
+    """Lines over a common x axis; ``marker`` draws a vertical line."""
+    xs = [x for s in series for x in s.x]
+    ys = [y for s in series for y in s.y if math.isfinite(y)]
+    if not xs or not ys:
+        return Markup("<p>No values.</p>")
+    frame = _Frame((min(xs), max(xs)), _spread(min(ys), max(ys)))
+    parts = [frame.axes(x_label, y_label)]
+    if marker is not None:
+        x = frame.x(marker)
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" class="marker"/>'
+            f'<text x="{x - 4:.1f}" y="{_TOP + 10}" text-anchor="end">{escape(marker_label)}</text>'
+        )
+    for s, colour in zip(series, _COLOURS, strict=False):
+        finite = [(x, y) for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)]
+        points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in finite)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    return _svg(parts) + _legend([(s.name, colour) for s, colour in zip(series, _COLOURS, strict=False)])
+
+
+def reliability(bins: npt.NDArray[np.float64]) -> Markup:
+    """Accuracy against confidence: bars at the accuracy, a dot at the mean confidence, the diagonal as ideal.
+
+    ``bins`` is (n, 3): pictures, mean confidence, accuracy.
+    """
+    frame = _Frame((0, 1), (0, 1))
+    parts = [frame.axes("confidence", "accuracy")]
+    width = 1 / len(bins)
+    for i, (count, confidence, accuracy) in enumerate(bins):
+        if not count:
+            continue
+        left, right, top = frame.x(i * width), frame.x((i + 1) * width), frame.y(accuracy)
+        parts.append(
+            f'<rect x="{left + 1:.1f}" y="{top:.1f}" width="{right - left - 2:.1f}" '
+            f'height="{frame.y(0) - top:.1f}" fill="{_COLOURS[0]}" opacity="0.75">'
+            f"<title>{int(count)} pictures: confidence {confidence:.3f}, accuracy {accuracy:.3f}</title></rect>"
+            f'<circle cx="{frame.x(confidence):.1f}" cy="{top:.1f}" r="3" fill="{_COLOURS[1]}"/>'
+        )
+    parts.append(
+        f'<line x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}" class="marker"/>'
+    )
+    return _svg(parts) + _legend([("accuracy in the bin", _COLOURS[0]), ("mean confidence", _COLOURS[1])])
+
+
+def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
+    """A confusion matrix (rows the truth, columns the prediction), shaded by the share of its row."""
+    c = len(names)
+    cell = max(6, min(44, 640 // c))
+    written = cell >= 24
+    margin = 130 if written else 16
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    parts = []
+    for i, j in zip(*np.nonzero(matrix), strict=True):
+        x, y, strong = margin + j * cell, margin + i * cell, share[i, j]
+        colour = "var(--good)" if i == j else "var(--bad)"
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{cell - 1}" height="{cell - 1}" fill="{colour}" '
+            f'opacity="{0.12 + 0.88 * strong:.2f}"><title>{escape(names[i])} taken for {escape(names[j])}: '
+            f"{matrix[i, j]}</title></rect>"
+        )
+        if written:
+            middle = f'x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
+            parts.append(f'<text {middle} class="cell">{matrix[i, j]}</text>')
+    if written:
+        for i, name in enumerate(names):
+            middle = margin + i * cell + cell / 2
+            parts.append(f'<text x="{margin - 6}" y="{middle + 4}" text-anchor="end">{escape(_short(name))}</text>')
+            parts.append(
+                f'<text transform="translate({middle + 4},{margin - 6}) rotate(-60)">{escape(_short(name))}</text>'
+            )
+    size = margin + c * cell + 2
+    parts.append(f'<rect x="{margin}" y="{margin}" width="{c * cell}" height="{c * cell}" class="frame"/>')
+    return _svg(parts, size, size)
+
+
+class _Frame:
+    """Maps values to positions inside the axes."""
+
+    def __init__(self, x: tuple[float, float], y: tuple[float, float]) -> None:
+        self._x = x if x[1] > x[0] else (x[0] - 0.5, x[0] + 0.5)
+        self._y = y
+
+    def x(self, value: float) -> float:
+        low, high = self._x
+        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        low, high = self._y
+        return _HEIGHT - _BOTTOM - (value - low) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    def axes(self, x_label: str, y_label: str) -> str:
+        bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+        parts = []
+        for value in _ticks(*self._y):
+            y = self.y(value)
+            parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
+            parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+        for value in _ticks(*self._x):
+            parts.append(f'<text x="{self.x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>')
+        middle = (_TOP + bottom) / 2
+        parts.append(
+            f'<text x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+            f'<text transform="translate(14,{middle}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+        )
+        return "".join(parts)
+
+
+def _ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers between low and high."""
+    rough = (high - low) / about
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
+    first = math.ceil(low / step)
+    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _spread(low: float, high: float) -> tuple[float, float]:
+    margin = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
+    return low - margin, high + margin
+
+
+def _svg(parts: Sequence[str], width: int = _WIDTH, height: int = _HEIGHT) -> Markup:
+    content = "".join(parts)
+    return Markup(f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img">{content}</svg>')
+
+
+def _legend(entries: Sequence[tuple[str, str]]) -> Markup:
+    items = "".join(f'<span><i style="background:{colour}"></i>{escape(name)}</span>' for name, colour in entries)
+    return Markup(f'<div class="legend">{items}</div>')
+
+
+def _short(name: str, most: int = 18) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,0 +1,203 @@
+"""The page that ``vizsla fit`` ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.data import SPLITS, Dataset
+from vizsla.errors import ImageError
+from vizsla.evaluation import Estimate, Evaluation
+from vizsla.images import Limits, decode, read_file
+from vizsla.reports import charts
+from vizsla.reports.render import percent, render, thumbnail
+from vizsla.training.heads import TrainedHead
+
+_SHOWN = 12
+_MISTAKES = 12
+_THUMBNAIL = 160
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What the page tells.
+
+    ``rows`` are the dataset's rows that were evaluated, ``probabilities`` (len(rows), classes) what the model
+    says of them.
+    """
+
+    job: str
+    created: str
+    dataset: Dataset
+    backbone: str
+    weights: str
+    trained: TrainedHead
+    evaluation: Evaluation
+    rows: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+    damaged: dict[int, ImageError]
+    warnings: Sequence[str]
+    facts: Sequence[tuple[str, str]]
+    seconds: Sequence[tuple[str, float]]
+    commands: Sequence[str]
+    seed: int
+
+
+def page(report: FitReport) -> str:
+    """The whole page as HTML, pictures included."""
+    evaluation, dataset = report.evaluation, report.dataset
+    predicted = report.probabilities.argmax(axis=1)
+    truth = dataset.labels[report.rows]
+    sure = report.probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:_SHOWN]
+    right = np.random.default_rng(report.seed).permutation(np.flatnonzero(predicted == truth))[:_SHOWN]
+    history = report.trained.history
+    epochs = [m.epoch for m in history]
+    best = float(report.trained.best_epoch)
+    return render(
+        "fit.html.j2",
+        job=report.job,
+        created=report.created,
+        dataset={"name": dataset.name, "images": len(dataset), "classes": len(dataset.classes)},
+        backbone={"name": report.backbone, "weights": report.weights},
+        warnings=report.warnings,
+        e=evaluation,
+        tiles=_tiles(evaluation),
+        loss_chart=charts.lines(
+            [
+                charts.Series("train", epochs, [m.train_loss for m in history]),
+                charts.Series("validation", epochs, [m.valid_loss for m in history]),
+            ],
+            x_label="epoch",
+            y_label="loss (nats)",
+            marker=best,
+            marker_label="kept",
+        ),
+        accuracy_chart=charts.lines(
+            [charts.Series("validation", epochs, [m.valid_accuracy for m in history])],
+            x_label="epoch",
+            y_label="accuracy",
+            marker=best,
+            marker_label="kept",
+        ),
+        training_words=_training_words(report.trained),
+        confusion_chart=charts.confusion(evaluation.confusion, dataset.classes),
+        mistakes=_mistakes(evaluation, dataset.classes),
+        class_rows=_class_rows(report),
+        reliability_chart=charts.reliability(evaluation.reliability),
+        calibration_words=_calibration_words(evaluation),
+        wrong=[_picture(report, int(at)) for at in wrong],
+        right=[_picture(report, int(at)) for at in right],
+        damaged=[
+            {"path": dataset.paths[row], "split": SPLITS[dataset.splits[row]], "kind": error.kind, "what": error.what}
+            for row, error in report.damaged.items()
+        ],
+        facts=report.facts,
+        seconds=report.seconds,
+        commands="\n".join(report.commands),
+    )
+
+
+def _tiles(e: Evaluation) -> list[dict[str, str]]:
+    tiles: list[tuple[str, Estimate, Callable[[float], str]]] = [
+        ("accuracy", e.accuracy, percent),
+        ("macro F1", e.macro_f1, percent),
+        (f"top-{e.top_k}", e.top5, percent),
+        ("loss", e.loss, lambda v: f"{v:.3f}"),
+        ("calibration error", e.ece, percent),
+    ]
+    return [
+        {
+            "name": name,
+            "value": write(estimate.value),
+            "interval": f"{write(estimate.low)} to {write(estimate.high)}"
+            if name != f"top-{len(e.classes)}"
+            else f"always, with {len(e.classes)} classes",
+        }
+        for name, estimate, write in tiles
+    ]
+
+
+def _training_words(trained: TrainedHead) -> str:
+    config, last = trained.config, trained.history[-1].epoch
+    kept = f"epoch {trained.best_epoch}, the one with the lowest validation loss, was kept"
+    if config.patience is None:
+        return f"{last} epochs; the last was kept."
+    if last < config.epochs:
+        return f"Stopped after epoch {last}: {config.patience} epochs brought nothing better; {kept}."
+    return f"All {last} epochs were used; {kept}."
+
+
+def _calibration_words(e: Evaluation) -> str:
+    confidence = float((e.reliability[:, 0] * e.reliability[:, 1]).sum() / e.n)
+    gap = confidence - e.accuracy.value
+    judged = "is about as sure of itself as it is right"
+    if gap > 0.02:
+        judged = "is surer of itself than it is right"
+    elif gap < -0.02:
+        judged = "is less sure of itself than it could be"
+    return (
+        f"The model {judged}: its mean confidence is {percent(confidence)}, its accuracy {percent(e.accuracy.value)}. "
+        f"The expected calibration error is {percent(e.ece.value)}: the mean distance of the bars from the diagonal, "
+        "weighted by the pictures in each."
+    )
+
+
+def _mistakes(e: Evaluation, classes: Sequence[str]) -> list[dict[str, Any]]:
+    off = e.confusion * (1 - np.eye(len(classes), dtype=np.int64))
+    order = np.argsort(-off, axis=None, kind="stable")[:_MISTAKES]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, off.shape), strict=True)]
+    return [
+        {"truth": classes[i], "predicted": classes[j], "count": int(off[i, j])} for i, j in pairs if off[i, j] > 0
+    ]
+
+
+def _class_rows(report: FitReport) -> list[dict[str, Any]]:
+    counts = report.dataset.counts()
+    rows = []
+    for i, score in enumerate(report.evaluation.classes):
+        train, valid, _ = counts[i]
+        rows.append(
+            {
+                "name": score.name,
+                "train": int(train),
+                "valid": int(valid),
+                "test": score.support,
+                "precision": _range(score.precision),
+                "recall": _range(score.recall),
+                "f1": "–" if score.f1 is None else percent(score.f1),
+            }
+        )
+    return rows
+
+
+def _range(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "–"
+    return f"{percent(estimate.value)} ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
+
+
+def _picture(report: FitReport, at: int) -> dict[str, Any]:
+    row = int(report.rows[at])
+    predicted = int(report.probabilities[at].argmax())
+    truth = int(report.dataset.labels[row])
+    limits = Limits.from_settings()
+    try:
+        image = thumbnail(decode(read_file(report.dataset.path(row), limits), limits, short_side=_THUMBNAIL).image)
+    except ImageError:  # it could be read a moment ago
+        image = ""
+    return {
+        "image": image,
+        "path": report.dataset.paths[row],
+        "truth": report.dataset.classes[truth],
+        "predicted": report.dataset.classes[predicted],
+        "probability": float(report.probabilities[at, predicted]),
+        "right": predicted == truth,
+    }
+
+

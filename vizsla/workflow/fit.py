@@ -1,0 +1,381 @@
+"""The main job: a folder of labelled pictures becomes a measured, saved classifier."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla import __version__
+from vizsla.data import Dataset, Split, read_folder
+from vizsla.data.split import draw
+from vizsla.errors import BudgetError, DataError, ModelError, UsageError, VizslaError
+from vizsla.evaluation import Evaluation, evaluate
+from vizsla.files import write_bytes
+from vizsla.images import Limits, read_file
+from vizsla.jobs.directory import JobDirectory
+from vizsla.models import artifact
+from vizsla.models.engine import OnnxEngine
+from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.head import Head
+from vizsla.models.model import load
+from vizsla.models.weights import WeightsRequest
+from vizsla.settings import settings
+from vizsla.training import cache
+from vizsla.training.features import Extraction, extract
+from vizsla.training.heads import EpochMetrics, HeadConfig, HeadData, TrainedHead, train_heads
+from vizsla.workflow import records
+from vizsla.workflow.observer import Observer, Silent
+from vizsla.workflow.watch import Watch, recorded
+
+_CHUNK = 4096
+_PROOF_PICTURES = 16
+_RESERVE_SECONDS = 3.0
+_RESERVE_SECONDS_PER_PICTURE = 0.001
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
+
+    Raises
+    ------
+    UsageError
+        When ``minutes`` leaves no time.
+    """
+
+    data: Path
+    backbone: str | None = None
+    weights: Path | None = None
+    random_init: bool = False
+    head: HeadConfig = field(default_factory=HeadConfig)
+    minutes: float | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes > 0:
+            raise UsageError(
+                f"minutes={self.minutes!r} leaves no time.",
+                where="parameter minutes",
+                allowed="a number above 0, such as 5",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for ``job.json``."""
+        return {
+            "data": str(self.data),
+            "backbone": self.backbone,
+            "weights": self.weights and str(self.weights),
+            "random_init": self.random_init,
+            "head": self.head.to_dict(),
+            "minutes": self.minutes,
+        }
+
+    def weights_request(self) -> WeightsRequest:
+        """The backbone asked for, checked."""
+        return WeightsRequest.resolve(
+            self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed
+        )
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What ``fit`` made.
+
+    ``seconds`` is the time of each stage; ``images_per_second`` that of the ``computed`` pictures, which went
+    through the backbone (None when all features were in the cache); ``unreached`` counts the pictures that
+    ``minutes`` cut off.
+    """
+
+    job: Path
+    model: Path
+    archive: Path
+    report: Path
+    evaluation: Evaluation
+    seconds: dict[str, float]
+    images_per_second: float | None
+    computed: int
+    damaged: tuple[dict[str, str], ...]
+    unreached: int
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``vizsla fit --json`` prints."""
+        return {
+            "job": str(self.job),
+            "model": str(self.model),
+            "archive": str(self.archive),
+            "report": str(self.report),
+            "metrics": self.evaluation.to_dict(),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "images_per_second": self.images_per_second and round(self.images_per_second, 1),
+            "computed": self.computed,
+            "damaged": list(self.damaged),
+            "unreached": self.unreached,
+            "warnings": list(self.warnings),
+        }
+
+
+def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
+    """Train, evaluate and save a classifier.
+
+    Raises
+    ------
+    VizslaError
+        Of the kind that tells what went wrong. Features that were computed stay in the cache.
+    """
+    observer = observer or Silent()
+    watch = Watch(observer, request.minutes)
+    with watch.stage("dataset"):
+        weights = request.weights_request()
+        dataset = read_folder(request.data, seed=request.head.seed)
+        warnings = list(dataset.check())
+    job = JobDirectory.create("train", dataset.name, request.to_dict(), settings().home, request.name)
+    with recorded(job):
+        return _Fit(request, weights, dataset, job, watch, observer, warnings).run()
+
+
+class _Fit:
+    """One run of the job; each stage leaves what the next ones need."""
+
+    backbone: ExportedBackbone
+    extraction: Extraction
+    trained: TrainedHead
+    evaluation: Evaluation
+    test_rows: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+    def __init__(
+        self,
+        request: FitRequest,
+        weights: WeightsRequest,
+        dataset: Dataset,
+        job: JobDirectory,
+        watch: Watch,
+        observer: Observer,
+        warnings: list[str],
+    ) -> None:
+        self.request, self.weights, self.dataset, self.job = request, weights, dataset, job
+        self.watch, self.observer, self.warnings = watch, observer, warnings
+        self.seed = request.head.seed
+
+    def run(self) -> FitResult:
+        """All stages, in order."""
+        if self.weights.random_init:
+            self._warn("The backbone is untrained (--random-init): expect far less than trained weights give.")
+        for text in (*self.dataset.notes, *self.warnings):
+            self.observer.note(text)
+        with self.watch.stage("backbone"):
+            self.backbone = ensure_exported(self.weights, settings().cache)
+            engine = OnnxEngine(self.backbone.path)
+        with self.watch.stage("features", len(self.dataset)):
+            self._extract(engine)
+        with self.watch.stage("head", self.request.head.epochs):
+            self._train()
+        with self.watch.stage("evaluation"):
+            self._evaluate()
+        with self.watch.stage("model"):
+            self._save(engine)
+            self._prove()
+        with self.watch.stage("report"):
+            report = self._report()
+        return FitResult(
+            job=self.job.path,
+            model=self.job.model,
+            archive=self.job.output / artifact.ARCHIVE,
+            report=report,
+            evaluation=self.evaluation,
+            seconds=self.watch.seconds,
+            images_per_second=self.extraction.images_per_second,
+            computed=self.extraction.computed,
+            damaged=tuple(records.damaged_entries(self.dataset, self.extraction.damaged)),
+            unreached=len(self.extraction.unreached),
+            warnings=tuple(self.warnings),
+        )
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _extract(self, engine: OnnxEngine) -> None:
+        n, order = len(self.dataset), None
+        deadline = self.watch.before(_RESERVE_SECONDS + n * _RESERVE_SECONDS_PER_PICTURE)
+        if deadline is not None:
+            # Cut off anywhere, what was reached is a fair sample of every class and split.
+            order = np.argsort([draw(self.seed, path) for path in self.dataset.paths], kind="stable")
+        self.extraction = extract(
+            self.dataset,
+            cache.FeatureSpace(settings().cache, self.backbone, engine),
+            self.backbone.preprocessing,
+            engine,
+            threads=settings().threads,
+            deadline=deadline,
+            order=order,
+            on_progress=self.observer.progress,
+        )
+        cache.bound(settings().cache, settings().cache_bytes)
+        damaged, unreached = self.extraction.damaged, self.extraction.unreached
+        records.write_damaged(
+            self.job.output / "damaged.jsonl", records.damaged_entries(self.dataset, damaged)
+        )
+        if damaged:
+            self._warn(f"Damaged pictures, left out: {len(damaged):,} (the report lists them).")
+        if len(unreached):
+            self._warn(
+                f"The time was over before {len(unreached):,} of {n:,} pictures were reached; "
+                "run again with more minutes to go on from here."
+            )
+        self._check_usable()
+
+    def _check_usable(self) -> None:
+        """What could be read in time must still make a data set."""
+        damaged, unreached, usable = self.extraction.damaged, self.extraction.unreached, self.extraction.usable
+        try:
+            for text in self.dataset.check(usable):
+                self._warn(text)
+        except DataError as error:
+            if len(unreached):
+                raise BudgetError(
+                    f"{self.request.minutes:g} minutes are too short: {int(usable.sum()):,} of {len(usable):,} "
+                    f"pictures were reached. {error.what}",
+                    where=self.dataset.root,
+                    do="give more --minutes; the features computed so far are kept, and the next run goes on from them",
+                ) from error
+            if damaged:
+                row, first = next(iter(damaged.items()))
+                raise DataError(
+                    f"{error.what} Damaged pictures: {len(damaged):,}, such as {self.dataset.paths[row]} "
+                    f"({first.what})",
+                    where=error.where,
+                    do=f"replace the damaged pictures; {self.job.output / 'damaged.jsonl'} lists them",
+                ) from error
+            raise
+
+    def _train(self) -> None:
+        data = HeadData(
+            self.extraction.table,
+            self.dataset.labels,
+            self._rows("train"),
+            self._rows("valid"),
+            len(self.dataset.classes),
+        )
+        last = self.watch.before(_RESERVE_SECONDS)
+
+        def on_epoch(metrics: dict[int, EpochMetrics]) -> Iterable[int] | None:
+            m = metrics[0]
+            for name in ("train_loss", "valid_loss", "valid_accuracy"):
+                self.job.append_metric(name, getattr(m, name), step=m.epoch, epoch=m.epoch)
+            self.observer.progress(m.epoch, self.request.head.epochs)
+            return [0] if last is not None and time.monotonic() > last else None
+
+        (self.trained,) = train_heads(data, [self.request.head], on_epoch)
+        if not np.isfinite(self.trained.head.weight).all():
+            raise VizslaError(
+                f"Training diverged: after epoch {len(self.trained.history)} the loss is no longer a number.",
+                where=f"lr={self.request.head.lr:g}",
+                do="use a smaller --lr",
+            )
+
+    def _rows(self, split: Split) -> npt.NDArray[np.int64]:
+        rows = self.dataset.rows(split)
+        return rows[self.extraction.usable[rows]]
+
+    def _evaluate(self) -> None:
+        self.test_rows = rows = self._rows("test")
+        self.probabilities = predict_rows(self.extraction, self.trained.head, rows)
+        self.evaluation = evaluate(
+            self.probabilities, self.dataset.labels[rows], self.dataset.classes, seed=self.seed
+        )
+        for name in ("accuracy", "macro_f1", "loss", "ece"):
+            self.job.append_metric(f"test_{name}", getattr(self.evaluation, name).value)
+        records.write_predictions(
+            self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities
+        )
+
+    def _save(self, engine: OnnxEngine) -> None:
+        headline = {k: v for k, v in self.evaluation.to_dict().items() if k not in ("classes", "confusion")}
+        card = artifact.ModelCard(
+            classes=list(self.dataset.classes),
+            preprocessing=artifact.PreprocessingCard(**self.backbone.preprocessing.to_dict()),
+            backbone=artifact.BackboneCard(
+                name=self.backbone.name,
+                weights=self.backbone.weights,
+                sha256=self.backbone.sha256,
+                features=self.backbone.features,
+                engine=engine.name,
+                precision=engine.precision,
+            ),
+            head_sha256=hashlib.sha256(artifact.head_bytes(self.trained.head)).hexdigest(),
+            metrics=headline,
+            provenance=artifact.Provenance(
+                job=self.job.name,
+                created=self.job.state.created,
+                dataset=self.dataset.name,
+                dataset_sha256=records.dataset_digest(self.dataset, self.extraction.keys),
+                seed=self.seed,
+                versions=records.versions(),
+                hyperparameters=self.request.head.to_dict(),
+            ),
+        )
+        artifact.save(self.job.model, card, self.backbone.path, self.trained.head)
+        artifact.pack(self.job.model, self.job.output / artifact.ARCHIVE)
+
+    def _prove(self) -> None:
+        """Ask the saved model itself about some test pictures: it must answer what was evaluated, to the bit."""
+        model, limits = load(self.job.model), Limits.from_settings()
+        count = min(_PROOF_PICTURES, len(self.test_rows))
+        for at in np.linspace(0, len(self.test_rows) - 1, count).astype(int):
+            path = self.dataset.path(int(self.test_rows[at]))
+            if not np.array_equal(model.probabilities(read_file(path, limits)), self.probabilities[at]):
+                raise ModelError(
+                    "The saved model does not answer what was evaluated.",
+                    where=path,
+                    do="the picture may have changed during the run: run again; if it persists, please report it",
+                )
+
+    def _report(self) -> Path:
+        from vizsla.reports.fit import FitReport, page
+
+        extraction = self.extraction
+        speed = extraction.images_per_second
+        report = FitReport(
+            job=self.job.name,
+            created=self.job.state.created,
+            dataset=self.dataset,
+            backbone=self.backbone.name,
+            weights=self.backbone.weights,
+            trained=self.trained,
+            evaluation=self.evaluation,
+            rows=self.test_rows,
+            probabilities=self.probabilities,
+            damaged=extraction.damaged,
+            warnings=[*self.dataset.notes, *self.warnings],
+            facts=[
+                ("dataset", str(self.dataset.root)),
+                ("features computed now", f"{extraction.computed:,}" + (f", {speed:.0f} a second" if speed else "")),
+                *((name.replace("_", " "), str(value)) for name, value in self.trained.config.to_dict().items()),
+                ("vizsla", __version__),
+            ],
+            seconds=list(self.watch.seconds.items()),
+            commands=[f"vizsla predict {self.job.model} PICTURE..."],
+            seed=self.seed,
+        )
+        path = self.job.output / "report.html"
+        write_bytes(path, page(report).encode("utf-8", "replace"))
+        return path
+
+
+def predict_rows(extraction: Extraction, head: Head, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Probabilities (len(rows), classes) from cached features: the bits that the saved model answers."""
+    return np.concatenate(
+        [
+            head.probabilities(extraction.table.take(rows[start : start + _CHUNK]))
+            for start in range(0, len(rows), _CHUNK)
+        ]
+    )

@@ -1,0 +1,34 @@
+"""What a long job tells whoever watches it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Watches a job. Calls come from any thread and must return quickly."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A stage begins; ``total`` steps where they can be counted."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """``done`` of ``total`` steps of the stage are finished."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something that the person should know."""
+        ...
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Nothing."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""

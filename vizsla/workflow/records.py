@@ -1,0 +1,76 @@
+"""What a training job leaves besides the model: damaged pictures, predictions, where it all comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.metadata
+import io
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla import __version__
+from vizsla.data import SPLITS, Dataset
+from vizsla.errors import ImageError
+from vizsla.files import sha256_json, write_bytes
+
+
+def damaged_entries(dataset: Dataset, damaged: dict[int, ImageError]) -> list[dict[str, str]]:
+    """The damaged pictures as plain JSON values."""
+    return [
+        {
+            "path": dataset.paths[row],
+            "split": SPLITS[dataset.splits[row]],
+            "label": dataset.classes[dataset.labels[row]],
+            "kind": error.kind,
+            "what": error.what,
+        }
+        for row, error in damaged.items()
+    ]
+
+
+def write_damaged(path: Path, entries: list[dict[str, str]]) -> None:
+    """One line of JSON a picture."""
+    write_bytes(path, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
+
+
+def write_predictions(
+    path: Path, dataset: Dataset, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]
+) -> None:
+    """A CSV of path, label, predicted and probability: one line for each of ``rows``."""
+    classes, text = dataset.classes, io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["path", "label", "predicted", "probability"])
+    for row, p in zip(rows, probabilities, strict=True):
+        best = int(p.argmax())
+        table.writerow([dataset.paths[row], classes[dataset.labels[row]], classes[best], f"{p[best]:.6f}"])
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def dataset_digest(dataset: Dataset, keys: npt.NDArray[np.uint8]) -> str:
+    """One digest over every picture's path, label, split and content (``keys``, SHA-256, uint8 of (n, 32))."""
+    contents = keys.tobytes().hex()
+    return sha256_json(
+        [
+            [
+                dataset.paths[i],
+                dataset.classes[dataset.labels[i]],
+                SPLITS[dataset.splits[i]],
+                contents[64 * i : 64 * i + 64],
+            ]
+            for i in range(len(dataset))
+        ]
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of everything that has a say in a model's numbers."""
+    found = {"vizsla": __version__, "python": platform.python_version()}
+    for package in ("numpy", "pillow", "onnxruntime", "torch", "timm"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

@@ -1,0 +1,59 @@
+"""The clock and the state of a job that runs in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from vizsla.errors import VizslaError
+from vizsla.jobs.directory import JobDirectory
+from vizsla.workflow.observer import Observer
+
+
+class Watch:
+    """Times the stages and knows how long the job may take. ``seconds`` is the time of each stage."""
+
+    def __init__(self, observer: Observer, minutes: float | None) -> None:
+        self._observer = observer
+        self._minutes = minutes
+        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self.seconds: dict[str, float] = {}
+
+    def before(self, reserve: float) -> float | None:
+        """The deadline less what the rest needs: ``reserve`` seconds, but at most half of the whole time.
+
+        A moment of ``time.monotonic()``; None without a deadline.
+        """
+        if self._deadline is None or self._minutes is None:
+            return None
+        return self._deadline - min(reserve, 30 * self._minutes)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[None]:
+        """Announce and time a stage."""
+        self._observer.stage(name, total)
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
+
+
+@contextlib.contextmanager
+def recorded(job: JobDirectory) -> Iterator[None]:
+    """Write the job's state as it goes: in progress, then completed, failed or stopped, with the reason."""
+    job.set_state("InProgress")
+    try:
+        yield
+    except KeyboardInterrupt:
+        job.set_state("Stopped", "interrupted from the keyboard")
+        raise
+    except BaseException as error:
+        words = str(error) if isinstance(error, VizslaError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(VizslaError):  # a full disk must not hide the first error
+            job.write_failure(words)
+            job.set_state("Failed", words.splitlines()[0])
+        raise
+    else:
+        job.set_state("Completed")
+    finally:
+        job.close()
