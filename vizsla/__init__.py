@@ -1,3 +1,39 @@
-"""Vizsla: the whole life of an image classifier, on your own machine."""
+"""Vizsla: the whole life of an image classifier, on your own machine.
+
+>>> import vizsla
+>>> result = vizsla.fit("photos", backbone="mobilenetv2_100")
+>>> vizsla.load(result.model).predict("rose.jpg").label
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vizsla.api import fit as fit
+    from vizsla.models.model import Model as Model
+    from vizsla.models.model import Prediction as Prediction
+    from vizsla.models.model import load as load
+
+_WHERE = {
+    "fit": "vizsla.api",
+    "load": "vizsla.models.model",
+    "Model": "vizsla.models.model",
+    "Prediction": "vizsla.models.model",
+}
+"""Public names and where they live: imported when first used, so that ``import vizsla`` is quick and torch-free."""
+
+__all__ = ["Model", "Prediction", "__version__", "fit", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'vizsla' has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,7 +13,11 @@ import typer.main
 from vizsla import __version__
 from vizsla.errors import VizslaError
 
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "fit": "A folder of labelled pictures becomes a classifier.",
+    "predict": "What a saved model says of pictures.",
+    "cache": "What is kept between runs: show, bound, clear.",
+}
 """Verb to its line in ``--help``. The verb's file is ``vizsla/cli/<verb>.py`` and holds a ``typer.Typer`` named
 ``app``; it is imported when the verb is used, so that ``--help`` answers at once."""
 

@@ -71,7 +71,8 @@ class Dataset:
         """
         counts = self.counts(usable)
         if not counts.any():
-            raise DataError("There is no picture here." if usable is None else "No picture could be read.", where=self.root)
+            what = "There is no picture here." if usable is None else "No picture could be read."
+            raise DataError(what, where=self.root)
         if len(self.classes) < 2:
             raise DataError(
                 f"There is one class only: {self.classes[0]!r}. A classifier needs two or more to tell apart.",

@@ -88,8 +88,8 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
             f"{matrix[i, j]}</title></rect>"
         )
         if written:
-            middle = f'x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
-            parts.append(f'<text {middle} class="cell">{matrix[i, j]}</text>')
+            place = f'x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
+            parts.append(f'<text {place} class="cell">{matrix[i, j]}</text>')
     if written:
         for i, name in enumerate(names):
             middle = margin + i * cell + cell / 2

@@ -1,0 +1,65 @@
+"""``vizsla cache``: what is kept between runs."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def cache(
+    bound_gb: float | None = typer.Option(
+        None, "--bound", min=0, help="Remove what was used longest ago until so many GB are left."
+    ),
+    clear: bool = typer.Option(False, "--clear", help="Remove everything. Models keep their own copy."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
+) -> None:
+    """Show the features that are kept, and bound or clear them.
+
+    Everything here can be computed again and may be deleted at any time. VIZSLA_CACHE_GB (20) is the bound that
+    every run keeps to.
+    """
+    from datetime import datetime
+
+    from rich.table import Table
+
+    from vizsla.cli.console import errors, print_json
+    from vizsla.settings import settings
+    from vizsla.training import cache as store
+
+    s = settings()
+    removed = store.clear(s.cache) if clear else 0
+    if bound_gb is not None:
+        removed += store.bound(s.cache, int(bound_gb * 1e9))
+    spaces = store.usage(s.cache)
+    table = Table(title=f"Features in {s.cache}", title_justify="left", show_edge=False)
+    for column in ("backbone", "weights", "pictures", "MB", "last used"):
+        table.add_column(column, justify="right" if column in ("pictures", "MB") else "left")
+    for space in spaces:
+        used = datetime.fromtimestamp(space.last_used).strftime("%Y-%m-%d %H:%M") if space.last_used else "never"
+        table.add_row(space.backbone, space.weights, f"{space.pictures:,}", f"{space.bytes / 1e6:,.1f}", used)
+    errors.print(table)
+    total = sum(space.bytes for space in spaces)
+    errors.print(f"{total / 1e9:.3f} GB of at most {s.cache_bytes / 1e9:g} GB (VIZSLA_CACHE_GB).")
+    if removed:
+        errors.print(f"{removed / 1e6:,.1f} MB removed.")
+    if as_json:
+        print_json(
+            {
+                "cache": str(s.cache),
+                "bytes": total,
+                "bound": s.cache_bytes,
+                "removed": removed,
+                "spaces": [
+                    {
+                        "backbone": space.backbone,
+                        "weights": space.weights,
+                        "pictures": space.pictures,
+                        "bytes": space.bytes,
+                        "last_used": space.last_used,
+                    }
+                    for space in spaces
+                ],
+            }
+        )

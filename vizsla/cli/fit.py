@@ -1,0 +1,146 @@
+"""``vizsla fit``: a folder of labelled pictures becomes a classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vizsla.workflow.fit import FitResult
+    from vizsla.workflow.plan import Plan
+
+app = typer.Typer(add_completion=False)
+
+_BACKBONE = "Backbone"
+_HEAD = "Head"
+
+
+@app.command()
+def fit(
+    data: Path = typer.Argument(
+        ..., help="A folder with one folder a class, or with train, valid and test folders of them."
+    ),
+    backbone: str | None = typer.Option(
+        None, help="Any timm image model. Default: the one in --weights, else resnet18.", rich_help_panel=_BACKBONE
+    ),
+    weights: Path | None = typer.Option(
+        None,
+        help="Local weights: a folder with config.json and model.safetensors, or a .safetensors or .pth file. "
+        "Default: the hub's.",
+        rich_help_panel=_BACKBONE,
+    ),
+    random_init: bool = typer.Option(
+        False, "--random-init", help="An untrained backbone, for trying things out.", rich_help_panel=_BACKBONE
+    ),
+    optimizer: str = typer.Option("adamw", help="sgd, adam or adamw.", rich_help_panel=_HEAD),
+    lr: float = typer.Option(0.0003, help="Learning rate.", rich_help_panel=_HEAD),
+    batch_size: int = typer.Option(64, help="Pictures a step.", rich_help_panel=_HEAD),
+    epochs: int = typer.Option(40, help="Most passes over the training split.", rich_help_panel=_HEAD),
+    weight_decay: float = typer.Option(0.01, help="Weight decay.", rich_help_panel=_HEAD),
+    momentum: float = typer.Option(0.9, help="SGD's momentum.", rich_help_panel=_HEAD),
+    nesterov: bool = typer.Option(False, "--nesterov", help="SGD with Nesterov's momentum.", rich_help_panel=_HEAD),
+    label_smoothing: float = typer.Option(0.0, help="0 is none.", rich_help_panel=_HEAD),
+    balance: str = typer.Option(
+        "none", help="Against unequal classes: none, weights or sampling.", rich_help_panel=_HEAD
+    ),
+    patience: int = typer.Option(
+        5, help="Stop after so many epochs without a better validation loss; 0 never stops.", rich_help_panel=_HEAD
+    ),
+    seed: int = typer.Option(0, help="Decides every draw: the same seed gives the same bits."),
+    minutes: float | None = typer.Option(None, help="Most minutes that the whole job may take."),
+    name: str | None = typer.Option(None, help="The job's name. Default: train-DATA-TIME."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done and how long it would take."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
+) -> None:
+    """Train, evaluate and save a classifier, and write a report.
+
+    The job's folder (under runs/, or VIZSLA_HOME) gets the model, model.tar.gz, report.html and the metrics.
+    """
+    from vizsla.cli.console import live_view, print_json
+    from vizsla.training.heads import HeadConfig
+    from vizsla.workflow.fit import FitRequest
+    from vizsla.workflow.fit import fit as run
+
+    head = HeadConfig(
+        optimizer=optimizer,  # type: ignore[arg-type]
+        lr=lr,
+        batch_size=batch_size,
+        epochs=epochs,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        nesterov=nesterov,
+        label_smoothing=label_smoothing,
+        balance=balance,  # type: ignore[arg-type]
+        patience=patience or None,
+        seed=seed,
+    )
+    request = FitRequest(data, backbone, weights, random_init, head, minutes, name)
+    if dry_run:
+        from vizsla.workflow.plan import plan
+
+        with live_view() as view:
+            planned = plan(request, view)
+        _print_plan(planned)
+        if as_json:
+            print_json(planned.to_dict())
+        return
+    with live_view() as view:
+        result = run(request, view)
+    _print_result(result)
+    if as_json:
+        print_json(result.to_dict())
+
+
+def _print_result(result: FitResult) -> None:
+    from rich.table import Table
+
+    from vizsla.cli.console import errors
+    from vizsla.reports.render import duration, percent
+
+    e = result.evaluation
+    table = Table(title=f"On {e.n:,} test pictures", title_justify="left", show_edge=False)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    percents = [("accuracy", e.accuracy), ("macro F1", e.macro_f1), (f"top-{e.top_k}", e.top5)]
+    for name, estimate in [*percents, ("calibration error (ECE)", e.ece)]:
+        always = name.startswith("top-") and e.top_k == len(e.classes)
+        interval = f"{percent(estimate.low)} – {percent(estimate.high)}"
+        table.add_row(name, percent(estimate.value), "always, with so few classes" if always else interval)
+    table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
+    errors.print(table)
+    for warning in result.warnings:
+        errors.print(f"[yellow]note[/] {warning}", markup=True)
+    speed = f", {result.images_per_second:.0f} pictures a second" if result.images_per_second else ""
+    errors.print(f"{duration(sum(result.seconds.values()))} in all ({result.computed:,} features computed{speed}).")
+    errors.print(f"model   {_near(result.model)}\nreport  {_near(result.report)}", soft_wrap=True)
+    errors.print(f"next    [bold]vizsla predict {_near(result.model)} PICTURE...[/]", soft_wrap=True)
+
+
+def _print_plan(planned: Plan) -> None:
+    from rich.table import Table
+
+    from vizsla.cli.console import errors
+    from vizsla.reports.render import duration
+
+    table = Table(title="What would be done", title_justify="left", show_edge=False)
+    table.add_column("stage")
+    table.add_column("what")
+    table.add_column("expected", justify="right")
+    for stage in planned.stages:
+        table.add_row(stage.name, stage.what, duration(stage.seconds))
+    table.add_row("", "in all", f"about {duration(planned.seconds)}")
+    errors.print(table)
+    for warning in planned.warnings:
+        errors.print(f"[yellow]note[/] {warning}")
+    errors.print("next    the same command without --dry-run")
+
+
+def _near(path: Path) -> Any:
+    """The path from here, where that is shorter."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path

@@ -1,0 +1,45 @@
+"""``vizsla predict``: what a saved model says of pictures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def predict(
+    model: Path = typer.Argument(..., help="A model folder, a job's folder, or a model.tar.gz."),
+    images: list[str] = typer.Argument(..., help="Picture files; - reads paths from stdin, one a line."),
+    top_k: int = typer.Option(3, "--top-k", min=1, help="Classes to show."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object a picture, one a line."),
+) -> None:
+    """Classify pictures with a saved model. Needs no torch.
+
+    Pictures that cannot be read are named on stderr; the exit code is then 1.
+    """
+    import json
+
+    from vizsla.errors import ImageError
+    from vizsla.models.model import load
+
+    paths = [line.rstrip("\n") for line in sys.stdin if line.strip()] if images == ["-"] else images
+    loaded = load(model)
+    failed = 0
+    for path, answer in zip(paths, loaded.predict_many(paths, top_k=top_k), strict=True):
+        if isinstance(answer, ImageError):
+            failed += 1
+            if as_json:
+                print(json.dumps({"image": path, "error": {"kind": answer.kind, "what": answer.what}}))
+            print(f"vizsla: {answer}", file=sys.stderr)
+        elif as_json:
+            top = [{"label": label, "probability": round(p, 6)} for label, p in answer.top]
+            print(json.dumps({"image": path, "label": answer.label, "probability": answer.probability, "top": top}))
+        else:
+            shown = "   ".join(f"{label} {100 * p:.1f} %" for label, p in answer.top)
+            print(f"{path}   {shown}")
+    if failed:
+        raise typer.Exit(1)

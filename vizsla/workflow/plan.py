@@ -1,0 +1,153 @@
+"""What ``fit`` would do and how long that would take, found out by trying a few pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vizsla.data import Dataset, read_folder
+from vizsla.errors import ImageError
+from vizsla.images import Limits, Preprocessing, read_file
+from vizsla.models.engine import Engine, OnnxEngine
+from vizsla.models.export import find_exported, to_onnx
+from vizsla.models.weights import WeightsRequest
+from vizsla.settings import settings
+from vizsla.training.cache import FeatureSpace
+from vizsla.workflow.fit import FitRequest
+from vizsla.workflow.observer import Observer, Silent
+
+_SAMPLE_HASHED = 256
+_SAMPLE_SECONDS = 2.0
+_EXPORT_SECONDS = 8.0
+_HEAD_SECONDS_PER_PASS = 1.5e-9
+"""Training a head: seconds for each picture, feature, class and epoch at most (docs/performance.md)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage, what it would do and the seconds it is expected to take."""
+
+    name: str
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done. ``images_per_second`` was measured on a few of the pictures."""
+
+    images: int
+    classes: tuple[str, ...]
+    cached_share: float
+    images_per_second: float
+    stages: tuple[Stage, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The expected time of everything."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``vizsla fit --dry-run --json`` prints."""
+        return {
+            "images": self.images,
+            "classes": list(self.classes),
+            "cached_share": round(self.cached_share, 4),
+            "images_per_second": round(self.images_per_second, 1),
+            "seconds": {stage.name: round(stage.seconds, 3) for stage in self.stages},
+            "expected_seconds": round(self.seconds, 1),
+            "warnings": list(self.warnings),
+        }
+
+
+def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
+    """Find out what ``fit`` would do, without a job, a download or anything kept.
+
+    Where the backbone has not been exported yet, an untrained copy of it is timed: weights do not change speed.
+
+    Raises
+    ------
+    VizslaError
+        What ``fit`` would raise for the data and the backbone's name.
+    """
+    observer = observer or Silent()
+    observer.stage("dataset")
+    began = time.monotonic()
+    weights = request.weights_request()
+    dataset = read_folder(request.data, seed=request.head.seed)
+    warnings = [*dataset.notes, *dataset.check()]
+    reading = time.monotonic() - began
+    observer.stage("backbone")
+    exported = find_exported(weights, settings().cache)
+    rows = np.random.default_rng(request.head.seed).permutation(len(dataset))
+    if exported:
+        engine, preprocessing, features = OnnxEngine(exported.path), exported.preprocessing, exported.features
+        cached = _cached_share(dataset, rows, FeatureSpace(settings().cache, exported, engine))
+        backbone = Stage("backbone", f"{exported.name} ({exported.weights}) is ready", 0.3)
+    else:
+        from vizsla.models.backbone import load_backbone
+
+        untrained = load_backbone(WeightsRequest.resolve(weights.backbone, random_init=True))
+        preprocessing, features = untrained.preprocessing, untrained.features
+        engine, cached = OnnxEngine(to_onnx(untrained.module, preprocessing)), 0.0
+        what = f"fetch and export {weights.backbone}" if weights.weights is None else f"export {weights.backbone}"
+        backbone = Stage("backbone", f"{what} ({weights.describe()})", _EXPORT_SECONDS)
+    observer.stage("features")
+    rate = _rate(dataset, rows, preprocessing, engine)
+    missing = round(len(dataset) * (1 - cached))
+    train = len(dataset.rows("train"))
+    head = request.head.epochs * train * features * len(dataset.classes) * _HEAD_SECONDS_PER_PASS
+    stages = (
+        Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
+        backbone,
+        Stage(
+            "features",
+            f"about {missing:,} pictures at {rate:.0f} a second; about {100 * cached:.0f} % are in the cache",
+            missing / rate + len(dataset) * 2e-4,
+        ),
+        Stage("head", f"at most {request.head.epochs} epochs on {train:,} pictures", 0.2 + head),
+        Stage("evaluation", f"{len(dataset.rows('test')):,} test pictures, model and report", 1.0),
+    )
+    return Plan(len(dataset), dataset.classes, cached, rate, stages, tuple(warnings))
+
+
+def _cached_share(dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], space: FeatureSpace) -> float:
+    index, limits = space.index(), Limits.from_settings()
+    found = sampled = 0
+    for row in rows[:_SAMPLE_HASHED]:
+        try:
+            found += hashlib.sha256(read_file(dataset[int(row)], limits)).digest() in index
+            sampled += 1
+        except ImageError:
+            continue
+    return found / sampled if sampled else 0.0
+
+
+def _rate(
+    dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], preprocessing: Preprocessing, engine: Engine
+) -> float:
+    """Pictures a second, on all threads, over two seconds or all pictures."""
+    limits, threads = Limits.from_settings(), settings().threads
+
+    def one(row: int) -> None:
+        try:
+            engine.features(preprocessing(read_file(dataset[row], limits), limits)[None])
+        except ImageError:
+            return
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, [int(row) for row in rows[: 2 * threads]]))  # the engine's first calls are slow
+        began, done = time.monotonic(), 0
+        for start in range(0, len(rows), 8 * threads):
+            part = [int(row) for row in rows[start : start + 8 * threads]]
+            list(pool.map(one, part))
+            done += len(part)
+            if time.monotonic() - began > _SAMPLE_SECONDS:
+                break
+    return done / (time.monotonic() - began)
