@@ -24,9 +24,7 @@ class VizslaError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, what: str, *, where: object = None, allowed: str | None = None, do: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, where: object = None, allowed: str | None = None, do: str | None = None) -> None:
         self.what = what
         self.where = None if where is None else str(where)
         self.allowed = allowed

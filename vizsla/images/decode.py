@@ -33,9 +33,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Pillow's names of the formats that are read (MPO, a JPEG of several pictures, counts as JPEG).
 Everything else is refused before any decoder runs."""
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm".split()
-)
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm".split())
 """File name endings that mark a file as meant to be a picture."""
 
 _PROGRESSIVE_BLOCK = 1024
@@ -115,9 +113,7 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
         with open(path, "rb") as file:
             data = file.read(limits.max_bytes + 1)
     except OSError as error:
-        raise ImageError(
-            "unreadable", f"The file cannot be read: {error.strerror or error}.", where=path
-        ) from error
+        raise ImageError("unreadable", f"The file cannot be read: {error.strerror or error}.", where=path) from error
     _check_bytes(data, limits)
     return data
 

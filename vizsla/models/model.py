@@ -77,16 +77,12 @@ class Model:
         try:
             probabilities = self.probabilities(data)
         except ImageError as error:
-            raise ImageError(
-                error.kind, error.what, where=source, allowed=error.allowed, do=error.do
-            ) from error
+            raise ImageError(error.kind, error.what, where=source, allowed=error.allowed, do=error.do) from error
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         top = tuple((self.classes[i], float(probabilities[i])) for i in order)
         return Prediction(source, top[0][0], top[0][1], top, probabilities)
 
-    def predict_many(
-        self, images: Iterable[ImageSource], *, top_k: int = 5
-    ) -> Iterator[Prediction | ImageError]:
+    def predict_many(self, images: Iterable[ImageSource], *, top_k: int = 5) -> Iterator[Prediction | ImageError]:
         """Classify pictures on all cores, in order; one that cannot be read gives its :class:`ImageError`."""
 
         def one(image: ImageSource) -> Prediction | ImageError:

@@ -115,9 +115,7 @@ def _folder_architecture(folder: Path) -> str:
     try:
         architecture = json.loads(config.read_text("utf-8"))["architecture"]
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise WeightsError(
-            "config.json names no architecture.", where=config, do="fetch an undamaged copy"
-        ) from error
+        raise WeightsError("config.json names no architecture.", where=config, do="fetch an undamaged copy") from error
     return str(architecture)
 
 

@@ -65,9 +65,7 @@ def reliability(bins: npt.NDArray[np.float64]) -> Markup:
             f"<title>{int(count)} pictures: confidence {confidence:.3f}, accuracy {accuracy:.3f}</title></rect>"
             f'<circle cx="{frame.x(confidence):.1f}" cy="{top:.1f}" r="3" fill="{_COLOURS[1]}"/>'
         )
-    parts.append(
-        f'<line x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}" class="marker"/>'
-    )
+    parts.append(f'<line x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}" class="marker"/>')
     return _svg(parts) + _legend([("accuracy in the bin", _COLOURS[0]), ("mean confidence", _COLOURS[1])])
 
 

@@ -152,9 +152,7 @@ def _mistakes(e: Evaluation, classes: Sequence[str]) -> list[dict[str, Any]]:
     off = e.confusion * (1 - np.eye(len(classes), dtype=np.int64))
     order = np.argsort(-off, axis=None, kind="stable")[:_MISTAKES]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, off.shape), strict=True)]
-    return [
-        {"truth": classes[i], "predicted": classes[j], "count": int(off[i, j])} for i, j in pairs if off[i, j] > 0
-    ]
+    return [{"truth": classes[i], "predicted": classes[j], "count": int(off[i, j])} for i, j in pairs if off[i, j] > 0]
 
 
 def _class_rows(report: FitReport) -> list[dict[str, Any]]:
@@ -199,5 +197,3 @@ def _picture(report: FitReport, at: int) -> dict[str, Any]:
         "probability": float(report.probabilities[at, predicted]),
         "right": predicted == truth,
     }
-
-

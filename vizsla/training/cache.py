@@ -58,9 +58,7 @@ class FeatureSpace:
         }
         self.folder = cache / "features" / sha256_json(identity)[:32]
         if not (self.folder / "space.json").is_file():
-            write_json(
-                self.folder / "space.json", {"backbone": backbone.name, "weights": backbone.weights, **identity}
-            )
+            write_json(self.folder / "space.json", {"backbone": backbone.name, "weights": backbone.weights, **identity})
 
     def index(self) -> Index:
         """What is stored at this moment."""

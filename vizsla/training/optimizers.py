@@ -86,9 +86,7 @@ class BatchedOptimizer:
         size += np.float32(_ADAM_EPSILON)
         w -= (lr / (1 - beta1**self._step)) * first / size
 
-    def _sgd(
-        self, part: slice, settings: Sequence[Settings], w: Floats, g: Floats, lr: Floats, decay: Floats
-    ) -> None:
+    def _sgd(self, part: slice, settings: Sequence[Settings], w: Floats, g: Floats, lr: Floats, decay: Floats) -> None:
         momentum = _column(settings, "momentum")
         if decay.any():
             g = g + decay * w

@@ -79,9 +79,7 @@ class FitRequest:
 
     def weights_request(self) -> WeightsRequest:
         """The backbone asked for, checked."""
-        return WeightsRequest.resolve(
-            self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed
-        )
+        return WeightsRequest.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
 
 
 @dataclass(frozen=True)
@@ -221,9 +219,7 @@ class _Fit:
         )
         cache.bound(settings().cache, settings().cache_bytes)
         damaged, unreached = self.extraction.damaged, self.extraction.unreached
-        records.write_damaged(
-            self.job.output / "damaged.jsonl", records.damaged_entries(self.dataset, damaged)
-        )
+        records.write_damaged(self.job.output / "damaged.jsonl", records.damaged_entries(self.dataset, damaged))
         if damaged:
             self._warn(f"Damaged pictures, left out: {len(damaged):,} (the report lists them).")
         if len(unreached):
@@ -289,14 +285,10 @@ class _Fit:
     def _evaluate(self) -> None:
         self.test_rows = rows = self._rows("test")
         self.probabilities = predict_rows(self.extraction, self.trained.head, rows)
-        self.evaluation = evaluate(
-            self.probabilities, self.dataset.labels[rows], self.dataset.classes, seed=self.seed
-        )
+        self.evaluation = evaluate(self.probabilities, self.dataset.labels[rows], self.dataset.classes, seed=self.seed)
         for name in ("accuracy", "macro_f1", "loss", "ece"):
             self.job.append_metric(f"test_{name}", getattr(self.evaluation, name).value)
-        records.write_predictions(
-            self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities
-        )
+        records.write_predictions(self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities)
 
     def _save(self, engine: OnnxEngine) -> None:
         headline = {k: v for k, v in self.evaluation.to_dict().items() if k not in ("classes", "confusion")}
