@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import Any
 
 import typer
@@ -57,6 +58,8 @@ def _root(
 
 def main() -> None:
     """The ``vizsla`` command."""
+    # Pillow warns of oddities in pictures that it reads well; those that it cannot read become errors.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
         app()
     except VizslaError as error:

@@ -142,7 +142,6 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
     _check_bytes(data, limits)
     image = _open(data, limits)
     try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) if _may_be_turned(image) else 1
         width, height = image.size
         if short_side and image.format in ("JPEG", "MPO"):
             scale = short_side / min(width, height)
@@ -151,6 +150,10 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
         if "progressive" in image.info or "progression" in image.info:
             image.decodermaxblock = _PROGRESSIVE_BLOCK  # type: ignore[attr-defined]
         image.load()
+        if image.format == "TIFF":  # Pillow turns these upright itself, while loading
+            turned, (width, height) = 1, image.size
+        else:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) if _may_be_turned(image) else 1
         rgb = _to_rgb(image)
     except ImageError:
         raise
@@ -216,7 +219,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
 
 def _may_be_turned(image: Image.Image) -> bool:
     """Reading EXIF costs time; most formats announce that they carry some."""
-    return image.format in ("TIFF", "MPO", "WEBP", "PNG") or "exif" in image.info
+    return image.format in ("MPO", "WEBP", "PNG") or "exif" in image.info
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
