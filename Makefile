@@ -1,0 +1,51 @@
+# `make demo` and `make test` do all the set-up on a machine with Python >= 3.11 and nothing else.
+# The environment is made once, outside the tree, and used again until pyproject.toml changes.
+
+VENV   ?= $(HOME)/.cache/vizsla/venv
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+            $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN    := $(VENV)/bin
+# Says which checkout and which dependencies the environment holds.
+STAMP  := $(VENV)/.ready-$(shell (pwd; cat pyproject.toml) | cksum | tr ' ' '-')
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all floors lint format clean
+
+help: ## say what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make the environment (about 3 minutes and 6 GB the first time: torch)
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Vizsla needs Python >= 3.11 with the modules venv and ensurepip (Debian: apt install python3-venv)."; exit 1; }
+	@echo "Installing into $(VENV) (the first time takes some minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+demo: install ## train on scikit-learn's handwritten digits, offline, in about a minute
+	@$(BIN)/python examples/digits.py
+
+floors: install ## the direction of the imports, and what imports without torch
+	@$(BIN)/python -m pytest -q tests/test_floors.py tests/test_imports.py
+
+test: install ## the default tests
+	@$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-all: install ## the slow tests too
+	@$(BIN)/python -m pytest
+
+lint: install ## style, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: install ## rewrite the code in the house's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove what make and the tests left in the tree
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis demo build dist
+	@find . -name __pycache__ -prune -exec rm -rf {} +
