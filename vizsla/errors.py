@@ -49,6 +49,14 @@ class DataError(VizslaError):
     """The data set cannot be used as it stands."""
 
 
+class SealedError(DataError):
+    """Training or tuning asked for the test split."""
+
+
+class SourceError(DataError):
+    """A source that cannot be reached or read: a host, a bucket, an archive, a table."""
+
+
 class ImageError(VizslaError):
     """One picture that cannot become model input.
 

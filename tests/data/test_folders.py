@@ -23,7 +23,7 @@ def test_given_splits_are_kept(folder_of_photos):
 def test_a_flat_folder_is_split_by_class_and_says_so(folder_of_photos):
     dataset = read_folder(folder_of_photos({"red": 40, "green": 20}), seed=3)
     assert dataset.counts().tolist() == [[14, 3, 3], [28, 6, 6]]
-    assert "No valid and no test folder" in dataset.notes[0]
+    assert "No valid and no test split is given" in dataset.notes[0]
     assert "seed 3" in dataset.notes[0]
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.errors import DataError
+from vizsla.errors import DataError, SealedError
 
 Split = Literal["train", "valid", "test"]
 
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 """The three splits; their positions are the codes in :attr:`Dataset.splits`."""
+
+SEALED = -1
+"""The label of a test picture in a sealed data set."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Dataset:
 
     ``paths`` are relative to ``root``, with forward slashes; ``labels`` int32 positions in ``classes``;
     ``splits`` int8 positions in :data:`SPLITS`. ``notes`` tells in sentences what was decided or left out while
-    reading.
+    reading. ``groups`` (int32, or None) tells which pictures belong together and must share a split; ``copies``
+    the repaired copies of damaged pictures, by path. ``is_sealed``: see :meth:`sealed`.
     """
 
     name: str
@@ -34,23 +38,58 @@ class Dataset:
     labels: npt.NDArray[np.int32]
     splits: npt.NDArray[np.int8]
     notes: tuple[str, ...] = field(default=())
+    groups: npt.NDArray[np.int32] | None = None
+    copies: Mapping[str, Path] = field(default_factory=dict)
+    is_sealed: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def path(self, row: int) -> Path:
-        """The file of one row."""
-        return self.root / self.paths[row]
+        """The file of one row: the picture itself, or the repaired copy of a damaged one."""
+        path = self.paths[row]
+        return self.copies[path] if self.copies and path in self.copies else self.root / path
 
     def __getitem__(self, row: int, /) -> Path:
         return self.path(row)
 
     def rows(self, split: Split) -> npt.NDArray[np.int64]:
-        """The rows of one split, in table order."""
+        """The rows of one split, in table order.
+
+        Raises
+        ------
+        SealedError
+            For the test split of a sealed data set.
+        """
+        if self.is_sealed and split == "test":
+            raise SealedError(
+                "The test split is sealed: nothing that trains or tunes may read it.",
+                where=self.root,
+                allowed="train, valid",
+                do="choose by the valid split; the evaluation at the end opens the test split once",
+            )
         return np.flatnonzero(self.splits == SPLITS.index(split))
+
+    def sealed(self) -> Dataset:
+        """The same data set for training and tuning: asking for test rows is refused, and their labels are -1."""
+        labels = self.labels.copy()
+        labels[self.splits == SPLITS.index("test")] = SEALED
+        return replace(self, labels=labels, is_sealed=True)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Dataset:
+        """The data set of some rows, in their order; the classes stay."""
+        return replace(
+            self,
+            paths=[self.paths[int(row)] for row in rows],
+            labels=self.labels[rows],
+            splits=self.splits[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
 
     def counts(self, usable: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
         """Pictures (only the ``usable`` ones, bool (n,)) by class and split, int64 of shape (classes, 3)."""
+        if self.is_sealed:
+            usable = (self.labels != SEALED) if usable is None else usable & (self.labels != SEALED)
         cell = self.labels * np.int64(3) + self.splits
         flat = np.bincount(cell if usable is None else cell[usable], minlength=3 * len(self.classes))
         return flat.reshape(len(self.classes), 3)
@@ -80,7 +119,7 @@ class Dataset:
                 allowed="one folder for each of two or more classes",
                 do="add a folder with pictures of something else",
             )
-        for split in SPLITS:
+        for split in SPLITS[: 2 if self.is_sealed else 3]:
             if not counts[:, SPLITS.index(split)].any():
                 raise DataError(f"The {split} split is empty.", where=self.root, do=f"put pictures into {split}/")
         lacking = self._without(counts, "train")
@@ -94,7 +133,7 @@ class Dataset:
         return tuple(
             f"No {split} picture for {_list(absent)}: "
             + ("nothing can be said about it." if split == "test" else "training cannot watch it.")
-            for split in SPLITS[1:]
+            for split in SPLITS[1 : 2 if self.is_sealed else 3]
             if (absent := self._without(counts, split))
         )
 

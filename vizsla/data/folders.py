@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from vizsla.data.dataset import SPLITS, Dataset, Split
-from vizsla.data.split import DEFAULT_SHARE, carve
+from vizsla.data.dataset import Split
+from vizsla.data.listing import Listing
 from vizsla.errors import DataError
 from vizsla.images.decode import SUFFIXES
 
@@ -27,19 +25,17 @@ SPLIT_FOLDERS: dict[str, Split] = {
 _LAYOUT = "DATA/<class>/<picture> or DATA/train|valid|test/<class>/<picture>"
 
 
-def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
-    """Read a folder of labelled pictures into a table.
+def list_folder(root: Path) -> Listing:
+    """List a folder of labelled pictures.
 
     A class is a folder; its name is the label. Folders named train, valid (val, validation) and test are taken
-    as splits; a split that is missing is drawn from train, stratified by class, and the notes say so. Pictures
-    are known by their file name ending (in any case); hidden files are passed over.
+    as splits. Pictures are known by their file name ending (in any case); hidden files are passed over.
 
     Raises
     ------
     DataError
-        When there is no such folder, it holds no pictures, or one picture lies outside every class.
+        When there is no such folder, or it holds no pictures.
     """
-    root = Path(root).expanduser()
     if not root.is_dir():
         raise DataError(
             "There is no such folder." if not root.exists() else "This is not a folder.",
@@ -54,18 +50,20 @@ def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
     if "train" not in split_folders.values():
         split_folders = {}
     notes = []
-    rows: list[tuple[str, str, Split]] = []
+    rows: list[tuple[str, str, Split | None]] = []
     others = 0
     if split_folders:
         passed = [entry.name for entry in _folders(root) if entry not in split_folders]
         if passed:
             notes.append(f"Passed over, beside the splits: {', '.join(passed)}.")
-    folders: list[tuple[Path, Split]] = list(split_folders.items()) or [(root, "train")]
+    folders: list[tuple[Path, Split | None]] = list(split_folders.items()) or [(root, None)]
+    start = len(str(root)) + 1 if str(root) != "." else 0
     for folder, split in folders:
         for class_folder in _folders(folder):
-            for file in _files(class_folder):
-                if file.suffix.lower() in SUFFIXES:
-                    rows.append((file.relative_to(root).as_posix(), class_folder.name, split))
+            label = class_folder.name
+            for file in _files(str(class_folder)):
+                if os.path.splitext(file)[1].lower() in SUFFIXES:
+                    rows.append((file[start:].replace(os.sep, "/"), label, split))
                 else:
                     others += 1
     if not rows:
@@ -77,35 +75,30 @@ def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
         )
     if others:
         notes.append(f"{others:,} files without a picture's name ending were passed over.")
-    rows.sort()
-    classes = tuple(sorted({label for _, label, _ in rows}))
-    position = {label: i for i, label in enumerate(classes)}
-    paths = [path for path, _, _ in rows]
-    labels = np.array([position[label] for _, label, _ in rows], np.int32)
-    splits = np.array([SPLITS.index(split) for _, _, split in rows], np.int8)
-    missing = [split for split in SPLITS[1:] if split not in split_folders.values()]
-    if missing:
-        splits = carve(paths, labels, splits, missing, seed)
-        notes.append(
-            f"No {' and no '.join(missing)} folder: {DEFAULT_SHARE:.0%} of every class "
-            f"{'each ' if len(missing) > 1 else ''}was drawn for it (seed {seed})."
-        )
-    return Dataset(root.resolve().name, root, classes, paths, labels, splits, tuple(notes))
+    rows.sort(key=lambda row: row[0])
+    return Listing(
+        name=root.resolve().name,
+        root=root,
+        paths=[path for path, _, _ in rows],
+        labels=[label for _, label, _ in rows],
+        splits=[split for _, _, split in rows],
+        notes=notes,
+    )
 
 
 def _folders(folder: Path) -> list[Path]:
     return [Path(entry) for entry in _scan(folder) if entry.is_dir()]
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: str) -> Iterator[str]:
     for entry in _scan(folder):
         if entry.is_dir(follow_symlinks=False):  # a link to a folder could lead in a circle
-            yield from _files(Path(entry))
+            yield from _files(entry.path)
         else:
-            yield Path(entry)
+            yield entry.path
 
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
+def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)

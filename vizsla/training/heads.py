@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.errors import UsageError
+from vizsla.errors import SealedError, UsageError
 from vizsla.models.head import Head
 from vizsla.training.optimizers import BatchedOptimizer, Optimizer, Settings
 from vizsla.training.sampling import batches
@@ -116,13 +116,28 @@ OnEpoch = Callable[[dict[int, EpochMetrics]], Iterable[int] | None]
 
 @dataclass(frozen=True)
 class HeadData:
-    """What heads are trained on: rows of ``table`` with their ``labels`` (int32 of shape (n,), by table row)."""
+    """What heads are trained on: rows of ``table`` with their ``labels`` (int32 of shape (n,), by table row).
+
+    Raises
+    ------
+    SealedError
+        When a row belongs to the sealed test split (label -1; see :meth:`vizsla.data.Dataset.sealed`).
+    """
 
     table: FeatureTable
     labels: npt.NDArray[np.int32]
     train: npt.NDArray[np.int64]
     valid: npt.NDArray[np.int64]
     classes: int
+
+    def __post_init__(self) -> None:
+        for rows, name in ((self.train, "train"), (self.valid, "valid")):
+            if len(rows) and self.labels[rows].min() < 0:
+                raise SealedError(
+                    f"The {name} rows hold {int((self.labels[rows] < 0).sum()):,} pictures of the sealed test split.",
+                    allowed="rows of the train and valid splits",
+                    do="take the rows from Dataset.rows('train') and Dataset.rows('valid')",
+                )
 
 
 def train_heads(

@@ -1,0 +1,216 @@
+"""Mirroring buckets: against s3rver, a real S3-compatible server process, and a server that gives AWS's refusals.
+
+``npm install --prefix ~/.cache/vizsla/s3rver s3rver`` brings the server (or name its program in VIZSLA_S3RVER).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from vizsla.data import open_dataset, s3
+from vizsla.errors import SourceError
+
+pytestmark = pytest.mark.s3
+obstore = pytest.importorskip("obstore")
+
+
+def _program() -> str | None:
+    beside = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vizsla/s3rver/node_modules/.bin/s3rver"
+    named = os.environ.get("VIZSLA_S3RVER") or shutil.which("s3rver")
+    return named or (str(beside) if beside.exists() else None)
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory) -> Iterator[str]:
+    program = _program()
+    if program is None:
+        pytest.skip("needs s3rver: npm install --prefix ~/.cache/vizsla/s3rver s3rver")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, "-d", str(tmp_path_factory.mktemp("s3")), "-a", "127.0.0.1", "-p", str(port), "--silent",
+               "--configure-bucket", "photos", "--configure-bucket", "other"]  # fmt: skip
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture(autouse=True)
+def _login(monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "S3RVER")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "S3RVER")
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def store_of(endpoint, bucket="photos"):
+    from vizsla.data.s3_session import connect
+
+    return connect(bucket, endpoint)
+
+
+def upload(endpoint, root: Path, prefix: str, bucket="photos") -> None:
+    store = store_of(endpoint, bucket)
+    for file in sorted(root.rglob("*")):
+        if file.is_file():
+            obstore.put(store, f"{prefix}/{file.relative_to(root).as_posix()}", file.read_bytes())
+
+
+def test_a_prefix_reads_like_its_folder(endpoint, folder_of_photos):
+    root = folder_of_photos(splits={"train": {"a b": 6, "ü": 6}, "val": {"a b": 2, "ü": 2}, "test": {"a b": 2, "ü": 2}})
+    upload(endpoint, root, "sets/my photos")
+    dataset = open_dataset("s3://photos/sets/my photos", endpoint_url=endpoint)
+    assert dataset.name == "my photos"
+    assert dataset.classes == ("a b", "ü")
+    assert dataset.counts().tolist() == [[6, 2, 2], [6, 2, 2]]
+    assert dataset.path(0).read_bytes() == (root / dataset.paths[0]).read_bytes()
+
+
+def test_only_what_changed_is_fetched_again(endpoint, folder_of_photos, tmp_path):
+    root = folder_of_photos({"red": 8, "green": 8})
+    upload(endpoint, root, "changing")
+    first = s3.sync("s3://photos/changing", tmp_path, endpoint_url=endpoint)
+    assert (first.fetched, first.kept, first.removed) == (16, 0, 0)
+    again = s3.sync("s3://photos/changing/", tmp_path, endpoint_url=endpoint)
+    assert (again.fetched, again.kept) == (0, 16)
+    store = store_of(endpoint)
+    obstore.put(store, "changing/red/000.jpg", b"other bytes")
+    obstore.put(store, "changing/red/new.jpg", b"x")
+    obstore.delete(store, "changing/green/003.jpg")
+    (first.folder / "green/005.jpg").unlink()
+    then = s3.sync("s3://photos/changing", tmp_path, endpoint_url=endpoint)
+    assert (then.fetched, then.kept, then.removed) == (3, 13, 1)
+    assert (first.folder / "red/000.jpg").read_bytes() == b"other bytes"
+    assert not (first.folder / "green/003.jpg").exists()
+    assert s3.sync("s3://photos/changing", tmp_path, endpoint_url=endpoint).fetched == 0
+
+
+def test_a_killed_sync_goes_on_where_it_stopped(endpoint, tmp_path):
+    store = store_of(endpoint, "other")
+    for i in range(300):
+        obstore.put(store, f"many/{'ab'[i % 2]}/{i:04}.jpg", bytes(5000))
+    script = (
+        "import sys, time; from pathlib import Path; from vizsla.data import s3\n"
+        "def seen(done, total):\n    print(done, flush=True); time.sleep(0.005)\n"
+        f"s3.sync('s3://other/many', Path({str(tmp_path)!r}), endpoint_url={endpoint!r}, on_progress=seen, threads=2)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= 80:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    synced = s3.sync("s3://other/many", tmp_path, endpoint_url=endpoint)
+    assert 80 <= synced.kept < 300
+    assert synced.fetched == 300 - synced.kept
+    assert sum(1 for path in synced.folder.rglob("*.jpg") if path.stat().st_size == 5000) == 300
+
+
+def test_a_large_object_goes_on_where_it_stopped(endpoint, tmp_path):
+    data = os.urandom(s3._LARGE * 2 + 12345)
+    store = store_of(endpoint)
+    obstore.put(store, "big/a/large.jpg", data)
+    synced = s3.sync("s3://photos/big", tmp_path, endpoint_url=endpoint)
+    file = synced.folder / "a/large.jpg"
+    assert file.read_bytes() == data
+    etag = obstore.head(store, "big/a/large.jpg")["e_tag"]
+    part = file.with_name(f".{file.name}.{s3._version(etag)}.part")
+    part.write_bytes(b"#" * 1000)  # what an earlier attempt left; it is not asked for again
+    file.unlink()
+    s3.sync("s3://photos/big", tmp_path, endpoint_url=endpoint)
+    assert file.read_bytes() == b"#" * 1000 + data[1000:]
+
+
+def test_an_archive_and_a_table_in_a_bucket(endpoint, folder_of_photos, tmp_path):
+    root = folder_of_photos({"red": 8, "green": 8})
+    archive = Path(shutil.make_archive(str(tmp_path / "set"), "zip", root))
+    store = store_of(endpoint)
+    obstore.put(store, "archives/set.zip", archive.read_bytes())
+    dataset = open_dataset("s3://photos/archives/set.zip", endpoint_url=endpoint)
+    assert (dataset.name, len(dataset)) == ("set", 16)
+    upload(endpoint, root, "tabled")
+    rows = [f"{p.relative_to(root).as_posix()},{p.parent.name}" for p in root.rglob("*.jpg")]
+    obstore.put(store, "tabled/labels.csv", "\n".join(["path,label", *rows]).encode())
+    assert len(open_dataset("s3://photos/tabled/labels.csv", endpoint_url=endpoint)) == 16
+
+
+def test_missing_bucket_and_prefix_and_key(endpoint):
+    with pytest.raises(SourceError, match="There is no such bucket") as caught:
+        open_dataset("s3://nowhere/p", endpoint_url=endpoint)
+    assert "s3://nowhere/p" in caught.value.where
+    assert "--endpoint-url" in caught.value.do
+    with pytest.raises(SourceError, match="There are no pictures under this address"):
+        open_dataset("s3://photos/no/such/prefix", endpoint_url=endpoint)
+    with pytest.raises(SourceError, match="There is no such object"):
+        open_dataset("s3://photos/no/such.zip", endpoint_url=endpoint)
+
+
+def test_a_wrong_key(endpoint, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "SOMEBODY")
+    with pytest.raises(SourceError, match="access key is unknown") as caught:
+        open_dataset("s3://photos/p", endpoint_url=endpoint)
+    assert "AWS_ACCESS_KEY_ID" in caught.value.do
+
+
+def test_an_unreachable_endpoint():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(SourceError, match="endpoint cannot be reached") as caught:
+        open_dataset("s3://photos/p", endpoint_url=endpoint)
+    assert endpoint in caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words", "do"),
+    [
+        (403, "AccessDenied", "Access is refused", "list and read"),
+        (400, "ExpiredToken", "credentials have expired", "goes on where it stopped"),
+        (403, "SignatureDoesNotMatch", "secret key does not fit", "AWS_SECRET_ACCESS_KEY"),
+        (301, "PermanentRedirect", "another region", "AWS_REGION"),
+        (403, "Forbidden", "Access is refused", "list and read"),
+        (418, "Teapot", "answered Teapot", "credentials"),
+    ],
+)
+def test_what_aws_answers(status, code, words, do):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        with pytest.raises(SourceError, match=words) as caught:
+            open_dataset("s3://photos/p", endpoint_url=f"http://127.0.0.1:{server.server_port}")
+        assert do in caught.value.do
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,126 @@
+"""Tables of pictures: CSV, JSON lines, Parquet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vizsla.data import open_dataset
+from vizsla.errors import DataError, SourceError
+
+
+@pytest.fixture
+def photos(folder_of_photos) -> Path:
+    return folder_of_photos({"red": 20, "green": 20})
+
+
+def rows_of(root: Path, **columns):
+    rows = [{"path": p.relative_to(root).as_posix(), "label": p.parent.name} for p in sorted(root.rglob("*.jpg"))]
+    return [row | {name: value(i) for name, value in columns.items()} for i, row in enumerate(rows)]
+
+
+def write_csv(file: Path, rows, header=None) -> Path:
+    header = header or list(rows[0])
+    lines = [",".join(header), *(",".join(str(row[name]) for name in rows[0]) for row in rows)]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def test_the_same_table_in_every_format(photos):
+    rows = rows_of(photos, split=lambda i: ("train", "train", "val", "Test")[i % 4])
+    write_csv(photos / "t.csv", rows)
+    (photos / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), photos / "t.parquet")
+    (photos / "t.tsv").write_text((photos / "t.csv").read_text().replace(",", "\t"))
+    for name in ("t.csv", "t.jsonl", "t.parquet", "t.tsv"):
+        dataset = open_dataset(photos / name)
+        assert dataset.counts().tolist() == [[10, 5, 5], [10, 5, 5]], name
+        assert dataset.classes == ("green", "red")
+        assert dataset.path(0).is_file()
+
+
+def test_a_table_without_splits_is_split_here(photos):
+    dataset = open_dataset(write_csv(photos / "t.csv", rows_of(photos)))
+    assert dataset.counts().tolist() == [[14, 3, 3], [14, 3, 3]]
+
+
+def test_groups_of_a_column_stay_together(photos):
+    file = write_csv(photos / "t.csv", rows_of(photos, animal=lambda i: i // 4))
+    dataset = open_dataset(file, group_by="animal")
+    assert dataset.groups is not None
+    for group in set(dataset.groups.tolist()):
+        assert len(set(dataset.splits[dataset.groups == group].tolist())) == 1
+
+
+def test_a_missing_column_is_named_with_those_there_are(photos):
+    file = write_csv(photos / "t.csv", rows_of(photos), header=["path", "lable"])
+    with pytest.raises(DataError) as caught:
+        open_dataset(file)
+    assert "no column 'label'; its columns are path, lable" in caught.value.what
+    assert caught.value.do == "rename 'lable' to 'label'"
+    assert "t.csv" in caught.value.where
+
+
+def test_an_unknown_class_is_found_with_its_line_and_a_guess(photos):
+    rows = rows_of(photos, split=lambda i: "train" if i % 2 else "valid")
+    rows[6]["label"] = "grene"
+    with pytest.raises(DataError) as caught:
+        open_dataset(write_csv(photos / "t.csv", rows))
+    assert "Unknown class 'grene'" in caught.value.what
+    assert "line 8" in caught.value.where
+    assert "green, red" in caught.value.allowed
+    assert "'green'" in caught.value.do
+
+
+@pytest.mark.parametrize("variant", ["Red", "red ", " RED"])
+def test_labels_that_differ_only_by_case_or_spaces(photos, variant):
+    rows = rows_of(photos)
+    rows[-1]["label"] = variant
+    file = photos / "t.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(DataError) as caught:
+        open_dataset(file)
+    assert repr(variant) in caught.value.what
+    assert "'red' (19 pictures)" in caught.value.what
+    assert "differ only by case or spaces" in caught.value.what
+    assert rows[-1]["path"] in caught.value.where
+
+
+def test_class_folders_that_differ_only_by_case(folder_of_photos):
+    with pytest.raises(DataError, match=r"'Cat' .* and 'cat' .* differ only by case"):
+        open_dataset(folder_of_photos({"Cat": 5, "cat": 4, "dog": 5}))
+
+
+def test_an_unknown_split_an_empty_cell_and_two_labels(photos):
+    rows = rows_of(photos, split=lambda i: "train")
+    rows[2]["split"] = "holdout"
+    with pytest.raises(DataError, match=r"no split 'holdout'") as caught:
+        open_dataset(write_csv(photos / "t.csv", rows))
+    assert "line 4" in caught.value.where
+    assert "validation" in caught.value.allowed
+    rows[2] |= {"split": "train", "label": ""}
+    with pytest.raises(DataError, match="column 'label' is empty"):
+        open_dataset(write_csv(photos / "t.csv", rows))
+    rows[2] |= {"label": "red", "path": rows[0]["path"]}
+    with pytest.raises(DataError, match="labelled 'red' here and 'green' in line 2"):
+        open_dataset(write_csv(photos / "t.csv", rows))
+
+
+def test_tables_that_are_none(photos):
+    for name, content, words in (
+        ("a.csv", b"path,label\n\xff\xfe\x00,x\n", "not UTF-8"),
+        ("a.jsonl", b'{"path": "a.jpg"\n', "not a JSON object"),
+        ("a.parquet", b"nothing", "cannot be read"),
+    ):
+        (photos / name).write_bytes(content)
+        with pytest.raises(SourceError, match=words):
+            open_dataset(photos / name)
+    with pytest.raises(SourceError, match="no such table"):
+        open_dataset(photos / "missing.csv")
+    (photos / "b.csv").write_text("path,label\nx.jpg,a\ny.jpg,b\n")
+    with pytest.raises(DataError, match="None of the pictures is there"):
+        open_dataset(photos / "b.csv")

@@ -1,0 +1,185 @@
+"""Zip and tar archives, unpacked into the cache within bounds: no path outside, no links, no bombs."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import os
+import shutil
+import tarfile
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from vizsla.errors import SourceError
+from vizsla.files import storage, write_json
+from vizsla.images.decode import SUFFIXES as PICTURES
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all)."""
+
+_DONE = ".vizsla-unpacked.json"
+_BLOCK = 1 << 20
+_FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an archive may unpack to: bytes and files."""
+
+    bytes: int = 200 * 10**9
+    files: int = 5_000_000
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    size: int
+    read: Callable[[], IO[bytes] | None]
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is an archive that can be unpacked."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def unpack(
+    archive: Path, cache: Path, bounds: Bounds = Bounds(), on_progress: Progress = lambda done, total: None
+) -> Path:
+    """Unpack the pictures of an archive, once: the folder is kept in the cache until the archive changes.
+
+    A kill leaves no half-unpacked folder behind. Links, devices and files without a picture's name ending are
+    passed over.
+
+    Returns
+    -------
+    The folder that holds the classes (or splits): the first level that is not a single folder.
+
+    Raises
+    ------
+    SourceError
+        When the archive is damaged, truncated, too large, or has a member that would lie outside.
+    """
+    try:
+        stat = archive.stat()
+    except OSError as error:
+        raise SourceError(f"The archive cannot be read: {error.strerror}.", where=archive) from error
+    identity = f"{archive.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    folder = cache / "sources" / f"{_stem(archive.name)}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    if not (folder / _DONE).is_file():
+        partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+        try:
+            with storage(partial):
+                partial.mkdir(parents=True)
+            _extract(archive, partial, bounds, on_progress)
+            with storage(folder):
+                write_json(partial / _DONE, {"archive": str(archive), "bytes": stat.st_size})
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return _top(folder)
+
+
+def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> None:
+    total = files = 0
+    try:
+        for done, count, member in _members(archive):
+            target = _inside(folder, member.name, archive)
+            if target.suffix.lower() not in PICTURES:
+                continue
+            files, total = files + 1, total + member.size
+            if files > bounds.files or total > bounds.bytes:
+                raise _too_large(archive, bounds)
+            source = member.read()
+            if source is None:
+                continue
+            with source:
+                total += _copy(source, target, member.size, archive, bounds)
+            on_progress(done, count)
+    except SourceError:
+        raise
+    except _FAULTS as error:
+        raise SourceError(
+            f"The archive is damaged or ends too early ({str(error) or type(error).__name__}).",
+            where=archive,
+            do="fetch or copy it again; nothing of it was used",
+        ) from error
+    if not files:
+        raise SourceError("The archive holds no pictures.", where=archive, allowed=" ".join(sorted(PICTURES)))
+
+
+def _copy(source: IO[bytes], target: Path, declared: int, archive: Path, bounds: Bounds) -> int:
+    """Copy a member; return the bytes beyond the declared size, which a bomb may hide."""
+    written = 0
+    with storage(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = open(target, "wb")  # noqa: SIM115 -- only what writes may be called a fault of the disk
+    with file:
+        while block := source.read(_BLOCK):
+            written += len(block)
+            if written > bounds.bytes:
+                raise _too_large(archive, bounds)
+            with storage(target):
+                file.write(block)
+    if written < declared:
+        raise EOFError(f"{target.name} has {written:,} of {declared:,} bytes")
+    return written - declared
+
+
+def _members(archive: Path) -> Iterator[tuple[int, int, _Member]]:
+    """Every regular file, with (position, members in all; 0 where that is unknown)."""
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as file:
+            infos = file.infolist()
+            for at, info in enumerate(infos, start=1):
+                kind = (info.external_attr >> 16) & 0o170000
+                if info.is_dir() or kind not in (0, 0o100000):
+                    continue
+                if info.flag_bits & 1:
+                    raise SourceError("The archive is encrypted.", where=archive, do="unpack it yourself")
+                yield at, len(infos), _Member(info.filename, info.file_size, lambda info=info: file.open(info))  # type: ignore[misc]
+        return
+    with tarfile.open(archive) as tar:
+        for at, member in enumerate(tar, start=1):
+            if member.isreg():
+                yield at, 0, _Member(member.name, member.size, lambda member=member: tar.extractfile(member))  # type: ignore[misc]
+
+
+def _inside(folder: Path, name: str, archive: Path) -> Path:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or "\0" in name or (path.parts and ":" in path.parts[0]):
+        raise SourceError(
+            f"The archive wants to write outside its folder: {name!r}.",
+            where=archive,
+            do="do not use this archive; nothing of it was used",
+        )
+    return folder.joinpath(*path.parts)
+
+
+def _too_large(archive: Path, bounds: Bounds) -> SourceError:
+    return SourceError(
+        "The archive unpacks to more than is allowed.",
+        where=archive,
+        allowed=f"at most {bounds.bytes / 1e9:g} GB and {bounds.files:,} pictures",
+        do="unpack it yourself if it is meant, and name the folder",
+    )
+
+
+def _top(folder: Path) -> Path:
+    while True:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
+        if len(entries) != 1 or not entries[0].is_dir() or not any(e.is_dir() for e in entries[0].iterdir()):
+            return folder
+        folder = entries[0]
+
+
+def _stem(name: str) -> str:
+    suffix = next(suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(suffix))
+    return name[: -len(suffix)] or "archive"

@@ -1,0 +1,56 @@
+"""A listing becomes a data set: labels to numbers, groups to numbers, splits given or drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.data.dataset import SPLITS, Dataset
+from vizsla.data.listing import Listing
+from vizsla.data.split import DEFAULT_SHARE, carve
+
+
+def arrange(
+    listing: Listing,
+    *,
+    seed: int = 0,
+    groups: npt.NDArray[np.int32] | None = None,
+    frozen: npt.NDArray[np.int8] | None = None,
+) -> Dataset:
+    """Make the table, and draw the splits that the source does not bring.
+
+    A picture without a split counts for train; a split that no picture has is drawn from train, stratified by
+    class, and the notes say so.
+
+    Parameters
+    ----------
+    groups:
+        int32 (n,): what must share a split. By default the listing's own groups.
+    frozen:
+        int8 (n,): the splits of an earlier draw; see :func:`vizsla.data.split.carve`.
+    """
+    classes = listing.classes()
+    position = {label: i for i, label in enumerate(classes)}
+    labels = np.fromiter((position[label] for label in listing.labels), np.int32, len(listing.labels))
+    code = {split: SPLITS.index(split or "train") for split in (None, *SPLITS)}
+    splits = np.fromiter((code[split] for split in listing.splits), np.int8, len(listing.splits))
+    if groups is None:
+        groups = group_codes(listing)
+    given = set(listing.splits)
+    missing = [split for split in SPLITS[1:] if split not in given]
+    notes = list(listing.notes)
+    if missing and len(labels):
+        splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)
+        notes.append(
+            f"No {' and no '.join(missing)} split is given: {DEFAULT_SHARE:.0%} of every class "
+            f"{'each ' if len(missing) > 1 else ''}was drawn for it (seed {seed})."
+        )
+    return Dataset(listing.name, listing.root, classes, listing.paths, labels, splits, tuple(notes), groups)
+
+
+def group_codes(listing: Listing) -> npt.NDArray[np.int32] | None:
+    """The listing's groups as numbers, int32 (n,); None where it has none."""
+    if listing.groups is None:
+        return None
+    codes: dict[str, int] = {}
+    return np.fromiter((codes.setdefault(key, len(codes)) for key in listing.groups), np.int32, len(listing.groups))

@@ -1,0 +1,131 @@
+"""What a source holds before anything is decided: paths, labels, and the splits and groups it brings along."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vizsla.data.dataset import Split
+from vizsla.errors import DataError, UsageError
+
+_NUMBER = re.compile(r"(\d+)[._ -]+(?=\S)")
+
+
+@dataclass
+class Listing:
+    """Labelled pictures as a source gives them, one entry a picture in each list.
+
+    ``splits`` holds None where the source does not say; ``groups`` is None where it knows no groups. ``where``
+    names the place of the first picture of a label, for messages.
+    """
+
+    name: str
+    root: Path
+    paths: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    splits: list[Split | None] = field(default_factory=list)
+    groups: list[str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def classes(self) -> tuple[str, ...]:
+        """The labels in order; numbered names (``10.dog``) by their number."""
+        return tuple(sorted(set(self.labels), key=_order))
+
+    def drop(self, unwanted: Sequence[str]) -> None:
+        """Take out classes, by their name or the name without its number (``257.clutter`` or ``clutter``).
+
+        Raises
+        ------
+        UsageError
+            When there is no such class.
+        """
+        if not unwanted:
+            return
+        classes = self.classes()
+        gone: set[str] = set()
+        for name in unwanted:
+            found = {label for label in classes if name in (label, _NUMBER.sub("", label, count=1))}
+            if not found:
+                raise UsageError(
+                    f"There is no class {name!r} to drop.",
+                    where="--drop-class",
+                    allowed=_some(classes),
+                )
+            gone |= found
+        keep = [i for i, label in enumerate(self.labels) if label not in gone]
+        self.notes.append(f"Dropped {len(self.labels) - len(keep):,} pictures of {_some(sorted(gone))} (--drop-class).")
+        self.paths = [self.paths[i] for i in keep]
+        self.labels = [self.labels[i] for i in keep]
+        self.splits = [self.splits[i] for i in keep]
+        if self.groups is not None:
+            self.groups = [self.groups[i] for i in keep]
+
+    def group(self, group_by: str | None) -> None:
+        """Set the groups from a regular expression on the path; its first group, or the whole match, is the key.
+
+        A picture that does not match is a group of its own.
+
+        Raises
+        ------
+        UsageError
+            When the expression is broken or matches no path.
+        """
+        if group_by is None or self.groups is not None:
+            return
+        try:
+            pattern = re.compile(group_by)
+        except re.error as error:
+            raise UsageError(
+                f"The regular expression {group_by!r} is broken: {error}.",
+                where="--group-by",
+                allowed="a regular expression on the path, such as '(IMG_\\d+)', or a column of the table",
+            ) from error
+        matches = [pattern.search(path) for path in self.paths]
+        if not any(matches):
+            raise UsageError(
+                f"No path matches {group_by!r}, and the source has no column of that name.",
+                where="--group-by",
+                do=f"try it on a path such as {self.paths[0]!r}",
+            )
+        self.groups = [
+            (match[1] if pattern.groups and match[1] is not None else match[0]) if match else f"\0{path}"
+            for match, path in zip(matches, self.paths, strict=True)
+        ]
+
+    def check_labels(self) -> None:
+        """Refuse labels that are surely meant to be one.
+
+        Raises
+        ------
+        DataError
+            When two labels differ only by case, or by spaces at their ends.
+        """
+        counts = Counter(self.labels)
+        same: dict[str, str] = {}
+        for label in sorted(counts):
+            key = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+            if key in same:
+                first, second = sorted((same[key], label), key=lambda name: -counts[name])
+                raise DataError(
+                    f"The labels {first!r} ({counts[first]:,} pictures) and {second!r} ({counts[second]:,}) "
+                    "differ only by case or spaces.",
+                    where=f"{self.root}: {self.paths[self.labels.index(second)]}",
+                    allowed="one spelling for each class",
+                    do=f"write {second!r} as {first!r}, or give it a name of its own",
+                )
+            same[key] = label
+
+
+def _order(label: str) -> tuple[int, str]:
+    number = _NUMBER.match(label)
+    return (int(number[1]) if number else -1, label)
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(repr(name) for name in names[:most]) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )

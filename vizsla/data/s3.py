@@ -1,0 +1,261 @@
+"""Mirroring a bucket's pictures into the cache: in parallel, only what changed, going on where it stopped.
+
+obstore (the Rust crate object_store) and not boto3: a GET costs about a fifth of boto3's processor time, which is
+what bounds the rate for many small objects (docs/data.md has the measurement).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vizsla.data import s3_session
+from vizsla.errors import SourceError
+from vizsla.files import storage
+from vizsla.images.decode import SUFFIXES as PICTURES
+
+Progress = Callable[[int, int], None]
+"""Called with (objects done, objects to fetch), from any thread."""
+
+THREADS = 32
+_LARGE = 8 << 20
+_JOURNAL = "journal.tsv"
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync did: objects that were fetched, were there already, and vanished from the bucket."""
+
+    folder: Path
+    fetched: int
+    kept: int
+    removed: int
+
+
+@dataclass(frozen=True)
+class _Object:
+    key: str
+    size: int
+    etag: str
+
+
+def sync(
+    url: str,
+    cache: Path,
+    *,
+    endpoint_url: str | None = None,
+    also: Sequence[str] = (),
+    on_progress: Progress = lambda done, total: None,
+    threads: int = THREADS,
+) -> Synced:
+    """Mirror the pictures under ``s3://bucket/prefix`` into a folder of the cache.
+
+    An object is fetched when its ETag or size is not the one in the journal, or its file is missing. Every
+    finished object is journalled, so that a broken sync goes on where it stopped. The mirror loses what the
+    bucket has lost; nothing outside the cache is touched.
+
+    Parameters
+    ----------
+    also:
+        Further names (relative to the prefix) to mirror, that are no pictures.
+
+    Raises
+    ------
+    SourceError
+        When the endpoint cannot be reached, access is refused, the bucket is missing, or nothing lies there.
+    """
+    bucket, prefix = s3_session.parse(url)
+    where = f"s3://{bucket}/{prefix}" + (f" at {endpoint_url}" if endpoint_url else "")
+    store = s3_session.connect(bucket, endpoint_url)
+    home = cache / "sources" / f"s3-{hashlib.sha256(f'{endpoint_url}|{bucket}|{prefix}'.encode()).hexdigest()[:16]}"
+    folder = home / (PurePosixPath(prefix).name or bucket)
+    with storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with s3_session.in_words(where):
+        wanted = {name: found for name, found in _listed(store, prefix, where) if _is_wanted(name, also)}
+    if not wanted:
+        raise SourceError(
+            "There are no pictures under this address.",
+            where=where,
+            allowed="objects whose names end in " + " ".join(sorted(PICTURES)),
+            do="check the prefix (upper and lower case count)",
+        )
+    journal = _Journal(home / _JOURNAL)
+    missing = [(name, found) for name, found in wanted.items() if not _is_there(folder / name, found, journal)]
+    with s3_session.in_words(where):
+        _fetch_all(store, folder, missing, journal, on_progress, threads)
+    removed = _remove_others(folder, wanted, journal)
+    journal.compact(wanted)
+    return Synced(folder, len(missing), len(wanted) - len(missing), removed)
+
+
+def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress: Progress) -> Path:
+    """Mirror one object, such as an archive; a broken transfer goes on where it stopped.
+
+    Raises
+    ------
+    SourceError
+        As :func:`sync` does.
+    """
+    bucket, key = s3_session.parse(url)
+    name = PurePosixPath(key).name
+    home = cache / "downloads" / hashlib.sha256(f"{endpoint_url}|{url}".encode()).hexdigest()[:16]
+    with storage(home):
+        home.mkdir(parents=True, exist_ok=True)
+    store = s3_session.connect(bucket, endpoint_url)
+    where = f"s3://{bucket}/{key}"
+    with s3_session.in_words(where):
+        meta = s3_session.obstore().head(store, key)
+        found = _Object(key, meta["size"], meta.get("e_tag") or "")
+        journal = _Journal(home / _JOURNAL)
+        if not _is_there(home / name, found, journal):
+            _fetch_all(store, home, [(name, found)], journal, on_progress, 1)
+    return home / name
+
+
+def _listed(store: Any, prefix: str, where: str) -> Iterator[tuple[str, _Object]]:
+    """Every object under the prefix, by its name relative to the prefix."""
+    start = len(prefix) + 1 if prefix else 0
+    for chunk in s3_session.obstore().list(store, prefix or None, chunk_size=1000):
+        for meta in chunk:
+            name = meta["path"][start:]
+            if ".." in name.split("/") or "\\" in name or name.startswith("/"):
+                raise SourceError(
+                    f"An object's name would lie outside the mirror: {meta['path']!r}.", where=where, do="rename it"
+                )
+            yield name, _Object(meta["path"], meta["size"], meta.get("e_tag") or str(meta["last_modified"]))
+
+
+def _is_wanted(name: str, also: Sequence[str]) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURES or name in also
+
+
+def _is_there(file: Path, found: _Object, journal: _Journal) -> bool:
+    if journal.entries.get(found.key) != (found.etag, found.size):
+        return False
+    try:
+        return file.stat().st_size == found.size
+    except OSError:
+        return False
+
+
+def _fetch_all(
+    store: Any,
+    folder: Path,
+    missing: list[tuple[str, _Object]],
+    journal: _Journal,
+    on_progress: Progress,
+    threads: int,
+) -> None:
+    turn, stop, done = iter(missing), threading.Event(), 0
+    lock = threading.Lock()
+
+    def worker() -> None:
+        nonlocal done
+        while not stop.is_set():
+            with lock:
+                entry = next(turn, None)
+            if entry is None:
+                return
+            name, found = entry
+            _fetch_one(store, folder / name, found)
+            with lock:
+                journal.add(found)
+                done += 1
+                on_progress(done, len(missing))
+
+    for parent in {(folder / name).parent for name, _ in missing}:
+        with storage(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(threads, thread_name_prefix="s3") as pool:
+        try:
+            workers = [pool.submit(worker) for _ in range(min(threads, len(missing)))]
+            wait(workers, return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()
+    journal.flush()
+    for future in workers:
+        future.result()
+
+
+def _fetch_one(store: Any, file: Path, found: _Object) -> None:
+    """Fetch one object; a large one in pieces, after what an earlier attempt has left."""
+    part = file.with_name(f".{file.name}.{_version(found.etag)}.part")
+    if found.size <= _LARGE:
+        data = s3_session.obstore().get(store, found.key).bytes()
+        with storage(file):
+            part.write_bytes(data)
+            os.replace(part, file)
+        return
+    have = part.stat().st_size if part.is_file() else 0
+    while have < found.size:
+        end = min(found.size, have + _LARGE)
+        data = s3_session.obstore().get_range(store, found.key, start=have, end=end)
+        with storage(part), open(part, "ab") as target:
+            target.write(data)
+        have = end
+    with storage(file):
+        os.replace(part, file)
+
+
+def _version(etag: str) -> str:
+    """An ETag as a part of a file name."""
+    return hashlib.sha256(etag.encode()).hexdigest()[:8]
+
+
+def _remove_others(folder: Path, wanted: dict[str, _Object], journal: _Journal) -> int:
+    keys = {found.key for found in wanted.values()}
+    gone = [key for key in journal.entries if key not in keys]
+    if not gone:
+        return 0
+    removed = 0
+    for file in folder.rglob("*"):
+        if file.is_file() and file.relative_to(folder).as_posix() not in wanted:
+            file.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+class _Journal:
+    """Which version of each object is on disk: lines of ETag, size and key; the last line of a key counts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, tuple[str, int]] = {}
+        try:
+            lines = path.read_text("utf-8", "surrogateescape").split("\n")
+        except OSError:
+            lines = []
+        for line in lines[:-1]:  # what follows the last line end was cut off by a kill
+            etag, size, key = [*line.split("\t", 2), "", ""][:3]
+            if size.isdecimal() and key:
+                self.entries[key] = etag, int(size)
+        with storage(path):
+            self._file = open(path, "a", encoding="utf-8", errors="surrogateescape", buffering=1)  # noqa: SIM115
+
+    def add(self, found: _Object) -> None:
+        self.entries[found.key] = found.etag, found.size
+        with storage(self.path):
+            self._file.write(f"{found.etag}\t{found.size}\t{found.key}\n")
+
+    def flush(self) -> None:
+        with storage(self.path):
+            self._file.flush()
+
+    def compact(self, wanted: dict[str, _Object]) -> None:
+        """Rewrite the journal with what is wanted, when it has grown by more than that."""
+        self._file.close()
+        keys = {found.key for found in wanted.values()}
+        if len(self.entries) > len(keys):
+            self.entries = {key: value for key, value in self.entries.items() if key in keys}
+            temporary = self.path.with_suffix(".tmp")
+            with storage(temporary):
+                lines = (f"{etag}\t{size}\t{key}\n" for key, (etag, size) in self.entries.items())
+                temporary.write_text("".join(lines), "utf-8", "surrogateescape")
+                os.replace(temporary, self.path)

@@ -1,0 +1,164 @@
+"""Connecting to S3 and whatever speaks like it: address, region, credentials, and errors in words."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import re
+import urllib.parse
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import SourceError
+from vizsla.optional import require
+
+_NAMES = {
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+    "aws_session_token": "session_token",
+}
+_AGAIN = "run the command again: it goes on where it stopped"
+_LOGIN = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+
+_ANSWERS: dict[str, tuple[str, str]] = {
+    "NoSuchBucket": ("There is no such bucket.", "check the bucket's name (and --endpoint-url)"),
+    "NoSuchKey": ("There is no such object.", "check the key (upper and lower case count)"),
+    "AccessDenied": (
+        "Access is refused (403 AccessDenied).",
+        f"{_LOGIN} of somebody who may list and read the bucket",
+    ),
+    "ExpiredToken": ("The credentials have expired.", f"log in anew (such as `aws sso login`), then {_AGAIN}"),
+    "InvalidAccessKeyId": ("The access key is unknown there (403 InvalidAccessKeyId).", f"correct it: {_LOGIN}"),
+    "SignatureDoesNotMatch": (
+        "The secret key does not fit the access key (403 SignatureDoesNotMatch).",
+        f"correct it: {_LOGIN}",
+    ),
+    "PermanentRedirect": ("The bucket lies in another region.", "set AWS_REGION to the bucket's region"),
+    "AuthorizationHeaderMalformed": ("The bucket lies in another region.", "set AWS_REGION to the bucket's region"),
+    "SlowDown": ("The service asks to slow down.", f"wait a while, then {_AGAIN}"),
+}  # fmt: skip
+_ANSWERS["ExpiredTokenException"] = _ANSWERS["TokenRefreshRequired"] = _ANSWERS["ExpiredToken"]
+_ANSWERS["AllAccessDisabled"] = _ANSWERS["Forbidden"] = _ANSWERS["AccessDenied"]
+
+
+def obstore() -> Any:
+    """The package that speaks to S3."""
+    return require("obstore", extra="s3", feature="Reading s3:// sources")
+
+
+def parse(url: str) -> tuple[str, str]:
+    """``s3://bucket/prefix/`` to ("bucket", "prefix").
+
+    Raises
+    ------
+    SourceError
+        When there is no bucket in it.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if not parts.netloc:
+        raise SourceError(f"{url!r} names no bucket.", allowed="s3://bucket/prefix")
+    return parts.netloc, url.split(parts.netloc, 1)[1].strip("/")
+
+
+def connect(bucket: str, endpoint_url: str | None) -> Any:
+    """A store of one bucket. Without credentials requests are not signed, which public buckets allow."""
+    store = require("obstore.store", extra="s3", feature="Reading s3:// sources")
+    endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options: dict[str, Any] = {"region": _region(), **_credentials()}
+    if endpoint_url:
+        options |= {"endpoint": endpoint_url.rstrip("/"), "virtual_hosted_style_request": False}
+    return store.S3Store(
+        bucket,
+        **options,
+        client_options={
+            "allow_http": bool(endpoint_url and endpoint_url.startswith("http://")),
+            "connect_timeout": "10s",
+            "timeout": "120s",
+        },
+        retry_config={
+            "max_retries": 4,
+            "retry_timeout": timedelta(seconds=60),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=200),
+                "max_backoff": timedelta(seconds=5),
+                "base": 2,
+            },
+        },
+    )
+
+
+@contextlib.contextmanager
+def in_words(where: str) -> Iterator[None]:
+    """Turn what S3 answers into words.
+
+    Raises
+    ------
+    SourceError
+        For everything that obstore raises.
+    """
+    exceptions = require("obstore.exceptions", extra="s3", feature="Reading s3:// sources")
+    try:
+        yield
+    except (exceptions.BaseError, FileNotFoundError, PermissionError) as error:
+        text = str(error)
+        code = re.search(r"<Code>(\w+)</Code>", text)
+        status = re.search(r"non-2xx status code: (\d+ [^:\n]*)", text)
+        if code and code[1] in _ANSWERS:
+            what, do = _ANSWERS[code[1]]
+        elif status or code:
+            answer = code[1] if code else status[1] if status else ""
+            what, do = f"The service answered {answer}.", "check the address, the credentials and --endpoint-url"
+            if status and status[1].startswith("403"):
+                what, do = _ANSWERS["AccessDenied"]
+            elif status and status[1].startswith("404"):
+                what, do = _ANSWERS["NoSuchKey" if isinstance(error, FileNotFoundError) else "NoSuchBucket"]
+        elif "error sending request" in text:
+            what, do = (
+                "The endpoint cannot be reached.",
+                f"check the network and --endpoint-url, then {_AGAIN}",
+            )
+        else:
+            what = f"The transfer broke off ({text.splitlines()[0][:200]})."
+            do = _AGAIN
+        raise SourceError(what, where=where, do=do) from error
+
+
+def _region() -> str:
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return named or _profile("AWS_CONFIG_FILE", "config").get("region") or "us-east-1"
+
+
+def _credentials() -> dict[str, Any]:
+    """From the environment, else from the profile in ~/.aws, else from boto3's chain where it is wanted, else none."""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        values = {name: os.environ.get(name.upper()) for name in _NAMES}
+        return {_NAMES[name]: value for name, value in values.items() if value}
+    profile = _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")
+    if profile.get("aws_access_key_id"):
+        return {_NAMES[name]: profile[name] for name in _NAMES if profile.get(name)}
+    chain = (
+        "AWS_PROFILE",
+        "AWS_ROLE_ARN",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    )
+    if any(os.environ.get(name) for name in chain):
+        auth = require("obstore.auth.boto3", extra="s3", feature="AWS roles and single sign-on")
+        return {"credential_provider": auth.Boto3CredentialProvider()}
+    return {"skip_signature": True}
+
+
+def _profile(variable: str, name: str) -> dict[str, str]:
+    """The chosen section of a file in ~/.aws."""
+    path = Path(os.environ.get(variable) or Path.home() / ".aws" / name)
+    file = configparser.RawConfigParser()
+    try:
+        file.read(path)
+    except (OSError, configparser.Error, UnicodeDecodeError):
+        return {}
+    profile = os.environ.get("AWS_PROFILE") or "default"
+    section = next((s for s in (profile, f"profile {profile}") if file.has_section(s)), None)
+    return dict(file.items(section)) if section else {}

@@ -1,0 +1,165 @@
+"""The one entry for every source: a folder, a table, an archive, an address."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from vizsla.data import archives, tables
+from vizsla.data.arrange import arrange
+from vizsla.data.dataset import Dataset
+from vizsla.data.folders import list_folder
+from vizsla.data.listing import Listing
+from vizsla.errors import DataError, SourceError, UsageError
+from vizsla.settings import settings
+
+Progress = Callable[[int, int], None]
+"""Called with (done, in all; 0 where that is unknown)."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read a source.
+
+    ``drop_classes`` are left out; ``group_by`` is a column of the table or a regular expression on the path;
+    ``endpoint_url`` where an S3-compatible service listens; ``sha256`` what a download must have.
+    """
+
+    drop_classes: tuple[str, ...] = ()
+    group_by: str | None = None
+    endpoint_url: str | None = None
+    sha256: str | None = None
+
+
+def open_dataset(
+    source: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    drop_classes: Sequence[str] = (),
+    group_by: str | None = None,
+    endpoint_url: str | None = None,
+    sha256: str | None = None,
+    on_progress: Progress = lambda done, total: None,
+) -> Dataset:
+    """Read any source of labelled pictures into a split table.
+
+    Parameters
+    ----------
+    source:
+        A folder with one folder a class, or with train, valid and test folders of them; a table (.csv, .tsv,
+        .jsonl, .parquet) with the columns path, label[, split][, group]; an archive (.zip, .tar, .tar.gz); an
+        http(s) address of an archive; ``s3://bucket/prefix`` of class folders, of an archive or of a table.
+    seed:
+        Decides the splits that the source does not bring.
+    drop_classes, group_by, endpoint_url, sha256:
+        See :class:`SourceOptions`.
+
+    Raises
+    ------
+    DataError
+        When the source cannot be used as it stands (:class:`~vizsla.errors.SourceError` when it cannot be had).
+    UsageError
+        When an option does not fit the source.
+    """
+    options = SourceOptions(tuple(drop_classes), group_by, endpoint_url, sha256)
+    return arrange(list_source(source, options, on_progress), seed=seed)
+
+
+def list_source(
+    source: str | os.PathLike[str],
+    options: SourceOptions = SourceOptions(),
+    on_progress: Progress = lambda done, total: None,
+) -> Listing:
+    """What any source holds, before splits are drawn. Parameters and errors as in :func:`open_dataset`."""
+    listing = _list(os.fspath(source), options, on_progress)
+    listing.check_labels()
+    listing.drop(options.drop_classes)
+    listing.group(options.group_by)
+    return listing
+
+
+def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
+    """Read a folder of labelled pictures into a split table; see :func:`open_dataset`."""
+    return open_dataset(root, seed=seed)
+
+
+def source_key(source: str | os.PathLike[str]) -> str:
+    """A short name that tells this source from all others: its own name and a digest of where it lies."""
+    text = os.fspath(source)
+    place = text if "://" in text else str(Path(text).expanduser().resolve())
+    stem = PurePosixPath(place.rstrip("/")).name or "data"
+    return f"{stem}-{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing:
+    cache = settings().cache
+    scheme = source.partition("://")[0].lower() if "://" in source else ""
+    if options.sha256 is not None:
+        _check_sha256(options.sha256, scheme)
+    if scheme in ("http", "https"):
+        from vizsla.data.download import download
+
+        name = PurePosixPath(source.partition("?")[0]).name
+        if not archives.is_archive(name):
+            raise SourceError(
+                f"Only archives are fetched by {scheme}; this address ends in {name!r}.",
+                where=source.partition("?")[0],
+                allowed=" ".join(archives.SUFFIXES),
+            )
+        file = download(source, cache, sha256=options.sha256, on_progress=on_progress)
+        return _folder(archives.unpack(file, cache, on_progress=on_progress), file)
+    if scheme == "s3":
+        return _list_s3(source, cache, options, on_progress)
+    if scheme:
+        raise SourceError(
+            f"Addresses that begin with {scheme}:// are not known.",
+            where=source,
+            allowed="http://, https://, s3://, or a path",
+        )
+    path = Path(source).expanduser()
+    if path.is_dir() or not path.suffix:
+        return list_folder(path)
+    if path.suffix.lower() in tables.SUFFIXES:
+        return tables.list_table(path, options.group_by)
+    if archives.is_archive(path.name):
+        return _folder(archives.unpack(path, cache, on_progress=on_progress), path)
+    if path.is_file():
+        raise DataError(
+            "This is a file of an unknown kind.",
+            where=path,
+            allowed=f"a folder, a table ({' '.join(tables.SUFFIXES)}), an archive ({' '.join(archives.SUFFIXES)})",
+        )
+    return list_folder(path)
+
+
+def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
+    from vizsla.data import s3
+
+    name = PurePosixPath(url).name
+    if archives.is_archive(name):
+        file = s3.fetch(url, cache, endpoint_url=options.endpoint_url, on_progress=on_progress)
+        return _folder(archives.unpack(file, cache, on_progress=on_progress), file)
+    is_table = PurePosixPath(name).suffix.lower() in tables.SUFFIXES
+    prefix = url.rpartition("/")[0] if is_table else url
+    synced = s3.sync(
+        prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
+    )
+    if is_table:
+        return tables.list_table(synced.folder / name, options.group_by)
+    return list_folder(synced.folder)
+
+
+def _folder(folder: Path, archive: Path) -> Listing:
+    listing = list_folder(folder)
+    listing.name = archive.name.partition(".")[0] or listing.name
+    return listing
+
+
+def _check_sha256(text: str, scheme: str) -> None:
+    if scheme not in ("http", "https"):
+        raise UsageError("A checksum goes with an http(s) address only.", where="--sha256", do="leave it out")
+    if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
+        raise UsageError(f"{text!r:.80} is not a SHA-256.", where="--sha256", allowed="64 hexadecimal digits")
