@@ -115,6 +115,8 @@ def in_words(where: str) -> Iterator[None]:
                 what, do = _ANSWERS["AccessDenied"]
             elif status and status[1].startswith("404"):
                 what, do = _ANSWERS["NoSuchKey" if isinstance(error, FileNotFoundError) else "NoSuchBucket"]
+        elif "redirect without LOCATION" in text:  # how object_store words a 301
+            what, do = _ANSWERS["PermanentRedirect"]
         elif "error sending request" in text:
             what, do = (
                 "The endpoint cannot be reached.",
