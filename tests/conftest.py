@@ -5,18 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.weights import WeightsRequest
+from vizsla.settings import settings
+
 SHARED = Path(os.environ.get("VIZSLA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
+
+
+MUST_RUN = bool(os.environ.get("VIZSLA_TESTS_MUST_RUN"))
+"""Set where everything that tests need is known to be there: what is missing then fails and does not skip."""
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test that needs what is not there, or fail it where it must run."""
+    if MUST_RUN:
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def _shared(*parts: str) -> Path:
     path = SHARED.joinpath(*parts)
     if not path.exists():
-        pytest.skip(f"needs {'/'.join(parts)} in the folder `shared` beside the checkout (or VIZSLA_SHARED)")
+        missing(f"needs {'/'.join(parts)} in the folder `shared` beside the checkout (or VIZSLA_SHARED)")
     return path
 
 
@@ -47,6 +63,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIZSLA_HOME", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(_own_cache: None) -> ExportedBackbone:
+    """A real timm network, small and untrained: for tests of what goes around a backbone."""
+    return ensure_exported(WeightsRequest.resolve("test_resnet", random_init=True), settings().cache)
 
 
 Paint = Callable[..., Image.Image]
