@@ -198,8 +198,9 @@ class _Group:
         epoch = 0
         while self.ids:
             epoch += 1
-            train_loss = self._epoch(epoch)
-            valid_loss, valid_accuracy = self._validate()
+            with np.errstate(over="ignore", invalid="ignore"):  # a diverging configuration is seen in its loss
+                train_loss = self._epoch(epoch)
+                valid_loss, valid_accuracy = self._validate()
             metrics = {}
             for at, i in enumerate(self.ids):
                 metrics[i] = EpochMetrics(
