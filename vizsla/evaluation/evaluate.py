@@ -68,19 +68,25 @@ class Evaluation:
         for name in ("accuracy", "top5", "macro_f1", "loss", "ece"):
             estimate: Estimate = getattr(self, name)
             result[name] = round(estimate.value, 6)
-            result[f"{name}_interval"] = [round(estimate.low, 6), round(estimate.high, 6)]
+            result[f"{name}_interval"] = _interval(estimate)
         result["classes"] = [
             {
                 "name": score.name,
                 "support": score.support,
                 "precision": score.precision and round(score.precision.value, 6),
+                "precision_interval": _interval(score.precision),
                 "recall": score.recall and round(score.recall.value, 6),
+                "recall_interval": _interval(score.recall),
                 "f1": score.f1 if score.f1 is None else round(score.f1, 6),
             }
             for score in self.classes
         ]
         result["confusion"] = self.confusion.tolist()
         return result
+
+
+def _interval(estimate: Estimate | None) -> list[float] | None:
+    return None if estimate is None else [round(estimate.low, 6), round(estimate.high, 6)]
 
 
 def evaluate(

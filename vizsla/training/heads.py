@@ -158,7 +158,8 @@ def train_heads(
         groups.setdefault((config.batch_size, config.seed, config.balance == "sampling"), []).append(i)
     for members in groups.values():
         group = _Group(data, mean, deviation, {i: configs[i] for i in members})
-        trained.update(group.train(on_epoch))
+        with np.errstate(over="ignore", invalid="ignore"):  # a configuration that diverges is seen in its loss
+            trained.update(group.train(on_epoch))
     return [trained[i] for i in range(len(configs))]
 
 
@@ -198,9 +199,8 @@ class _Group:
         epoch = 0
         while self.ids:
             epoch += 1
-            with np.errstate(over="ignore", invalid="ignore"):  # a diverging configuration is seen in its loss
-                train_loss = self._epoch(epoch)
-                valid_loss, valid_accuracy = self._validate()
+            train_loss = self._epoch(epoch)
+            valid_loss, valid_accuracy = self._validate()
             metrics = {}
             for at, i in enumerate(self.ids):
                 metrics[i] = EpochMetrics(

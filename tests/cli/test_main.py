@@ -1,0 +1,164 @@
+"""The command as it is typed: a real process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vizsla import __version__
+from vizsla.cli.main import VERBS
+
+Folder = Callable[..., Path]
+
+
+def vizsla(
+    *arguments: object, code: int = 0, text: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command and check its exit code."""
+    result = subprocess.run(
+        [sys.executable, "-m", "vizsla", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        input=text,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        check=False,
+    )
+    assert result.returncode == code, result.stderr
+    return result
+
+
+@pytest.fixture
+def model(folder_of_photos: Folder, tmp_path: Path) -> Path:
+    done = vizsla("fit", folder_of_photos(), "--backbone", "test_resnet", "--random-init", "--json")
+    return Path(json.loads(done.stdout.splitlines()[-1])["model"])
+
+
+def test_help_lists_every_verb() -> None:
+    text = vizsla("--help").stdout
+    for verb, line in VERBS.items():
+        assert verb in text
+        assert line[:30] in text
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_explains_itself(verb: str) -> None:
+    assert "Usage: vizsla" in vizsla(verb, "--help").stdout.replace("python -m vizsla", "vizsla")
+
+
+def test_version() -> None:
+    assert vizsla("--version").stdout == f"vizsla {__version__}\n"
+
+
+def test_fit_prints_one_json_object_as_its_last_line(folder_of_photos: Folder) -> None:
+    done = vizsla("fit", folder_of_photos(), "--backbone", "test_resnet", "--random-init", "--seed", 3, "--json")
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) >= {"model", "report", "metrics", "seconds", "images_per_second", "damaged"}
+    metrics = result["metrics"]
+    assert set(metrics) >= {"accuracy", "accuracy_interval", "macro_f1", "top5", "loss", "ece"}
+    low, high = metrics["accuracy_interval"]
+    assert 0 <= low <= metrics["accuracy"] <= high <= 1
+    assert Path(result["model"], "model.json").is_file()
+    assert Path(result["report"]).is_file()
+    assert result["damaged"] == []
+    assert all(seconds >= 0 for seconds in result["seconds"].values())
+
+
+def test_fit_shows_a_summary_and_what_to_type_next(folder_of_photos: Folder) -> None:
+    done = vizsla("fit", folder_of_photos(), "--backbone", "test_resnet", "--random-init")
+    assert done.stdout == ""
+    for words in ("accuracy", "macro F1", "95 % interval", "report", "untrained"):
+        assert words in done.stderr
+    next_lines = [line for line in done.stderr.splitlines() if line.startswith("next")]
+    assert "vizsla predict" in next_lines[0]
+    typed = next_lines[0].split("vizsla ")[1].split()
+    photo = next(Path(folder_of_photos(name="others")).rglob("*.jpg"))
+    assert "%" in vizsla(*typed[:2], photo).stdout
+
+
+def test_a_dry_run_makes_no_job(folder_of_photos: Folder, tmp_path: Path) -> None:
+    data = folder_of_photos()
+    done = vizsla("fit", data, "--backbone", "test_resnet", "--random-init", "--dry-run", "--json")
+    planned = json.loads(done.stdout.splitlines()[-1])
+    assert planned["images"] == 40
+    assert planned["expected_seconds"] > 0
+    assert "What would be done" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["fit", "/nowhere"], 1, ["There is no such folder", "/nowhere", "allowed:"]),
+        (["fit", "{data}", "--lr", "0"], 2, ["lr=0.0 cannot be used", "a number above 0"]),
+        (["fit", "{data}", "--optimizer", "lion"], 2, ["optimizer='lion'", "sgd, adam or adamw"]),
+        (["fit", "{data}", "--minutes", "0"], 2, ["minutes=0.0 leaves no time"]),
+        (["fit", "{data}", "--weights", "/nowhere"], 1, ["The weights do not exist", "--random-init"]),
+        (["fit", "{data}", "--random-init", "--name", "a b"], 1, ["'a b' cannot be the name of a job", "hyphens"]),
+        (["predict", "/nowhere", "a.jpg"], 1, ["There is no model here", "vizsla fit DATA"]),
+    ],
+)
+def test_errors_are_words_and_no_traceback(
+    arguments: list[str], code: int, words: list[str], folder_of_photos: Folder
+) -> None:
+    data = str(folder_of_photos())
+    done = vizsla(*[a.replace("{data}", data) for a in arguments], code=code)
+    assert done.stderr.startswith("vizsla: ") or "\nvizsla: " in done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_setting_that_is_no_number_names_the_variable(folder_of_photos: Folder) -> None:
+    done = vizsla("fit", folder_of_photos(), "--random-init", code=2, VIZSLA_CACHE_GB="much")
+    assert "VIZSLA_CACHE_GB='much' is not a usable number" in done.stderr
+
+
+def test_predict_in_words_and_as_json(model: Path, folder_of_photos: Folder) -> None:
+    photos = sorted(folder_of_photos(name="others").rglob("*.jpg"))[:3]
+    plain = vizsla("predict", model, *photos, "--top-k", 2).stdout.splitlines()
+    assert [line.split("   ")[0] for line in plain] == [str(p) for p in photos]
+    answers = [json.loads(line) for line in vizsla("predict", model, *photos, "--json").stdout.splitlines()]
+    for photo, answer in zip(photos, answers, strict=True):
+        assert answer["image"] == str(photo)
+        assert answer["label"] == answer["top"][0]["label"]
+        assert answer["probability"] == pytest.approx(answer["top"][0]["probability"], abs=1e-6)
+    listed = vizsla("predict", model, "-", "--json", text="\n".join(map(str, photos)) + "\n").stdout
+    assert [json.loads(line) for line in listed.splitlines()] == answers
+
+
+def test_predict_names_what_it_cannot_read_and_goes_on(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:
+    photo = next(folder_of_photos(name="others").rglob("*.jpg"))
+    (tmp_path / "bad.jpg").write_text("words")
+    done = vizsla("predict", model, tmp_path / "bad.jpg", photo, "--json", code=1)
+    bad, good = (json.loads(line) for line in done.stdout.splitlines())
+    assert bad["error"]["kind"] == "not-an-image"
+    assert good["label"] in ("red", "green")
+    assert "bad.jpg" in done.stderr
+    assert "it looks like text" in done.stderr
+
+
+def test_predict_imports_no_torch(model: Path, folder_of_photos: Folder) -> None:
+    photo = next(folder_of_photos(name="others").rglob("*.jpg"))
+    code = (
+        "import sys; sys.argv = ['vizsla', 'predict', sys.argv[1], sys.argv[2]]\n"
+        "from vizsla.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(model), str(photo)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_cache_shows_bounds_and_clears(model: Path, tmp_path: Path) -> None:
+    text = vizsla("cache").stdout + vizsla("cache").stderr
+    assert "test_resnet" in text
+    other = {"VIZSLA_CACHE": str(tmp_path / "cache")}
+    vizsla("cache", **other)
