@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vizsla.api import fit as fit
+    from vizsla.jobs.inside import log_metric as log_metric
     from vizsla.models.model import Model as Model
     from vizsla.models.model import Prediction as Prediction
     from vizsla.models.model import load as load
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 _WHERE = {
     "fit": "vizsla.api",
     "load": "vizsla.models.model",
+    "log_metric": "vizsla.jobs.inside",
     "Model": "vizsla.models.model",
     "Prediction": "vizsla.models.model",
 }
 """Public names and where they live: imported when first used, so that ``import vizsla`` is quick and torch-free."""
 
-__all__ = ["Model", "Prediction", "__version__", "fit", "load"]
+__all__ = ["Model", "Prediction", "__version__", "fit", "load", "log_metric"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from vizsla.jobs.states import State, Status, read_state, write_state
 
 NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 """What a job may be called: SageMaker's pattern for TrainingJobName."""
+FOLDERS = ("input/config", "input/data", "checkpoints", "model", "output", ".run")
+"""The folders of a job. ``.run`` is the executor's: locks, processes, how an attempt ended."""
 _STAMP_LENGTH = len("2026-11-21-10-32-07-491")
 
 
@@ -71,7 +74,13 @@ class JobDirectory:
 
     @classmethod
     def create(
-        cls, kind: str, base_name: str, request: dict[str, Any], home: Path, name: str | None = None
+        cls,
+        kind: str,
+        base_name: str,
+        request: dict[str, Any],
+        home: Path,
+        name: str | None = None,
+        prepare: Callable[[Path], None] = lambda staging: None,
     ) -> JobDirectory:
         """Make the directory of a new job under ``home``.
 
@@ -85,6 +94,8 @@ class JobDirectory:
             Plain JSON: what was asked. Written once to ``job.json`` with ``name``, ``kind`` and ``created`` before it.
         name:
             The whole name, where the caller wants to choose it.
+        prepare:
+            Called with the folder before it appears under its name: to fill and lock it.
 
         Raises
         ------
@@ -103,10 +114,11 @@ class JobDirectory:
             staging = home / f".{chosen}.{uuid.uuid4().hex[:8]}.tmp"
             try:
                 with storage(staging):
-                    for folder in ("input/config", "input/data", "checkpoints", "model", "output"):
+                    for folder in FOLDERS:
                         (staging / folder).mkdir(parents=True)
                 write_json(staging / "job.json", {"name": chosen, "kind": kind, "created": state.created} | request)
                 write_state(staging / "state.json", state)
+                prepare(staging)
                 os.rename(staging, home / chosen)  # refuses a folder that holds anything
                 return cls(home / chosen)
             except OSError as error:
@@ -185,6 +197,16 @@ class JobDirectory:
     def input_data(self) -> Path:
         """Folder with one entry a channel."""
         return self.path / "input" / "data"
+
+    @property
+    def code(self) -> Path:
+        """Folder of the user's code, of a script job (``SM_MODULE_DIR``)."""
+        return self.path / "code"
+
+    @property
+    def run(self) -> Path:
+        """Folder of what the executor keeps: locks, processes, how an attempt ended."""
+        return self.path / ".run"
 
     @property
     def failure(self) -> Path:

@@ -1,0 +1,145 @@
+"""One attempt at a job on this machine: started, watched, stopped and concluded by whoever holds the job's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import vizsla
+from vizsla.errors import JobError, StorageError
+from vizsla.files import write_json
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.lock import take
+from vizsla.jobs.logs import join_tails
+from vizsla.jobs.outcome import Outcome, outcome
+from vizsla.jobs.processes import Process, signal_group
+from vizsla.jobs.states import State
+from vizsla.jobs.supervisor import Command, Ended, Running, load
+
+_BOOT = (
+    "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
+    "from vizsla.jobs.supervisor import main; main(Path(sys.argv[2]))"
+)
+_ROOT = Path(vizsla.__file__).parents[1]
+_LAST_WORDS = 0.2
+_LOST = "its process was killed and left no word; `vizsla jobs resume {name}` goes on from what was finished"
+_NEVER_STARTED = "its controller ended before it was started; `vizsla jobs resume {name}` starts it"
+
+
+def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
+    """Start an attempt: the supervisor, which starts the job. Only the holder of the lock does this."""
+    for name in ("exit.json", "process.json", "stop.json"):
+        (job.run / name).unlink(missing_ok=True)
+    job.failure.unlink(missing_ok=True)
+    join_tails(job.logs, job.run)
+    write_json(job.run / "command.json", asdict(command))
+    with open(job.run / "supervisor.log", "ab") as log:
+        # -I -S: nothing but the standard library and vizsla, so that it starts in milliseconds.
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _BOOT, str(_ROOT), str(job.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    facts = Process.of(process.pid)
+    job.set_state("InProgress", pid=facts.pid, pid_started=facts.started)
+    return process
+
+
+def running(job: JobDirectory, attempt: int) -> Running | None:
+    """The processes of this attempt, when they were started."""
+    fields = load(job.run / "process.json")
+    return Running(**fields) if fields and fields.get("attempt") == attempt else None
+
+
+def ended(job: JobDirectory, attempt: int) -> Ended | None:
+    """How this attempt ended, when its supervisor told."""
+    fields = load(job.run / "exit.json")
+    return Ended(**fields) if fields and fields.get("attempt") == attempt else None
+
+
+def is_alive(job: JobDirectory, state: State) -> bool:
+    """Whether the process of this attempt (its supervisor, or the process it runs in) is there."""
+    found = running(job, state.attempts) or running(job, state.attempts + 1)  # started, but not yet in the state
+    if found is not None:
+        return Process(found.supervisor, found.supervisor_started).alive
+    return state.pid is not None and Process(state.pid, state.pid_started).alive
+
+
+def request_stop(job: JobDirectory, state: State, grace: float, reason: str | None) -> None:
+    """Ask the attempt to end; returns at once."""
+    write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
+    found = running(job, state.attempts)
+    if found is not None:
+        Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
+    elif state.pid is not None and not (job.run / "command.json").exists():  # it runs within that process
+        Process(state.pid, state.pid_started).signal(signal.SIGTERM)
+
+
+def stop_reason(job: JobDirectory) -> str | None:
+    """Why somebody asked the job to stop: text, empty where no reason was given; None when nobody asked."""
+    request = load(job.run / "stop.json")
+    return None if request is None else str(request.get("reason") or "")
+
+
+def conclude(job: JobDirectory, state: State) -> State | None:
+    """Write how the attempt ended; None while it runs. Only the holder of the lock does this."""
+    told = ended(job, state.attempts)
+    if told is None and is_alive(job, state):
+        return None
+    told = told or ended(job, state.attempts)
+    if told is None and state.status != "Pending":
+        time.sleep(_LAST_WORDS)  # the supervisor may have been killed between its last write and now
+        told = ended(job, state.attempts)
+    found = running(job, state.attempts)
+    if found is not None:
+        signal_group(found.group, signal.SIGKILL)  # what a killed supervisor left running
+    join_tails(job.logs, job.run)
+    wrote = job.failure.read_text(errors="replace") if job.failure.exists() else None
+    asked = stop_reason(job)
+    if told is not None:
+        result = outcome(told, wrote=wrote)
+        code = told.code
+        if result.status == "Stopped" and asked and told.why == "stopped":
+            result = Outcome("Stopped", f"{asked} ({result.reason})", None)
+    else:
+        words = (_NEVER_STARTED if state.status == "Pending" else _LOST).format(name=job.name)
+        result, code = Outcome("Failed", words, words + "\n"), None
+        if asked is not None:
+            result = Outcome("Stopped", asked or "stopped on request", None)
+    if state.status == "Stopping" and result.status == "Failed":
+        result = Outcome("Stopped", f"stopped on request; {result.reason}", None)
+    try:
+        if result.failure and wrote is None:
+            job.write_failure(result.failure)
+        return job.set_state(result.status, result.reason, exit_code=code)
+    except StorageError:
+        # A disk that stays full: tell it now, write it when the job is looked at again.
+        return state.then(result.status, result.reason, exit_code=code)
+
+
+def settle(job: JobDirectory) -> State:
+    """The job's state, after writing the end of an attempt whose controller is gone."""
+    state = job.state
+    if state.has_ended:
+        return state
+    lock = take(job.path)
+    if lock is None:
+        return state  # its controller minds it
+    try:
+        state = job.state
+        if state.has_ended:
+            return state
+        if state.status == "Pending":
+            with contextlib.suppress(JobError):
+                if (found := running(job, state.attempts + 1)) is not None:
+                    state = job.set_state("InProgress", pid=found.supervisor, pid_started=found.supervisor_started)
+        return conclude(job, state) or state
+    finally:
+        lock.release()

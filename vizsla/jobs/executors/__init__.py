@@ -1,0 +1,1 @@
+"""Who runs jobs: one small protocol, one file an executor."""

@@ -1,0 +1,313 @@
+"""Jobs on this machine: each its own process group, CPUs and GPUs shared out, the rest waits its turn."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import JobError
+from vizsla.jobs import attempt as attempts
+from vizsla.jobs import script
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.executors.base import (
+    Capacity,
+    Event,
+    Handle,
+    HeartbeatEvent,
+    LogEvent,
+    MetricEvent,
+    Poll,
+    Position,
+    Since,
+    StatusEvent,
+)
+from vizsla.jobs.lock import ControllerLock
+from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
+from vizsla.jobs.metrics import Metric, parse_line
+from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.jobs.states import State
+from vizsla.jobs.supervisor import Command
+from vizsla.settings import settings, usable_cores
+
+GRACE_SECONDS = 30.0
+_EVENT_BYTES = 1 << 20
+_OVER_LIMIT_GRACE = 30.0
+
+
+@dataclass
+class _Active:
+    """A job that this executor controls: waiting (no process, no share) or running."""
+
+    job: JobDirectory
+    lock: ControllerLock
+    spec: TrainingJobSpec
+    want: tuple[int, int]
+    gpus: tuple[int, ...] = ()
+    running: bool = False
+    process: subprocess.Popen[bytes] | None = None
+
+
+class LocalExecutor:
+    """Runs jobs as processes of this machine.
+
+    The process that makes it controls its jobs: it writes their states, and gives waiting jobs their turn when it
+    polls. When it is killed, running jobs go on; :meth:`resume` takes them over.
+
+    Parameters
+    ----------
+    home:
+        The folder of the jobs; by default what the settings say.
+    cpus, gpus:
+        What may be shared out; by default all that this process may use.
+    log_bytes:
+        How much of the beginning and of the end of a job's log are kept.
+    """
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        cpus: int | None = None,
+        gpus: Sequence[int] | None = None,
+        log_bytes: tuple[int, int] = (HEAD_BYTES, TAIL_BYTES),
+    ) -> None:
+        self.home = settings().home if home is None else home
+        self.cpus = cpus or usable_cores()
+        self.gpus = tuple(visible_gpus() if gpus is None else gpus)
+        self._log_bytes = log_bytes
+        self._active: dict[str, _Active] = {}  # in the order of submission
+        self._ended: dict[str, State] = {}
+
+    def submit(
+        self, spec: TrainingJobSpec, base_name: str, *, kind: str = "train", about: Mapping[str, Any] | None = None
+    ) -> Handle:
+        """See :meth:`vizsla.jobs.executors.base.Executor.submit`."""
+        want = spec.resource_config.share(self.cpus, len(self.gpus))
+        user = spec.script
+        if user is not None:
+            script.check_script(*user)
+        elif not spec.algorithm_specification.container_entrypoint:
+            raise JobError(
+                "The job says nothing that could be run.",
+                where="AlgorithmSpecification",
+                allowed="a ContainerEntrypoint, or the hyperparameters sagemaker_program and "
+                "sagemaker_submit_directory",
+            )
+        locks: list[ControllerLock] = []
+
+        def prepare(staging: Path) -> None:
+            locks.append(ControllerLock(staging))
+            script.write_input(staging, spec)
+            if user is not None:
+                script.copy_code(user[0], staging / "code")
+
+        request: dict[str, Any] = {"about": dict(about)} if about else {}
+        try:
+            job = JobDirectory.create(
+                kind, base_name, request | spec.to_dict(), self.home, spec.training_job_name, prepare
+            )
+        except BaseException:
+            for lock in locks:
+                lock.release()
+            raise
+        for lock in locks[:-1]:  # of names that were taken
+            lock.release()
+        self._active[job.name] = _Active(job, locks[-1], spec, want)
+        self._advance()
+        return Handle(job.name, job.path)
+
+    def resume(self, handle: Handle) -> Handle:
+        """Go on with a job that failed, was stopped, or lost its controller; one that still runs is taken over.
+
+        Raises
+        ------
+        JobError
+            When the job is completed, or another process controls it.
+        """
+        job = JobDirectory.open(handle.path)
+        if job.name in self._active:
+            return handle
+        state = attempts.settle(job)
+        if state.status == "Completed":
+            raise JobError(f"Job {job.name!r} is completed: there is nothing left to do.", where=job.path)
+        lock = ControllerLock(job.path)
+        try:
+            spec = TrainingJobSpec.read(job.request)
+            active = _Active(job, lock, spec, spec.resource_config.share(self.cpus, len(self.gpus)))
+            if state.has_ended:
+                (job.run / "stop.json").unlink(missing_ok=True)
+                job.set_state("Pending")
+            else:
+                active.running = True  # another controller started it; the share it was given is not known
+                active.want = (0, 0)
+        except BaseException:
+            lock.release()
+            raise
+        self._ended.pop(job.name, None)
+        self._active[job.name] = active
+        self._advance()
+        return Handle(job.name, job.path)
+
+    def poll(self, handles: Sequence[Handle], since: Since | None = None) -> Poll:
+        """See :meth:`vizsla.jobs.executors.base.Executor.poll`."""
+        self._advance()
+        positions = dict(since or {})
+        events: list[Event] = []
+        for handle in handles:
+            before = positions.get(handle.name, Position())
+            state = self._ended.get(handle.name) or JobDirectory(handle.path).state  # before the files: an end is last
+            active = self._active.get(handle.name)
+            if active is not None and active.running:
+                events.append(HeartbeatEvent(handle.name, time.time()))
+            if state.status != "Pending":
+                metrics, metrics_at = read_metrics_after(handle.path / "metrics.jsonl", before.metrics)
+                events += [MetricEvent(handle.name, metric) for metric in metrics]
+                text, log_at = read_text_after(handle.path / "logs.txt", before.log)
+                events += [LogEvent(handle.name, text)] if text else []
+            else:
+                metrics_at, log_at = before.metrics, before.log
+            if state.updated != before.updated:
+                events.append(StatusEvent(handle.name, state))
+            positions[handle.name] = Position(metrics_at, log_at, state.updated)
+        return Poll(tuple(events), positions)
+
+    def stop(self, handle: Handle, grace: float = GRACE_SECONDS, reason: str | None = None) -> None:
+        """See :meth:`vizsla.jobs.executors.base.Executor.stop`."""
+        active = self._active.get(handle.name)
+        if active is None:
+            return
+        if not active.running:
+            active.job.set_state("Stopped", reason or "stopped before it was started")
+            self._release(active)
+            return
+        state = active.job.state
+        attempts.request_stop(active.job, state, grace, reason)
+        if state.status == "InProgress":
+            active.job.set_state("Stopping", reason)
+
+    def capacity(self) -> Capacity:
+        """See :meth:`vizsla.jobs.executors.base.Executor.capacity`."""
+        self._advance()
+        waiting = sum(not active.running for active in self._active.values())
+        return Capacity(self.cpus, len(self.gpus), self._free_cpus(), len(self._free_gpus()), waiting)
+
+    def fetch(self, handle: Handle, path: str) -> Path:
+        """See :meth:`vizsla.jobs.executors.base.Executor.fetch`."""
+        found = (handle.path / path).resolve()
+        if not found.is_relative_to(handle.path.resolve()):
+            raise JobError(f"{path!r} leads out of the job.", where=handle.path, allowed="a path within the job")
+        if not found.exists():
+            raise JobError(f"Job {handle.name!r} has no {path!r}.", where=found)
+        return found
+
+    def close(self) -> None:
+        """Give up control; what runs goes on."""
+        for active in list(self._active.values()):
+            active.lock.release()
+        self._active.clear()
+
+    def _advance(self) -> None:
+        """Conclude what has ended, then start what there is room for, first come first served."""
+        for active in [a for a in self._active.values() if a.running]:
+            if active.process is not None:
+                active.process.poll()  # takes the supervisor's exit code, so that it is no zombie
+            state = attempts.conclude(active.job, active.job.state)
+            if state is not None:
+                if active.process is not None:
+                    active.process.wait()
+                self._ended[active.job.name] = state
+                self._release(active)
+        for active in [a for a in self._active.values() if not a.running]:
+            reason = attempts.stop_reason(active.job)
+            if reason is not None:
+                active.job.set_state("Stopped", reason or "stopped before it was started")
+                self._release(active)
+            elif active.want[0] <= self._free_cpus() and active.want[1] <= len(self._free_gpus()):
+                self._start(active)
+            else:
+                return
+
+    def _start(self, active: _Active) -> None:
+        job, spec, (cpus, gpus) = active.job, active.spec, active.want
+        active.gpus = self._free_gpus()[:gpus]
+        user = spec.script
+        program = user[1] if user else ""
+        algorithm = spec.algorithm_specification
+        if user:
+            argv = script.command(program, spec, job.code)
+        else:
+            argv = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
+            argv[0] = sys.executable if argv[0] == "python" else argv[0]
+        condition = spec.stopping_condition
+        command = Command(
+            attempt=job.state.attempts + 1,
+            argv=argv,
+            folder=str(job.code if user else job.path),
+            environment=script.variables(
+                job.path, spec, cpus=cpus, gpus=active.gpus if self.gpus else None, program=program
+            ),
+            metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
+            limit=None if condition is None else condition.max_runtime_in_seconds,
+            grace=_OVER_LIMIT_GRACE,
+            log_head=self._log_bytes[0],
+            log_tail=self._log_bytes[1],
+        )
+        active.process = attempts.start(job, command)
+        active.running = True
+
+    def _free_cpus(self) -> int:
+        return self.cpus - sum(active.want[0] for active in self._active.values() if active.running)
+
+    def _free_gpus(self) -> tuple[int, ...]:
+        taken = {gpu for active in self._active.values() if active.running for gpu in active.gpus}
+        return tuple(gpu for gpu in self.gpus if gpu not in taken)
+
+    def _release(self, active: _Active) -> None:
+        active.lock.release()
+        del self._active[active.job.name]
+
+
+def visible_gpus() -> Iterator[int]:
+    """Numbers of the NVIDIA GPUs that this process may use, found without loading a driver."""
+    import os
+
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        yield from (int(part) for part in allowed.split(",") if part.strip().isdigit())
+        return
+    yield from sorted(int(p.name[6:]) for p in Path("/dev").glob("nvidia[0-9]*") if p.name[6:].isdigit())
+
+
+def read_metrics_after(path: Path, start: int) -> tuple[list[Metric], int]:
+    """The values in ``metrics.jsonl`` after byte ``start``, and where the next whole line begins."""
+    data = _read_after(path, start)
+    end = data.rfind(b"\n") + 1
+    found = [metric for line in data[:end].splitlines() if (metric := parse_line(line)) is not None]
+    return found, start + end
+
+
+def read_text_after(path: Path, start: int) -> tuple[str, int]:
+    """The text of a log after byte ``start``, at most 1 MiB, and where it goes on."""
+    data = _read_after(path, start)[:_EVENT_BYTES]
+    cut = len(data)
+    while 0 < cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:  # a character is not cut
+        cut -= 1
+    if cut > 0 and data[cut - 1] >= 0xC0:
+        cut -= 1
+    else:
+        cut = len(data)
+    return data[:cut].decode("utf-8", "replace"), start + cut
+
+
+def _read_after(path: Path, start: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            return file.read(16 * _EVENT_BYTES)
+    except FileNotFoundError:
+        return b""

@@ -1,0 +1,60 @@
+"""One controller for a job: a lock on a file in its directory, which the system takes away with the process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from vizsla.errors import JobError
+from vizsla.files import storage
+
+LOCK = ".run/lock"
+
+
+class ControllerLock:
+    """Held by the process that controls a job: the only one that writes its ``state.json``.
+
+    A process that is killed loses it at once; a forked child does not hold the job any longer than its parent.
+
+    Raises
+    ------
+    JobError
+        When another process controls the job.
+    """
+
+    def __init__(self, job: Path) -> None:
+        path = job / LOCK
+        with storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip()
+            os.close(self._file)
+            self._file = -1
+            raise JobError(
+                f"Job {job.name!r} is controlled by another process" + (f" ({holder})." if holder else "."),
+                where=job,
+                do=f"watch it with `vizsla jobs logs -f {job.name}`, or end it with `vizsla jobs stop {job.name}`",
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
+        self._owner = os.getpid()
+
+    def release(self) -> None:
+        """Let another process control the job."""
+        if self._file >= 0:
+            if os.getpid() == self._owner:
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # also for forked children, which share the lock
+            os.close(self._file)
+            self._file = -1
+
+
+def take(job: Path) -> ControllerLock | None:
+    """The lock, or None when another process has it."""
+    try:
+        return ControllerLock(job)
+    except JobError:
+        return None

@@ -1,0 +1,95 @@
+"""A log of bounded size: its beginning and its end are kept, the middle of a very long one is left out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HEAD_BYTES = 32 << 20
+TAIL_BYTES = 32 << 20
+_TAILS = ("tail.0", "tail.1")
+
+
+class CappedLog:
+    """Takes the bytes of a job's stdout and stderr and appends them to ``logs.txt``.
+
+    After ``head`` bytes, what follows goes to two files in turn, each half of ``tail``; :meth:`close` puts the
+    last ``tail`` bytes behind the head. A full disk loses log lines, never the job.
+    """
+
+    def __init__(self, path: Path, run: Path, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
+        self.path, self.run = path, run
+        self.bytes = 0
+        self.full = False
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._room = head
+        self._half = tail // 2
+        self._tail = -1
+        self._turn = 0
+        self._in_tail = 0
+        self._in_tails = 0
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``."""
+        self.bytes += len(data)
+        if self._room > 0:
+            part = data[: self._room]
+            self._room -= len(part)
+            self._put(self._file, part)
+            data = data[len(part) :]
+        while data:
+            if self._tail < 0 or self._in_tail >= self._half:
+                self._next_tail()
+            part = data[: self._half - self._in_tail]
+            self._in_tail += len(part)
+            self._in_tails += len(part)
+            self._put(self._tail, part)
+            data = data[len(part) :]
+
+    def _put(self, file: int, data: bytes) -> None:
+        try:
+            while data:
+                data = data[os.write(file, data) :]
+        except OSError:
+            self.full = True
+
+    def _next_tail(self) -> None:
+        if self._tail >= 0:
+            os.close(self._tail)
+            self._turn = 1 - self._turn
+        self._in_tail = 0
+        flags = os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC
+        self._tail = os.open(self.run / _TAILS[self._turn], flags, 0o666)
+
+    def close(self) -> None:
+        """Put the end behind the beginning."""
+        os.close(self._file)
+        if self._tail >= 0:
+            os.close(self._tail)
+            self._tail = -1
+            join_tails(self.path, self.run, self._in_tails)
+
+
+def join_tails(log: Path, run: Path, in_tails: int | None = None) -> None:
+    """Append the two tail files to the log, older first, and remove them. ``in_tails``: the bytes that went there."""
+    tails = sorted((p for p in (run / name for name in _TAILS) if p.exists()), key=lambda p: p.stat().st_mtime_ns)
+    if not tails:
+        return
+    left_out = None if in_tails is None else in_tails - sum(p.stat().st_size for p in tails)
+    try:
+        with open(log, "ab") as file:
+            if left_out is None or left_out > 0:
+                count = "some" if left_out is None else f"{left_out:,} bytes"
+                file.write(f"\n[vizsla: {count} of the log left out here]\n".encode())
+            for path in tails:
+                file.write(path.read_bytes())
+    except OSError:
+        return  # a full disk: the tails stay and can still be read
+    for path in tails:
+        path.unlink(missing_ok=True)
+
+
+def last_lines(data: bytes, count: int = 40, characters: int = 4000) -> str:
+    """The last lines of a log as text, for the words of a failure."""
+    lines = data.decode("utf-8", "replace").replace("\r", "\n").splitlines()
+    return "\n".join(lines[-count:])[-characters:]

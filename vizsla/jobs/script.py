@@ -1,0 +1,244 @@
+"""Script mode: a user's own training script, run the way SageMaker's training toolkit does.
+
+Hyperparameters become ``--name value`` arguments, everything else the ``SM_*`` variables of the toolkit
+(github.com/aws/sagemaker-training-toolkit, ENVIRONMENT_VARIABLES.md), and the job's directory is ``/opt/ml``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import vizsla
+from vizsla.errors import JobError
+from vizsla.jobs.spec import TrainingJobSpec, decoded
+
+_HOST = "algo-1"
+_NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", ".venv", "venv", "node_modules", "mlruns", "runs")
+_COPY_BYTES = 50 << 20
+_LOG_LEVEL = 20  # logging.INFO, the toolkit's default
+_PACKAGE = Path(vizsla.__file__).parent
+COMPATIBILITY = _PACKAGE / "compat"
+"""On the path of every job: what user scripts import from AWS (``smdebug``)."""
+
+
+def check_script(folder: Path, program: str) -> None:
+    """That there is a script to run.
+
+    Raises
+    ------
+    JobError
+        When the folder or the script does not exist.
+    """
+    if not folder.is_dir():
+        raise JobError(
+            f"There is no folder {folder.name!r} with the script's code.", where=folder, do="correct --source-dir"
+        )
+    if not (folder / program).is_file():
+        there = sorted(p.name for p in folder.iterdir() if p.suffix in (".py", ".sh"))
+        raise JobError(
+            f"There is no script {program!r}.",
+            where=folder / program,
+            allowed=f"a .py or .sh file in {folder}: {', '.join(there[:8]) or 'there is none'}",
+            do="correct --script; it is looked for in --source-dir, where that is given",
+        )
+    if Path(program).suffix not in (".py", ".sh"):
+        raise JobError(f"{program!r} is not a script that can be run.", where=folder, allowed="a .py or a .sh file")
+
+
+def copy_code(folder: Path, to: Path) -> None:
+    """Keep the code that runs with the job; a folder with much more than code in it is linked instead."""
+    total = 0
+    for root, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _NOT_CODE]
+        total += sum(os.lstat(os.path.join(root, name)).st_size for name in files)
+        if total > _COPY_BYTES:
+            to.symlink_to(folder.absolute(), target_is_directory=True)
+            return
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(*_NOT_CODE), symlinks=True)
+
+
+def arguments(hyper_parameters: dict[str, str]) -> list[str]:
+    """Hyperparameters as command line arguments: ``--name value``, ``-n value`` for a name of one letter."""
+    values = decoded(hyper_parameters)
+    result: list[str] = []
+    for name in sorted(values):
+        if not name.startswith("sagemaker_"):
+            value, text = values[name], hyper_parameters[name]
+            result += [f"-{name}" if len(name) == 1 else f"--{name}", _as_argument(value, text)]
+    return result
+
+
+def _as_argument(value: Any, text: str) -> str:
+    if isinstance(value, bool):
+        return str(value)  # as the toolkit: True, not true
+    return value if isinstance(value, str) else text
+
+
+def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
+    """What is executed, in the folder ``code``."""
+    user = arguments(dict(spec.hyper_parameters))
+    argv = ["/bin/sh", program, *user] if program.endswith(".sh") else [sys.executable, "-u", program, *user]
+    if (code / "requirements.txt").is_file():
+        return [sys.executable, "-m", "vizsla.jobs.environment", "requirements.txt", "--", *argv]
+    return argv
+
+
+def variables(
+    job: Path, spec: TrainingJobSpec, *, cpus: int, gpus: tuple[int, ...] | None, program: str = ""
+) -> dict[str, str]:
+    """The environment of a job, besides what the controller's own environment gives.
+
+    Parameters
+    ----------
+    job:
+        The job's directory.
+    cpus:
+        Threads that the job may use.
+    gpus:
+        The GPUs it may use; None leaves all as they are.
+    """
+    channels = [channel.channel_name for channel in spec.input_data_config]
+    places = {name: str(job / "input" / "data" / name) for name in channels}
+    values = spec.user_hyper_parameters
+    module = Path(program).with_suffix("").as_posix().replace("/", ".") if program else ""
+    code = str(job / "code")
+    resources = {
+        "current_host": _HOST,
+        "current_instance_type": spec.resource_config.instance_type or "local",
+        "current_group_name": "homogeneousCluster",
+        "hosts": [_HOST],
+        "network_interface_name": "lo",
+    }
+    inputs = input_data_config(spec)
+    user_arguments = arguments(dict(spec.hyper_parameters))
+    known: dict[str, Any] = {
+        "SM_HOSTS": [_HOST],
+        "SM_CURRENT_HOST": _HOST,
+        "SM_CURRENT_INSTANCE_TYPE": resources["current_instance_type"],
+        "SM_CURRENT_INSTANCE_GROUP": resources["current_group_name"],
+        "SM_CURRENT_INSTANCE_GROUP_HOSTS": [_HOST],
+        "SM_INSTANCE_GROUPS": [resources["current_group_name"]],
+        "SM_DISTRIBUTION_INSTANCE_GROUPS": [],
+        "SM_IS_HETERO": False,
+        "SM_MASTER_ADDR": _HOST,
+        "SM_NETWORK_INTERFACE_NAME": "lo",
+        "SM_NUM_CPUS": cpus,
+        "SM_NUM_GPUS": len(gpus or ()),
+        "SM_NUM_NEURONS": 0,
+        "SM_CHANNELS": sorted(channels),
+        "SM_INPUT_DIR": str(job / "input"),
+        "SM_INPUT_CONFIG_DIR": str(job / "input" / "config"),
+        "SM_INPUT_DATA_CONFIG": inputs,
+        "SM_MODEL_DIR": str(job / "model"),
+        "SM_OUTPUT_DIR": str(job / "output"),
+        "SM_OUTPUT_DATA_DIR": str(job / "output" / "data"),
+        "SM_OUTPUT_INTERMEDIATE_DIR": str(job / "output" / "intermediate"),
+        "SM_CHECKPOINT_DIR": str(job / "checkpoints"),
+        "SM_RESOURCE_CONFIG": resources,
+        "SM_HPS": values,
+        "SM_USER_ARGS": user_arguments,
+        "SM_LOG_LEVEL": _LOG_LEVEL,
+        "SM_FRAMEWORK_MODULE": "",
+        "SM_FRAMEWORK_PARAMS": {},
+        "SM_MODULE_NAME": module,
+        "SM_MODULE_DIR": code,
+        "SM_USER_ENTRY_POINT": program,
+    }
+    known["SM_TRAINING_ENV"] = _training_environment(known, job, places)
+    result = {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
+    result |= {f"SM_CHANNEL_{name.upper()}": place for name, place in places.items()}
+    result |= {
+        f"SM_HP_{name.upper().replace('-', '_')}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+    }
+    result |= {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VIZSLA_THREADS")}
+    if gpus is not None:
+        result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    python_path = [str(COMPATIBILITY), *filter(None, [code if program else "", os.environ.get("PYTHONPATH", "")])]
+    if "site-packages" not in _PACKAGE.parts:
+        python_path.append(str(_PACKAGE.parent))  # a checkout that is not installed
+    return result | {
+        "VIZSLA_JOB_DIR": str(job),
+        "TRAINING_JOB_NAME": job.name,
+        "SMDEBUG_CONFIG_FILE_PATH": str(job / "input" / "config" / "debughookconfig.json"),
+        "PYTHONPATH": os.pathsep.join(python_path),
+        "PYTHONUNBUFFERED": "1",
+        **(spec.environment or {}),
+    }
+
+
+def _training_environment(known: dict[str, Any], job: Path, places: dict[str, str]) -> dict[str, Any]:
+    """The toolkit's ``SM_TRAINING_ENV``: the same facts in one JSON object, in lower case."""
+    facts = {name.removeprefix("SM_").lower(): value for name, value in known.items()}
+    facts["hyperparameters"] = facts.pop("hps")
+    facts["channel_input_dirs"] = places
+    return facts | {
+        "job_name": job.name,
+        "is_master": True,
+        "master_hostname": _HOST,
+        "additional_framework_parameters": {},
+    }
+
+
+def input_data_config(spec: TrainingJobSpec) -> dict[str, Any]:
+    """``inputdataconfig.json``: SageMaker's developer guide, How Amazon SageMaker provides training information."""
+    return {
+        channel.channel_name: {
+            "TrainingInputMode": "File",
+            "S3DistributionType": "FullyReplicated",
+            "RecordWrapperType": channel.record_wrapper_type or "None",
+            **({"ContentType": channel.content_type} if channel.content_type else {}),
+        }
+        for channel in spec.input_data_config
+    }
+
+
+def write_input(job: Path, spec: TrainingJobSpec) -> None:
+    """Fill ``input/``: the configuration files and a link a channel.
+
+    Raises
+    ------
+    JobError
+        When a channel's data are not there.
+    """
+    config = job / "input" / "config"
+    files: dict[str, Any] = {
+        "hyperparameters.json": dict(spec.hyper_parameters),
+        "inputdataconfig.json": input_data_config(spec),
+        "resourceconfig.json": {"current_host": _HOST, "hosts": [_HOST], "network_interface_name": "lo"},
+        "checkpointconfig.json": spec.checkpoint_config and spec.checkpoint_config.to_dict(),
+        "debughookconfig.json": spec.debug_hook_config.to_dict() if spec.debug_hook_config else {},
+        "tensorboardoutputconfig.json": spec.tensor_board_output_config,
+        "profilerconfig.json": spec.profiler_config and spec.profiler_config.to_dict(),
+    }
+    for name, value in files.items():
+        if value is not None:
+            (config / name).write_text(json.dumps(value, indent=2))
+    for channel in spec.input_data_config:
+        source = channel.path
+        if source is None:
+            raise JobError(
+                f"The data of channel {channel.channel_name!r} are not on this machine.",
+                where=channel.uri or "InputDataConfig.DataSource",
+                allowed="a local folder or file, or a file:// address",
+                do="fetch the data first and name the local folder",
+            )
+        if not source.exists():
+            raise JobError(
+                f"There are no data for channel {channel.channel_name!r}.",
+                where=source,
+                do="correct the path in --data",
+            )
+        place = job / "input" / "data" / channel.channel_name
+        if source.is_dir():
+            place.symlink_to(source.resolve(), target_is_directory=True)
+        else:
+            place.mkdir()
+            (place / source.name).symlink_to(source.resolve())
+    for folder in ("data", "intermediate"):
+        (job / "output" / folder).mkdir(exist_ok=True)

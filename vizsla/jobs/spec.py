@@ -1,0 +1,329 @@
+"""What a job is asked to do, in the field names of SageMaker's CreateTrainingJob.
+
+The same document runs here, or can be sent to AWS, or be received from an AWS client: ``TrainingJobSpec`` reads and
+writes it. Field meanings: the SageMaker API reference, CreateTrainingJob. What AWS needs and this machine does not
+(roles, networks, encryption) is accepted and kept.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_pascal
+
+from vizsla.errors import UsageError
+
+CHANNEL_PATTERN = r"^[A-Za-z0-9.\-_]+$"
+_LOCAL_INSTANCE = re.compile(r"local(?:-(?P<cpus>[1-9]\d*)cpu)?(?:-(?P<gpus>\d+)gpu)?")
+_PROGRAM = "sagemaker_program"
+_SUBMIT_DIRECTORY = "sagemaker_submit_directory"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON in SageMaker's field names, without what was not asked."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class MetricDefinition(_Document):
+    """A metric found in the log by a regular expression with one group."""
+
+    name: str = Field(min_length=1, max_length=255)
+    regex: str = Field(min_length=1, max_length=500)
+
+
+class AlgorithmSpecification(_Document):
+    """What runs: a command (``ContainerEntrypoint``), or a user's script named by the hyperparameters."""
+
+    training_image: str | None = None
+    algorithm_name: str | None = None
+    training_input_mode: Literal["File", "Pipe", "FastFile"] = "File"
+    metric_definitions: list[MetricDefinition] | None = Field(default=None, max_length=40)
+    enable_sage_maker_metrics_time_series: bool | None = None
+    container_entrypoint: list[str] | None = Field(default=None, min_length=1)
+    container_arguments: list[str] | None = None
+    training_image_config: dict[str, Any] | None = None
+
+
+class S3DataSource(_Document):
+    """Where a channel's data lie: an ``s3://`` or a ``file://`` address."""
+
+    s3_uri: str
+    s3_data_type: Literal["ManifestFile", "S3Prefix", "AugmentedManifestFile", "Converse"] = "S3Prefix"
+    s3_data_distribution_type: Literal["FullyReplicated", "ShardedByS3Key"] | None = None
+    attribute_names: list[str] | None = None
+    instance_group_names: list[str] | None = None
+
+
+class DataSource(_Document):
+    """The source of a channel."""
+
+    s3_data_source: S3DataSource | None = None
+    file_system_data_source: dict[str, Any] | None = None
+
+
+class Channel(_Document):
+    """One named input: ``input/data/<ChannelName>`` and ``SM_CHANNEL_<NAME>``."""
+
+    channel_name: str = Field(pattern=CHANNEL_PATTERN, max_length=64)
+    data_source: DataSource
+    content_type: str | None = None
+    compression_type: str | None = None
+    record_wrapper_type: str | None = None
+    input_mode: str | None = None
+    shuffle_config: dict[str, Any] | None = None
+
+    @classmethod
+    def of_path(cls, name: str, path: Path) -> Channel:
+        """A channel of a local folder or file."""
+        source = S3DataSource(s3_uri=file_uri(path), s3_data_distribution_type="FullyReplicated")
+        return cls(channel_name=name, data_source=DataSource(s3_data_source=source))
+
+    @property
+    def uri(self) -> str:
+        """The address of the data."""
+        source = self.data_source.s3_data_source
+        return "" if source is None else source.s3_uri
+
+    @property
+    def path(self) -> Path | None:
+        """The local folder or file; None when the data lie elsewhere."""
+        return local_path(self.uri)
+
+
+class ResourceConfig(_Document):
+    """What the job needs. ``InstanceType`` ``local`` is this machine; ``local-1cpu``, ``local-2cpu-1gpu`` a share."""
+
+    instance_type: str | None = "local"
+    instance_count: int | None = Field(default=1, ge=1)
+    volume_size_in_gb: int | None = Field(default=None, alias="VolumeSizeInGB", ge=0)
+    volume_kms_key_id: str | None = None
+    keep_alive_period_in_seconds: int | None = None
+    instance_groups: list[dict[str, Any]] | None = None
+
+    def share(self, cpus: int, gpus: int) -> tuple[int, int]:
+        """CPUs and GPUs that the job takes of a machine with ``cpus`` and ``gpus``.
+
+        A type that is not local (``ml.g4dn.xlarge``) takes the whole machine.
+
+        Raises
+        ------
+        UsageError
+            When a local type is misspelt or asks for more than there is.
+        """
+        text = self.instance_type or "local"
+        if not text.startswith("local"):
+            return cpus, gpus
+        found = _LOCAL_INSTANCE.fullmatch(text.replace("local_gpu", "local"))
+        allowed = f"local, or local-Ncpu or local-Ncpu-Mgpu with N <= {cpus} and M <= {gpus}"
+        if not found:
+            raise UsageError(
+                f"There is no instance type {text!r}.", where="ResourceConfig.InstanceType", allowed=allowed
+            )
+        wanted_cpus = int(found["cpus"]) if found["cpus"] else cpus
+        wanted_gpus = int(found["gpus"]) if found["gpus"] else (0 if found["cpus"] else gpus)
+        if wanted_cpus > cpus or wanted_gpus > gpus:
+            raise UsageError(
+                f"{text!r} is more than this machine has: {cpus} CPUs and {gpus} GPUs.",
+                where="ResourceConfig.InstanceType",
+                allowed=allowed,
+            )
+        return wanted_cpus, wanted_gpus
+
+
+class StoppingCondition(_Document):
+    """The wall-clock limit."""
+
+    max_runtime_in_seconds: int | None = Field(default=None, ge=1)
+    max_wait_time_in_seconds: int | None = None
+    max_pending_time_in_seconds: int | None = None
+
+
+class CheckpointConfig(_Document):
+    """Where checkpoints go; here always ``checkpoints/`` of the job."""
+
+    s3_uri: str | None = None
+    local_path: str = "/opt/ml/checkpoints"
+
+
+class CollectionConfiguration(_Document):
+    """One collection of tensors of the debugger."""
+
+    collection_name: str | None = None
+    collection_parameters: dict[str, str] | None = None
+
+
+class DebugHookConfig(_Document):
+    """What the debugger's hook saves."""
+
+    s3_output_path: str | None = None
+    local_path: str | None = None
+    hook_parameters: dict[str, str] | None = None
+    collection_configurations: list[CollectionConfiguration] | None = None
+
+
+class RuleConfiguration(_Document):
+    """One rule of the debugger or the profiler."""
+
+    rule_configuration_name: str
+    rule_evaluator_image: str | None = None
+    rule_parameters: dict[str, str] | None = None
+    local_path: str | None = None
+    s3_output_path: str | None = None
+    instance_type: str | None = None
+    volume_size_in_gb: int | None = Field(default=None, alias="VolumeSizeInGB")
+
+
+class ProfilerConfig(_Document):
+    """What the profiler samples."""
+
+    s3_output_path: str | None = None
+    profiling_interval_in_milliseconds: int | None = None
+    profiling_parameters: dict[str, str] | None = None
+    disable_profiler: bool | None = None
+
+
+class OutputDataConfig(_Document):
+    """Where results go; here always the job's directory."""
+
+    s3_output_path: str | None = None
+    kms_key_id: str | None = None
+    compression_type: str | None = None
+
+
+class Tag(_Document):
+    """A name and a value, shown in the tracking pages."""
+
+    key: str = Field(min_length=1, max_length=128)
+    value: str = Field(max_length=256)
+
+
+HyperParameterName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^=\x00]+$")]
+HyperParameterValue = Annotated[str, Field(max_length=2500, pattern=r"^[^\x00]*$")]
+
+
+class TrainingJobSpec(_Document):
+    """A CreateTrainingJob document."""
+
+    training_job_name: str | None = None
+    algorithm_specification: AlgorithmSpecification = Field(default_factory=AlgorithmSpecification)
+    hyper_parameters: dict[HyperParameterName, HyperParameterValue] = Field(default_factory=dict)
+    input_data_config: list[Channel] = Field(default_factory=list, max_length=20)
+    output_data_config: OutputDataConfig | None = None
+    resource_config: ResourceConfig = Field(default_factory=ResourceConfig)
+    stopping_condition: StoppingCondition | None = None
+    checkpoint_config: CheckpointConfig | None = None
+    debug_hook_config: DebugHookConfig | None = None
+    debug_rule_configurations: list[RuleConfiguration] | None = None
+    tensor_board_output_config: dict[str, Any] | None = None
+    profiler_config: ProfilerConfig | None = None
+    profiler_rule_configurations: list[RuleConfiguration] | None = None
+    environment: dict[str, str] | None = None
+    tags: list[Tag] | None = None
+    role_arn: str | None = None
+    vpc_config: dict[str, Any] | None = None
+    experiment_config: dict[str, Any] | None = None
+    retry_strategy: dict[str, Any] | None = None
+    remote_debug_config: dict[str, Any] | None = None
+    infra_check_config: dict[str, Any] | None = None
+    session_chaining_config: dict[str, Any] | None = None
+    enable_network_isolation: bool | None = None
+    enable_inter_container_traffic_encryption: bool | None = None
+    enable_managed_spot_training: bool | None = None
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> TrainingJobSpec:
+        """The spec in ``document``: a CreateTrainingJob request, or a ``job.json`` (whose own fields are lower case).
+
+        Raises
+        ------
+        UsageError
+            Naming the first field that cannot be used.
+        """
+        try:
+            return cls.model_validate({k: v for k, v in document.items() if not k[:1].islower()})
+        except ValidationError as error:
+            raise _in_words(error) from error
+
+    @property
+    def script(self) -> tuple[Path, str] | None:
+        """The folder with the user's code and the script in it; None for a job with a command of its own."""
+        hyper = decoded(self.hyper_parameters)
+        program, folder = hyper.get(_PROGRAM), hyper.get(_SUBMIT_DIRECTORY)
+        if not isinstance(program, str) or self.algorithm_specification.container_entrypoint:
+            return None
+        path = local_path(str(folder)) if folder else None
+        if path is None:
+            raise UsageError(
+                f"The user's code is not a local folder: {folder!r}.",
+                where=f"HyperParameters.{_SUBMIT_DIRECTORY}",
+                allowed="a folder's path or a file:// address",
+            )
+        return path, program
+
+    @property
+    def user_hyper_parameters(self) -> dict[str, Any]:
+        """The hyperparameters that are the script's own, decoded; not those that tell SageMaker what to run."""
+        return {k: v for k, v in decoded(self.hyper_parameters).items() if not k.startswith("sagemaker_")}
+
+
+def script_hyper_parameters(program: str, folder: Path, values: dict[str, Any]) -> dict[str, str]:
+    """The ``HyperParameters`` of a script job, as SageMaker's Python SDK writes them."""
+    return encoded(values) | {_PROGRAM: json.dumps(program), _SUBMIT_DIRECTORY: json.dumps(str(folder.absolute()))}
+
+
+def encoded(values: dict[str, Any]) -> dict[str, str]:
+    """Values as hyperparameter strings: text as it is, everything else as JSON; :func:`decoded` gives it back."""
+    return {name: _encode(value) for name, value in values.items()}
+
+
+def _encode(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return json.dumps(value) if isinstance(_decode(value), str) and _decode(value) != value else value
+
+
+def decoded(strings: dict[str, str]) -> dict[str, Any]:
+    """Hyperparameter strings as values: each is JSON where it can be read so, else text."""
+    return {name: _decode(text) for name, text in strings.items()}
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def file_uri(path: Path) -> str:
+    """The ``file://`` address of a path."""
+    return "file://" + quote(str(path.absolute()), errors="surrogateescape")
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a ``file://`` address or a plain path; None for any other address."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path, errors="surrogateescape"))
+    return Path(uri) if uri and "://" not in uri else None
+
+
+def _in_words(error: ValidationError) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    count = error.error_count()
+    more = f" ({count - 1} more)" if count > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return UsageError(
+            f"There is no field {first['loc'][-1]!r} in a training job.{more}",
+            where=where,
+            allowed="the fields of SageMaker's CreateTrainingJob",
+        )
+    given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r:.80})"
+    return UsageError(f"The job's request cannot be used: {first['msg']}{given}.{more}", where=where)

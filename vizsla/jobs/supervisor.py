@@ -1,0 +1,322 @@
+"""The small process beside every job: starts it, keeps its log, limits and stops it, and says how it ended.
+
+One supervisor runs for each attempt, in a session of its own, with nothing but the standard library, so that it
+starts in milliseconds and goes on when the controller is killed. It reads ``.run/command.json`` and leaves
+``.run/process.json`` (while the job runs) and ``.run/exit.json`` (when it has ended); it never writes ``state.json``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vizsla.files import write_json
+from vizsla.jobs.isolate import enter
+from vizsla.jobs.logs import CappedLog, last_lines
+from vizsla.jobs.metrics import MetricWriter, read_metrics
+from vizsla.jobs.pack import ARCHIVE, holds_anything, pack_model
+from vizsla.jobs.processes import Process, children, signal_group
+from vizsla.jobs.scrape import Scraper
+
+_PIPE_BYTES = 1 << 20
+_DRAIN_SECONDS = 1.0
+_RESERVE_BYTES = 256 << 10
+_TAIL_BYTES = 64 << 10
+_DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
+
+Why = Literal["exited", "stopped", "limit"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What ``.run/command.json`` holds: one attempt."""
+
+    attempt: int
+    argv: list[str]
+    folder: str
+    environment: dict[str, str]
+    """Added to the controller's own."""
+    metrics: list[tuple[str, str]]
+    limit: float | None
+    """Seconds the job may run."""
+    grace: float
+    """Seconds between SIGTERM and SIGKILL."""
+    log_head: int
+    log_tail: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """What ``.run/process.json`` holds."""
+
+    attempt: int
+    supervisor: int
+    supervisor_started: float | None
+    group: int
+    """The job's process group: the number of its first process."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What ``.run/exit.json`` holds."""
+
+    attempt: int
+    code: int
+    """The exit code; negative: the number of the signal."""
+    why: Why
+    """Whether it ended by itself, was asked to stop, or ran out of time."""
+    killed: bool
+    """Whether SIGTERM was not enough."""
+    out_of_memory: bool
+    disk_full: bool
+    seconds: float
+    log_bytes: int
+    tail: str
+    """The last lines of the log."""
+    packed: str | None
+    """``model.tar.gz`` when it was made, None when the job left no model."""
+    pack_error: str | None
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None where there is none (yet)."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def main(job: Path) -> None:
+    """Run one attempt of ``job``."""
+    run = job / ".run"
+    fields = load(run / "command.json") or {}
+    fields["metrics"] = [(name, regex) for name, regex in fields["metrics"]]
+    _Attempt(job, Command(**fields)).run()
+
+
+class _Attempt:
+    def __init__(self, job: Path, command: Command) -> None:
+        self.job, self.run_folder, self.command = job, job / ".run", command
+        self.log = CappedLog(job / "logs.txt", self.run_folder, command.log_head, command.log_tail)
+        self.metrics = MetricWriter(job / "metrics.jsonl")
+        found = Counter(m.name for m in read_metrics(job / "metrics.jsonl")) if command.attempt > 1 else Counter()
+        self.scraper = Scraper(command.metrics, self.metrics.append, found)
+        self.tail = bytearray()
+        self.status: int | None = None
+        self.why: Why = "exited"
+        self.kill_at: float | None = None
+        self.killed = False
+        self.metrics_lost = False
+
+    def run(self) -> None:
+        """Start, watch, end, tell."""
+        _prctl(_CHILD_SUBREAPER, 1)
+        reserve = self.run_folder / "reserve"
+        with contextlib.suppress(OSError):  # on a full disk there must be room to say so
+            reserve.write_bytes(b"\0" * _RESERVE_BYTES)
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        for number in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        killed_before = _oom_kills()
+        began = time.monotonic()
+        self.pid, output = self._start()
+        self._watch(output, wake_read, began)
+        self._end_everything(output)
+        assert self.status is not None
+        code = os.waitstatus_to_exitcode(self.status)
+        self.log.close()
+        with contextlib.suppress(Exception):
+            self.scraper.close()
+            self.metrics.close()
+        packed, pack_error = self._pack(began) if code == 0 and self.why == "exited" else (None, None)
+        tail = last_lines(bytes(self.tail))
+        ended = Ended(
+            attempt=self.command.attempt,
+            code=code,
+            why=self.why,
+            killed=self.killed,
+            out_of_memory=code == -signal.SIGKILL and not self.killed and _oom_kills() > killed_before,
+            disk_full=self.log.full or self.metrics_lost or _disk_full(self.job),
+            seconds=round(time.monotonic() - began, 3),
+            log_bytes=self.log.bytes,
+            tail=tail,
+            packed=packed,
+            pack_error=pack_error,
+        )
+        reserve.unlink(missing_ok=True)
+        write_json(self.run_folder / "exit.json", asdict(ended))
+
+    def _start(self) -> tuple[int, int]:
+        """Fork the job; it waits until its number is written down, so that no job runs that nobody knows."""
+        output, into = os.pipe2(os.O_CLOEXEC)
+        gate, opened = os.pipe2(os.O_CLOEXEC)
+        with contextlib.suppress(OSError, AttributeError):
+            import fcntl
+
+            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        pid = os.fork()
+        if pid == 0:
+            self._become_the_job(into, gate, opened)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        me = Process.of(os.getpid())
+        running = Running(self.command.attempt, me.pid, me.started, pid)
+        write_json(self.run_folder / "process.json", asdict(running))
+        os.write(opened, b".")
+        for file in (into, gate, opened):
+            os.close(file)
+        os.set_blocking(output, False)
+        return pid, output
+
+    def _become_the_job(self, into: int, gate: int, opened: int) -> None:
+        """In the child: its own group, its own /opt/ml, its own files; then the job's program."""
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
+                signal.signal(number, signal.SIG_DFL)
+            os.setpgid(0, 0)
+            _prctl(_DEATH_SIGNAL, signal.SIGKILL)
+            os.close(opened)
+            if not os.read(gate, 1):
+                os._exit(127)  # the supervisor is gone
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(into, 1)
+            os.dup2(into, 2)
+            environment = os.environ | self.command.environment
+            try:
+                enter(self.job)
+            except OSError as error:
+                if environment.get("VIZSLA_OPT_ML") == "wanted":
+                    os.write(
+                        2, f"[vizsla: no /opt/ml for this job: {error.strerror}; use the SM_ variables]\n".encode()
+                    )
+            os.chdir(self.command.folder)
+            os.execvpe(self.command.argv[0], self.command.argv, environment)
+        except OSError as error:
+            os.write(2, f"vizsla: cannot start {self.command.argv[0]!r}: {error}\n".encode())
+        finally:
+            os._exit(127)
+
+    def _watch(self, output: int, wake: int, began: float) -> None:
+        """Until the job's first process ends: keep the log, mind the clock and the stop signal."""
+        limit = None if self.command.limit is None else began + self.command.limit
+        watched = [output, wake]
+        if (self.run_folder / "stop.json").exists():  # asked before there was someone to signal
+            self._ask_to_stop("stopped")
+        while self.status is None:
+            moments = [moment for moment in (limit, self.kill_at) if moment is not None]
+            timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
+            ready, _, _ = select.select(watched, [], [], timeout)
+            if output in ready and not self._pump(output):
+                watched.remove(output)
+            if wake in ready and signal.SIGTERM in os.read(wake, 256):
+                self._ask_to_stop("stopped")
+            now = time.monotonic()
+            if limit is not None and now >= limit:
+                limit = None
+                self._ask_to_stop("limit")
+            if self.kill_at is not None and now >= self.kill_at:
+                self.kill_at, self.killed = None, True
+                signal_group(self.pid, signal.SIGKILL)
+            self._reap()
+
+    def _ask_to_stop(self, why: Why) -> None:
+        if self.why != "exited":
+            return
+        request = load(self.run_folder / "stop.json") or {}
+        self.why = why
+        self.kill_at = time.monotonic() + float(request.get("grace", self.command.grace))
+        signal_group(self.pid, signal.SIGTERM)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.pid:
+                    self.status = status
+
+    def _end_everything(self, output: int) -> None:
+        """Kill what the job left running, and read what is still in the pipe."""
+        signal_group(self.pid, signal.SIGKILL)
+        end = time.monotonic() + _DRAIN_SECONDS
+        while (orphans := children(os.getpid())) and time.monotonic() < end:
+            for pid in orphans:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)
+            self._reap()
+        while time.monotonic() < end and select.select([output], [], [], 0)[0] and self._pump(output):
+            pass
+
+    def _pump(self, output: int) -> bool:
+        """Take what is in the pipe; False at its end."""
+        try:
+            data = os.read(output, _PIPE_BYTES)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        self.log.write(data)
+        self.tail = (self.tail + data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+        try:
+            self.scraper.feed(data)
+        except Exception:  # noqa: BLE001 - a full disk or an odd expression must not end the job
+            self.metrics_lost = True
+        return True
+
+    def _pack(self, began: float) -> tuple[str | None, str | None]:
+        """Make the archive, unless the job made it itself."""
+        archive = self.job / "output" / ARCHIVE
+        age = time.monotonic() - began
+        if archive.exists() and time.time() - archive.stat().st_mtime < age:
+            return str(archive), None
+        if not holds_anything(self.job / "model"):
+            return None, None
+        try:
+            pack_model(self.job / "model", archive)
+        except OSError as error:
+            return None, str(error)
+        return str(archive), None
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _oom_kills() -> int:
+    """How often the system killed a process for want of memory: in this control group where it tells, else at all."""
+    for path in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
+        with contextlib.suppress(OSError, ValueError), open(path) as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
+def _disk_full(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _RESERVE_BYTES
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
