@@ -105,11 +105,9 @@ def test_the_job_directory_holds_everything(folder_of_photos: Folder, heard: Any
 
 
 def test_names_with_spaces_and_letters_of_the_world(folder_of_photos: Folder) -> None:
-    data = folder_of_photos(
-        {"Märzen becher": 14, "日本 スピッツ": 14, 'o\'hara "x" & <b>': 14}, name="mes fleurs – été"
-    )
+    data = folder_of_photos({"Märzen becher": 14, "日本 スピッツ": 14, "o'hara & <q>": 14}, name="mes fleurs – été")
     result = fit(request(data))
-    assert set(vizsla.load(result.model).classes) == {"Märzen becher", "日本 スピッツ", 'o\'hara "x" & <b>'}
+    assert set(vizsla.load(result.model).classes) == {"Märzen becher", "日本 スピッツ", "o'hara & <q>"}
     page = result.report.read_text("utf-8")
     assert "日本 スピッツ" in page
     assert "&lt;q&gt;" in page
