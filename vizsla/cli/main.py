@@ -16,7 +16,6 @@ from vizsla.errors import VizslaError
 
 VERBS: dict[str, str] = {
     "fit": "A folder of labelled pictures becomes a classifier.",
-    "serve": "Saved models behind an HTTP endpoint, with SageMaker's contracts.",
     "predict": "What a saved model says of pictures.",
     "cache": "What is kept between runs: show, bound, clear.",
 }

@@ -1,0 +1,1 @@
+"""Stored search problems: what real head trainings gave on a grid, so that strategies can be compared in seconds."""

@@ -1,0 +1,304 @@
+"""The study: nothing lost, nothing counted twice, no other space."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vizsla.errors import UsageError, VizslaError
+from vizsla.tuning.limits import Limits
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.search import Report, search
+from vizsla.tuning.space import Space, Value
+from vizsla.tuning.strategies import STRATEGIES, strategy
+from vizsla.tuning.study import Outcome, Prior, Study, stored_trials
+from vizsla.tuning.trials import TrialRecord, best
+
+SPACE = Space.of({"x": "0.0..1.0", "n": "16,32,64", "kind": "a,b"})
+LOSS = Objective("loss", "minimize")
+
+
+def open_study(path: Path, name: str = "tune-x", space: Space = SPACE, how: str = "tpe", **options: Any) -> Study:
+    return Study.open(str(path), name, space, LOSS, strategy(how), **({"total": 20} | options))
+
+
+def loss(params: dict[str, Value]) -> float:
+    return (float(params["x"]) - 0.3) ** 2 + (0 if params["kind"] == "b" else 0.1) + abs(int(params["n"]) - 32) / 1000
+
+
+class Instant:
+    """A runner whose trials end at once; ``of`` computes their value."""
+
+    def __init__(self, of: Any = loss, room: int = 4) -> None:
+        self.of, self.each, self.waiting, self.started = of, room, list[TrialRecord](), list[int]()
+
+    def room(self, running: int, started: int, total: int) -> int:
+        return 0 if running else self.each
+
+    def start(self, trials: Any) -> None:
+        self.waiting += trials
+        self.started += [t.number for t in trials]
+
+    def stop(self, reason: str) -> None: ...
+
+    def step(self, report: Report) -> list[Outcome]:
+        trials, self.waiting = self.waiting, []
+        outcomes = []
+        for t in trials:
+            value = self.of(t.params)
+            outcomes.append(value if isinstance(value, Outcome) else Outcome(t.number, value=value))
+        return outcomes
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"grid"}))
+def test_every_strategy_finds_a_good_point_and_repeats_nothing(name: str, tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.db", how=name)
+    end = search(study, Instant(), Limits(max_jobs=20))
+    trials = study.trials()
+    assert end.reason == "all 20 trials were started"
+    assert [t.number for t in trials] == list(range(20))
+    assert len({tuple(t.params.items()) for t in trials}) == 20
+    assert all(SPACE.contains(t.params) for t in trials)
+    found = best(trials, LOSS)
+    assert found is not None
+    assert found.value is not None
+    assert found.value < 0.15
+
+
+def test_a_grid_tries_every_combination_once(tmp_path: Path) -> None:
+    space = Space.of({"n": "1..3", "kind": "a,b"})
+    study = open_study(tmp_path / "s.db", space=space, how="grid")
+    end = search(study, Instant(lambda p: float(p["n"])), Limits(max_jobs=50))
+    assert end.reason == "every combination was tried"
+    assert sorted((t.params["n"], t.params["kind"]) for t in study.trials()) == [
+        (n, k) for n in (1, 2, 3) for k in "ab"
+    ]
+
+
+def test_a_grid_over_numbers_without_end_is_refused(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.db", how="grid")
+    with pytest.raises(UsageError, match="A grid needs values, and x is a range of numbers"):
+        study.ask(1)
+
+
+def test_a_small_space_ends_the_search(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.db", space=Space.of({"kind": "a,b,c"}), how="default")
+    end = search(study, Instant(lambda p: 1.0), Limits(max_jobs=20))
+    assert end.reason == "every combination was tried"
+    assert len(study.trials()) == 3
+
+
+def test_what_is_stored_is_what_was_told(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    study = open_study(path)
+    a, b, c, d = study.ask(4)
+    study.submitted(a.number, "job-a")
+    assert not study.report(a.number, 1, 0.9)
+    study.report(a.number, 2, 0.5)
+    study.tell(Outcome(a.number, value=0.5, cost=12.0, metrics={"acc": 0.8}))
+    study.tell(Outcome(b.number, value=float("nan")))
+    study.tell(Outcome(c.number, reason="it crashed"))
+    again = open_study(path).trials()
+    assert again[0].curve == (0.9, 0.5)
+    assert (again[0].value, again[0].cost, again[0].metrics, again[0].job) == (0.5, 12.0, {"acc": 0.8}, "job-a")
+    assert (again[1].status, again[1].reason) == ("Failed", "the objective loss became nan")
+    assert (again[2].status, again[2].reason) == ("Failed", "it crashed")
+    assert again[3].status == "InProgress"
+    assert [t.params for t in again] == [t.params for t in (a, b, c, d)]
+    assert stored_trials(str(path), "tune-x") == again
+    assert stored_trials(str(path), "another") == []
+
+
+def test_optunas_own_tools_read_the_study(tmp_path: Path) -> None:
+    import optuna
+
+    study = open_study(tmp_path / "s.db")
+    search(study, Instant(), Limits(max_jobs=6))
+    theirs = optuna.load_study(study_name="tune-x", storage=f"sqlite:///{tmp_path / 's.db'}")
+    assert theirs.best_value == min(t.value for t in study.trials() if t.value is not None)
+    assert theirs.best_params["n"] in (16, 32, 64)
+
+
+CONTROLLER = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_study import Instant, open_study, loss
+from vizsla.tuning.limits import Limits
+from vizsla.tuning.search import search
+
+def slow(params):
+    time.sleep(0.02)
+    return loss(params)
+
+study = open_study(Path(sys.argv[1]))
+runner = Instant(slow, room=3)
+print("ready", flush=True)
+search(study, runner, Limits(max_jobs=20))
+"""
+
+
+def test_killed_again_and_again_no_trial_is_lost_or_counted_twice(tmp_path: Path) -> None:
+    path, script = tmp_path / "s.db", tmp_path / "controller.py"
+    script.write_text(textwrap.dedent(CONTROLLER))
+    seen: dict[int, TrialRecord] = {}
+    kills = 0
+    for attempt in range(8):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(path), str(Path(__file__).parent)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        if kills < 3:
+            time.sleep(0.05 + 0.06 * attempt)
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        process.stdout.close()
+        now = {t.number: t for t in stored_trials(str(path), "tune-x")}
+        for number, before in seen.items():
+            assert now[number].params == before.params
+            if before.ended:
+                assert now[number] == before, "what had ended is not run again"
+        seen = now
+        if process.returncode == 0:
+            break
+    assert sorted(seen) == list(range(20))
+    assert all(t.complete for t in seen.values())
+    with sqlite3.connect(path) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM trials").fetchone()
+    assert rows == 20
+
+
+def test_the_study_of_another_space_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    open_study(path).ask(1)
+    other = Space.of({"x": "0.0..2.0", "n": "16,32,64", "kind": "a,b", "extra": "1..3"})
+    with pytest.raises(UsageError) as caught:
+        open_study(path, space=other)
+    text = str(caught.value)
+    assert "The study 'tune-x' searches another space" in text
+    assert "x: 0..1 there, 0..2 now" in text
+    assert "extra: absent there, 1..3 now" in text
+    assert str(path) in text
+    assert "--warm-start" in text
+    with pytest.raises(UsageError, match="objective: minimize loss there, maximize accuracy now"):
+        Study.open(str(path), "tune-x", SPACE, Objective("accuracy", "maximize"), strategy("tpe"), total=5)
+
+
+def test_a_file_that_is_no_study_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(VizslaError, match="The study cannot be opened") as caught:
+        open_study(path)
+    assert "postgresql://" in str(caught.value)
+
+
+def test_three_failures_end_a_search_with_the_common_reason(tmp_path: Path) -> None:
+    reasons = iter(["CUDA out of memory", "no module named foo", "no module named foo"])
+    numbers = iter(range(100))
+    runner = Instant(lambda p: Outcome(next(numbers), reason=next(reasons)), room=1)
+    with pytest.raises(VizslaError) as caught:
+        search(open_study(tmp_path / "s.db"), runner, Limits(max_jobs=20))
+    assert "All of the first 3 trials failed, 2 of them because: no module named foo" in str(caught.value)
+    assert len(runner.started) == 3
+
+
+def test_a_trial_that_returns_nan_does_not_end_the_search(tmp_path: Path) -> None:
+    values = iter([float("nan"), 0.5, float("nan"), float("nan"), float("nan"), 0.4])
+    study = open_study(tmp_path / "s.db")
+    search(study, Instant(lambda p: next(values), room=1), Limits(max_jobs=6))
+    assert [t.status for t in study.trials()] == ["Failed", "Completed", "Failed", "Failed", "Failed", "Completed"]
+
+
+def test_limits(tmp_path: Path) -> None:
+    values = iter([5.0, 4.0, 4.5, 4.6, 4.7, 1.0])
+    study = open_study(tmp_path / "a.db")
+    end = search(study, Instant(lambda p: next(values), room=1), Limits(max_jobs=20, patience=3))
+    assert end.reason == "3 trials in a row brought nothing better"
+    assert len(study.trials()) == 5
+    values = iter([5.0, 4.0, 0.9, 0.8])
+    study = open_study(tmp_path / "b.db")
+    end = search(study, Instant(lambda p: next(values), room=1), Limits(max_jobs=20, target=1.0))
+    assert end.reason == "the target 1 was reached"
+    assert len(study.trials()) == 3
+
+    def slow(params: dict[str, Value]) -> float:
+        time.sleep(0.1)
+        return 1.0
+
+    study = open_study(tmp_path / "c.db")
+    end = search(study, Instant(slow, room=1), Limits(max_jobs=1000, max_minutes=0.01))
+    assert "0.01 minutes are over" in end.reason
+    assert 3 <= len(study.trials()) <= 7
+    for wrong in ({"max_jobs": 0}, {"max_parallel": 0}, {"patience": 0}, {"max_minutes": 0}, {"target": float("nan")}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            Limits(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "tpe"])
+def test_hopeless_trials_are_given_up(name: str, tmp_path: Path) -> None:
+    """Trials report 9 epochs; those with a large x stay bad."""
+    study = open_study(tmp_path / "s.db", how=name, total=30, epochs=9)
+
+    class Epochs(Instant):
+        def step(self, report: Report) -> list[Outcome]:
+            trials, self.waiting = self.waiting, []
+            return [self._run(t, report) for t in trials]
+
+        def _run(self, trial: TrialRecord, report: Report) -> Outcome:
+            for epoch in range(1, 10):
+                value = loss(trial.params) + 1 / epoch
+                if report(trial.number, epoch, value) and epoch < 9:
+                    return Outcome(trial.number, stopped=True, value=value)
+            return Outcome(trial.number, value=value)
+
+    search(study, Epochs(room=1), Limits(max_jobs=30))
+    trials = study.trials()
+    stopped = [t for t in trials if t.status == "Stopped"]
+    assert stopped
+    assert all(len(t.curve) < 9 for t in stopped)
+    found = best(trials, LOSS)
+    assert found is not None
+    assert len(found.curve) == 9
+    assert open_study(tmp_path / "s.db", how=name, total=30, epochs=9).trials() == trials
+
+
+def test_early_stopping_can_be_switched_off(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.db", how="asha", early_stopping="off")
+    for trial in study.ask(9):
+        assert not any(study.report(trial.number, epoch, float(trial.number)) for epoch in range(1, 6))
+
+
+def test_what_earlier_searches_learned_is_used(tmp_path: Path) -> None:
+    known = tuple(
+        ({"x": x / 20, "n": n, "kind": k}, loss({"x": x / 20, "n": n, "kind": k}))
+        for x in range(20)
+        for n in (16, 32)
+        for k in "ab"
+    )
+    study = open_study(tmp_path / "a.db", prior=Prior(known=known), how="tpe")
+    assert all(abs(float(t.params["x"]) - 0.3) < 0.2 and t.params["kind"] == "b" for t in study.ask(3))
+    assert len(study.trials()) == 3, "what was known before is not counted"
+    first = {"x": 0.25, "n": 64, "kind": "a"}
+    study = open_study(tmp_path / "b.db", prior=Prior(first=(first,)))
+    assert study.ask(2)[0].params == first
+
+
+def test_importances_name_the_parameter_that_decides(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.db", how="random")
+    assert study.importances() == {}
+    search(study, Instant(lambda p: float(p["x"])), Limits(max_jobs=30))
+    found = study.importances()
+    assert set(found) == {"x", "n", "kind"}
+    assert max(found, key=lambda name: found[name]) == "x"
+    assert sum(found.values()) == pytest.approx(1)

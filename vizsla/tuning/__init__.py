@@ -1,0 +1,1 @@
+"""Search: which hyperparameters are best, found with as little work as possible."""

@@ -1,0 +1,197 @@
+"""Trials that are heads on cached features: all asked ones train together as one batched product."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from vizsla.errors import UsageError
+from vizsla.training.heads import EpochMetrics, HeadConfig, HeadData, TrainedHead, train_heads
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.search import Report
+from vizsla.tuning.space import CategoricalParameter, Space, Value
+from vizsla.tuning.strategies import START
+from vizsla.tuning.study import Outcome
+from vizsla.tuning.trials import TrialRecord
+
+GENERATIONS = 8
+"""A long search has about so many generations: few enough to batch, enough for each to learn from the last."""
+SMALL = 2
+"""The least generation after the first (benchmarks/search_quality.py: two lose nothing against one)."""
+_NAMES = {"learning_rate": "lr", "wd": "weight_decay", "batch": "batch_size"}
+_WEIGHT_BYTES = 64_000_000
+"""Weights trained as one product: more would only wait for memory."""
+
+
+def head_name(name: str) -> str:
+    """The hyperparameter that a name means: ``batch-size`` is ``batch_size``, ``learning_rate`` is ``lr``."""
+    plain = name.replace("-", "_").lower()
+    return _NAMES.get(plain, plain)
+
+
+def head_config(base: HeadConfig, values: Mapping[str, Value]) -> HeadConfig:
+    """``base`` with ``values`` in their place.
+
+    Raises
+    ------
+    UsageError
+        For a name that is no hyperparameter, or a value that cannot be used.
+    """
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        known = head_name(name)
+        if known not in HeadConfig.names() or known == "seed":
+            allowed = ", ".join(n for n in HeadConfig.names() if n != "seed")
+            raise UsageError(f"There is no hyperparameter {name!r}.", where=f"parameter {name}", allowed=allowed)
+        if known in changes:
+            raise UsageError(f"{name!r} and another name mean {known}.", where=f"parameter {name}", do="name it once")
+        if known in ("optimizer", "balance") and isinstance(value, str):
+            value = value.lower()
+        changes[known] = None if known == "patience" and value in (0, "none") else value
+    return replace(base, **changes)
+
+
+def check_space(base: HeadConfig, space: Space) -> None:
+    """That every value the space holds can be trained with.
+
+    Raises
+    ------
+    UsageError
+        For the first that cannot; the message names the parameter.
+    """
+    fixed = dict(space.static)
+    for name, p in space.parameters.items():
+        values = p.values if isinstance(p, CategoricalParameter) else (p.min_value, p.max_value)
+        for value in values:
+            head_config(base, fixed | {name: value})
+    names = [head_name(name) for name in (*space.parameters, *fixed)]
+    head_config(base, {name: _some(space.parameters[name]) for name in space.parameters} | fixed)
+    assert len(set(names)) == len(names)
+
+
+def default_space() -> Space:
+    """What is searched where nothing was asked: what decides a linear head on frozen features."""
+    return Space.of(
+        {"lr": "0.0001..0.03:log", "weight_decay": "0.0001..1:log", "batch_size": "32,64,128,256", "balance": "none"}
+    )
+
+
+def generation(started: int, total: int) -> int:
+    """How many trials train together, when ``started`` of ``total`` were started before."""
+    if started == 0:
+        return max(START, total // GENERATIONS)
+    return max(SMALL, total // GENERATIONS)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One head of a trial: a trial has one for each seed."""
+
+    trial: TrialRecord
+    config: HeadConfig
+
+
+class HeadsRunner:
+    """Trains generations of heads.
+
+    Parameters
+    ----------
+    base:
+        The hyperparameters that are not searched.
+    static:
+        Fixed values in place of ``base``'s.
+    seeds:
+        Heads trained for each trial, with the seeds that follow ``base.seed``; the objective is their mean.
+    """
+
+    def __init__(
+        self,
+        data: HeadData,
+        base: HeadConfig,
+        objective: Objective,
+        *,
+        static: Mapping[str, Value] | None = None,
+        seeds: int = 1,
+    ) -> None:
+        self._data, self._objective, self._seeds = data, objective, seeds
+        self._base = head_config(base, static or {})
+        self._waiting: list[TrialRecord] = []
+        self._stopped: str | None = None
+
+    def room(self, running: int, started: int, total: int) -> int:
+        """The whole next generation, once the last one has ended."""
+        if running or self._waiting:
+            return 0
+        return generation(started, total)
+
+    def start(self, trials: Sequence[TrialRecord]) -> None:
+        """Train these in the next :meth:`step`."""
+        self._waiting += trials
+
+    def stop(self, reason: str) -> None:
+        """End the trials after their next epoch."""
+        self._stopped = reason
+
+    def step(self, report: Report) -> list[Outcome]:
+        """Train what waits."""
+        trials, self._waiting = self._waiting, []
+        size = (self._data.table.features + 1) * self._data.classes * 4
+        together = max(1, int(_WEIGHT_BYTES // size) // self._seeds)
+        outcomes: list[Outcome] = []
+        for start in range(0, len(trials), together):
+            outcomes += self._train(trials[start : start + together], report)
+        return outcomes
+
+    def _train(self, trials: Sequence[TrialRecord], report: Report) -> list[Outcome]:
+        # All heads of the first seed come first: what is given up there is not trained with the others.
+        members = [
+            _Member(trial, replace(head_config(self._base, trial.params), seed=self._base.seed + seed))
+            for seed in range(self._seeds)
+            for trial in trials
+        ]
+        given_up: set[int] = set()
+
+        def on_epoch(metrics: dict[int, EpochMetrics]) -> list[int]:
+            for at, m in metrics.items():
+                number = members[at].trial.number
+                if at < len(trials) and report(number, m.epoch, getattr(m, self._objective.metric)):
+                    given_up.add(number)
+            if self._stopped:
+                given_up.update(members[at].trial.number for at in metrics)
+            return [at for at in metrics if members[at].trial.number in given_up]
+
+        with np.errstate(all="ignore"):  # a learning rate that is too high is an answer, not an accident
+            trained = train_heads(self._data, [m.config for m in members], on_epoch)
+        return [
+            self._outcome(trial, trained[at :: len(trials)], trial.number in given_up)
+            for at, trial in enumerate(trials)
+        ]
+
+    def _outcome(self, trial: TrialRecord, heads: Sequence[TrainedHead], given_up: bool) -> Outcome:
+        values = [kept_value(head, self._objective.metric) for head in heads]
+        first = heads[0]
+        steps = sum(len(h.history) for h in heads) * -(-len(self._data.train) // first.config.batch_size)
+        unfinished = given_up and len(first.history) < first.config.epochs
+        metrics = {name: kept_value(first, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
+        if len(values) > 1:
+            metrics["objective_sd"] = float(np.std(values, ddof=1))
+        return Outcome(
+            trial.number,
+            value=float(np.mean(values)),
+            stopped=unfinished,
+            reason=(self._stopped or "no better than the others at this epoch") if unfinished else None,
+            cost=steps / len(heads),
+            metrics=metrics | {"best_epoch": float(first.best_epoch)},
+        )
+
+
+def kept_value(trained: TrainedHead, metric: str) -> float:
+    """A metric at the epoch whose weights were kept."""
+    return float(getattr(trained.history[trained.best_epoch - 1], metric))
+
+
+def _some(p: Any) -> Value:
+    return p.values[0] if isinstance(p, CategoricalParameter) else p.min_value

@@ -1,0 +1,83 @@
+"""When a search ends."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vizsla.errors import UsageError
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.trials import TrialRecord
+
+SAME_FAILURES = 3
+"""Trials that fail before any succeeds, after which the search gives up."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop.
+
+    ``max_jobs`` trials in all, at most ``max_parallel`` at a time (None: as many as the machine holds);
+    ``max_minutes`` for the whole search; ``target``, a value of the objective that is good enough; ``patience``,
+    the number of trials in a row without a better one.
+
+    Raises
+    ------
+    UsageError
+        When one leaves no trial.
+    """
+
+    max_jobs: int = 20
+    max_parallel: int | None = None
+    max_minutes: float | None = None
+    target: float | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("max_jobs", self.max_jobs, 1),
+            ("max_parallel", self.max_parallel, 1),
+            ("patience", self.patience, 1),
+        ):
+            if value is not None and value < least:
+                raise UsageError(
+                    f"{name}={value!r} leaves no trial.", where=f"parameter {name}", allowed="a whole number above 0"
+                )
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise UsageError(
+                f"max_minutes={self.max_minutes!r} leaves no time.",
+                where="parameter max_minutes",
+                allowed="a number above 0",
+            )
+        if self.target is not None and not math.isfinite(self.target):
+            raise UsageError(f"target={self.target!r} is no target.", where="parameter target", allowed="a number")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dict(vars(self))
+
+    def reached(self, trials: Sequence[TrialRecord], objective: Objective, deadline: float | None) -> str | None:
+        """Why no further trial should start, in words; None while the search goes on.
+
+        ``deadline`` is a moment of ``time.monotonic()``.
+        """
+        if deadline is not None and time.monotonic() >= deadline:
+            minutes = f"{self.max_minutes:g} minutes are" if self.max_minutes else "the time is"
+            return f"{minutes} over"
+        ended = [t for t in trials if t.ended]
+        best, since = None, 0
+        for trial in sorted(ended, key=lambda t: (t.end or 0.0, t.number)):
+            if trial.complete and (best is None or objective.better(trial.value, best)):
+                best, since = trial.value, 0
+            else:
+                since += 1
+        if self.target is not None and best is not None and not objective.better(self.target, best):
+            return f"the target {self.target:g} was reached"
+        if self.patience is not None and since >= self.patience:
+            return f"{since} trials in a row brought nothing better"
+        if len(trials) >= self.max_jobs:
+            return f"all {self.max_jobs} trials were started"
+        return None

@@ -1,0 +1,395 @@
+"""The study: every trial asked for and told, kept in SQLite (or PostgreSQL) so that a kill loses nothing.
+
+The life of a trial: :meth:`Study.ask` draws it and stores it, running; :meth:`Study.report` takes its objective
+epoch by epoch and says whether it is hopeless; :meth:`Study.tell` stores its end. One controller writes. Samplers
+work on a copy in memory, so that a trial costs three short transactions and not one for each parameter and epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vizsla.errors import UsageError, VizslaError
+from vizsla.files import sha256_json, storage
+from vizsla.optional import require
+from vizsla.tuning.encoding import Encoding
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.space import Space, Value
+from vizsla.tuning.strategies import EarlyStopping, Strategy, median_pruner
+from vizsla.tuning.trials import TrialRecord, TrialStatus
+
+_FEATURE = "Searching for hyperparameters"
+_NAME_LENGTH = 63
+_DRAWS = 20
+"""Draws for a configuration that was not tried yet, before the search counts as exhausted."""
+_RECORD, _JOB, _TOPIC = "record", "job", "vizsla"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended. ``value`` is the objective; ``stopped`` a trial that was given up; else see TrialRecord."""
+
+    number: int
+    value: float | None = None
+    stopped: bool = False
+    reason: str | None = None
+    cost: float | None = None
+    curve: tuple[float, ...] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What earlier searches teach: ``known`` values of the same objective, and configurations to try ``first``."""
+
+    known: tuple[tuple[dict[str, Value], float], ...] = ()
+    first: tuple[dict[str, Value], ...] = ()
+
+
+class Study:
+    """See the module's text. Make or go on with one by :meth:`open`."""
+
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        objective: Objective,
+        strategy: Strategy,
+        stored: Any,
+        *,
+        total: int,
+        epochs: int = 0,
+        early_stopping: EarlyStopping = "auto",
+        seed: int = 0,
+        prior: Prior | None = None,
+    ) -> None:
+        optuna = require("optuna", extra="tune", feature=_FEATURE)
+        self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
+        self._optuna, self._stored, self._encoding = optuna, stored, Encoding(space)
+        self._records: dict[int, TrialRecord] = {}
+        self._ids: dict[int, int] = {}
+        self._thinking: dict[int, Any] = {}
+        pruner = strategy.pruner(epochs) if strategy.pruner else median_pruner()
+        self._prunes = early_stopping == "auto"
+        old = stored.get_trials(deepcopy=False)
+        self._mind = optuna.create_study(
+            study_name=name,
+            direction=objective.direction,
+            sampler=strategy.sampler(seed + len(old), total),
+            pruner=pruner,
+        )
+        self._searched = self._encoding.searched()
+        prior = prior or Prior()
+        self._tried: set[str] = set()
+        for values, value in prior.known:
+            self._mind.add_trial(self._frozen("COMPLETE", values, value=value))
+        self._start = self._starting(prior, total, seed)
+        for trial in old:
+            self._recall(trial)
+
+    @classmethod
+    def open(cls, uri: str, name: str, space: Space, objective: Objective, strategy: Strategy, **options: Any) -> Study:
+        """The study ``name`` at ``uri`` (a file for SQLite, or ``postgresql://...``), made where there is none.
+
+        Further options are those of the constructor.
+
+        Raises
+        ------
+        UsageError
+            When the study there searches another space or another objective.
+        VizslaError
+            When ``uri`` cannot be opened.
+        """
+        optuna = require("optuna", extra="tune", feature=_FEATURE)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        topic = {"space": space.to_dict(), "objective": objective.to_dict()}
+        with _understandable(uri):
+            backend = _backend(optuna, uri)
+            stored = optuna.create_study(
+                storage=backend, study_name=name, direction=objective.direction, load_if_exists=True
+            )
+            earlier = stored.user_attrs.get(_TOPIC)
+            if earlier is None:
+                stored.set_user_attr(_TOPIC, topic)
+            elif sha256_json(earlier) != sha256_json(topic):
+                raise _other_study(uri, name, earlier, space, objective)
+        return cls(name, space, objective, strategy, stored, **options)
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials, in order."""
+        return [self._records[number] for number in sorted(self._records)]
+
+    def running(self) -> list[TrialRecord]:
+        """The trials that were asked for and have no end yet, those of a killed controller too."""
+        return [t for t in self.trials() if not t.ended]
+
+    def ask(self, count: int) -> list[TrialRecord]:
+        """Draw up to ``count`` new trials and store them; fewer where every combination was tried."""
+        asked = []
+        for _ in range(count):
+            found = self._next()
+            if found is None:
+                break
+            thought, values = found
+            number = len(self._records)
+            record = TrialRecord(
+                number, _trial_name(self.name, number, values), values, "InProgress", start=time.time()
+            )
+            frozen = self._frozen("RUNNING", values, shown=True, attributes={_RECORD: _facts(record)})
+            self._stored.add_trial(frozen)
+            self._records[number], self._thinking[number] = record, thought
+            self._tried.add(_key(values))
+            asked.append(record)
+        return asked
+
+    def submitted(self, number: int, job: str) -> None:
+        """Remember which job runs a trial."""
+        self._records[number] = replace(self._records[number], job=job)
+        self._keep(number)
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Take the objective after an epoch (counted from 1); True when the trial should be given up."""
+        record = self._records[number]
+        self._records[number] = replace(record, curve=(*record.curve, value))
+        if not math.isfinite(value) or not self._prunes:
+            return False
+        trial = self._thinking[number]
+        trial.report(value, epoch)
+        return bool(trial.should_prune())
+
+    def tell(self, outcome: Outcome) -> TrialRecord:
+        """Store how a trial ended. A value that is no number is a failure."""
+        record = self._records[outcome.number]
+        status: TrialStatus = "Completed"
+        reason, value = outcome.reason, outcome.value
+        if value is not None and not math.isfinite(value):
+            status, reason, value = "Failed", f"the objective {self.objective.metric} became {value}", None
+        elif outcome.stopped:
+            status = "Stopped"
+        elif value is None:
+            status, reason = "Failed", reason or "no reason was given"
+        record = replace(
+            record,
+            status=status,
+            value=value,
+            reason=reason,
+            end=time.time(),
+            cost=outcome.cost,
+            curve=record.curve if outcome.curve is None else outcome.curve,
+            metrics=outcome.metrics,
+        )
+        self._records[outcome.number] = record
+        self._keep(outcome.number)
+        self._finish(record)
+        return record
+
+    def importances(self) -> dict[str, float]:
+        """How much each parameter decides the objective (PED-ANOVA, Watanabe et al. 2023); they sum to 1.
+
+        Empty where too few trials were completed to say.
+        """
+        complete = [t for t in self.trials() if t.complete]
+        if len(complete) < 5 or len({t.value for t in complete}) < 2:
+            return {}
+        study = self._optuna.create_study(direction=self.objective.direction)
+        for trial in complete:
+            study.add_trial(self._frozen("COMPLETE", trial.params, value=trial.value, shown=True))
+        evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
+        found: dict[str, float] = self._optuna.importance.get_param_importances(study, evaluator=evaluator)
+        return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+
+    def _starting(self, prior: Prior, total: int, seed: int) -> Iterator[dict[str, Value]]:
+        yield from prior.first
+        if not prior.known:
+            yield from self.strategy.start(self.space, total, seed)
+
+    def _next(self) -> tuple[Any, dict[str, Value]] | None:
+        """A configuration that was not tried, as a trial in memory and as the person's values."""
+        for values in self._start:
+            if _key(values) not in self._tried:
+                self._mind.enqueue_trial(self._encoding.encode(values))
+                return self._mind.ask(self._searched), values
+        if self.strategy.finite:
+            return None
+        size = self.space.grid_size()
+        if size is not None and len(self._tried) >= size:
+            return None
+        for _ in range(_DRAWS):
+            thought = self._mind.ask(self._searched)
+            values = self._encoding.decode(thought.params)
+            if _key(values) not in self._tried:
+                return thought, values
+            self._mind.tell(thought, state=self._optuna.trial.TrialState.FAIL)
+        for values in self._untried():
+            self._mind.enqueue_trial(self._encoding.encode(values))
+            return self._mind.ask(self._searched), values
+        return None
+
+    def _untried(self) -> Iterator[dict[str, Value]]:
+        """Configurations drawn at random that were not tried: what is left when a sampler repeats itself."""
+        for point in np.random.default_rng(len(self._tried)).random((1000, len(self.space.parameters))):
+            values = self._encoding.at(point)
+            if _key(values) not in self._tried:
+                yield values
+
+    def _recall(self, stored: Any) -> None:
+        """Take a stored trial into memory: as it ended, or as running."""
+        facts = stored.user_attrs.get(_RECORD)
+        if facts is None:  # another program's trial
+            return
+        record = _record(stored.number, facts)
+        self._records[stored.number] = record
+        self._tried.add(_key(record.params))
+        self._mind.add_trial(self._frozen("RUNNING", record.params))
+        frozen = self._mind.get_trials(deepcopy=False)[-1]
+        self._thinking[stored.number] = self._optuna.trial.Trial(self._mind, frozen._trial_id)
+        if not record.ended:
+            self._records[stored.number] = replace(record, curve=())
+            return
+        if self._prunes:
+            for epoch, value in enumerate(record.curve, 1):
+                if math.isfinite(value):
+                    self._thinking[stored.number].report(value, epoch)
+                    self._thinking[stored.number].should_prune()  # ASHA marks the rungs here
+        self._finish(record)
+
+    def _finish(self, record: TrialRecord) -> None:
+        """Bring a trial's end to the sampler and to the stored study."""
+        states = self._optuna.trial.TrialState
+        if record.complete:
+            state = states.COMPLETE
+        else:
+            pruned = record.status == "Stopped" and any(math.isfinite(v) for v in record.curve)
+            state = states.PRUNED if pruned else states.FAIL
+        thought = self._thinking.pop(record.number)
+        with contextlib.suppress(ValueError):  # a pruned trial whose epochs were not reported has no value
+            self._mind.tell(thought, record.value if record.complete else None, state=state)
+        backend, trial_id = self._stored._storage, self._trial_id(record.number)
+        if not backend.get_trial(trial_id).state.is_finished():
+            backend.set_trial_state_values(trial_id, state, [record.value] if record.complete else None)
+
+    def _keep(self, number: int) -> None:
+        self._stored._storage.set_trial_user_attr(self._trial_id(number), _RECORD, _facts(self._records[number]))
+
+    def _trial_id(self, number: int) -> int:
+        if number not in self._ids:
+            self._ids |= {t.number: t._trial_id for t in self._stored.get_trials(deepcopy=False)}
+        return self._ids[number]
+
+    def _frozen(
+        self,
+        state: str,
+        values: Mapping[str, Value],
+        *,
+        value: float | None = None,
+        shown: bool = False,
+        attributes: dict[str, Any] | None = None,
+    ) -> Any:
+        trial = self._optuna.trial
+        return trial.create_trial(
+            state=trial.TrialState[state],
+            params=dict(values) if shown else self._encoding.encode(values),
+            distributions=self._encoding.shown() if shown else self._searched,
+            value=value,
+            user_attrs=attributes or {},
+        )
+
+
+def _backend(optuna: Any, uri: str) -> Any:
+    if "://" in uri:
+        return optuna.storages.RDBStorage(uri)
+    path = Path(uri).absolute()
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Write-ahead: a kill leaves the last whole transaction, and a commit need not wait for the disk.
+    first = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
+    event = require("sqlalchemy.event", extra="tune", feature=_FEATURE)
+
+    def configure(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    event.listen(first.engine, "connect", configure)
+    first.engine.dispose()
+    return first
+
+
+@contextlib.contextmanager
+def _understandable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except VizslaError:
+        raise
+    except Exception as error:  # SQLAlchemy, its drivers and Alembic share no base class
+        raise VizslaError(
+            f"The study cannot be opened: {type(error).__name__}: {str(error).splitlines()[0]:.200}",
+            where=uri,
+            allowed="a file that is a study or does not exist, or postgresql://USER:PASSWORD@HOST/DATABASE",
+            do="name another file, or correct the address",
+        ) from error
+
+
+def _other_study(uri: str, name: str, earlier: dict[str, Any], space: Space, objective: Objective) -> UsageError:
+    stored = Space.of(earlier["space"])
+    kept, asked = stored.words(), space.words()
+    different = [n for n in {**kept, **asked} if kept.get(n) != asked.get(n)]
+    differences = "; ".join(f"{n}: {kept.get(n, 'absent')} there, {asked.get(n, 'absent')} now" for n in different)
+    if not different:
+        there = Objective.from_dict(earlier["objective"])
+        differences = f"objective: {there.direction} {there.metric} there, {objective.direction} {objective.metric} now"
+    return UsageError(
+        f"The study {name!r} searches another space. {differences}.",
+        where=uri,
+        allowed="the space and the objective that it was begun with: "
+        + " ".join(f"{n}={text}" for n, text in kept.items()),
+        do="use that space, or another file or name; --warm-start takes over what an earlier search learned",
+    )
+
+
+def _facts(record: TrialRecord) -> dict[str, Any]:
+    facts = dict(vars(record))
+    facts["curve"] = [v if math.isfinite(v) else str(v) for v in record.curve]
+    facts["metrics"] = {n: v for n, v in record.metrics.items() if math.isfinite(v)}
+    return facts
+
+
+def _record(number: int, facts: dict[str, Any]) -> TrialRecord:
+    known = {name: facts[name] for name in TrialRecord.__dataclass_fields__ if name in facts}
+    return TrialRecord(**(known | {"number": number, "curve": tuple(float(v) for v in facts["curve"])}))
+
+
+def _key(values: Mapping[str, Value]) -> str:
+    return json.dumps({name: values[name] for name in sorted(values)})
+
+
+def _trial_name(study: str, number: int, values: Mapping[str, Value]) -> str:
+    """SageMaker's form: the tuning job's name, the number and a few characters that tell it from others."""
+    ending = f"-{number:03}-{sha256_json([study, number, dict(values)])[:8]}"
+    return study[: _NAME_LENGTH - len(ending)].rstrip("-") + ending
+
+
+def stored_trials(uri: str, name: str) -> Sequence[TrialRecord]:
+    """The trials of a study, without going on with it; none where there is no such study."""
+    optuna = require("optuna", extra="tune", feature=_FEATURE)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if "://" not in uri and not Path(uri).is_file():
+        return []
+    with _understandable(uri):
+        backend = _backend(optuna, uri)
+        if name not in optuna.get_all_study_names(backend):
+            return []
+        study = optuna.load_study(storage=backend, study_name=name)
+        return [
+            _record(t.number, t.user_attrs[_RECORD])
+            for t in study.get_trials(deepcopy=False)
+            if _RECORD in t.user_attrs
+        ]
