@@ -1,0 +1,102 @@
+"""The whole command: accuracy, cold against warm, memory against the number of pictures, and how fast help answers.
+
+python benchmarks/fit.py [--rounds 3] [--pictures 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import FLOWERS, MOBILENET_WEIGHTS, photos, seconds, spread, table, vizsla
+
+BACKBONE = ("--backbone", "mobilenetv2_100", "--weights", MOBILENET_WEIGHTS, "--seed", 0, "--json")
+
+
+def cold_and_warm(rounds: int, folder: Path) -> None:
+    rows = []
+    for at in range(rounds):
+        places = {"VIZSLA_CACHE": str(folder / f"cache-{at}"), "VIZSLA_HOME": str(folder / f"runs-{at}")}
+        cold, cold_memory, result = vizsla("fit", FLOWERS, *BACKBONE, **places)
+        warm = [vizsla("fit", FLOWERS, *BACKBONE, **places) for _ in range(3)]
+        warm_time = statistics.median(took for took, _, _ in warm)
+        metrics = result["metrics"]
+        assert isinstance(metrics, dict)
+        low, high = metrics["accuracy_interval"]
+        rows.append(
+            (f"{metrics['accuracy']:.3f} ({low:.3f} to {high:.3f})", result["images_per_second"], f"{cold:.1f} s",
+             f"{warm_time:.2f} s", f"1/{cold / warm_time:.1f}", f"{cold_memory:.0f} MB", f"{warm[0][1]:.0f} MB")
+        )  # fmt: skip
+        shutil.rmtree(folder / f"cache-{at}")
+    print("\nflowers, mobilenetv2_100, the whole command with its imports, from an empty cache and again")
+    header = ("test accuracy", "pictures a second", "cold", "warm", "warm/cold", "peak cold (with torch)", "peak warm")
+    table(header, rows)
+
+
+def memory(pictures: int, folder: Path) -> None:
+    """Peak memory on a set and on eight times the set; the copies differ by a comment inside the JPEG."""
+    source = photos(pictures)
+    places = {"VIZSLA_CACHE": str(folder / "cache"), "VIZSLA_HOME": str(folder / "runs")}
+    vizsla("fit", FLOWERS, *BACKBONE, "--dry-run", **places)
+    rows = []
+    for times in (1, 8):
+        data = folder / f"x{times}"
+        for copy in range(times):
+            for number, path in enumerate(source):
+                label = path.parent.name
+                target = data / label / f"{copy}-{number}.jpg"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                comment = f"{times}-{copy}-{number}".encode()
+                content = path.read_bytes()
+                marker = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+                target.write_bytes(content[:2] + marker + content[2:])
+        if times == 1:  # the export, which needs torch, is measured above
+            vizsla("fit", data, *BACKBONE, **places)
+            vizsla("cache", "--bound", 0, **places)
+        took, peak, result = vizsla("fit", data, *BACKBONE, **places)
+        rows.append((f"{times} x", f"{times * len(source):,}", result["computed"], f"{took:.0f} s", f"{peak:.0f} MB"))
+    print("\npeak memory of the whole command, features computed anew")
+    table(("set", "pictures", "computed", "time", "peak memory"), rows)
+
+
+def help_time(rounds: int) -> None:
+    command = str(Path(sys.executable).with_name("vizsla"))
+
+    def run(*arguments: str) -> float:
+        return 1000 * seconds(lambda: subprocess.run(arguments, stdout=subprocess.DEVNULL, check=True))
+
+    bare = [run(sys.executable, "-c", "pass") for _ in range(rounds)]
+    found = [run(command, "--help") for _ in range(rounds)]
+    imported = [run(sys.executable, "-c", "import vizsla") for _ in range(rounds)]
+    table(
+        ("command", "milliseconds"),
+        (
+            ("python -c pass", spread(bare, 0)),
+            ("import vizsla", spread(imported, 0)),
+            ("vizsla --help", spread(found, 0)),
+        ),
+    )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--pictures", type=int, default=1000)
+    options.add_argument("--only", choices=("fit", "memory", "help"))
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if asked.only in (None, "help"):
+            help_time(15)
+        if asked.only in (None, "fit"):
+            cold_and_warm(asked.rounds, Path(folder))
+        if asked.only in (None, "memory"):
+            memory(asked.pictures, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
