@@ -44,7 +44,8 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(cls=_Verbs, add_completion=False, pretty_exceptions_enable=False)
+# Plain help: rich would take longer to import (100 ms) than everything else together.
+app = typer.Typer(cls=_Verbs, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback(no_args_is_help=True)
@@ -61,7 +62,7 @@ def main() -> None:
     # Pillow warns of oddities in pictures that it reads well; those that it cannot read become errors.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
-        app()
+        app(prog_name="vizsla")
     except VizslaError as error:
         print(f"vizsla: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
