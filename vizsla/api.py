@@ -8,8 +8,8 @@ from typing import Any
 
 from vizsla.errors import UsageError
 from vizsla.training.heads import HeadConfig
-from vizsla.workflow.fit import FitRequest, FitResult
 from vizsla.workflow.fit import fit as _fit
+from vizsla.workflow.request import FitRequest, FitResult
 
 
 def fit(

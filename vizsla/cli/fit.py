@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from vizsla.workflow.fit import FitResult
     from vizsla.workflow.plan import Plan
+    from vizsla.workflow.request import FitResult
 
 app = typer.Typer(add_completion=False)
 
@@ -60,8 +60,8 @@ def fit(
     """
     from vizsla.cli.console import live_view, print_json
     from vizsla.training.heads import HeadConfig
-    from vizsla.workflow.fit import FitRequest
     from vizsla.workflow.fit import fit as run
+    from vizsla.workflow.request import FitRequest
 
     head = HeadConfig(
         optimizer=optimizer,  # type: ignore[arg-type]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +13,13 @@ import numpy.typing as npt
 from vizsla import __version__
 from vizsla.data import Dataset, Split, read_folder
 from vizsla.data.split import draw
-from vizsla.errors import BudgetError, DataError, ModelError, UsageError, VizslaError
+from vizsla.errors import BudgetError, DataError, ModelError, VizslaError
 from vizsla.evaluation import Evaluation, evaluate
 from vizsla.files import write_bytes
 from vizsla.images import Limits, read_file
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.here import running_here
+from vizsla.jobs.metrics import read_metrics
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone, ensure_exported
@@ -29,10 +29,13 @@ from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training import cache
 from vizsla.training.features import Extraction, extract
-from vizsla.training.heads import EpochMetrics, HeadConfig, HeadData, TrainedHead, train_heads
+from vizsla.training.heads import EpochMetrics, HeadData, TrainedHead, train_heads
 from vizsla.workflow import records
+from vizsla.workflow.document import to_spec
+from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
-from vizsla.workflow.watch import Watch, recorded
+from vizsla.workflow.request import FitRequest, FitResult
+from vizsla.workflow.watch import Watch
 
 _CHUNK = 4096
 _PROOF_PICTURES = 16
@@ -40,88 +43,8 @@ _RESERVE_SECONDS = 3.0
 _RESERVE_SECONDS_PER_PICTURE = 0.001
 
 
-@dataclass(frozen=True)
-class FitRequest:
-    """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
-
-    Raises
-    ------
-    UsageError
-        When ``minutes`` leaves no time.
-    """
-
-    data: Path
-    backbone: str | None = None
-    weights: Path | None = None
-    random_init: bool = False
-    head: HeadConfig = field(default_factory=HeadConfig)
-    minutes: float | None = None
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.minutes is not None and not self.minutes > 0:
-            raise UsageError(
-                f"minutes={self.minutes!r} leaves no time.",
-                where="parameter minutes",
-                allowed="a number above 0, such as 5",
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for ``job.json``."""
-        return {
-            "data": str(self.data),
-            "backbone": self.backbone,
-            "weights": self.weights and str(self.weights),
-            "random_init": self.random_init,
-            "head": self.head.to_dict(),
-            "minutes": self.minutes,
-        }
-
-    def weights_request(self) -> WeightsRequest:
-        """The backbone asked for, checked."""
-        return WeightsRequest.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What ``fit`` made.
-
-    ``seconds`` is the time of each stage; ``images_per_second`` that of the ``computed`` pictures, which went
-    through the backbone (None when all features were in the cache); ``unreached`` counts the pictures that
-    ``minutes`` cut off.
-    """
-
-    job: Path
-    model: Path
-    archive: Path
-    report: Path
-    evaluation: Evaluation
-    seconds: dict[str, float]
-    images_per_second: float | None
-    computed: int
-    damaged: tuple[dict[str, str], ...]
-    unreached: int
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object that ``vizsla fit --json`` prints."""
-        return {
-            "job": str(self.job),
-            "model": str(self.model),
-            "archive": str(self.archive),
-            "report": str(self.report),
-            "metrics": self.evaluation.to_dict(),
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-            "images_per_second": self.images_per_second and round(self.images_per_second, 1),
-            "computed": self.computed,
-            "damaged": list(self.damaged),
-            "unreached": self.unreached,
-            "warnings": list(self.warnings),
-        }
-
-
 def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
-    """Train, evaluate and save a classifier.
+    """Train, evaluate and save a classifier, as a job that runs in this process.
 
     Raises
     ------
@@ -130,13 +53,32 @@ def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
     """
     observer = observer or Silent()
     watch = Watch(observer, request.minutes)
+    weights, dataset, warnings = _checked(request, watch)
+    with (
+        running_here("train", dataset.name, to_spec(request).to_dict(), name=request.name) as job,
+        open(job.logs, "a", encoding="utf-8", errors="replace") as log,
+    ):
+        return _Fit(request, weights, dataset, job, watch, Logbook(log, observer), warnings).run()
+
+
+def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitResult:
+    """What :func:`fit` does, within a job that another process controls; started again, it goes on.
+
+    Raises
+    ------
+    VizslaError
+        As :func:`fit` does.
+    """
+    watch = Watch(observer, request.minutes)
+    weights, dataset, warnings = _checked(request, watch)
+    return _Fit(request, weights, dataset, job, watch, observer, warnings).run()
+
+
+def _checked(request: FitRequest, watch: Watch) -> tuple[WeightsRequest, Dataset, list[str]]:
     with watch.stage("dataset"):
         weights = request.weights_request()
         dataset = read_folder(request.data, seed=request.head.seed)
-        warnings = list(dataset.check())
-    job = JobDirectory.create("train", dataset.name, request.to_dict(), settings().home, request.name)
-    with recorded(job):
-        return _Fit(request, weights, dataset, job, watch, observer, warnings).run()
+        return weights, dataset, list(dataset.check())
 
 
 class _Fit:
@@ -162,6 +104,7 @@ class _Fit:
         self.request, self.weights, self.dataset, self.job = request, weights, dataset, job
         self.watch, self.observer, self.warnings = watch, observer, warnings
         self.seed = request.head.seed
+        self.written = {(metric.name, metric.step) for metric in read_metrics(job.metrics)}
 
     def run(self) -> FitResult:
         """All stages, in order."""
@@ -200,6 +143,11 @@ class _Fit:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def _append_metric(self, name: str, value: float, epoch: int | None = None) -> None:
+        """An attempt after a kill comes by the same values again: each is written once."""
+        if (name, epoch) not in self.written:
+            self.job.append_metric(name, value, step=epoch, epoch=epoch)
 
     def _extract(self, engine: OnnxEngine) -> None:
         n, order = len(self.dataset), None
@@ -266,7 +214,7 @@ class _Fit:
         def on_epoch(metrics: dict[int, EpochMetrics]) -> Iterable[int] | None:
             m = metrics[0]
             for name in ("train_loss", "valid_loss", "valid_accuracy"):
-                self.job.append_metric(name, getattr(m, name), step=m.epoch, epoch=m.epoch)
+                self._append_metric(name, getattr(m, name), m.epoch)
             self.observer.progress(m.epoch, self.request.head.epochs)
             return [0] if last is not None and time.monotonic() > last else None
 
@@ -287,7 +235,7 @@ class _Fit:
         self.probabilities = predict_rows(self.extraction, self.trained.head, rows)
         self.evaluation = evaluate(self.probabilities, self.dataset.labels[rows], self.dataset.classes, seed=self.seed)
         for name in ("accuracy", "macro_f1", "loss", "ece"):
-            self.job.append_metric(f"test_{name}", getattr(self.evaluation, name).value)
+            self._append_metric(f"test_{name}", getattr(self.evaluation, name).value)
         records.write_predictions(self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities)
 
     def _save(self, engine: OnnxEngine) -> None:

@@ -18,8 +18,8 @@ from vizsla.models.export import find_exported, to_onnx
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
-from vizsla.workflow.fit import FitRequest
 from vizsla.workflow.observer import Observer, Silent
+from vizsla.workflow.request import FitRequest
 
 _SAMPLE_HASHED = 256
 _SAMPLE_SECONDS = 2.0

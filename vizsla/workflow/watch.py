@@ -1,4 +1,4 @@
-"""The clock and the state of a job that runs in this process."""
+"""The clock of a job."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from vizsla.errors import VizslaError
-from vizsla.jobs.directory import JobDirectory
 from vizsla.workflow.observer import Observer
 
 
@@ -36,24 +34,3 @@ class Watch:
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began
-
-
-@contextlib.contextmanager
-def recorded(job: JobDirectory) -> Iterator[None]:
-    """Write the job's state as it goes: in progress, then completed, failed or stopped, with the reason."""
-    job.set_state("InProgress")
-    try:
-        yield
-    except KeyboardInterrupt:
-        job.set_state("Stopped", "interrupted from the keyboard")
-        raise
-    except BaseException as error:
-        words = str(error) if isinstance(error, VizslaError) else f"{type(error).__name__}: {error}"
-        with contextlib.suppress(VizslaError):  # a full disk must not hide the first error
-            job.write_failure(words)
-            job.set_state("Failed", words.splitlines()[0])
-        raise
-    else:
-        job.set_state("Completed")
-    finally:
-        job.close()

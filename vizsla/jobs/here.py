@@ -1,0 +1,120 @@
+"""Jobs that run within this process, which is then their controller."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from vizsla.errors import JobError, VizslaError
+from vizsla.jobs.attempt import stop_reason
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.lock import ControllerLock
+from vizsla.jobs.processes import Process
+from vizsla.settings import settings
+
+
+class _AskedToStop(BaseException):
+    """SIGTERM came; not an Exception, so that nobody takes it for an error of the work."""
+
+
+@contextlib.contextmanager
+def running_here(
+    kind: str, base_name: str, request: dict[str, Any], *, name: str | None = None, home: Path | None = None
+) -> Iterator[JobDirectory]:
+    """Make a job and run it in the block: no process is started, the state is kept and the end told in words.
+
+    ``request`` is what ``job.json`` holds. With a ``ContainerEntrypoint`` in it, ``vizsla jobs resume`` can go on with
+    the job in a process of its own, should this one be killed.
+
+    Raises
+    ------
+    JobError
+        When the name exists or is not allowed, or when somebody stopped the job (``vizsla jobs stop``).
+    """
+    locks: list[ControllerLock] = []
+    try:
+        job = JobDirectory.create(
+            kind,
+            base_name,
+            request,
+            settings().home if home is None else home,
+            name,
+            lambda staging: locks.append(ControllerLock(staging)),
+        )
+        with _recorded(job):
+            yield job
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+@contextlib.contextmanager
+def resuming_here(job: JobDirectory) -> Iterator[JobDirectory]:
+    """Go on with a job in the block, as :func:`running_here` runs a new one.
+
+    Raises
+    ------
+    JobError
+        When another process controls it, it is completed, or somebody stopped it.
+    """
+    lock = ControllerLock(job.path)
+    try:
+        with _recorded(job):
+            yield job
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _recorded(job: JobDirectory) -> Iterator[None]:
+    (job.run / "stop.json").unlink(missing_ok=True)
+    (job.run / "command.json").unlink(missing_ok=True)
+    process = Process.of(os.getpid())
+    job.set_state("InProgress", pid=process.pid, pid_started=process.started)
+    try:
+        with _stoppable():
+            yield
+    except KeyboardInterrupt:
+        job.set_state("Stopped", "interrupted from the keyboard")
+        raise
+    except _AskedToStop:
+        reason = stop_reason(job) or "stopped on request"
+        job.set_state("Stopped", reason)
+        raise JobError(
+            f"Job {job.name!r} was stopped: {reason}.",
+            where=job.path,
+            do=f"`vizsla jobs resume {job.name}` goes on with it",
+        ) from None
+    except BaseException as error:
+        words = str(error) if isinstance(error, VizslaError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(VizslaError):  # a full disk must not hide the first error
+            job.write_failure(words)
+            job.set_state("Failed", words.splitlines()[0])
+        raise
+    else:
+        job.set_state("Completed", exit_code=0)
+    finally:
+        job.close()
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends the block; only the main thread can be told so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _AskedToStop
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

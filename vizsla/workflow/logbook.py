@@ -1,0 +1,44 @@
+"""What a job tells, as lines of its log."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TextIO
+
+from vizsla.workflow.observer import Observer, Silent
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Logbook:
+    """Writes stages, notes and, every five seconds, progress as lines; tells ``then`` the same."""
+
+    def __init__(self, stream: TextIO, then: Observer | None = None) -> None:
+        self._stream, self._then = stream, then or Silent()
+        self._stage = ""
+        self._written = 0.0
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """A line that the stage begins."""
+        self._stage, self._written = name, time.monotonic()
+        self._line(name if total is None else f"{name}: {total:,} steps")
+        self._then.stage(name, total)
+
+    def progress(self, done: int, total: int) -> None:
+        """Now and then a line with the count."""
+        now = time.monotonic()
+        if now - self._written > _SECONDS_BETWEEN_LINES:
+            self._written = now
+            self._line(f"{self._stage}: {done:,} of {total:,}")
+        self._then.progress(done, total)
+
+    def note(self, text: str) -> None:
+        """A line with the note."""
+        self._line(f"note: {text}")
+        self._then.note(text)
+
+    def _line(self, text: str) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._stream.write(f"{stamp} {text}\n")
+        self._stream.flush()

@@ -1,0 +1,81 @@
+"""What ``fit`` is asked and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import UsageError
+from vizsla.evaluation import Evaluation
+from vizsla.models.weights import WeightsRequest
+from vizsla.training.heads import HeadConfig
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
+
+    Raises
+    ------
+    UsageError
+        When ``minutes`` leaves no time.
+    """
+
+    data: Path
+    backbone: str | None = None
+    weights: Path | None = None
+    random_init: bool = False
+    head: HeadConfig = field(default_factory=HeadConfig)
+    minutes: float | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes > 0:
+            raise UsageError(
+                f"minutes={self.minutes!r} leaves no time.",
+                where="parameter minutes",
+                allowed="a number above 0, such as 5",
+            )
+
+    def weights_request(self) -> WeightsRequest:
+        """The backbone asked for, checked."""
+        return WeightsRequest.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What ``fit`` made.
+
+    ``seconds`` is the time of each stage; ``images_per_second`` that of the ``computed`` pictures, which went
+    through the backbone (None when all features were in the cache); ``unreached`` counts the pictures that
+    ``minutes`` cut off.
+    """
+
+    job: Path
+    model: Path
+    archive: Path
+    report: Path
+    evaluation: Evaluation
+    seconds: dict[str, float]
+    images_per_second: float | None
+    computed: int
+    damaged: tuple[dict[str, str], ...]
+    unreached: int
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``vizsla fit --json`` prints."""
+        return {
+            "job": str(self.job),
+            "model": str(self.model),
+            "archive": str(self.archive),
+            "report": str(self.report),
+            "metrics": self.evaluation.to_dict(),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "images_per_second": self.images_per_second and round(self.images_per_second, 1),
+            "computed": self.computed,
+            "damaged": list(self.damaged),
+            "unreached": self.unreached,
+            "warnings": list(self.warnings),
+        }
