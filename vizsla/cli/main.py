@@ -16,6 +16,9 @@ from vizsla.errors import VizslaError
 
 VERBS: dict[str, str] = {
     "fit": "A folder of labelled pictures becomes a classifier.",
+    "serve": "Saved models behind an HTTP endpoint, with SageMaker's contracts.",
+    "train": "Train as a job: the built-in training, or any script unmodified.",
+    "jobs": "List, show, follow, stop, resume and remove jobs.",
     "predict": "What a saved model says of pictures.",
     "cache": "What is kept between runs: show, bound, clear.",
 }

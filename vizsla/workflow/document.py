@@ -6,26 +6,25 @@ from dataclasses import replace
 from typing import Any
 
 from vizsla.errors import UsageError
+from vizsla.jobs.request import BUILTIN
 from vizsla.jobs.spec import AlgorithmSpecification, Channel, TrainingJobSpec, decoded, encoded
 from vizsla.training.heads import HeadConfig
 from vizsla.workflow.request import FitRequest
 
-ENTRYPOINT = ["python", "-m", "vizsla.workflow.train"]
-"""The command that runs ``fit`` within a job's directory."""
 _DATA, _WEIGHTS = "training", "weights"
 
 
 def to_spec(request: FitRequest) -> TrainingJobSpec:
     """The document: hyperparameters as strings, the data set and local weights as channels."""
-    values: dict[str, Any] = request.head.to_dict()
-    values |= {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
+    asked = {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
+    values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in asked.items() if v is not None}
     channels = [Channel.of_path(_DATA, request.data)]
     if request.weights is not None:
         channels.append(Channel.of_path(_WEIGHTS, request.weights))
     return TrainingJobSpec(
         training_job_name=request.name,
-        algorithm_specification=AlgorithmSpecification(container_entrypoint=ENTRYPOINT),
-        hyper_parameters=encoded({name: value for name, value in values.items() if value is not None}),
+        algorithm_specification=AlgorithmSpecification(container_entrypoint=list(BUILTIN)),
+        hyper_parameters=encoded(values),
         input_data_config=channels,
     )
 
@@ -62,4 +61,4 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
-    return replace(request, head=HeadConfig(**({"patience": None} | head)))
+    return replace(request, head=HeadConfig(**head))

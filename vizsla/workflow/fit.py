@@ -58,7 +58,8 @@ def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
         running_here("train", dataset.name, to_spec(request).to_dict(), name=request.name) as job,
         open(job.logs, "a", encoding="utf-8", errors="replace") as log,
     ):
-        return _Fit(request, weights, dataset, job, watch, Logbook(log, observer), warnings).run()
+        watch.observer = Logbook(log, observer)  # from here on, there is a log
+        return _Fit(request, weights, dataset, job, watch, watch.observer, warnings).run()
 
 
 def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitResult:

@@ -13,7 +13,7 @@ class Watch:
     """Times the stages and knows how long the job may take. ``seconds`` is the time of each stage."""
 
     def __init__(self, observer: Observer, minutes: float | None) -> None:
-        self._observer = observer
+        self.observer = observer
         self._minutes = minutes
         self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self.seconds: dict[str, float] = {}
@@ -30,7 +30,7 @@ class Watch:
     @contextlib.contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:
         """Announce and time a stage."""
-        self._observer.stage(name, total)
+        self.observer.stage(name, total)
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began

@@ -1,0 +1,155 @@
+"""``vizsla jobs``: what was run, what runs, and what to do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from vizsla.jobs.directory import JobDirectory
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show, follow, stop, resume and remove jobs.")
+
+_NAME = typer.Argument(..., help="The job's name, or its folder.")
+_JSON = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout.")
+_GRACE = typer.Option(30.0, "--grace", min=0, help="Seconds between SIGTERM and SIGKILL.")
+
+
+@app.command("list")
+def list_(
+    status: str | None = typer.Option(None, help="Only jobs in this state, such as Failed."),
+    last: int = typer.Option(50, "--last", min=0, help="Only so many of the newest; 0 shows all."),
+    as_json: bool = _JSON,
+) -> None:
+    """List the jobs, the newest last."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from vizsla.cli.console import errors, print_json
+    from vizsla.jobs.controller import summaries
+    from vizsla.settings import settings
+
+    home = settings().home
+    found = [job for job in summaries(home) if status is None or job.status.lower() == status.lower()]
+    shown = found[-last:] if last else found
+    if as_json:
+        print_json({"home": str(home.absolute()), "count": len(found), "jobs": [job.to_dict() for job in shown]})
+        return
+    table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False)
+    for column in ("name", "kind", "state", "took"):
+        table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
+    table.add_column("reason", overflow="fold")
+    for job in shown:
+        took = "" if job.seconds is None else f"{job.seconds:.1f} s"
+        table.add_row(job.name, job.kind, job.status, took, escape((job.reason or job.problem or "").split("\n")[0]))
+    errors.print(table)
+    if len(shown) < len(found):
+        errors.print(f"{len(found) - len(shown):,} older jobs are not shown (--last 0 shows all).")
+
+
+@app.command()
+def show(name: str = _NAME, as_json: bool = _JSON) -> None:
+    """Show one job: its state, request, metrics and results."""
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from vizsla.cli.console import errors, print_json
+    from vizsla.jobs.metrics import read_metrics
+
+    job = _find(name)
+    state = job.state
+    last = {metric.name: metric for metric in read_metrics(job.metrics)}
+    if as_json:
+        metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
+        failure = job.failure.read_text(errors="replace") if job.failure.exists() else None
+        print_json(
+            {
+                "name": job.name,
+                "directory": str(job.path),
+                "state": asdict(state),
+                "request": job.request,
+                "metrics": metrics,
+                "failure": failure,
+            }
+        )
+        return
+    lines = [("job", job.name), ("state", state.status), ("reason", state.reason), ("folder", str(job.path))]
+    lines += [("created", state.created), ("started", state.started), ("ended", state.ended)]
+    lines += [("attempts", str(state.attempts))]
+    lines += [(f"  {name}", value) for name, value in job.request.get("HyperParameters", {}).items()]
+    lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last.values()]
+    for label, value in lines:
+        if value is not None:
+            errors.print(f"{label:<24} {escape(str(value))}", soft_wrap=True)
+
+
+@app.command()
+def logs(
+    name: str = _NAME,
+    follow: bool = typer.Option(False, "-f", "--follow", help="Go on until the job ends."),
+) -> None:
+    """Print a job's log to stdout."""
+    import sys
+    import time
+
+    from vizsla.jobs.attempt import settle
+    from vizsla.jobs.executors.local import read_text_after
+
+    job, at = _find(name), 0
+    while True:
+        ended = settle(job).has_ended  # before the log is read, so that its end is not missed
+        text, at = read_text_after(job.logs, at)
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        if not text:
+            if ended or not follow:
+                return
+            time.sleep(0.1)
+
+
+@app.command()
+def stop(name: str = _NAME, grace: float = _GRACE, as_json: bool = _JSON) -> None:
+    """End a job: SIGTERM, and SIGKILL after the grace."""
+    from vizsla.cli.console import errors, print_json
+    from vizsla.jobs import controller
+
+    job = _find(name)
+    state = controller.stop(job, grace, "stopped by `vizsla jobs stop`")
+    errors.print(f"{job.name} is {state.status}: {state.reason}", markup=False, soft_wrap=True)
+    if as_json:
+        print_json({"name": job.name, "status": state.status, "reason": state.reason})
+
+
+@app.command()
+def resume(name: str = _NAME, as_json: bool = _JSON) -> None:
+    """Go on with a job that failed or was stopped or killed, and follow it; one that still runs is taken over."""
+    from vizsla.cli.following import follow_to_end
+    from vizsla.jobs.executors.base import Handle
+    from vizsla.jobs.executors.local import LocalExecutor
+
+    job = _find(name)
+    executor = LocalExecutor(job.path.parent)
+    handle = executor.resume(Handle(job.name, job.path))
+    follow_to_end(executor, handle, as_json=as_json)
+
+
+@app.command()
+def rm(names: list[str] = typer.Argument(..., help="Names or folders of jobs that have ended.")) -> None:
+    """Delete jobs with everything in their folders."""
+    from vizsla.cli.console import errors
+    from vizsla.jobs import controller
+
+    for name in names:
+        job = _find(name)
+        controller.remove(job)
+        errors.print(f"removed {job.name}", markup=False)
+
+
+def _find(name: str) -> JobDirectory:
+    from vizsla.jobs.controller import find
+    from vizsla.settings import settings
+
+    return find(name, Path(settings().home))

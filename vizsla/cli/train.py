@@ -1,0 +1,97 @@
+"""``vizsla train``: the built-in training, or a user's own script, as a job in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+_SCRIPT = "Your own script"
+_JOB = "Job"
+
+
+@app.command()
+def train(
+    folder: Path | None = typer.Argument(
+        None, help="The built-in training: a folder of labelled pictures, as for fit."
+    ),
+    script: str | None = typer.Option(
+        None, help="A .py or .sh file: runs unmodified, as in a SageMaker training job.", rich_help_panel=_SCRIPT
+    ),
+    source_dir: Path | None = typer.Option(
+        None, help="A folder with the script, what it imports, and requirements.txt.", rich_help_panel=_SCRIPT
+    ),
+    data: list[str] = typer.Option(
+        [],
+        "--data",
+        metavar="CHANNEL=PATH",
+        help="Repeat for each channel; a PATH alone is channel 'training'.",
+        rich_help_panel=_SCRIPT,
+    ),
+    metric: list[str] = typer.Option(
+        [],
+        "--metric",
+        metavar="NAME=REGEX",
+        help="A metric in the log: the first group is its value. Repeat.",
+        rich_help_panel=_SCRIPT,
+    ),
+    hyperparameters: list[str] = typer.Option(
+        [],
+        "--hyperparameters",
+        "--hp",
+        metavar="NAME=VALUE[,NAME=VALUE...]",
+        help="Also a JSON object. Repeat; a value with a comma goes into an option of its own.",
+        rich_help_panel=_JOB,
+    ),
+    instance_type: str = typer.Option(
+        "local", help="local is all of this machine, local-1cpu a share.", rich_help_panel=_JOB
+    ),
+    max_runtime: int | None = typer.Option(
+        None, min=1, metavar="SECONDS", help="Most seconds it may run.", rich_help_panel=_JOB
+    ),
+    request: Path | None = typer.Option(
+        None, help="A JSON file with a CreateTrainingJob document, instead of all these.", rich_help_panel=_JOB
+    ),
+    name: str | None = typer.Option(None, help="The job's name. Default: train-WHAT-TIME.", rich_help_panel=_JOB),
+    tracking_uri: str | None = typer.Option(
+        None,
+        help="An MLflow server to record the job on, or off. Default: a file in the folder of the jobs.",
+        rich_help_panel=_JOB,
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
+) -> None:
+    """Train as a job in a process of its own, and follow it.
+
+    Ctrl-C stops the job; `vizsla jobs resume` goes on with it.
+    """
+    import os
+
+    from vizsla.cli.following import follow_to_end
+    from vizsla.errors import UsageError
+    from vizsla.jobs.executors.local import LocalExecutor
+    from vizsla.jobs.request import builtin_spec, read_spec, script_spec
+
+    if tracking_uri is not None:
+        os.environ["VIZSLA_TRACKING"] = tracking_uri
+    given = [what for what in (folder, script, request) if what is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "Nothing to train." if not given else "More than one thing to train.",
+            allowed="one of a folder of pictures, --script, or --request",
+            do="vizsla train photos/, or vizsla train --script train.py --data photos/",
+        )
+    if request is not None:
+        spec, about = read_spec(request, name), request.stem
+    elif script is not None:
+        spec, about = (
+            script_spec(script, source_dir, data, hyperparameters, metric, instance_type, max_runtime, name),
+            Path(script).stem,
+        )
+    else:
+        assert folder is not None
+        spec, about = builtin_spec(folder, hyperparameters, instance_type, max_runtime, name), folder.resolve().name
+    executor = LocalExecutor()
+    handle = executor.submit(spec, about)
+    follow_to_end(executor, handle, as_json=as_json)

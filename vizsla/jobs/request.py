@@ -1,0 +1,203 @@
+"""Requests from what a person types: ``name=value`` pairs, channels, metric definitions, a JSON file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import JobError, UsageError
+from vizsla.jobs.spec import (
+    CHANNEL_PATTERN,
+    AlgorithmSpecification,
+    Channel,
+    MetricDefinition,
+    ResourceConfig,
+    StoppingCondition,
+    TrainingJobSpec,
+    encoded,
+    script_hyper_parameters,
+)
+
+BUILTIN = ("python", "-m", "vizsla.workflow.train")
+"""The command of the built-in training; it runs in the job's directory."""
+DEFAULT_CHANNEL = "training"
+_NEXT_PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
+
+
+def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
+    """Values by name, from ``name=value``, several of them with commas between, or a JSON object.
+
+    A comma parts two pairs only where a name and ``=`` follow it. Values stay text: nothing is lost on the way to
+    the script, not a space, a quote or a newline.
+
+    Raises
+    ------
+    UsageError
+        For a text that is none of these.
+    """
+    result: dict[str, Any] = {}
+    for text in texts:
+        if text.lstrip().startswith("{"):
+            try:
+                result |= json.loads(text)
+            except ValueError as error:
+                raise UsageError(f"--hyperparameters is not a JSON object: {error}.", where=text[:80]) from error
+            continue
+        for pair in _NEXT_PAIR.split(text):
+            name, equals, value = pair.partition("=")
+            if not equals or not name.strip():
+                raise UsageError(
+                    f"{pair!r:.100} is not a hyperparameter.",
+                    where="--hyperparameters",
+                    allowed='name=value, name=value,name=value, or a JSON object such as {"lr": 0.01}',
+                )
+            result[name.strip()] = value
+    return result
+
+
+def channels(texts: Sequence[str]) -> list[Channel]:
+    """Channels from ``name=path``; a path alone is the channel ``training``.
+
+    Raises
+    ------
+    UsageError
+        For a name that is not allowed or given twice, or a path where nothing is.
+    """
+    result: dict[str, Channel] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not re.fullmatch(CHANNEL_PATTERN, name):
+            name, path = DEFAULT_CHANNEL, text
+        if name in result:
+            raise UsageError(f"Channel {name!r} is given twice.", where="--data", allowed="each channel once")
+        if "://" in path:
+            result[name] = Channel.model_validate(
+                {"ChannelName": name, "DataSource": {"S3DataSource": {"S3Uri": path}}}
+            )
+            continue
+        if not path or not Path(path).exists():
+            raise UsageError(f"There are no data for channel {name!r}.", where=path or text, do="correct --data")
+        result[name] = Channel.of_path(name, Path(path))
+    return list(result.values())
+
+
+def metric_definitions(texts: Sequence[str]) -> list[MetricDefinition]:
+    """Definitions from ``name=regular expression``; the first ``=`` parts them.
+
+    Raises
+    ------
+    UsageError
+        For an expression that cannot be read or has no group.
+    """
+    result = []
+    for text in texts:
+        name, equals, regex = text.partition("=")
+        try:
+            groups = re.compile(regex).groups if equals and name else 0
+        except re.error as error:
+            raise UsageError(
+                f"The regular expression of metric {name!r} cannot be read: {error}.", where=regex
+            ) from error
+        if not groups:
+            raise UsageError(
+                f"{text!r:.120} is not a metric.",
+                where="--metric",
+                allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
+            )
+        result.append(MetricDefinition(name=name, regex=regex))
+    return result
+
+
+def script_spec(
+    script: str,
+    source_dir: Path | None,
+    data: Sequence[str],
+    hyperparameters: Sequence[str],
+    metrics: Sequence[str],
+    instance_type: str,
+    max_runtime: int | None,
+    name: str | None,
+) -> TrainingJobSpec:
+    """A job that runs a user's script.
+
+    Raises
+    ------
+    UsageError
+        For anything that cannot be meant.
+    JobError
+        When the script does not exist.
+    """
+    program, folder = script, source_dir
+    if folder is None:
+        folder, program = Path(script).parent, Path(script).name
+        if not Path(script).is_file():
+            raise JobError(f"There is no script {script!r}.", where=Path(script).absolute(), do="correct --script")
+    return _spec(
+        name,
+        AlgorithmSpecification(metric_definitions=metric_definitions(metrics) or None),
+        script_hyper_parameters(program, folder, hyper_parameters(hyperparameters)),
+        channels(data),
+        instance_type,
+        max_runtime,
+    )
+
+
+def builtin_spec(
+    folder: Path, hyperparameters: Sequence[str], instance_type: str, max_runtime: int | None, name: str | None
+) -> TrainingJobSpec:
+    """A job that runs the built-in training on a folder of pictures; ``weights`` is a path.
+
+    Raises
+    ------
+    UsageError
+        For anything that cannot be meant.
+    """
+    values = hyper_parameters(hyperparameters)
+    given = [str(folder), *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
+    return _spec(
+        name,
+        AlgorithmSpecification(container_entrypoint=list(BUILTIN)),
+        encoded(values),
+        channels(given),
+        instance_type,
+        max_runtime,
+    )
+
+
+def read_spec(path: Path, name: str | None) -> TrainingJobSpec:
+    """The CreateTrainingJob document in a file; ``name`` takes the place of its own name.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be read.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The request cannot be read: {error}.", where=path, allowed="a JSON file") from error
+    if not isinstance(document, dict):
+        raise UsageError("The request is not a JSON object.", where=path)
+    return TrainingJobSpec.read(document | ({"TrainingJobName": name} if name else {}))
+
+
+def _spec(
+    name: str | None,
+    algorithm: AlgorithmSpecification,
+    values: dict[str, str],
+    inputs: list[Channel],
+    instance_type: str,
+    max_runtime: int | None,
+) -> TrainingJobSpec:
+    draft = TrainingJobSpec.model_construct(
+        training_job_name=name,
+        algorithm_specification=algorithm,
+        hyper_parameters=values,
+        input_data_config=inputs,
+        resource_config=ResourceConfig(instance_type=instance_type),
+        stopping_condition=None if max_runtime is None else StoppingCondition(max_runtime_in_seconds=max_runtime),
+    )
+    return TrainingJobSpec.read(draft.to_dict())  # checked, with errors in words
