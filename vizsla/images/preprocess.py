@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vizsla.errors import ModelError
-from vizsla.images.decode import Limits, decode
+from vizsla.images.decode import Decoded, Limits, decode
 
 Crop = Literal["center", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -96,8 +96,18 @@ class Preprocessing:
         ImageError
             When the bytes are no usable picture.
         """
-        decoded = decode(data, limits, short_side=math.ceil(self.resize * _DRAFT_MARGIN))
+        decoded = self.open(data, limits)
         return self.apply(decoded.image, decoded.full_size)
+
+    def open(self, data: bytes, limits: Limits) -> Decoded:
+        """Decode a picture at the scale that :meth:`apply` needs.
+
+        Raises
+        ------
+        ImageError
+            When the bytes are no usable picture.
+        """
+        return decode(data, limits, short_side=math.ceil(self.resize * _DRAFT_MARGIN))
 
     def apply(self, image: Image.Image, full_size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
         """Resize and crop an RGB picture in one step: only the pixels inside the crop are computed.
@@ -115,6 +125,13 @@ class Preprocessing:
         box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height))
         small = image.resize((self.size, self.size), _FILTERS[self.interpolation], box=box, reducing_gap=2.0)
         return np.asarray(small)
+
+    def box(self, full_size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The part of a picture of ``full_size`` (width, height) that the model sees: left, top, right, bottom as
+        fractions of the width and height."""
+        width, height = self._resized(*full_size)
+        left, top = round((width - self.size) / 2) / width, round((height - self.size) / 2) / height
+        return left, top, left + self.size / width, top + self.size / height
 
     def normalise(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """(n, size, size, 3) uint8 to (n, 3, size, size) float32, as the network itself sees it.

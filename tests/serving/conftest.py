@@ -1,0 +1,189 @@
+"""Real saved models and real servers: every test talks to a process of its own over a socket."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from vizsla.models import artifact
+from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.head import Head
+from vizsla.models.weights import WeightsRequest
+
+CLASSES = tuple(f"{i + 1:03}.Breed_{i}" for i in range(7))
+
+
+@dataclass
+class Running:
+    """A server process. ``log`` reads what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log_file: Path
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def log(self) -> list[dict[str, Any]]:
+        lines = self.log_file.read_text("utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
+
+    def log_of(self, request_id: str) -> list[dict[str, Any]]:
+        """The lines of one request, which are written just after its answer."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            lines = [line for line in self.log() if line.get("request_id") == request_id]
+            if lines:
+                return lines
+            time.sleep(0.02)
+        return []
+
+    def rss(self) -> int:
+        """Resident bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024
+
+    def stop(self) -> int:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(40)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(arguments: list[str], log_file: Path, **environment: str) -> Running:
+    """Start ``vizsla serve`` and wait until it answers."""
+    port = free_port()
+    command = [sys.executable, "-c", "from vizsla.cli.main import main; main()", "serve", *arguments]
+    with open(log_file, "wb") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stderr=log, env={**os.environ, **environment}, start_new_session=True
+        )
+    server = Running(process, f"http://127.0.0.1:{port}", log_file)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(log_file.read_text("utf-8"))
+        try:
+            if server.client.get("/ping").status_code == 200:
+                return server
+        except httpx.TransportError:
+            time.sleep(0.03)
+    server.stop()
+    raise TimeoutError(log_file.read_text("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> ExportedBackbone:
+    """A small backbone that is quick to export and to run."""
+    request = WeightsRequest.resolve("test_resnet", None, random_init=True, seed=0)
+    return ensure_exported(request, tmp_path_factory.mktemp("backbone"))
+
+
+def write_model(folder: Path, backbone: ExportedBackbone, *, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Path:
+    """A saved model whose head is drawn at random."""
+    rng = np.random.default_rng(seed)
+    head = Head(
+        rng.normal(0, 0.3, (len(classes), backbone.features)).astype(np.float32),
+        rng.normal(0, 0.3, len(classes)).astype(np.float32),
+    )
+    card = artifact.ModelCard(
+        classes=list(classes),
+        preprocessing=artifact.PreprocessingCard(**backbone.preprocessing.to_dict()),
+        backbone=artifact.BackboneCard(
+            name=backbone.name,
+            weights=backbone.weights,
+            sha256=backbone.sha256,
+            features=backbone.features,
+            engine="onnxruntime",
+            precision="fp32",
+        ),
+        head_sha256=hashlib.sha256(artifact.head_bytes(head)).hexdigest(),
+        provenance=artifact.Provenance(
+            job="test", created="2026", dataset="none", dataset_sha256="0" * 64, seed=seed, versions={}
+        ),
+    )
+    artifact.save(folder, card, backbone.path, head)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory, backbone: ExportedBackbone) -> Path:
+    """A model directory."""
+    return write_model(tmp_path_factory.mktemp("saved") / "breeds", backbone)
+
+
+@pytest.fixture(scope="session")
+def server(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server of one model, for tests that do not change it."""
+    running = start([str(saved_model)], tmp_path_factory.mktemp("log") / "log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory, backbone: ExportedBackbone) -> Path:
+    """Models on one backbone: directories ``m0`` to ``m5``, an archive, one that is broken."""
+    root = tmp_path_factory.mktemp("models")
+    for i in range(6):
+        write_model(root / f"m{i}", backbone, seed=i)
+    write_model(root / "work" / "m9", backbone, seed=9)
+    artifact.pack(root / "work" / "m9", root / "dog-breed-classifier" / "model.tar.gz")
+    broken = write_model(root / "broken", backbone, seed=10)
+    (broken / "head.safetensors").write_bytes(b"no tensors")
+    return root
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    """Starts servers that end with the test."""
+    started: list[Running] = []
+
+    def begin(*arguments: str, **environment: str) -> Running:
+        started.append(start(list(arguments), tmp_path / f"log{len(started)}", **environment))
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def jpegs() -> list[bytes]:
+    """Twelve different JPEGs, some large enough to be decoded at a reduced scale."""
+    from PIL import Image
+
+    pictures = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        size = (1400, 1100) if seed % 4 == 0 else (320 + 10 * seed, 260)
+        image = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=88)
+        pictures.append(file.getvalue())
+    return pictures

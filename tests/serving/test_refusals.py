@@ -1,0 +1,170 @@
+"""What cannot be answered is answered in words, in the service's shape, and hurts nobody else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Running
+
+JPEG = {"content-type": "image/jpeg"}
+
+
+def refused(
+    server: Running, body: bytes, content_type: str = "image/jpeg", **headers: str
+) -> tuple[int, dict[str, Any]]:
+    answer = server.client.post("/invocations", content=body, headers={"content-type": content_type, **headers})
+    document = answer.json()
+    assert document["RequestId"] == answer.headers["x-amzn-requestid"]
+    return answer.status_code, document
+
+
+def bomb() -> bytes:
+    """A PNG of 40,000 x 40,000 pixels in a few hundred bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+def npy(header: str) -> bytes:
+    text = header.encode() + b" " * (63 - (len(header) + 10) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+CASES = {
+    "empty": (b"", "image/jpeg", 400, "body-empty", "The request has no body."),
+    "truncated": (None, "image/jpeg", 400, "truncated", "ends too early"),
+    "bomb": (bomb(), "image/png", 400, "too-many-pixels", "The picture is too large to decode safely"),
+    "text": (b"hello there", "image/jpeg", 400, "not-an-image", "it looks like text"),
+    "30 MB": (bytes(30_000_000), "image/jpeg", 413, "body-too-large", "The request's body is too large."),
+    "wrong type": (b"x", "video/mp4", 415, "body-type", "A body of type 'video/mp4' cannot be read."),
+    "no type": (b"x", "", 415, "body-type", "The request names no Content-Type."),
+    "no JSON": (b"{'image':", "application/json", 400, "body-malformed", "The body is not JSON"),
+    "deep JSON": (b"[" * 100_000, "application/json", 400, "body-malformed", "The body is not JSON"),
+    "JSON without a picture": (b'{"a": 1}', "application/json", 400, "body-malformed", "Picture 0 of the JSON is no"),
+    "no base64": (b'{"image": "!!"}', "application/json", 400, "body-malformed", "Picture 0 of the JSON is not base64"),
+    "no pictures": (b'{"images": []}', "application/json", 400, "body-malformed", "The JSON names no picture."),
+    "too many": (
+        json.dumps({"images": ["QQ=="] * 257}).encode(), "application/json", 400, "too-many-pictures", "257 pictures",
+    ),
+    "a link": (
+        b'{"url": "http://example.com/a.jpg"}', "application/json", 403, "url-off", "does not fetch pictures",
+    ),
+    "no form": (b"--x\r\nnonsense", "multipart/form-data; boundary=x", 400, "body-malformed", "form"),
+    "a form without boundary": (b"x", "multipart/form-data", 400, "body-malformed", "The form cannot be read"),
+    "a form without files": (
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n',
+        "multipart/form-data; boundary=x", 400, "body-malformed", "The form holds no file.",
+    ),
+    "npy of objects": (
+        npy("{'descr': '|O', 'fortran_order': False, 'shape': (1, 2, 2, 3), }"),
+        "application/x-npy", 400, "body-malformed", "The array is object of shape (1, 2, 2, 3)",
+    ),
+    "npy that promises a terabyte": (
+        npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1000000, 400000, 3), }"),
+        "application/x-npy", 400, "body-malformed", "The array promises 1,200,000,000,000 bytes; 0 follow.",
+    ),
+    "npy that is none": (b"\x93NUMPY\x01\x00", "application/x-npy", 400, "body-malformed", "The body is no npy array"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_bad_body_is_refused_in_words(server: Running, jpegs: list[bytes], case: str) -> None:
+    body, content_type, status, kind, words = CASES[case]
+    found, document = refused(server, jpegs[0][: len(jpegs[0]) // 2] if body is None else body, content_type)
+    assert (found, document["ErrorCode"]) == (status, kind)
+    assert words in document["Message"]
+    assert server.client.post("/invocations", content=jpegs[0], headers=JPEG).status_code == 200
+
+
+def test_a_picture_that_is_broken_is_named_by_its_place(server: Running, jpegs: list[bytes]) -> None:
+    texts = [base64.b64encode(body).decode() for body in (jpegs[0], b"nonsense", jpegs[1])]
+    status, document = refused(server, json.dumps({"images": texts}).encode(), "application/json")
+    assert status == 400
+    assert document["Message"].startswith("Picture 1: The file is not a picture")
+
+
+def test_an_accept_that_nobody_can_write(server: Running, jpegs: list[bytes]) -> None:
+    status, document = refused(server, jpegs[0], accept="application/x-protobuf")
+    assert (status, document["ErrorCode"]) == (406, "accept")
+    assert "application/jsonlines" in document["Allowed"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [("GET", "/nothing", 404, "path-unknown"), ("GET", "/invocations", 405, "method"), ("PUT", "/ping", 405, "method")],
+)
+def test_a_path_or_method_that_is_not_there(server: Running, method: str, path: str, status: int, kind: str) -> None:
+    answer = server.client.request(method, path)
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (status, kind)
+
+
+def test_another_sites_page_is_refused(server: Running, jpegs: list[bytes]) -> None:
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": "http://evil.example:80", "host": "evil.example:80"},  # a name bent to this machine
+    ):
+        status, document = refused(server, jpegs[0], **headers)
+        assert (status, document["ErrorCode"]) == (403, "origin")
+    own = {"origin": server.url, **JPEG}
+    assert server.client.post("/invocations", content=jpegs[0], headers=own).status_code == 200
+
+
+def test_the_runtime_api_wraps_what_the_container_refuses(server: Running) -> None:
+    answer = server.client.post("/endpoints/any/invocations", content=b"text", headers=JPEG)
+    assert answer.status_code == 424
+    assert answer.headers["x-amzn-errortype"] == "ModelError"
+    document = answer.json()
+    assert document["OriginalStatusCode"] == 400
+    assert json.loads(document["OriginalMessage"])["ErrorCode"] == "not-an-image"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "words"),
+    [
+        ("/endpoints/a_b/invocations", {}, "'a_b' is no endpoint's name."),
+        ("/endpoints/a/invocations", {"x-amzn-sagemaker-target-variant": "B"}, "Allowed: AllTraffic."),
+        ("/endpoints/a/invocations", {"x-amzn-sagemaker-inference-id": "x" * 65}, "at most 64 characters"),
+        ("/endpoints/a/invocations", {"x-amzn-sagemaker-enable-explanations": "a > b"}, "cannot be evaluated"),
+        ("/endpoints/a/invocations", {"x-amzn-sagemaker-target-model": "other"}, "There is no model 'other'."),
+    ],
+)  # fmt: skip
+def test_the_runtime_api_validates_names_and_headers(
+    server: Running, jpegs: list[bytes], path: str, headers: dict[str, str], words: str
+) -> None:
+    answer = server.client.post(path, content=jpegs[0], headers={**JPEG, **headers})
+    assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (400, "ValidationError")
+    assert words in answer.json()["Message"]
+
+
+def test_every_error_kind_raised_in_the_code_is_in_the_table() -> None:
+    from pathlib import Path
+
+    import vizsla.serving
+    from vizsla.serving.faults import FAULTS
+
+    text = "".join(path.read_text("utf-8") for path in Path(vizsla.serving.__path__[0]).glob("*.py"))
+    raised = set(re.findall(r'RequestError\(\s*"([a-z-]+)"', text))
+    assert raised
+    assert raised <= set(FAULTS)
+
+
+def test_npy_of_a_single_picture(server: Running) -> None:
+    file = io.BytesIO()
+    np.save(file, np.zeros((200, 210, 3), np.uint8))
+    answer = server.client.post("/invocations", content=file.getvalue(), headers={"content-type": "application/x-npy"})
+    assert len(answer.json()) == 7

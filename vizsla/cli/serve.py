@@ -1,0 +1,79 @@
+"""``vizsla serve``: saved models behind an HTTP endpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vizsla.settings import Settings
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def serve(
+    models: list[str] = typer.Argument(
+        None, help="Model folders, job folders, model.tar.gz files or s3:// addresses; the first is the default."
+    ),
+    models_dir: str = typer.Option(None, "--models-dir", help="Many models: a folder or s3://bucket/prefix of them."),
+    host: str = typer.Option("127.0.0.1", "--host", help="Address to listen on."),
+    port: int = typer.Option(8080, "--port", min=1, max=65535, envvar="SAGEMAKER_BIND_TO_PORT", help="Port."),
+    endpoint_name: str = typer.Option(None, "--endpoint-name", help="Answer to this endpoint name only."),
+    memory_mb: int = typer.Option(4000, "--memory-mb", min=1, help="Most memory for loaded models."),
+    max_payload_mb: float = typer.Option(
+        25, "--max-payload-mb", min=0.01, envvar="SAGEMAKER_MAX_PAYLOAD_IN_MB", help="Largest request body."
+    ),
+    allow_code: bool = typer.Option(False, "--allow-code", help="Run the code/inference.py of models that bring it."),
+    allow_urls: bool = typer.Option(
+        False, "--allow-urls", help='Fetch pictures for {"url": ...}, public addresses only.'
+    ),
+    allow_anonymous: bool = typer.Option(
+        False, "--allow-anonymous", help="Let others than this machine in without a key."
+    ),
+    log_requests: bool = typer.Option(True, help="Write a line of JSON to stderr for every request."),
+) -> None:
+    """Serve saved models over HTTP, with SageMaker's contracts. Needs no torch.
+
+    Without models it serves what lies in /opt/ml/model, as SageMaker's hosting starts a container.
+    VIZSLA_API_KEYS and VIZSLA_SIGV4_KEYS (ACCESS_KEY_ID:SECRET) name the keys that are let in.
+    """
+    from vizsla.optional import require
+
+    for module in ("uvicorn", "httptools", "uvloop", "starlette", "prometheus_client", "python_multipart"):
+        require(module, extra="serve", feature="vizsla serve")
+    from vizsla.serving.access import Access
+    from vizsla.serving.server import ServeOptions, Server
+    from vizsla.settings import settings
+
+    now = settings()
+    options = ServeOptions(
+        **_shelf(models or [], models_dir, now),
+        host=host,
+        port=port,
+        endpoint_name=endpoint_name,
+        memory=memory_mb * 1_000_000,
+        max_payload=int(max_payload_mb * 1_000_000),
+        allow_code=allow_code,
+        allow_urls=allow_urls,
+        log_requests=log_requests,
+        access=Access.from_environment(host, anonymous=allow_anonymous),
+    )
+    Server(options, now).run()
+
+
+def _shelf(models: list[str], models_dir: str | None, now: Settings) -> dict[str, Any]:
+    from vizsla.errors import UsageError
+    from vizsla.serving.shelves import FolderShelf, NamedShelf, S3Shelf, fetch_archive, models_by_name
+
+    if models and models_dir:
+        raise UsageError("Models and --models-dir were both given.", do="give one of them")
+    if models_dir and models_dir.startswith("s3://"):
+        return {"shelf": S3Shelf(models_dir, now.cache)}
+    if models_dir:
+        return {"shelf": FolderShelf(Path(models_dir))}
+    given = models or ["/opt/ml/model"]
+    paths = models_by_name(given, lambda address: fetch_archive(address, now.cache))
+    return {"shelf": NamedShelf(paths), "pinned": tuple(paths)}

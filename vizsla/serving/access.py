@@ -1,0 +1,110 @@
+"""Who may ask: keys when some are configured, only this machine otherwise, and never another web page."""
+
+from __future__ import annotations
+
+import datetime
+import hmac
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from vizsla.errors import UsageError
+from vizsla.serving.faults import RequestError
+from vizsla.serving.sigv4 import SignedRequest, check_signature
+
+API_KEYS, SIGV4_KEYS = "VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS"
+
+
+@dataclass(frozen=True)
+class Access:
+    """``api_keys`` are accepted in ``x-api-key`` or as a bearer token; ``sigv4`` is secret by access key id.
+    ``local`` tells that the server listens on loopback only."""
+
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    sigv4: Mapping[str, str] = field(default_factory=dict, repr=False)
+    local: bool = True
+
+    @classmethod
+    def from_environment(cls, host: str, *, anonymous: bool) -> Access:
+        """Read the keys; a server that others can reach needs some, unless ``anonymous`` says otherwise.
+
+        Raises
+        ------
+        UsageError
+            When a variable cannot be read, or keys are needed and there are none.
+        """
+        api_keys = tuple(key for key in os.environ.get(API_KEYS, "").split(",") if key)
+        sigv4 = {}
+        for pair in filter(None, os.environ.get(SIGV4_KEYS, "").split(",")):
+            key_id, separator, secret = pair.partition(":")
+            if not separator or not key_id or not secret:
+                raise UsageError(
+                    f"{SIGV4_KEYS} cannot be read.", allowed="ACCESS_KEY_ID:SECRET, several separated by commas"
+                )
+            sigv4[key_id] = secret
+        local = is_loopback(host)
+        if not local and not api_keys and not sigv4 and not anonymous:
+            raise UsageError(
+                f"On {host} everybody who can reach this machine could use the server.",
+                where="--host",
+                do=f"set {API_KEYS} or {SIGV4_KEYS}, or listen on 127.0.0.1, or say --allow-anonymous",
+            )
+        return cls(api_keys, sigv4, local)
+
+    @property
+    def open(self) -> bool:
+        """Whether no key is needed."""
+        return not self.api_keys and not self.sigv4
+
+    def check(self, request: SignedRequest) -> None:
+        """Let a request pass, or not.
+
+        Raises
+        ------
+        RequestError
+            ``credentials`` or ``signature``.
+        """
+        if self.open:
+            return
+        offered = request.headers.get("x-api-key") or ""
+        authorization = request.headers.get("authorization") or ""
+        if not offered and authorization.lower().startswith("bearer "):
+            offered = authorization[7:].strip()
+        if offered:
+            matches = [hmac.compare_digest(offered.encode(), key.encode()) for key in self.api_keys]
+            if any(matches):
+                return
+            raise RequestError("credentials", "The API key is not known here.", where="header x-api-key")
+        if not self.sigv4:
+            raise RequestError(
+                "credentials", "An API key is needed.", where="header x-api-key", do="send it as x-api-key: KEY"
+            )
+        check_signature(request, self.sigv4, datetime.datetime.now(datetime.UTC))
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """Refuse requests that a page of another site makes a browser send.
+
+        Raises
+        ------
+        RequestError
+            ``origin`` for a foreign page, or a foreign name that was bent to this machine (DNS rebinding).
+        """
+        origin = headers.get("origin")
+        if origin is None:
+            return
+        host = headers.get("host", "")
+        name = urlsplit(f"//{host}").hostname or ""
+        if urlsplit(origin).netloc != host or (self.local and not is_loopback(name)):
+            raise RequestError("origin", "Pages of other sites may not use this server.", where="header Origin")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's loopback."""
+    if host in ("localhost", ""):
+        return host == "localhost"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,151 @@
+"""What the model said, in the form that ``Accept`` asks for."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.serving.faults import RequestError
+
+TOP_CLASSES = 5
+"""Classes named in the long JSON form."""
+
+_NUMBERED = re.compile(r"^(\d+)\.(.+)$")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The model's answer to one picture: probabilities (classes,) float32, and what explains it, if asked."""
+
+    probabilities: npt.NDArray[np.float32]
+    explanation: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a model, in order. A folder named ``069.French_bulldog`` has label ``069`` and name
+    ``French_bulldog``; any other class is its own label and name."""
+
+    classes: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        matches = [(_NUMBERED.match(name), name) for name in self.classes]
+        pairs = tuple((m[1], m[2]) if m else (name, name) for m, name in matches)
+        object.__setattr__(self, "pairs", pairs)
+
+
+def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
+    order = np.argsort(-answer.probabilities, kind="stable")[:TOP_CLASSES]
+    predictions = [
+        {"label": labels.pairs[i][0], "class_name": labels.pairs[i][1], "probability": float(answer.probabilities[i])}
+        for i in order
+    ]
+    document: dict[str, Any] = {
+        "predicted_label": predictions[0]["label"],
+        "class_name": predictions[0]["class_name"],
+        "predictions": predictions,
+    }
+    if answer.explanation is not None:
+        document["explanation"] = answer.explanation
+    return document
+
+
+def _json_list(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+    rows = [answer.probabilities.tolist() for answer in answers]
+    return json.dumps(rows if many else rows[0]).encode()
+
+
+def _json_object(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+    rows = [_long(answer, labels) for answer in answers]
+    return json.dumps(rows if many else rows[0]).encode()
+
+
+def _json_lines(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+    return b"".join(json.dumps(answer.probabilities.tolist()).encode() + b"\n" for answer in answers)
+
+
+def _csv(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+    return b"".join(",".join(map(repr, answer.probabilities.tolist())).encode() + b"\n" for answer in answers)
+
+
+def _npy(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.stack([answer.probabilities for answer in answers]) if many else answers[0].probabilities)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write answers down."""
+
+    content_type: str
+    write: Callable[[Sequence[Answered], Labels, bool], bytes]
+
+
+LIST = Form("application/json", _json_list)
+OBJECT = Form("application/json", _json_object)
+FORMS: dict[str, Form] = {
+    "application/json": LIST,
+    "application/json;form=list": LIST,
+    "application/json;form=object": OBJECT,
+    "application/jsonlines": Form("application/jsonlines", _json_lines),
+    "application/x-ndjson": Form("application/x-ndjson", _json_lines),
+    "text/csv": Form("text/csv", _csv),
+    "application/x-npy": Form("application/x-npy", _npy),
+}
+"""What ``Accept`` may name. A list holds the probabilities in class order; an object names the classes."""
+
+_ANYTHING = frozenset(("*/*", "application/*", ""))
+
+
+def choose_form(accept: str | None, *, json_asked: bool) -> Form:
+    """The form that the ``Accept`` header prefers; ``*/*`` gives a list to a picture, an object to JSON.
+
+    Raises
+    ------
+    RequestError
+        ``accept`` when none of its media types is offered.
+    """
+    default = OBJECT if json_asked else LIST
+    if accept is None or accept in _ANYTHING:
+        return default
+    for wanted in _by_preference(accept):
+        if wanted in _ANYTHING:
+            return default
+        form = FORMS.get(wanted) or FORMS.get(wanted.partition(";")[0])
+        if form:
+            return form
+    raise RequestError(
+        "accept",
+        f"No answer can be written as {accept!r}.",
+        where="header Accept",
+        allowed=", ".join(FORMS),
+    )
+
+
+def _by_preference(accept: str) -> list[str]:
+    """Media types, most preferred first (RFC 9110, section 12.5.1: quality, then order)."""
+    ranked = []
+    for position, part in enumerate(accept.split(",")):
+        media, *parameters = (piece.strip().lower().replace(" ", "") for piece in part.split(";"))
+        quality = 1.0
+        kept = []
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+            elif parameter.startswith("form="):
+                kept.append(parameter)
+        if quality > 0:
+            ranked.append((-quality, position, ";".join([media, *kept])))
+    return [media for _, _, media in sorted(ranked)]

@@ -1,0 +1,136 @@
+"""Backbones in memory, each once, however many heads are served from it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vizsla.images import Preprocessing
+from vizsla.models.artifact import SavedModel
+from vizsla.models.engine import Features, OnnxEngine, Pixels
+from vizsla.models.head import Head
+from vizsla.serving.answers import Labels
+from vizsla.serving.plan import Plan, load_plan, measure, plan_key, store_plan
+
+_OVERHEAD_BYTES = 20_000
+"""What a head costs beside its weights: names, table entries."""
+
+
+class Backbone:
+    """A backbone and its engines: one thread a call under load, all threads for a request that is alone."""
+
+    def __init__(self, name: str, sha256: str, content: Path | bytes, size: int, threads: int) -> None:
+        self.name = name
+        self.sha256 = sha256
+        self.size = size
+        self.plan = Plan()
+        self.planned = False
+        self._threads = threads
+        self._narrow = OnnxEngine(content, threads=1)
+        self._wide = self._narrow
+        if threads > 1:
+            self._wide = OnnxEngine(content, threads=threads)
+        self.nbytes = (len(content) if isinstance(content, bytes) else content.stat().st_size) * (
+            2 if threads > 1 else 1
+        )
+
+    def features(self, pixels: Pixels, *, alone: bool) -> Features:
+        """(n, size, size, 3) uint8 to (n, d) float32, the same bits whichever way it is run."""
+        engine = self._wide if alone and self.plan.spread else self._narrow
+        return engine.features(pixels)
+
+    def features_and_map(self, pixels: Pixels) -> tuple[Features, Features]:
+        """The features and the last feature map."""
+        return self._narrow.features_and_map(pixels)
+
+    def shrink(self) -> None:
+        """Give back the memory that a burst needed."""
+        for engine in {id(engine): engine for engine in (self._narrow, self._wide)}.values():
+            engine.shrink(self.size)
+
+    def recall_plan(self, file: Path) -> bool:
+        """Use the plan measured earlier; False when there is none."""
+        plan = load_plan(file, plan_key(self.sha256, self._narrow, self._threads))
+        self.plan = plan or self.plan
+        return plan is not None or self._threads == 1
+
+    def measure_plan(self, file: Path, busy: Callable[[], bool]) -> bool:
+        """Measure a plan and keep it; False when requests came in between."""
+        plan = measure(self._narrow, self._wide, self.size, self._threads, busy)
+        self.shrink()
+        if plan:
+            self.plan, self.planned = plan, True
+            store_plan(file, plan_key(self.sha256, self._narrow, self._threads), plan)
+        return plan is not None
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A model that is loaded: its own head and classes on a backbone that others may share."""
+
+    name: str
+    url: str
+    labels: Labels
+    preprocessing: Preprocessing
+    head: Head
+    backbone: Backbone
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its own, the backbone not counted."""
+        return self.head.weight.nbytes + self.head.bias.nbytes + _OVERHEAD_BYTES
+
+
+class Backbones:
+    """The backbones in use, by the SHA-256 of their ONNX file. Safe to call from several threads."""
+
+    def __init__(self, threads: int, plans: Path) -> None:
+        self._threads = threads
+        self._plans = plans
+        self._lock = threading.Lock()
+        self._loaded: dict[str, tuple[Backbone, int]] = {}
+        self._names: dict[tuple[str, ...], Labels] = {}
+
+    def __contains__(self, sha256: object) -> bool:
+        return sha256 in self._loaded
+
+    def all(self) -> list[Backbone]:
+        """The backbones in memory."""
+        return [backbone for backbone, _ in self._loaded.values()]
+
+    def serve(self, name: str, url: str, saved: SavedModel) -> ServedModel:
+        """Put a saved model to use; its backbone is loaded if it is the first one with it.
+
+        Raises
+        ------
+        ModelError
+            When the backbone cannot be loaded.
+        KeyError
+            When ``saved`` was read without its backbone, and that has been unloaded since.
+        """
+        card = saved.card
+        key = card.backbone.sha256
+        with self._lock:
+            backbone, users = self._loaded.get(key) or (None, 0)
+            if backbone is None:
+                if not saved.backbone:
+                    raise KeyError(key)
+                backbone = Backbone(card.backbone.name, key, saved.backbone, card.preprocessing.size, self._threads)
+                backbone.planned = backbone.recall_plan(self._plans)
+            self._loaded[key] = (backbone, users + 1)
+            classes = tuple(sys.intern(name) for name in card.classes)
+            labels = self._names.setdefault(classes, Labels(classes))
+        return ServedModel(name, url, labels, saved.preprocessing, saved.head, backbone)
+
+    def release(self, model: ServedModel) -> None:
+        """Give a model up; its backbone goes with the last one on it."""
+        with self._lock:
+            backbone, users = self._loaded[model.backbone.sha256]
+            if users > 1:
+                self._loaded[model.backbone.sha256] = (backbone, users - 1)
+            else:
+                del self._loaded[model.backbone.sha256]
+                self._names.clear()  # class names are shared between models for memory only

@@ -1,0 +1,203 @@
+"""Worker threads that take waiting pictures, a few at a time, from bytes to probabilities.
+
+A worker decodes what it took, runs the backbone once for all of it, and each picture's own head: no second queue
+between decoding and the engine. It takes what is waiting and waits for nothing, so that a picture that is alone
+leaves at once, and batches form by themselves when pictures queue up. Requests for different heads on one backbone
+share a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.images import Limits
+from vizsla.serving.answers import Answered
+from vizsla.serving.backbones import ServedModel
+from vizsla.serving.bodies import Picture
+from vizsla.serving.explain import explained, opened
+from vizsla.serving.faults import RequestError
+
+_LOOK_AHEAD = 64
+"""Waiting pictures that a worker looks through for companions on the same backbone."""
+
+_LIGHT_BYTES = 1_000_000
+"""A picture file above this is heavy: it gets a call of its own, and heavy ones never hold all workers."""
+
+
+class Task:
+    """One picture on its way to its answer. ``scope`` is the ASGI scope, which says when the client has gone."""
+
+    __slots__ = ("error", "explain", "finished", "future", "heavy", "model", "picture", "result", "scope", "taken")
+
+    def __init__(
+        self, picture: Picture, model: ServedModel, future: asyncio.Future[Answered], scope: Mapping[str, Any]
+    ) -> None:
+        self.picture = picture
+        self.model = model
+        self.future = future
+        self.scope = scope
+        self.explain = False
+        self.heavy = len(picture) > _LIGHT_BYTES if isinstance(picture, bytes) else picture.nbytes > 16 * _LIGHT_BYTES
+        self.taken = self.finished = 0.0
+        self.result: Answered | None = None
+        self.error: Exception | None = None
+
+
+class Batcher:
+    """``threads`` workers over one queue. :meth:`submit` is called from the event loop, and only from there."""
+
+    def __init__(self, threads: int, limits: Limits, *, max_waiting: int = 2048) -> None:
+        self._threads = threads
+        self._limits = limits
+        self._max_waiting = max_waiting
+        self._waiting: deque[Task] = deque()
+        self._changed = threading.Condition()
+        self._running = 0
+        self._heavy_running = 0
+        self._closed = False
+        self._workers = [threading.Thread(target=self._work, name=f"serve-{i}", daemon=True) for i in range(threads)]
+        self.on_batch: Callable[[int], None] = lambda size: None
+        self.last_active = time.monotonic()
+
+    def start(self) -> None:
+        """Start the workers."""
+        self._loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            worker.start()
+
+    @property
+    def in_flight(self) -> int:
+        """Pictures waiting or being worked on."""
+        return len(self._waiting) + self._running
+
+    @property
+    def waiting(self) -> int:
+        """Pictures waiting."""
+        return len(self._waiting)
+
+    def submit(self, picture: Picture, model: ServedModel, scope: Mapping[str, Any], *, explain: bool) -> Task:
+        """Queue a picture; the task's future gets its answer, an ImageError or a RequestError.
+
+        Raises
+        ------
+        RequestError
+            ``overloaded`` when too many are waiting.
+        """
+        if len(self._waiting) >= self._max_waiting or self._closed:
+            raise RequestError(
+                "overloaded",
+                f"{len(self._waiting):,} pictures are waiting already.",
+                do="try again a little later, with less at a time",
+            )
+        task = Task(picture, model, self._loop.create_future(), scope)
+        task.explain = explain
+        with self._changed:
+            self._waiting.append(task)
+            self._changed.notify()
+        return task
+
+    def close(self) -> None:
+        """Stop the workers when nothing is waiting any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for worker in self._workers:
+            worker.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                tasks = self._take()
+                while not tasks:
+                    if self._closed and not self._waiting:
+                        return
+                    self._changed.wait()
+                    tasks = self._take()
+                self._running += len(tasks)
+                self._heavy_running += tasks[0].heavy
+                alone = self._running == 1 and not self._waiting
+            try:
+                _answer(tasks, self._limits, alone)
+            finally:
+                with self._changed:
+                    self._running -= len(tasks)
+                    self._heavy_running -= tasks[0].heavy
+                    if tasks[0].heavy:
+                        self._changed.notify()
+                self.last_active = time.monotonic()
+                self.on_batch(len(tasks))
+                self._loop.call_soon_threadsafe(_deliver, tasks)
+
+    def _take(self) -> list[Task]:
+        """Some waiting pictures of one backbone, the oldest first; none when only heavy ones wait for their turn."""
+        heavy_allowed = self._heavy_running < max(1, self._threads - 1)
+        taken: list[Task] = []
+        skipped: list[Task] = []
+        wanted = 1
+        while self._waiting and len(taken) < wanted and len(skipped) < _LOOK_AHEAD:
+            task = self._waiting.popleft()
+            if task.scope.get("vizsla.gone") or task.future.cancelled():
+                task.error = RequestError("internal", "The client has gone.")
+                continue
+            if not taken and (not task.heavy or heavy_allowed):
+                taken.append(task)
+                wanted = 1 if task.heavy or task.explain else task.model.backbone.plan.batch
+            elif taken and not task.heavy and not task.explain and task.model.backbone is taken[0].model.backbone:
+                taken.append(task)
+            else:
+                skipped.append(task)
+        self._waiting.extendleft(reversed(skipped))
+        return taken
+
+
+def _answer(tasks: list[Task], limits: Limits, alone: bool) -> None:
+    """Decode, run the backbone once, run each head. A picture that fails, fails alone."""
+    pixels: list[npt.NDArray[np.uint8]] = []
+    ready: list[Task] = []
+    now = time.perf_counter()
+    for task in tasks:
+        task.taken = now
+        try:
+            if task.explain:
+                task.result = explained(task.picture, task.model, limits)
+            else:
+                pixels.append(_pixels(task, limits))
+                ready.append(task)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this picture's answer
+            task.error = error
+    if ready:
+        try:
+            backbone = ready[0].model.backbone
+            features = backbone.features(pixels[0][None] if len(pixels) == 1 else np.stack(pixels), alone=alone)
+            for row, task in enumerate(ready):
+                task.result = Answered(task.model.head.probabilities(features[row : row + 1])[0])
+        except Exception as error:  # noqa: BLE001 - as above, for the whole batch
+            for task in ready:
+                task.error = error
+    now = time.perf_counter()
+    for task in tasks:
+        task.finished = now
+
+
+def _pixels(task: Task, limits: Limits) -> npt.NDArray[np.uint8]:
+    if isinstance(task.picture, bytes):
+        return task.model.preprocessing(task.picture, limits)
+    return task.model.preprocessing.apply(*opened(task.picture, task.model, limits))
+
+
+def _deliver(tasks: list[Task]) -> None:
+    for task in tasks:
+        if task.future.done():
+            continue
+        if task.error is not None:
+            task.future.set_exception(task.error)
+        elif task.result is not None:
+            task.future.set_result(task.result)

@@ -1,0 +1,175 @@
+"""A request's body, whatever its content type, to pictures."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from vizsla.serving.faults import RequestError
+
+Picture = bytes | npt.NDArray[np.uint8]
+"""A picture file's bytes, or its decoded pixels (height, width, 3)."""
+
+FetchPicture = Callable[[str], Awaitable[bytes]]
+"""Gets the picture behind an address."""
+
+MAX_PICTURES = 256
+"""Pictures in one request."""
+
+PICTURE_TYPES = frozenset(
+    "image/jpeg image/jpg image/pjpeg image/png image/webp image/gif image/bmp image/x-ms-bmp image/tiff "
+    "application/x-image image/* application/octet-stream".split()
+)
+"""Content types whose body is one picture file. What it really is, its own first bytes tell."""
+
+_ALLOWED = (
+    "image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, application/x-image, "
+    "application/json, multipart/form-data, application/x-npy"
+)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether the body is said to be JSON."""
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+async def read_pictures(body: bytes, content_type: str, fetch: FetchPicture) -> tuple[list[Picture], bool]:
+    """The pictures of a body, and whether it is of a kind that may hold several (the answer is then a list).
+
+    Raises
+    ------
+    RequestError
+        When the body is empty, malformed, of an unknown type or holds too many pictures.
+    """
+    media = content_type.partition(";")[0].strip().lower()
+    if not body:
+        raise RequestError("body-empty", "The request has no body.", allowed=_ALLOWED)
+    if media in PICTURE_TYPES:
+        return [body], False
+    if media == "application/json":
+        return await _from_json(body, fetch)
+    if media == "multipart/form-data":
+        return await _from_form(body, content_type)
+    if media == "application/x-npy":
+        return _from_npy(body)
+    raise RequestError(
+        "body-type",
+        f"A body of type {content_type[:100]!r} cannot be read." if media else "The request names no Content-Type.",
+        where="header Content-Type",
+        allowed=_ALLOWED,
+    )
+
+
+async def _from_json(body: bytes, fetch: FetchPicture) -> tuple[list[Picture], bool]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(
+            "body-malformed", f"The body is not JSON: {str(error)[:200]}.", allowed=_JSON_FORMS
+        ) from error
+    several = isinstance(document, dict) and ("images" in document or "instances" in document)
+    entries = document.get("images", document.get("instances")) if several else [document]
+    if not isinstance(entries, list) or not entries:
+        raise RequestError("body-malformed", "The JSON names no picture.", allowed=_JSON_FORMS)
+    _check_count(len(entries))
+    return [await _from_entry(entry, place, fetch) for place, entry in enumerate(entries)], several
+
+
+_JSON_FORMS = (
+    '{"image": "<base64>"}, {"url": "https://..."}, {"images": ["<base64>", ...]}, '
+    '{"instances": [{"image": "<base64>"}, ...]}'
+)
+
+
+async def _from_entry(entry: Any, place: int, fetch: FetchPicture) -> bytes:
+    if isinstance(entry, dict):
+        if isinstance(entry.get("url"), str) and "image" not in entry:
+            return await fetch(entry["url"])
+        entry = entry.get("image", entry.get("b64"))
+    if not isinstance(entry, str):
+        raise RequestError("body-malformed", f"Picture {place} of the JSON is no text.", allowed=_JSON_FORMS)
+    text = entry.partition(",")[2] if entry.startswith("data:") else entry
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(
+            "body-malformed", f"Picture {place} of the JSON is not base64: {error}.", allowed=_JSON_FORMS
+        ) from error
+    if not data:
+        raise RequestError("empty", f"Picture {place} of the JSON is empty.")
+    return data
+
+
+async def _from_form(body: bytes, content_type: str) -> tuple[list[Picture], bool]:
+    async def stream() -> Any:
+        yield body
+
+    try:
+        parser = MultiPartParser(
+            Headers({"content-type": content_type}),
+            stream(),
+            max_files=MAX_PICTURES,
+            max_fields=MAX_PICTURES,
+            max_part_size=max(len(body), 1),
+        )
+        parser.spool_max_size = max(len(body), 1)  # the body is in memory already: nothing goes to the disk
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
+        words = getattr(error, "message", str(error))
+        raise RequestError("body-malformed", f"The form cannot be read: {words[:200]}.") from error
+    pictures: list[Picture] = []
+    for _, part in form.multi_items():
+        if not isinstance(part, str):
+            pictures.append(await part.read())
+            await part.close()
+    if not pictures:
+        raise RequestError("body-malformed", "The form holds no file.", allowed="one or more file parts")
+    _check_count(len(pictures))
+    return pictures, len(pictures) > 1
+
+
+def _from_npy(body: bytes) -> tuple[list[Picture], bool]:
+    """An array (n, height, width, 3) or (height, width, 3) of uint8 pixels.
+
+    The header is checked against the bytes that are there before anything is allocated for it.
+    """
+    file = io.BytesIO(body)
+    try:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(file)
+    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:
+        raise RequestError("body-malformed", f"The body is no npy array: {str(error)[:200]}.") from error
+    allowed = "uint8 of shape (n, height, width, 3) or (height, width, 3), in C order"
+    if dtype != np.uint8 or fortran or len(shape) not in (3, 4) or shape[-1] != 3 or min(shape) < 1:
+        order = "Fortran" if fortran else "C"
+        raise RequestError("body-malformed", f"The array is {dtype} of shape {shape}, {order} order.", allowed=allowed)
+    size, there = 1, len(body) - file.tell()
+    for length in shape:
+        size *= int(length)
+    if size != there:
+        raise RequestError("body-malformed", f"The array promises {size:,} bytes; {there:,} follow.", allowed=allowed)
+    pixels = np.frombuffer(body, np.uint8, size, file.tell()).reshape(shape)
+    if len(shape) == 3:
+        return [pixels], False
+    _check_count(shape[0])
+    return list(pixels), True
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_PICTURES:
+        raise RequestError(
+            "too-many-pictures",
+            f"The request holds {count:,} pictures.",
+            allowed=f"at most {MAX_PICTURES} a request",
+            do="send several requests, or use a batch transform",
+        )

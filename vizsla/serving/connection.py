@@ -1,0 +1,87 @@
+"""uvicorn's HTTP connection, with patience that ends.
+
+uvicorn waits for ever for a client that sends its request slowly, and drops the answer of one that has closed its
+sending side. Both matter here: the first ties up connections, the second is how some clients end a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_SECONDS = 15.0
+"""Time for a request's headers, and for a new connection to begin one."""
+MAX_HEADER_BYTES = 65_536
+
+
+class PatientConnection(HttpToolsProtocol):
+    """Bounds the headers in time and size, answers half-closed clients, and marks the requests of those that left."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    _in_headers = True
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before the headers are complete."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+            if self._timer is None:
+                self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self._refuse(b"431 Request Header Fields Too Large", b"The headers are larger than 64 KiB.")
+
+    def on_headers_complete(self) -> None:
+        """Stop the clock."""
+        self._in_headers, self._header_bytes = False, 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next bytes are another request's headers."""
+        self._in_headers, self._header_bytes = True, 0
+        super().on_message_complete()
+
+    def eof_received(self) -> Any:
+        """Keep the connection for the answer when the whole request has come."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False
+            return True
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the queue that nobody waits for the answer any more."""
+        self._stop_timer()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.scope["vizsla.gone"] = True  # type: ignore[typeddict-unknown-key]
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP in the service's shape."""
+        self._refuse(b"400 Bad Request", msg.encode("ascii", "replace"))
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self._refuse(b"408 Request Timeout", b"The request's headers took too long.")
+
+    def _refuse(self, status: bytes, words: bytes) -> None:
+        body = b'{"Message": "' + words + b'", "ErrorCode": "http"}'
+        self.transport.write(
+            b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            b"content-length: " + str(len(body)).encode() + b"\r\n\r\n" + body
+        )
+        self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,195 @@
+"""What every request passes: an id, bounds on its body, who may ask, words for every error, the log."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+import uuid
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from vizsla.serving.access import Access
+from vizsla.serving.faults import RequestError, as_request_error, container_body, runtime_answer
+from vizsla.serving.observe import Observer, Record
+from vizsla.serving.sigv4 import SignedRequest
+
+BODY_SECONDS = 60.0
+"""Time for a request's body."""
+_DISCARD_SECONDS = 10.0
+_WITHOUT_BODY = frozenset(("GET", "HEAD", "OPTIONS"))
+_WITHOUT_KEY = frozenset(("/", "/ping", "/docs", "/openapi.json", "/favicon.ico"))
+"""What holds no secret: the probe of the platform, the page's frame, the description of the service."""
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Door:
+    """The ASGI application around the routes.
+
+    ``max_body`` bounds one body, ``max_bytes_in_flight`` all of those that are in memory at a time.
+    """
+
+    def __init__(
+        self, routes: Router, access: Access, observer: Observer, *, max_body: int, max_bytes_in_flight: int
+    ) -> None:
+        self._routes = routes
+        self._access = access
+        self._observer = observer
+        self._max_body = max_body
+        self._max_bytes_in_flight = max_bytes_in_flight
+        self._bytes_in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens."""
+        if scope["type"] == "lifespan":
+            await self._routes.lifespan(scope, receive, send)
+            return
+        client = scope.get("client")
+        record = Record(str(uuid.uuid4()), scope["method"], scope["path"], client[0] if client else "")
+        started = False
+        held = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                record.status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-amzn-requestid", record.request_id.encode()),
+                    (b"server-timing", _timing(record)),
+                ]
+            await send(message)
+
+        try:
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            self._access.check_origin(headers)
+            body = b""
+            if scope["method"] not in _WITHOUT_BODY:
+                held = self._announced(headers)
+                self._bytes_in_flight += held
+                body = await self._read(receive, held)
+                if held == 0:
+                    held = len(body)
+                    self._bytes_in_flight += held
+                record.bytes_in = len(body)
+            if scope["path"] not in _WITHOUT_KEY or scope["method"] not in _WITHOUT_BODY:
+                self._access.check(_signed(scope, headers, body))
+            scope.update({"vizsla.record": record, "vizsla.body": body, "vizsla.headers": headers, "app": self})
+            await self._routes(scope, receive, send_marked)
+        except ClientGoneError:
+            record.status = 499  # nginx's number for it; nobody is there to read an answer
+            record.error = "client-gone"
+        except Exception as error:  # noqa: BLE001 - the last place that can answer
+            failure = self._as_failure(error, record, scope)
+            record.error = failure.kind
+            if not started:
+                await _refuse(failure, record, scope, send_marked)
+        finally:
+            self._bytes_in_flight -= held
+            self._observer.finished(record)
+
+    def _announced(self, headers: dict[str, str]) -> int:
+        text = headers.get("content-length", "")
+        length = int(text) if text.isdecimal() and len(text) < 20 else 0
+        held = min(length, self._max_body)
+        if self._bytes_in_flight + held > self._max_bytes_in_flight:
+            raise RequestError(
+                "overloaded", "Too many bytes are being received at the same time.", do="try again a little later"
+            )
+        return held
+
+    async def _read(self, receive: Receive, held: int) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGoneError
+                    chunk = message.get("body", b"")
+                    size += len(chunk)
+                    if size > self._max_body:
+                        break
+                    chunks.append(chunk)
+                    if not message.get("more_body", False):
+                        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        except TimeoutError as error:
+            raise RequestError("body-too-slow", f"The body did not come within {BODY_SECONDS:g} s.") from error
+        chunks.clear()
+        await _discard(receive, 8 * self._max_body)
+        raise RequestError(
+            "body-too-large",
+            "The request's body is too large.",
+            allowed=f"at most {self._max_body / 1e6:g} MB",
+            do="send a smaller picture, or start the server with a larger --max-payload-mb",
+        )
+
+    def _as_failure(self, error: Exception, record: Record, scope: Scope) -> RequestError:
+        if isinstance(error, HTTPException):
+            if error.status_code == 405:
+                allowed = (error.headers or {}).get("Allow") if isinstance(error.headers, dict) else None
+                return RequestError("method", f"{scope['method']} is not offered here.", allowed=allowed)
+            return RequestError("path-unknown", f"There is nothing at {scope['path'][:200]!r}.", do="see /docs")
+        failure = as_request_error(error)
+        if failure.kind == "internal" and not isinstance(error, RequestError):
+            self._observer.log(
+                "error", "fault", request_id=record.request_id, trace="".join(traceback.format_exception(error))
+            )
+        return failure
+
+
+async def _discard(receive: Receive, most: int) -> None:
+    """Let a client that sends too much finish, within bounds: only then does it read the answer."""
+    left = most
+    try:
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+async def _refuse(error: RequestError, record: Record, scope: Scope, send: Send) -> None:
+    runtime = scope["path"].startswith("/endpoints/")
+    headers = [(b"content-type", b"application/json")]
+    if runtime:
+        status, body = runtime_answer(error, record.request_id)
+        headers.append((b"x-amzn-errortype", error.fault.runtime.encode()))
+    else:
+        status, body = error.fault.status, container_body(error, record.request_id)
+    if error.kind == "overloaded":
+        headers.append((b"retry-after", b"1"))
+    if error.kind == "method" and error.allowed:
+        headers.append((b"allow", error.allowed.encode()))
+    if error.kind in ("body-too-large", "body-too-slow", "overloaded"):
+        headers.append((b"connection", b"close"))
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _signed(scope: Scope, headers: dict[str, str], body: bytes) -> SignedRequest:
+    path = scope.get("raw_path") or scope["path"].encode()
+    return SignedRequest(
+        scope["method"], path.decode("latin-1"), scope["query_string"].decode("latin-1"), headers, body
+    )
+
+
+def _timing(record: Record) -> bytes:
+    return f"wait;dur={1000 * record.wait_seconds:.2f}, work;dur={1000 * record.work_seconds:.2f}".encode()
+
+
+def record_of(scope: Any) -> Record:
+    """The record of the request that ``scope`` belongs to."""
+    record: Record = scope["vizsla.record"]
+    return record

@@ -1,0 +1,189 @@
+"""Gets a picture from a public address, and from nowhere else.
+
+Every name is resolved once, every address that it has is checked, and the connection goes to the very address that
+was checked, so that a name cannot point elsewhere a moment later. Each redirect passes the same checks (OWASP,
+"Server-Side Request Forgery Prevention").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from vizsla.serving.faults import RequestError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MAX_REDIRECTS = 3
+_CHUNK = 65_536
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address belongs to the public internet, also where another is wrapped inside it."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:
+            return is_public(address.ipv4_mapped)
+        if address.sixtofour or address.teredo or address in _NAT64:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """``max_bytes`` and ``seconds`` bound one fetch with all its redirects; ``ports`` is None for any."""
+
+    max_bytes: int
+    seconds: float = 10.0
+    allowed: Callable[[Address], bool] = is_public
+    ports: frozenset[int] | None = frozenset((80, 443))
+
+    async def __call__(self, url: str) -> bytes:
+        """Fetch a picture in a thread.
+
+        Raises
+        ------
+        RequestError
+            ``url-refused`` or ``url-failed``.
+        """
+        return await asyncio.get_running_loop().run_in_executor(_threads(), self.fetch, url)
+
+    def fetch(self, url: str) -> bytes:
+        """Fetch a picture.
+
+        Raises
+        ------
+        RequestError
+            ``url-refused`` for an address that may not be asked, ``url-failed`` when it does not answer well.
+        """
+        deadline = time.monotonic() + self.seconds
+        for _ in range(_MAX_REDIRECTS + 1):
+            parts = self._checked(url)
+            try:
+                answer = self._get(parts, deadline)
+            except (OSError, http.client.HTTPException, ValueError, UnicodeError) as error:
+                words = str(error)[:200] or type(error).__name__
+                raise RequestError("url-failed", f"The picture cannot be fetched: {words}.", where=url[:200]) from error
+            if isinstance(answer, bytes):
+                return answer
+            url = urljoin(url, answer.location)
+        raise RequestError("url-failed", f"More than {_MAX_REDIRECTS} redirects.", where=url[:200])
+
+    def _checked(self, url: str) -> SplitResult:
+        try:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as error:
+            raise RequestError("url-refused", f"The address cannot be read: {error}.", where=url[:200]) from error
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+            raise RequestError(
+                "url-refused",
+                "The address is of no kind that is fetched.",
+                where=url[:200],
+                allowed="http(s)://host/...",
+            )
+        if self.ports is not None and port not in self.ports:
+            raise RequestError("url-refused", f"Port {port} is not fetched from.", where=url[:200], allowed="80, 443")
+        return parts
+
+    def _get(self, parts: SplitResult, deadline: float) -> bytes | _Moved:
+        host = cast(str, parts.hostname)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        connection = http.client.HTTPConnection(host, port)
+        connection.sock = self._connect(host, port, parts, deadline)
+        try:
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "vizsla"})
+            response = connection.getresponse()
+            if response.status in _REDIRECTS and response.headers["Location"]:
+                return _Moved(response.headers["Location"])
+            if response.status != 200:
+                raise RequestError("url-failed", f"The address answered {response.status}.", where=parts.geturl()[:200])
+            return self._read(response, connection.sock, deadline)
+        finally:
+            connection.close()
+
+    def _connect(self, host: str, port: int, parts: SplitResult, deadline: float) -> socket.socket:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for entry in found:
+            address = ipaddress.ip_address(str(entry[4][0]).partition("%")[0])
+            if not self.allowed(address):
+                raise RequestError(
+                    "url-refused",
+                    f"{host} is not a public address ({address}).",
+                    where=parts.geturl()[:200],
+                    allowed="addresses of the public internet",
+                )
+        family, kind, protocol, _, address_port = found[0]
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(_left(deadline))
+            plain.connect(address_port)
+            if parts.scheme == "https":
+                return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+        except BaseException:
+            plain.close()
+            raise
+        return plain
+
+    def _read(self, response: http.client.HTTPResponse, sock: socket.socket, deadline: float) -> bytes:
+        data = bytearray()
+        while True:
+            sock.settimeout(_left(deadline))
+            chunk = response.read1(_CHUNK)
+            if not chunk:
+                return bytes(data)
+            data += chunk
+            if len(data) > self.max_bytes:
+                raise RequestError(
+                    "too-many-bytes",
+                    "What the address gives is too large.",
+                    allowed=f"at most {self.max_bytes / 1e6:g} MB",
+                )
+
+
+async def refuse_urls(url: str) -> bytes:
+    """What stands in for a fetcher while fetching is off.
+
+    Raises
+    ------
+    RequestError
+        ``url-off``, always.
+    """
+    raise RequestError(
+        "url-off",
+        "This server does not fetch pictures from addresses.",
+        where=url[:200],
+        do="send the picture itself, or start the server with --allow-urls",
+    )
+
+
+@dataclass(frozen=True)
+class _Moved:
+    location: str
+
+
+_pool: list[ThreadPoolExecutor] = []
+
+
+def _threads() -> ThreadPoolExecutor:
+    if not _pool:
+        _pool.append(ThreadPoolExecutor(8, thread_name_prefix="fetch"))
+    return _pool[0]
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("it took too long")
+    return left

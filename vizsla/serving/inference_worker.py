@@ -1,0 +1,184 @@
+"""Runs a model's ``code/inference.py`` as SageMaker's PyTorch inference toolkit does. Started by the server.
+
+Talks over its stdin and stdout: a line of JSON with the size of what follows, then the bytes. What the code prints
+goes to stderr. The functions and their defaults are those of the sagemaker-pytorch-inference-toolkit
+(``default_pytorch_inference_handler.py``): ``model_fn``, ``input_fn``, ``predict_fn``, ``output_fn`` or
+``transform_fn``, each with or without a last ``context`` argument.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import IO, Any
+
+import numpy as np
+
+
+class UnsupportedTypeError(Exception):
+    """A content type that the toolkit's defaults do not know."""
+
+
+def main(model_dir: Path) -> None:
+    """Load the code and the model, then answer until stdin ends."""
+    requests, answers = _private_pipes()
+    try:
+        handler = Handler(model_dir)
+    except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
+        _send(answers, {"status": 500, "kind": "code-failed"}, _words("model_fn").encode())
+        return
+    _send(answers, {"status": 200}, b"")
+    while line := requests.readline():
+        header = json.loads(line)
+        body = requests.read(header["size"])
+        try:
+            content, content_type = handler(body, header["content_type"], header["accept"])
+        except UnsupportedTypeError as error:
+            _send(answers, {"status": 415, "kind": "body-type"}, str(error).encode())
+        except BaseException:  # noqa: BLE001 - as above
+            _send(answers, {"status": 500, "kind": "code-failed"}, _words("inference").encode())
+        else:
+            _send(answers, {"status": 200, "content_type": content_type}, content)
+
+
+class Handler:
+    """The functions of ``inference.py`` with the toolkit's defaults for those that it lacks."""
+
+    def __init__(self, model_dir: Path) -> None:
+        code = model_dir / "code" / "inference.py"
+        sys.path.insert(0, str(code.parent))
+        module = _module(code)
+        self._context = SimpleNamespace(
+            system_properties={"model_dir": str(model_dir)}, manifest={"model": {"modelName": model_dir.name}}
+        )
+        self._transform = getattr(module, "transform_fn", None)
+        self._input = getattr(module, "input_fn", default_input_fn)
+        self._predict = getattr(module, "predict_fn", default_predict_fn)
+        self._output = getattr(module, "output_fn", default_output_fn)
+        load = getattr(module, "model_fn", default_model_fn)
+        self._model = self._call(load, str(model_dir))
+
+    def __call__(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
+        """The answer's bytes and content type."""
+        text = content_type.partition(";")[0].strip()
+        data: bytes | str = body.decode("utf-8") if text in ("application/json", "text/csv", "text/plain") else body
+        if self._transform:
+            result = self._call(self._transform, self._model, data, content_type, accept)
+        else:
+            prediction = self._call(self._predict, self._call(self._input, data, content_type), self._model)
+            result = self._call(self._output, prediction, accept)
+        answer_type = accept
+        if isinstance(result, tuple):
+            result, answer_type = result
+        if isinstance(result, bytes | bytearray):
+            return bytes(result), answer_type
+        return (result if isinstance(result, str) else json.dumps(result)).encode(), answer_type
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Functions may take the toolkit's context as one argument more."""
+        parameters = inspect.signature(function).parameters.values()
+        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if len(places) > len(arguments):
+            return function(*arguments, self._context)
+        return function(*arguments)
+
+
+def default_model_fn(model_dir: str) -> Any:
+    """A TorchScript ``model.pth`` or ``model.pt``."""
+    import torch
+
+    files = [path for path in (Path(model_dir) / "model.pth", Path(model_dir) / "model.pt") if path.is_file()]
+    if not files:
+        raise FileNotFoundError("inference.py has no model_fn, and there is no model.pth of TorchScript to load")
+    return torch.jit.load(str(files[0]), map_location="cpu").eval()
+
+
+def default_input_fn(data: bytes | str, content_type: str) -> Any:
+    """JSON, CSV or npy to a float32 tensor."""
+    import torch
+
+    media = content_type.partition(";")[0].strip()
+    if media == "application/json":
+        return torch.tensor(json.loads(data), dtype=torch.float32)
+    if media == "text/csv":
+        text = data if isinstance(data, str) else data.decode()
+        return torch.from_numpy(np.loadtxt(io.StringIO(text), delimiter=",", dtype=np.float32, ndmin=2))
+    if media == "application/x-npy" and isinstance(data, bytes):
+        return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
+    raise UnsupportedTypeError(
+        f"The toolkit's input_fn reads application/json, text/csv and application/x-npy, not {content_type!r}; "
+        "write an input_fn for it."
+    )
+
+
+def default_predict_fn(data: Any, model: Any) -> Any:
+    """The model on the tensor, without gradients."""
+    import torch
+
+    with torch.inference_mode():
+        return model(data)
+
+
+def default_output_fn(prediction: Any, accept: str) -> tuple[bytes, str]:
+    """A tensor, array or list as JSON, CSV or npy."""
+    array = np.asarray(prediction.detach().cpu() if hasattr(prediction, "detach") else prediction)
+    media = accept.partition(";")[0].strip()
+    if media in ("application/json", "*/*", ""):
+        return json.dumps(array.tolist()).encode(), "application/json"
+    if media == "text/csv":
+        file = io.StringIO()
+        np.savetxt(file, np.atleast_2d(array), delimiter=",", fmt="%.9g")
+        return file.getvalue().encode(), "text/csv"
+    if media == "application/x-npy":
+        content = io.BytesIO()
+        np.save(content, array)
+        return content.getvalue(), media
+    raise UnsupportedTypeError(
+        f"The toolkit's output_fn writes application/json, text/csv and application/x-npy, not {accept!r}; "
+        "write an output_fn for it."
+    )
+
+
+def _module(code: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("inference", code)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{code} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["inference"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Keep the pipes for ourselves: the code's prints go to stderr, its reads find nothing."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def _send(answers: IO[bytes], header: dict[str, Any], content: bytes) -> None:
+    answers.write(json.dumps({**header, "size": len(content)}).encode() + b"\n" + content)
+    answers.flush()
+
+
+def _words(step: str) -> str:
+    """The code's error in one line, for the client; the whole of it goes to stderr."""
+    traceback.print_exc()
+    kind, error, _ = sys.exc_info()
+    return f"The model's code failed in {step}: {kind.__name__ if kind else 'error'}: {str(error)[:500]}"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

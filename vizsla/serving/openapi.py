@@ -1,0 +1,144 @@
+"""The description of the service (OpenAPI 3.1), for tools and for the tests that are generated from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vizsla import __version__
+from vizsla.serving.answers import FORMS
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PICTURES: dict[str, Any] = {
+    "image/jpeg": _BINARY,
+    "image/png": _BINARY,
+    "image/webp": _BINARY,
+    "image/gif": _BINARY,
+    "image/bmp": _BINARY,
+    "application/x-image": _BINARY,
+    "application/x-npy": _BINARY,
+    "application/json": {
+        "schema": {
+            "anyOf": [
+                {"type": "object", "required": ["image"], "properties": {"image": {"type": "string"}}},
+                {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}},
+                {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
+                },
+            ]
+        }
+    },
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["image"],
+            "properties": {"image": {"type": "string", "format": "binary"}},
+        }
+    },
+}
+
+_ERROR_STATUS = (400, 403, 404, 405, 406, 408, 409, 413, 415, 424, 500, 503, 504, 507)
+
+
+def _operation(
+    summary: str,
+    *,
+    ok: dict[str, Any],
+    parameters: list[dict[str, Any]] | None = None,
+    body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {"summary": summary, "parameters": parameters or []}
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": body}
+    error = {"description": "what was wrong", "content": {"application/json": {"schema": {"$ref": _ERROR_REF}}}}
+    operation["responses"] = {"200": ok, **{str(status): error for status in _ERROR_STATUS}}
+    return operation
+
+
+_ERROR_REF = "#/components/schemas/Error"
+
+
+def _parameter(name: str, place: str, *, required: bool = False, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": required, "schema": {"type": "string", **schema}}
+
+
+def document() -> dict[str, Any]:
+    """The description, as plain JSON values."""
+    answered = {
+        "description": "the answer, as Accept asks",
+        "content": {media: {} for media in FORMS if ";" not in media},
+    }
+    json_answer = {"description": "done", "content": {"application/json": {"schema": {"type": "object"}}}}
+    target = _parameter("X-Amzn-SageMaker-Target-Model", "header", maxLength=1024, pattern="^[!-~]*$")
+    explain = _parameter("X-Amzn-SageMaker-Enable-Explanations", "header", enum=["`true`", "`false`", "true", "false"])
+    accept = _parameter("Accept", "header", enum=list(FORMS))
+    model = _parameter("name", "path", required=True, minLength=1)
+    load = {
+        "type": "object",
+        "required": ["model_name", "url"],
+        "properties": {"model_name": {"type": "string", "minLength": 1}, "url": {"type": "string"}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Vizsla endpoint", "version": __version__},
+        "paths": {
+            "/ping": {"get": _operation("Whether the server is there.", ok={"description": "it is"})},
+            "/invocations": {
+                "post": _operation(
+                    "Classify pictures (container contract).",
+                    ok=answered,
+                    parameters=[target, explain, accept],
+                    body=_PICTURES,
+                )
+            },
+            "/endpoints/{endpoint}/invocations": {
+                "post": _operation(
+                    "Classify pictures (InvokeEndpoint of the SageMaker Runtime API).",
+                    ok=answered,
+                    parameters=[
+                        _parameter("endpoint", "path", required=True, pattern="^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"),
+                        target,
+                        explain,
+                        accept,
+                    ],
+                    body=_PICTURES,
+                )
+            },
+            "/execution-parameters": {"get": _operation("What a batch transform should know.", ok=json_answer)},
+            "/models": {
+                "get": _operation(
+                    "The loaded models.", ok=json_answer, parameters=[_parameter("next_page_token", "query")]
+                ),
+                "post": _operation("Load a model.", ok=json_answer, body={"application/json": {"schema": load}}),
+            },
+            "/models/{name}": {
+                "get": _operation("Whether a model is loaded.", ok=json_answer, parameters=[model]),
+                "delete": _operation("Unload a model.", ok=json_answer, parameters=[model]),
+            },
+            "/models/{name}/invoke": {
+                "post": _operation(
+                    "Classify pictures with a loaded model.",
+                    ok=answered,
+                    parameters=[model, explain, accept],
+                    body=_PICTURES,
+                )
+            },
+            "/status": {"get": _operation("Loaded models and recent requests.", ok=json_answer)},
+            "/metrics": {
+                "get": _operation("For Prometheus.", ok={"description": "metrics", "content": {"text/plain": {}}})
+            },
+        },
+        "components": {
+            "schemas": {
+                "Error": {
+                    "type": "object",
+                    "required": ["Message"],
+                    "properties": {"Message": {"type": "string"}, "ErrorCode": {"type": "string"}},
+                }
+            },
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
+    }

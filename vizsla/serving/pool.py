@@ -1,0 +1,204 @@
+"""The models that are loaded: on the first request for them, once, within a bound on memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vizsla.models import artifact
+from vizsla.serving.backbones import Backbones, ServedModel
+from vizsla.serving.faults import RequestError
+from vizsla.serving.shelves import FolderShelf, Shelf
+from vizsla.serving.toolkit import CodeModel, has_code
+
+_UNLOAD_SECONDS = 60.0
+
+Served = ServedModel | CodeModel
+
+
+@dataclass(eq=False)
+class _Entry:
+    model: Served
+    pinned: bool
+    uses: int = 0
+    gone: bool = False
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Pool:
+    """Loaded models in the order of their last use. Everything but the loading itself happens in the event loop.
+
+    Parameters
+    ----------
+    shelf:
+        Where a model that is not loaded yet is looked for.
+    memory:
+        Most bytes that loaded models may take (weights, as counted by their files).
+    allow_code:
+        Whether a model's own ``code/inference.py`` may run.
+    """
+
+    def __init__(self, shelf: Shelf, backbones: Backbones, *, memory: int, allow_code: bool) -> None:
+        self.shelf = shelf
+        self.backbones = backbones
+        self.memory = memory
+        self._allow_code = allow_code
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._loading: dict[str, asyncio.Future[_Entry]] = {}
+        self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
+        self.on_load: Callable[[str, float], None] = lambda name, seconds: None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the loaded models count for."""
+        return sum(b.nbytes for b in self.backbones.all()) + sum(e.model.nbytes for e in self._entries.values())
+
+    def loaded(self) -> list[Served]:
+        """The loaded models, by name."""
+        return [self._entries[name].model for name in sorted(self._entries)]
+
+    def find(self, name: str) -> Served | None:
+        """A loaded model."""
+        entry = self._entries.get(name)
+        return entry.model if entry else None
+
+    @asynccontextmanager
+    async def use(self, name: str, *, load: bool = True) -> AsyncIterator[Served]:
+        """Hold a model while it answers; load it first when it is not.
+
+        Raises
+        ------
+        RequestError, ModelError
+            When it is not there or cannot be loaded.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            if not load:
+                raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
+            entry = await self._load(name, None, evict=True, pinned=False)
+        if not entry.gone:
+            self._entries.move_to_end(name)
+        entry.uses += 1
+        try:
+            yield entry.model
+        finally:
+            entry.uses -= 1
+            if entry.gone and not entry.uses:
+                self._release(entry)
+
+    async def load(self, name: str, url: str | None = None, *, pinned: bool = False) -> Served:
+        """Load a model that is asked for by ``POST /models`` or the command line.
+
+        Raises
+        ------
+        RequestError
+            ``target-loaded`` when it is loaded, ``target-memory`` when it does not fit (nothing is unloaded for it:
+            that is the platform's choice).
+        """
+        if name in self._entries:
+            raise RequestError("target-loaded", f"The model {name[:200]!r} is loaded already.")
+        path = None
+        if url is not None:
+            if not isinstance(self.shelf, FolderShelf):
+                raise RequestError(
+                    "target-name", "This server loads no models by address.", do="start it with --models-dir"
+                )
+            path = self.shelf.within(name, url)
+        return (await self._load(name, path, evict=False, pinned=pinned)).model
+
+    async def unload(self, name: str) -> None:
+        """Unload a model; its memory is free when this returns.
+
+        Raises
+        ------
+        RequestError
+            ``target-unknown`` when it is not loaded, ``target-pinned`` when it was named on the command line.
+        """
+        entry = self._entries.get(name)
+        if entry is None:
+            raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
+        if entry.pinned:
+            raise RequestError("target-pinned", f"The model {name[:200]!r} was named when the server was started.")
+        self._drop(name)
+        async with asyncio.timeout(_UNLOAD_SECONDS):
+            await entry.released.wait()
+
+    async def close(self) -> None:
+        """Unload everything."""
+        for name in list(self._entries):
+            self._drop(name)
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    async def _load(self, name: str, path: Path | None, *, evict: bool, pinned: bool) -> _Entry:
+        """Load once, however many ask at the same time; all of them get the one result or the one error."""
+        loop = asyncio.get_running_loop()
+        running = self._loading.get(name)
+        if running is None:
+            running = loop.create_task(self._load_now(name, path, evict=evict, pinned=pinned))
+            self._loading[name] = running
+            running.add_done_callback(
+                lambda task: (self._loading.pop(name, None), task.cancelled() or task.exception())
+            )
+        return await asyncio.shield(running)
+
+    async def _load_now(self, name: str, path: Path | None, *, evict: bool, pinned: bool) -> _Entry:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        model = await loop.run_in_executor(self._loaders, self._read, name, path)
+        entry = _Entry(model, pinned)
+        try:
+            self._make_room(model, evict=evict)
+        except RequestError:
+            self._release(entry)
+            raise
+        self._entries[name] = entry
+        self.on_load(name, loop.time() - start)
+        return entry
+
+    def _read(self, name: str, path: Path | None) -> Served:
+        path = path or self.shelf.locate(name)
+        url = self.shelf.url(name)
+        if has_code(path):
+            if not self._allow_code:
+                raise RequestError(
+                    "code-off",
+                    f"The model {name[:200]!r} brings its own code, which is not run unless allowed.",
+                    do="start the server with --allow-code if you trust this model",
+                )
+            return CodeModel(name, url, path)
+        saved = artifact.load(path, at_hand=self.backbones)
+        try:
+            return self.backbones.serve(name, url, saved)
+        except KeyError:  # its backbone was unloaded while this was read
+            return self.backbones.serve(name, url, artifact.load(path))
+
+    def _make_room(self, model: Served, *, evict: bool) -> None:
+        """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits."""
+        while self.nbytes + model.nbytes > self.memory:
+            idle = next((n for n, e in self._entries.items() if not e.pinned and not e.uses), None) if evict else None
+            if idle is None:
+                raise RequestError(
+                    "target-memory",
+                    f"There is no room for the model {model.name[:200]!r}: {self.nbytes / 1e6:,.0f} MB of "
+                    f"{self.memory / 1e6:,.0f} MB are taken.",
+                    do="unload a model, or start the server with a larger --memory-mb",
+                )
+            self._drop(idle)
+
+    def _drop(self, name: str) -> None:
+        entry = self._entries.pop(name)
+        entry.gone = True
+        if not entry.uses:
+            self._release(entry)
+
+    def _release(self, entry: _Entry) -> None:
+        if isinstance(entry.model, CodeModel):
+            entry.model.close()
+        else:
+            self.backbones.release(entry.model)
+        entry.released.set()

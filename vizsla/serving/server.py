@@ -1,0 +1,197 @@
+"""Puts the server together and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.routing import Router
+
+from vizsla.errors import UsageError
+from vizsla.images import Limits
+from vizsla.serving.access import Access
+from vizsla.serving.backbones import Backbones
+from vizsla.serving.batcher import Batcher
+from vizsla.serving.connection import PatientConnection
+from vizsla.serving.contract import Container, Runtime
+from vizsla.serving.door import Door
+from vizsla.serving.fetch import Fetcher, refuse_urls
+from vizsla.serving.observe import Observer
+from vizsla.serving.page import Page
+from vizsla.serving.pool import Pool
+from vizsla.serving.service import Service
+from vizsla.serving.shelves import Shelf
+from vizsla.settings import Settings
+
+DRAIN_SECONDS = 25.0
+"""Time for the requests in flight after SIGTERM; SageMaker kills 30 s after it."""
+
+_TIDY_SECONDS = 1.0
+_BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What the server is told. ``default`` names the model that is loaded at the start and answers requests that
+    name none; ``pinned`` all that are loaded at the start; sizes are in bytes."""
+
+    shelf: Shelf
+    pinned: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    port: int = 8080
+    endpoint_name: str | None = None
+    memory: int = 4_000_000_000
+    max_payload: int = 25_000_000
+    allow_code: bool = False
+    allow_urls: bool = False
+    log_requests: bool = True
+    access: Access = field(default_factory=Access)
+
+
+class Server:
+    """A server that has its socket and models once :meth:`run` has printed its line."""
+
+    def __init__(self, options: ServeOptions, settings: Settings) -> None:
+        self._options = options
+        self._plans = settings.cache / "serving" / "plans.json"
+        self.observer = Observer(log_requests=options.log_requests)
+        limits = Limits(min(settings.max_image_bytes, options.max_payload), settings.max_image_pixels,
+                        settings.decode_seconds)  # fmt: skip
+        self._batcher = Batcher(settings.threads, limits)
+        self._batcher.on_batch = self.observer.batch
+        self._pool = Pool(
+            options.shelf,
+            Backbones(settings.threads, self._plans),
+            memory=options.memory,
+            allow_code=options.allow_code,
+        )
+        self._pool.on_load = self.observer.loaded
+        fetch = Fetcher(limits.max_bytes) if options.allow_urls else refuse_urls
+        self._service = Service(
+            self._pool, self._batcher, fetch, options.pinned[0] if options.pinned else None, options.endpoint_name
+        )
+        container = Container(self._service, max_payload=options.max_payload, concurrency=settings.threads)
+        page = Page(self._service, self.observer, urls=options.allow_urls)
+        routes = Router(
+            [*Runtime(self._service).routes, *container.routes, *page.routes],
+            redirect_slashes=False,
+            lifespan=self._lifespan,
+        )
+        self.app = Door(
+            routes,
+            options.access,
+            self.observer,
+            max_body=options.max_payload,
+            max_bytes_in_flight=max(512_000_000, 4 * options.max_payload),
+        )
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; requests in flight are then answered first.
+
+        Raises
+        ------
+        UsageError
+            When the address cannot be listened on.
+        VizslaError
+            When a model named at the start cannot be loaded.
+        """
+        listening = _listen(self._options.host, self._options.port)
+        config = uvicorn.Config(
+            self.app,
+            http=PatientConnection,
+            loop="uvloop",
+            lifespan="on",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(DRAIN_SECONDS),
+        )
+        with listening:
+            server = _QuietServer(config)
+            server.run(sockets=[listening])
+            if self._failure is not None:
+                raise self._failure
+
+    _failure: Exception | None = None
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Any) -> AsyncIterator[None]:
+        self._batcher.start()
+        try:
+            for name in self._options.pinned:
+                await self._pool.load(name, pinned=True)
+        except Exception as error:
+            self._failure = error
+            raise
+        tidy = asyncio.create_task(self._tidy())
+        host, port = self._options.host, self._options.port
+        self.observer.log("info", "serving", address=f"http://{host}:{port}", models=list(self._options.pinned))
+        yield
+        tidy.cancel()
+        await self._pool.close()
+        await asyncio.get_running_loop().run_in_executor(None, self._batcher.close)
+        self.observer.log("info", "stopped")
+
+    async def _tidy(self) -> None:
+        """While nothing is asked: measure how to run each backbone here, and give memory back after a burst."""
+        loop = asyncio.get_running_loop()
+        trimmed = time.monotonic()
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            if self._batcher.in_flight or time.monotonic() - self._batcher.last_active < _TIDY_SECONDS:
+                continue
+            if trimmed < self._batcher.last_active:
+                trimmed = time.monotonic()
+                for backbone in self._pool.backbones.all():
+                    await loop.run_in_executor(None, backbone.shrink)
+                _give_memory_back()
+            for backbone in self._pool.backbones.all():
+                if not backbone.planned and await loop.run_in_executor(
+                    None, backbone.measure_plan, self._plans, lambda: self._batcher.in_flight > 0
+                ):
+                    self.observer.log("info", "plan", backbone=backbone.name, batch=backbone.plan.batch,
+                                      spread=backbone.plan.spread)  # fmt: skip
+
+
+class _QuietServer(uvicorn.Server):
+    """Drains on SIGTERM and SIGINT and then ends as a program that did what it was told."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Without uvicorn's raising the signal again at the end."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.", do="choose another --port or --host"
+        ) from error
+    return listening
+
+
+def _give_memory_back() -> None:
+    """Ask glibc to return what it keeps after a burst; elsewhere there is nothing to do."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

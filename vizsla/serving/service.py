@@ -1,0 +1,117 @@
+"""The one function behind every door: a body and a model's name to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vizsla.serving.answers import Answered, choose_form
+from vizsla.serving.backbones import ServedModel
+from vizsla.serving.batcher import Batcher, Task
+from vizsla.serving.bodies import FetchPicture, Picture, is_json, read_pictures
+from vizsla.serving.faults import RequestError, as_request_error
+from vizsla.serving.observe import Record
+from vizsla.serving.pool import Pool
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a client asks. ``target`` is the model's name, None for the server's default."""
+
+    target: str | None
+    body: bytes
+    content_type: str
+    accept: str | None
+    explain: bool = False
+
+
+@dataclass(frozen=True)
+class Service:
+    """The models, the workers, and what the server was told. ``default`` is the model of requests that name none."""
+
+    pool: Pool
+    batcher: Batcher
+    fetch: FetchPicture
+    default: str | None
+    endpoint_name: str | None = None
+    variant: str = "AllTraffic"
+
+    def target(self, name: str | None) -> str:
+        """The model that a request is for.
+
+        Raises
+        ------
+        RequestError
+            ``target-needed`` when it names none and there is no default.
+        """
+        target = name or self.default
+        if target is None:
+            raise RequestError(
+                "target-needed",
+                "This endpoint serves many models, and the request names none.",
+                where="header X-Amzn-SageMaker-Target-Model",
+                allowed="the model's path below the models' folder, such as dogs/model.tar.gz",
+            )
+        return target
+
+    async def invoke(
+        self, asked: Invocation, record: Record, scope: Mapping[str, Any], *, load: bool = True
+    ) -> tuple[bytes, str]:
+        """Answer; returns the answer's bytes and content type.
+
+        Raises
+        ------
+        RequestError, ImageError, ModelError
+            What was wrong with the request, a picture or the model.
+        """
+        target = record.model = self.target(asked.target)
+        async with self.pool.use(target, load=load) as model:
+            if not isinstance(model, ServedModel):
+                return await self._own_code(model, asked, record)
+            form = choose_form(asked.accept, json_asked=is_json(asked.content_type) or asked.explain)
+            pictures, several = await read_pictures(asked.body, asked.content_type, self.fetch)
+            answers = await self._classify(pictures, model, asked.explain, record, scope)
+            return form.write(answers, model.labels, several), form.content_type
+
+    async def _own_code(self, model: Any, asked: Invocation, record: Record) -> tuple[bytes, str]:
+        start = time.perf_counter()
+        accept = asked.accept if asked.accept not in (None, "", "*/*") else "application/json"
+        answer: tuple[bytes, str] = await model.invoke(asked.body, asked.content_type, accept)
+        record.work_seconds = time.perf_counter() - start
+        return answer
+
+    async def _classify(
+        self,
+        pictures: list[Picture],
+        model: ServedModel,
+        explain: bool,
+        record: Record,
+        scope: Mapping[str, Any],
+    ) -> list[Answered]:
+        queued = time.perf_counter()
+        tasks = [self.batcher.submit(picture, model, scope, explain=explain) for picture in pictures]
+        if len(tasks) == 1:
+            answers = [await tasks[0].future]
+        else:
+            answers = await _all(tasks)
+        record.pictures = len(tasks)
+        record.wait_seconds = tasks[0].taken - queued
+        record.work_seconds = tasks[-1].finished - tasks[0].taken
+        return answers
+
+
+async def _all(tasks: list[Task]) -> list[Answered]:
+    """Every answer, or the first error with the place of its picture."""
+    results = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
+    for place, result in enumerate(results):
+        if isinstance(result, BaseException):
+            error = as_request_error(result)
+            if error.kind == "internal":
+                raise result
+            raise RequestError(
+                error.kind, f"Picture {place}: {error.what}", where=error.where, allowed=error.allowed, do=error.do
+            ) from result
+    return [result for result in results if isinstance(result, Answered)]

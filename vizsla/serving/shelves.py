@@ -1,0 +1,200 @@
+"""Where models come from: named on the command line, a folder of many, an s3:// prefix of many."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from vizsla.errors import ModelError, SourceError, UsageError
+from vizsla.models.artifact import ARCHIVE, CARD
+from vizsla.serving.faults import RequestError
+
+_NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
+
+
+class Shelf(Protocol):
+    """Finds a model by the name that a client calls it by. Called from loader threads."""
+
+    def locate(self, name: str) -> Path:
+        """A local model directory or archive.
+
+        Raises
+        ------
+        RequestError
+            ``target-name`` for a name that leaves the shelf, ``target-unknown`` when there is none.
+        """
+        ...
+
+    def url(self, name: str) -> str:
+        """Where the model is, for a person."""
+        ...
+
+
+def safe_parts(name: str) -> PurePosixPath:
+    """A target's name as a relative path that cannot climb.
+
+    Raises
+    ------
+    RequestError
+        ``target-name``.
+    """
+    path = PurePosixPath(name)
+    if not _NAME.fullmatch(name) or path.is_absolute() or ".." in path.parts or not path.parts or "~" in name[:1]:
+        raise RequestError(
+            "target-name",
+            f"{name[:200]!r} cannot name a model.",
+            where="TargetModel",
+            allowed="a relative path such as dogs/model.tar.gz, without '..'",
+        )
+    return path
+
+
+def unknown(name: str, where: str) -> RequestError:
+    """The error for a model that is not there."""
+    return RequestError(
+        "target-unknown",
+        f"There is no model {name[:200]!r}.",
+        where=where,
+        do="check TargetModel; it is the path below the models' folder, such as dogs/model.tar.gz",
+    )
+
+
+class NamedShelf:
+    """Models given one by one."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self.paths = dict(paths)
+
+    def locate(self, name: str) -> Path:
+        """The path that was given under this name."""
+        safe_parts(name)
+        if name not in self.paths:
+            raise unknown(name, f"loaded: {', '.join(sorted(self.paths)[:20])}")
+        return self.paths[name]
+
+    def url(self, name: str) -> str:
+        """The path that was given."""
+        return str(self.paths[name])
+
+
+class FolderShelf:
+    """A folder of model directories and archives, at any depth; links that lead out of it are refused."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise UsageError(
+                "There is no such folder of models.", where=root, allowed="a folder, or s3://bucket/prefix"
+            )
+        self.root = root.resolve()
+
+    def locate(self, name: str) -> Path:
+        """A model directory, or an archive; ``x/model.tar.gz`` also finds the directory ``x``."""
+        parts = safe_parts(name)
+        candidates = [self.root / parts]
+        if parts.name == ARCHIVE:
+            candidates.append(self.root / parts.parent)
+        for candidate in candidates:
+            try:
+                resolved = candidate.resolve(strict=True)
+            except (OSError, RuntimeError):
+                continue
+            if not resolved.is_relative_to(self.root):
+                raise RequestError(
+                    "target-name", f"{name[:200]!r} leads out of the models' folder.", where="TargetModel"
+                )
+            if resolved.is_file() or any((resolved / p).exists() for p in (CARD, "model", "code")):
+                return resolved
+        raise unknown(name, str(self.root))
+
+    def within(self, name: str, url: str) -> Path:
+        """The local path that ``POST /models`` names, which must lie in the folder.
+
+        Raises
+        ------
+        RequestError
+            ``target-name`` when it does not, ``target-unknown`` when it is not there.
+        """
+        try:
+            resolved = (self.root / url).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise unknown(name, url) from error
+        if not resolved.is_relative_to(self.root):
+            raise RequestError(
+                "target-name",
+                "Models are loaded from the models' folder only.",
+                where=f"url {url[:200]!r}",
+                allowed=f"a path in {self.root}",
+            )
+        return resolved
+
+    def url(self, name: str) -> str:
+        """The path."""
+        return str(self.root / safe_parts(name))
+
+
+class S3Shelf:
+    """Archives under an s3:// prefix, fetched when asked for and kept in the cache while their ETag stays.
+
+    Credentials and the endpoint come from the usual variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL_S3, ...).
+    """
+
+    def __init__(self, address: str, cache: Path) -> None:
+        if not address.removeprefix("s3://").strip("/"):
+            raise UsageError(f"{address!r} names no bucket.", allowed="s3://bucket/prefix")
+        self.address = address.rstrip("/")
+        self._cache = cache
+
+    def locate(self, name: str) -> Path:
+        """The archive, fetched."""
+        return fetch_archive(self.url(name), self._cache)
+
+    def url(self, name: str) -> str:
+        """Its s3:// address."""
+        return f"{self.address}/{safe_parts(name).as_posix()}"
+
+
+def fetch_archive(address: str, cache: Path) -> Path:
+    """A model archive from S3, in the cache.
+
+    Raises
+    ------
+    RequestError
+        ``target-unknown`` when there is no such object.
+    ModelError
+        When the store cannot be reached or refuses.
+    """
+    from vizsla.data import s3
+
+    try:
+        return s3.fetch(address, cache, on_progress=lambda done, total: None)
+    except SourceError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise unknown(address, address) from error
+        raise ModelError(f"The model cannot be fetched: {error.what}", where=error.where, do=error.do) from error
+
+
+def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[str, Path]:
+    """Models given on the command line, by a name for each: that of the folder which says most.
+
+    ``runs/dogs-1/model`` and ``dogs-1/model.tar.gz`` are both ``dogs-1``. ``fetch`` gets what is on S3.
+
+    Raises
+    ------
+    UsageError
+        When two models would have one name.
+    """
+    named: dict[str, Path] = {}
+    for text in given:
+        remote = text.startswith("s3://")
+        plain = Path(text.removeprefix("s3:/")) if remote else Path(text).resolve()
+        stem = plain.name.removesuffix(".gz").removesuffix(".tar")
+        while stem in ("model", "output") and plain.parent != plain:
+            plain = plain.parent
+            stem = plain.name
+        name = stem or "model"
+        if name in named:
+            raise UsageError(f"Two models have the name {name!r}.", where=text, do="serve them with --models-dir")
+        named[name] = fetch(text) if remote else Path(text)
+    return named

@@ -1,0 +1,204 @@
+"""Models that bring their own ``code/inference.py``: each runs in a worker process of its own.
+
+The process is started at the first request, restarted when it dies, ended when it takes too long. Whatever the code
+does (prints, leaks, crashes), the server and the other models are not touched by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+from vizsla.errors import ModelError
+from vizsla.models.artifact import BACKBONE, CARD, HEAD
+from vizsla.serving.faults import RequestError
+
+CODE = "code/inference.py"
+"""Where SageMaker's PyTorch toolkit looks for a model's own code."""
+
+ANSWER_SECONDS = 60.0
+"""What SageMaker gives a container for an answer."""
+START_SECONDS = 240.0
+
+_MAX_UNPACKED_BYTES = 20_000_000_000
+_MAX_MEMBERS = 20_000
+_MAX_HEADER_BYTES = 65_536
+_PRIVATE = ("VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS")
+"""Variables that a model's code has no business to read."""
+
+
+def has_code(path: Path) -> bool:
+    """Whether a model directory or archive brings its own code."""
+    if path.is_dir():
+        return any((path / below / CODE).is_file() for below in ("", "model"))
+    seen: set[str] = set()
+    try:
+        with tarfile.open(path, "r:*") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if name == CODE:
+                    return True
+                # Vizsla's own archives (their times are 0) put code before the backbone: no need to unpack that.
+                if name == BACKBONE and member.mtime == 0 and seen >= {CARD, HEAD}:
+                    return False
+                seen.add(name)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ModelError(f"The archive cannot be read: {error}.", where=path) from error
+    return False
+
+
+class CodeModel:
+    """A model served by its own code. Its answers go to the client as they are."""
+
+    def __init__(self, name: str, url: str, path: Path) -> None:
+        self.name = name
+        self.url = url
+        self.nbytes = sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else path.stat().st_size
+        self._temporary: Path | None = None
+        if path.is_dir():
+            self._folder = path if (path / CODE).is_file() else path / "model"
+        else:
+            self._folder = self._temporary = _unpacked(path)
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self.starts = 0
+
+    async def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
+        """Ask the code; returns its answer and the answer's content type.
+
+        Raises
+        ------
+        RequestError
+            ``code-failed`` with the code's own words, ``code-died``, ``code-too-slow``.
+        """
+        async with self._turn:
+            process = await self._alive()
+            try:
+                return await self._ask(process, body, content_type, accept)
+            except asyncio.CancelledError:
+                self._kill()  # half an exchange is on the pipe
+                raise
+
+    async def _ask(
+        self, process: asyncio.subprocess.Process, body: bytes, content_type: str, accept: str
+    ) -> tuple[bytes, str]:
+        header = {"content_type": content_type, "accept": accept, "size": len(body)}
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer, content = await _exchange(process, header, body)
+        except TimeoutError as error:
+            self._kill()
+            raise RequestError(
+                "code-too-slow", f"The model's code gave no answer within {ANSWER_SECONDS:g} s.", where=CODE
+            ) from error
+        except (OSError, EOFError, asyncio.IncompleteReadError, ValueError) as error:
+            self._kill()
+            code = await process.wait()
+            raise RequestError(
+                "code-died",
+                f"The process of the model's code ended (exit code {code}).",
+                where=CODE,
+                do="send the request again: a new process is started for it",
+            ) from error
+        if answer["status"] != 200:
+            raise RequestError(str(answer["kind"]), content.decode("utf-8", "replace"), where=CODE)
+        return content, str(answer["content_type"])
+
+    def close(self) -> None:
+        """End the process and remove what was unpacked."""
+        self._kill()
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker, while there is one."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def _alive(self) -> asyncio.subprocess.Process:
+        if self._process and self._process.returncode is None:
+            return self._process
+        self.starts += 1
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "vizsla.serving.inference_worker",
+            str(self._folder),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if name not in _PRIVATE},
+            start_new_session=True,
+            limit=_MAX_HEADER_BYTES,
+        )
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                ready, words = await _read(process)
+        except TimeoutError as error:
+            self._kill()
+            raise RequestError("code-too-slow", "The model's code did not start in time.", where=CODE) from error
+        except (EOFError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+            self._kill()
+            code = await process.wait()
+            raise RequestError("code-died", f"The model's code ended at its start ({code}).", where=CODE) from error
+        except asyncio.CancelledError:
+            self._kill()
+            raise
+        if ready["status"] != 200:
+            self._kill()
+            raise RequestError("code-failed", words.decode("utf-8", "replace"), where=CODE)
+        return process
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
+
+async def _exchange(
+    process: asyncio.subprocess.Process, header: dict[str, object], body: bytes
+) -> tuple[dict[str, object], bytes]:
+    if process.stdin is None:
+        raise EOFError
+    process.stdin.write(json.dumps(header).encode() + b"\n")
+    process.stdin.write(body)
+    await process.stdin.drain()
+    return await _read(process)
+
+
+async def _read(process: asyncio.subprocess.Process) -> tuple[dict[str, object], bytes]:
+    if process.stdout is None:
+        raise EOFError
+    line = await process.stdout.readline()
+    if not line:
+        raise EOFError
+    header = json.loads(line)
+    return header, await process.stdout.readexactly(int(header["size"]))
+
+
+def _unpacked(archive: Path) -> Path:
+    """The archive in a temporary folder; links, devices and paths that leave it are refused (PEP 706)."""
+    folder = Path(tempfile.mkdtemp(prefix="vizsla-code-"))
+    size = 0
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            for count, member in enumerate(tar):
+                size += member.size
+                if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
+                    raise ModelError("The archive unpacks to too much.", where=archive)
+                tar.extract(member, folder, filter="data")
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ModelError(f"The archive cannot be unpacked: {error}.", where=archive) from error
+    except ModelError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
