@@ -132,6 +132,12 @@ def write_model(folder: Path, backbone: ExportedBackbone, *, seed: int = 0, clas
     return folder
 
 
+@pytest.fixture(scope="session", name="write_model")
+def write_model_fixture() -> Callable[..., Path]:
+    """Writes a saved model."""
+    return write_model
+
+
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory, backbone: ExportedBackbone) -> Path:
     """A model directory."""

@@ -92,6 +92,7 @@ class Door:
                 await _refuse(failure, record, scope, send_marked)
         finally:
             self._bytes_in_flight -= held
+            scope.pop("vizsla.body", None)  # an idle connection keeps its last scope
             self._observer.finished(record)
 
     def _announced(self, headers: dict[str, str]) -> int:

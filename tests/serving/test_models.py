@@ -1,0 +1,175 @@
+"""Many models behind one server: the container's contract for them, memory, and models that are broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from vizsla.models.model import load
+
+if TYPE_CHECKING:
+    from conftest import Running
+
+JPEG = {"content-type": "image/jpeg"}
+
+
+def ask(server: Running, target: str, jpeg: bytes) -> Any:
+    return server.client.post("/invocations", content=jpeg, headers={**JPEG, "x-amzn-sagemaker-target-model": target})
+
+
+def test_the_contract_of_many_models(serving: Callable[..., Running], models_dir: Path, jpegs: list[bytes]) -> None:
+    server = serving("--models-dir", str(models_dir))
+    client = server.client
+    assert client.get("/models").json() == {"models": []}
+    loading = {"model_name": "one", "url": str(models_dir / "m1")}
+    assert client.post("/models", json=loading).status_code == 200
+    again = client.post("/models", json=loading)
+    assert (again.status_code, again.json()["ErrorCode"]) == (409, "target-loaded")
+    assert client.get("/models/one").json()["modelName"] == "one"
+    answer = client.post("/models/one/invoke", content=jpegs[0], headers=JPEG)
+    assert np.array_equal(np.array(answer.json(), np.float32), load(models_dir / "m1").probabilities(jpegs[0]))
+    missing = client.post("/models/two/invoke", content=jpegs[0], headers=JPEG)
+    assert (missing.status_code, missing.json()["Message"]) == (404, "The model 'two' is not loaded.")
+    assert client.delete("/models/one").status_code == 200
+    assert client.delete("/models/one").status_code == 404
+    assert client.get("/models/one").status_code == 404
+
+
+def test_the_list_of_models_comes_in_pages(
+    serving: Callable[..., Running], backbone: Any, models_dir: Path, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    names = [f"p{i:03}" for i in range(120)]
+    for name in names:
+        shutil.copytree(models_dir / "m0", tmp_path / "many" / name, copy_function=shutil.copyfile)
+    server = serving("--models-dir", str(tmp_path / "many"))
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda name: ask(server, name, jpegs[0]).status_code == 200, names))
+    found: list[str] = []
+    page = server.client.get("/models").json()
+    while True:
+        found += [model["modelName"] for model in page["models"]]
+        if "nextPageToken" not in page:
+            break
+        page = server.client.get("/models", params={"next_page_token": page["nextPageToken"]}).json()
+    assert found == names
+    assert server.client.get("/models", params={"next_page_token": "%%%"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "url", ["/etc/passwd", "../outside", "https://example.com/model.tar.gz", "s3://bucket/model.tar.gz", "\x00"]
+)
+def test_models_are_loaded_from_their_folder_only(serving: Callable[..., Running], models_dir: Path, url: str) -> None:
+    server = serving("--models-dir", str(models_dir))
+    answer = server.client.post("/models", json={"model_name": "x", "url": url})
+    assert answer.status_code in (400, 404)
+    assert answer.json()["ErrorCode"] in ("target-name", "target-unknown", "body-malformed")
+
+
+def test_targets_that_try_to_climb(
+    serving: Callable[..., Running], models_dir: Path, saved_model: Path, jpegs: list[bytes]
+) -> None:
+    link = models_dir / "link"
+    link.symlink_to(saved_model)
+    try:
+        server = serving("--models-dir", str(models_dir))
+        for target in ("../breeds", str(saved_model), "m0/../../x", "link", "a\\b", "~root/x"):
+            answer = ask(server, target, jpegs[0])
+            assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "target-name"), target
+        none = server.client.post("/invocations", content=jpegs[0], headers=JPEG)
+        assert (none.status_code, none.json()["ErrorCode"]) == (400, "target-needed")
+    finally:
+        link.unlink()
+
+
+def test_links_in_archives_are_not_followed(
+    serving: Callable[..., Running], models_dir: Path, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    with tarfile.open(root / "evil.tar.gz", "w:gz") as tar:
+        for name in ("model.json", "head.safetensors", "backbone.onnx"):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, str(models_dir / "m0" / name)
+            tar.addfile(member)
+    server = serving("--models-dir", str(root))
+    answer = ask(server, "evil.tar.gz", jpegs[0])
+    assert answer.status_code == 500
+    assert "The archive holds no saved model" in answer.json()["Message"]
+
+
+def test_a_broken_model_hurts_nobody_else(
+    serving: Callable[..., Running], models_dir: Path, jpegs: list[bytes]
+) -> None:
+    server = serving("--models-dir", str(models_dir))
+    targets = [f"m{i}" for i in range(6)] + ["broken", "absent"]
+    expected = {t: load(models_dir / t).probabilities(jpegs[0]) for t in targets[:6]}
+
+    def one(i: int) -> bool:
+        target = targets[i % len(targets)]
+        answer = ask(server, target, jpegs[0])
+        if target == "broken":
+            return answer.status_code == 500 and "head.safetensors is not the file" in answer.json()["Message"]
+        if target == "absent":
+            return answer.status_code == 404
+        return np.array_equal(np.array(answer.json(), np.float32), expected[target])
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(one, range(160)))
+    assert server.client.get("/status").json()["models_loaded"] == 6
+
+
+def test_a_first_request_of_many_loads_once(
+    serving: Callable[..., Running], models_dir: Path, jpegs: list[bytes]
+) -> None:
+    server = serving("--models-dir", str(models_dir))
+    with ThreadPoolExecutor(16) as pool:
+        assert all(a.status_code == 200 for a in pool.map(lambda _: ask(server, "m4", jpegs[0]), range(16)))
+    assert len([line for line in server.log() if line["event"] == "model loaded"]) == 1
+
+
+def test_memory_is_bounded_by_unloading_what_was_used_least_recently(
+    serving: Callable[..., Running], backbone: Any, write_model: Any, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    """Heads of 2 MB each on one small backbone, within 10 MB: only the last few stay."""
+    size = backbone.path.stat().st_size * 2
+    classes = tuple(f"c{i}" for i in range(2_000_000 // (backbone.features * 4)))
+    root = tmp_path / "models"
+    for i in range(8):
+        write_model(root / f"h{i}", backbone, seed=i, classes=classes)
+    server = serving("--models-dir", str(root), "--memory-mb", str((size + 9_000_000) // 1_000_000))
+    for i in range(8):
+        assert ask(server, f"h{i}", jpegs[0]).status_code == 200
+        ask(server, "h0", jpegs[0])  # always in use: it stays
+    loaded = [model["modelName"] for model in server.client.get("/models").json()["models"]]
+    assert "h0" in loaded
+    assert "h7" in loaded
+    assert "h1" not in loaded
+    assert 2 <= len(loaded) <= 4
+    full = server.client.post("/models", json={"model_name": "extra", "url": str(root / "h1")})
+    assert (full.status_code, full.json()["ErrorCode"]) == (507, "target-memory")
+    for name in loaded:
+        assert server.client.delete(f"/models/{name}").status_code == 200
+    assert server.client.get("/status").json()["model_bytes"] == 0
+    assert server.client.post("/models", json={"model_name": "extra", "url": str(root / "h1")}).status_code == 200
+
+
+def test_several_models_by_name_and_what_was_named_stays(
+    serving: Callable[..., Running], models_dir: Path, jpegs: list[bytes]
+) -> None:
+    server = serving(str(models_dir / "m2"), str(models_dir / "dog-breed-classifier" / "model.tar.gz"))
+    default = server.client.post("/invocations", content=jpegs[0], headers=JPEG).json()
+    assert ask(server, "m2", jpegs[0]).json() == default
+    other = ask(server, "dog-breed-classifier", jpegs[0]).json()
+    assert np.array_equal(np.array(other, np.float32), load(models_dir / "work" / "m9").probabilities(jpegs[0]))
+    pinned = server.client.delete("/models/m2")
+    assert (pinned.status_code, pinned.json()["ErrorCode"]) == (409, "target-pinned")
+    loading = server.client.post("/models", json={"model_name": "x", "url": str(models_dir / "m0")})
+    assert json.loads(loading.content)["Message"] == "This server loads no models by address."

@@ -1,0 +1,192 @@
+"""Models with their own code: they run as SageMaker's PyTorch toolkit runs them, in a process of their own."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Running
+
+CODE = """
+import io, json, os, sys, time
+import numpy as np
+from PIL import Image
+
+def model_fn(model_dir):
+    print("loading", model_dir)
+    return {"scale": float(open(os.path.join(model_dir, "scale.txt")).read())}
+
+def input_fn(body, content_type):
+    if content_type == "text/plain":
+        return body.strip()
+    return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+
+def predict_fn(data, model, context):
+    assert context.system_properties["model_dir"]
+    if isinstance(data, str):
+        if data == "die": os._exit(7)
+        if data == "exit": sys.exit(3)
+        if data == "pid": return os.getpid()
+        if data == "secrets": return [name for name in os.environ if name.startswith("VIZSLA_")]
+        raise ValueError("no such word: " + data)
+    return model["scale"] * float(data.mean())
+
+def output_fn(prediction, accept):
+    print("this goes to stderr, not to the client")
+    return json.dumps({"mean": prediction}), accept
+"""
+
+
+@pytest.fixture
+def code_model(tmp_path: Path) -> Path:
+    """``own/model.tar.gz`` with code, as SageMaker's users pack it (paths that begin with ./)."""
+    source = tmp_path / "source"
+    (source / "code").mkdir(parents=True)
+    (source / "code" / "inference.py").write_text(CODE)
+    (source / "scale.txt").write_text("2.0")
+    archive = tmp_path / "own" / "model.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(source, ".")
+    return archive
+
+
+def say(server: Running, word: str) -> tuple[int, dict[str, object]]:
+    answer = server.client.post("/invocations", content=word.encode(), headers={"content-type": "text/plain"})
+    return answer.status_code, answer.json()
+
+
+def test_own_code_answers_and_is_restarted_when_it_dies(
+    serving: Callable[..., Running], code_model: Path, jpegs: list[bytes]
+) -> None:
+    from PIL import Image
+
+    server = serving(str(code_model), "--allow-code", VIZSLA_SIGV4_KEYS="", VIZSLA_API_KEYS="")
+    answer = server.client.post("/invocations", content=jpegs[1], headers={"content-type": "image/jpeg"})
+    mean = float(np.asarray(Image.open(io.BytesIO(jpegs[1])).convert("RGB")).mean())
+    assert answer.json() == {"mean": pytest.approx(2 * mean)}
+    first = say(server, "pid")[1]["mean"]
+    assert isinstance(first, int)
+    os.kill(first, signal.SIGKILL)
+    time.sleep(0.2)
+    second = say(server, "pid")[1]["mean"]
+    assert second != first
+    status, document = say(server, "die")
+    assert (status, document["ErrorCode"]) == (500, "code-died")
+    assert document["Message"] == "The process of the model's code ended (exit code 7)."
+    status, document = say(server, "nonsense")
+    assert (status, document["ErrorCode"]) == (500, "code-failed")
+    assert document["Message"] == "The model's code failed in inference: ValueError: no such word: nonsense"
+    assert say(server, "exit")[1]["ErrorCode"] == "code-failed"
+    kept = say(server, "pid")[1]["mean"]
+    assert "VIZSLA_API_KEYS" not in say(server, "secrets")[1]["mean"]  # type: ignore[operator]
+    assert "this goes to stderr" in server.log_file.read_text()
+    assert server.stop() == 0
+    time.sleep(0.2)
+    assert not Path(f"/proc/{kept}/stat").exists() or " Z " in Path(f"/proc/{kept}/stat").read_text()
+
+
+def test_own_code_is_not_run_unless_allowed(
+    serving: Callable[..., Running], code_model: Path, jpegs: list[bytes]
+) -> None:
+    server = serving("--models-dir", str(code_model.parent.parent))
+    answer = server.client.post(
+        "/invocations",
+        content=jpegs[0],
+        headers={"content-type": "image/jpeg", "x-amzn-sagemaker-target-model": "own/model.tar.gz"},
+    )
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (403, "code-off")
+    assert "--allow-code" in answer.json()["Do"]
+
+
+def test_code_that_cannot_be_loaded_says_why(serving: Callable[..., Running], tmp_path: Path) -> None:
+    for name, code in (("raises", "raise RuntimeError('no licence')"), ("exits", "import os; os._exit(4)")):
+        (tmp_path / "models" / name / "code").mkdir(parents=True)
+        (tmp_path / "models" / name / "code" / "inference.py").write_text(code)
+    server = serving("--models-dir", str(tmp_path / "models"), "--allow-code")
+
+    def words(target: str) -> str:
+        headers = {"content-type": "text/plain", "x-amzn-sagemaker-target-model": target}
+        answer = server.client.post("/invocations", content=b"x", headers=headers)
+        assert answer.status_code == 500
+        return str(answer.json()["Message"])
+
+    assert words("raises") == "The model's code failed in model_fn: RuntimeError: no licence"
+    assert words("exits") == "The model's code ended at its start (4)."
+
+
+def test_an_archive_with_code_that_climbs_is_refused(serving: Callable[..., Running], tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    root.mkdir()
+    with tarfile.open(root / "evil.tar.gz", "w:gz") as tar:
+        for name in ("code/inference.py", "../../escaped.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"x=1\n"))
+    server = serving("--models-dir", str(root), "--allow-code")
+    headers = {"content-type": "text/plain", "x-amzn-sagemaker-target-model": "evil.tar.gz"}
+    answer = server.client.post("/invocations", content=b"x", headers=headers)
+    assert answer.status_code == 500
+    assert "cannot be unpacked" in answer.json()["Message"]
+
+
+@pytest.mark.slow
+def test_the_toolkits_defaults_run_a_torchscript_model(serving: Callable[..., Running], tmp_path: Path) -> None:
+    """Proves the defaults for JSON, CSV and npy with a real TorchScript file; torch takes seconds to import."""
+    torch = pytest.importorskip("torch")
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "code" / "inference.py").write_text("")
+    torch.jit.trace(torch.nn.Linear(3, 2).eval(), torch.zeros(1, 3)).save(str(tmp_path / "model" / "model.pth"))
+    module = torch.jit.load(str(tmp_path / "model" / "model.pth"))
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(rows)).numpy()
+    server = serving(str(tmp_path / "model"), "--allow-code")
+    npy = io.BytesIO()
+    np.save(npy, rows)
+    bodies = {
+        "application/json": json.dumps(rows.tolist()).encode(),
+        "text/csv": b"0,1,2\n3,4,5\n",
+        "application/x-npy": npy.getvalue(),
+    }
+    for kind, body in bodies.items():
+        answer = server.client.post("/invocations", content=body, headers={"content-type": kind, "accept": kind})
+        if kind == "application/json":
+            found = np.array(answer.json(), np.float32)
+        elif kind == "text/csv":
+            found = np.loadtxt(io.StringIO(answer.text), delimiter=",", dtype=np.float32)
+        else:
+            found = np.load(io.BytesIO(answer.content))
+        assert np.allclose(found, expected, atol=1e-6)
+    refused = server.client.post("/invocations", content=b"x", headers={"content-type": "image/jpeg"})
+    assert (refused.status_code, refused.json()["ErrorCode"]) == (415, "body-type")
+
+
+def test_the_worker_ends_with_its_server(code_model: Path, tmp_path: Path) -> None:
+    """A worker whose server is killed finds its input closed."""
+    with tarfile.open(code_model) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "vizsla.serving.inference_worker", str(tmp_path / "unpacked")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert worker.stdout is not None
+    assert worker.stdin is not None
+    assert json.loads(worker.stdout.readline())["status"] == 200
+    worker.stdin.close()
+    assert worker.wait(10) == 0

@@ -1,0 +1,191 @@
+"""Clients that are slow, gone or many; a server that is told to stop; memory afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from vizsla.models.model import load
+
+if TYPE_CHECKING:
+    from conftest import Running
+
+JPEG = {"content-type": "image/jpeg"}
+
+
+def post_head(length: int) -> bytes:
+    lines = ("POST /invocations HTTP/1.1", "Host: x", "Content-Type: image/jpeg", f"Content-Length: {length}", "", "")
+    return "\r\n".join(lines).encode()
+
+
+def connect(server: Running) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=30)
+
+
+def read_all(sock: socket.socket) -> bytes:
+    data = b""
+    while chunk := sock.recv(65536):
+        data += chunk
+    return data
+
+
+def test_a_client_that_closes_its_sending_side_is_answered(server: Running, jpegs: list[bytes]) -> None:
+    with connect(server) as sock:
+        sock.sendall(post_head(len(jpegs[0])) + jpegs[0])
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock).startswith(b"HTTP/1.1 200")
+
+
+def test_clients_that_leave_in_the_middle_harm_nobody(server: Running, saved_model: Path, jpegs: list[bytes]) -> None:
+    for _ in range(40):
+        with connect(server) as sock:
+            sock.sendall(post_head(len(jpegs[0])) + jpegs[0][:500])
+        with connect(server) as sock:
+            sock.sendall(post_head(len(jpegs[0])) + jpegs[0])
+    expected = load(saved_model).probabilities(jpegs[1])
+    answer = server.client.post("/invocations", content=jpegs[1], headers=JPEG)
+    assert np.array_equal(np.array(answer.json(), np.float32), expected)
+
+
+def test_five_hundred_connections_at_once(server: Running, saved_model: Path, jpegs: list[bytes]) -> None:
+    """All are open and have sent their request before the first answer is read."""
+    expected = [load(saved_model).probabilities(jpeg) for jpeg in jpegs]
+    socks = []
+    for i in range(500):
+        sock = connect(server)
+        jpeg = jpegs[i % len(jpegs)]
+        sock.sendall(post_head(len(jpeg)).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + jpeg)
+        socks.append(sock)
+    for i, sock in enumerate(socks):
+        head, _, body = read_all(sock).partition(b"\r\n\r\n")
+        sock.close()
+        assert head.startswith(b"HTTP/1.1 200")
+        assert np.array_equal(np.array(httpx.Response(200, content=body).json(), np.float32), expected[i % len(jpegs)])
+
+
+def test_pipelined_requests_are_answered_in_order(server: Running, saved_model: Path, jpegs: list[bytes]) -> None:
+    model = load(saved_model)
+    with connect(server) as sock:
+        sock.sendall(b"".join(post_head(len(j)) + j for j in jpegs[:4]))
+        sock.shutdown(socket.SHUT_WR)
+        data = read_all(sock)
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in data.split(b"HTTP/1.1 200 OK")[1:]]
+    assert len(bodies) >= 1
+    for body, jpeg in zip(bodies, jpegs, strict=False):
+        assert np.array_equal(np.array(httpx.Response(200, content=body).json(), np.float32), model.probabilities(jpeg))
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /" + b"a" * 70_000, b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"431"),
+        (b"\x16\x03\x01\x02\x00\x01", b"400"),
+        (b"nonsense\r\n\r\n", b"400"),
+    ],
+)  # fmt: skip
+def test_what_is_no_http_is_refused(server: Running, data: bytes, status: bytes) -> None:
+    with connect(server) as sock:
+        sock.sendall(data)
+        answer = read_all(sock)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b'"Message"' in answer
+
+
+@pytest.mark.slow
+def test_slow_clients_are_given_up_and_cost_nobody_anything(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes]
+) -> None:
+    """Proves the 15 s for headers with 200 connections that send nothing or dribble."""
+    server = serving(str(saved_model))
+    silent = [connect(server) for _ in range(100)]
+    dribbling = [connect(server) for _ in range(100)]
+    begun = time.monotonic()
+    for sock in dribbling:
+        sock.sendall(b"POST /invocations HTTP/1.1\r\nHost:")
+    while time.monotonic() - begun < 18:
+        assert server.client.post("/invocations", content=jpegs[0], headers=JPEG).status_code == 200
+        for sock in dribbling:
+            try:
+                sock.sendall(b" x")
+            except OSError:
+                continue
+        time.sleep(1)
+    for sock in (*silent, *dribbling):
+        with contextlib.suppress(ConnectionResetError):  # it was still sending when it was given up
+            assert read_all(sock).startswith(b"HTTP/1.1 408")
+        sock.close()
+
+
+def test_sigterm_answers_what_is_in_flight_and_exits_well(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes]
+) -> None:
+    server = serving(str(saved_model))
+    expected = load(saved_model).probabilities(jpegs[0])
+    socks = [connect(server) for _ in range(60)]
+    for sock in socks:
+        sock.sendall(post_head(len(jpegs[0])) + jpegs[0])
+    time.sleep(0.1)
+    server.process.terminate()
+    for sock in socks:
+        head, _, body = read_all(sock).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert np.array_equal(np.array(httpx.Response(200, content=body).json(), np.float32), expected)
+    assert server.process.wait(30) == 0
+    assert server.log()[-1]["event"] == "stopped"
+
+
+def test_memory_returns_to_its_level(serving: Callable[..., Running], saved_model: Path) -> None:
+    """Large pictures, bodies that are too large and broken ones, many at a time; then quiet."""
+    server = serving(str(saved_model))
+    rng = np.random.default_rng(0)
+    file = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (1800, 2400, 3), dtype=np.uint8)).save(file, "PNG")
+    large = file.getvalue()
+
+    def burst() -> None:
+        def one(i: int) -> int:
+            body = (large, bytes(26_000_000), large[: len(large) // 2])[i % 3]
+            return server.client.post("/invocations", content=body, headers=JPEG).status_code
+
+        with ThreadPoolExecutor(6) as pool:
+            assert set(pool.map(one, range(12))) == {200, 413, 400}
+
+    def settled() -> int:
+        time.sleep(4)
+        return server.rss()
+
+    burst()
+    level = settled()
+    for _ in range(2):
+        burst()
+    assert settled() < level + 30_000_000
+
+
+def test_too_much_at_a_time_is_turned_away(serving: Callable[..., Running], saved_model: Path) -> None:
+    """Bytes in flight are bounded: announced bodies that never come do not eat the memory."""
+    server = serving(str(saved_model))
+    waiting = []
+    for _ in range(24):
+        sock = connect(server)
+        sock.sendall(post_head(25_000_000))
+        waiting.append(sock)
+    time.sleep(0.3)
+    answer = server.client.post("/invocations", content=bytes(24_000_000), headers=JPEG)
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (503, "overloaded")
+    assert answer.headers["retry-after"] == "1"
+    for sock in waiting:
+        sock.close()
+    time.sleep(0.3)
+    assert server.client.post("/invocations", content=b"x", headers=JPEG).status_code == 400
