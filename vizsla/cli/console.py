@@ -17,6 +17,8 @@ errors = Console(stderr=True, highlight=False)
 
 STAGES = {
     "dataset": "Reading the data set",
+    "scan": "Looking at every picture",
+    "labels": "Looking for label errors",
     "backbone": "Preparing the backbone",
     "features": "Computing features",
     "head": "Training the head",

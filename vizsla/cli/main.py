@@ -15,6 +15,7 @@ from vizsla import __version__
 from vizsla.errors import VizslaError
 
 VERBS: dict[str, str] = {
+    "check": "What is wrong with a data set: damage, copies, leaks, labels.",
     "fit": "A folder of labelled pictures becomes a classifier.",
     "serve": "Saved models behind an HTTP endpoint, with SageMaker's contracts.",
     "train": "Train as a job: the built-in training, or any script unmodified.",

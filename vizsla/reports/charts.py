@@ -100,6 +100,28 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
     return _svg(parts, size, size)
 
 
+def stacked(counts: npt.NDArray[np.int64], names: Sequence[str], parts: Sequence[str], most: int = 60) -> Markup:
+    """A horizontal bar for each of ``names`` (the ``most`` largest), of counts (names, parts), int64."""
+    totals = counts.sum(axis=1)
+    order = np.argsort(-totals, kind="stable")[:most]
+    margin, bar, width = 150, 18, 720
+    scale = (width - margin - 60) / max(1, int(totals.max(initial=0)))
+    drawn = []
+    for place, i in enumerate(order.tolist()):
+        x, y = float(margin), place * (bar + 5)
+        drawn.append(f'<text x="{margin - 8}" y="{y + bar - 5}" text-anchor="end">{escape(_short(names[i]))}</text>')
+        for count, part, colour in zip(counts[i].tolist(), parts, _COLOURS, strict=False):
+            drawn.append(
+                f'<rect x="{x:.1f}" y="{y}" width="{count * scale:.1f}" height="{bar}" fill="{colour}">'
+                f"<title>{escape(names[i])}, {escape(part)}: {count:,}</title></rect>"
+            )
+            x += count * scale
+        drawn.append(f'<text x="{x + 6:.1f}" y="{y + bar - 5}">{totals[i]:,}</text>')
+    legend = _legend(list(zip(parts, _COLOURS, strict=False)))
+    rest = Markup(f"<p>The {most} largest of {len(names)}.</p>") if len(names) > most else Markup("")
+    return _svg(drawn, width, len(order) * (bar + 5)) + legend + rest
+
+
 class _Frame:
     """Maps values to positions inside the axes."""
 

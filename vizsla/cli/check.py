@@ -1,0 +1,91 @@
+"""``vizsla check``: what is wrong with a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256
+
+if TYPE_CHECKING:
+    from vizsla.workflow.check import CheckResult
+
+app = typer.Typer(add_completion=False)
+
+_LABELS = "Label errors"
+_COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
+
+
+@app.command()
+def check(
+    data: str = typer.Argument(..., help=DATA_HELP),
+    drop_class: DropClass = None,
+    group_by: GroupBy = None,
+    on_damaged: OnDamaged = "skip",
+    on_leak: OnLeak = "drop-from-train",
+    endpoint_url: EndpointUrl = None,
+    sha256: Sha256 = None,
+    label_errors: bool = typer.Option(
+        False,
+        "--label-errors",
+        help="Also look for wrong labels, by a model trained without them (computes features; fit shares them).",
+        rich_help_panel=_LABELS,
+    ),
+    backbone: str | None = typer.Option(None, help="As in fit.", rich_help_panel=_LABELS),
+    weights: Path | None = typer.Option(None, help="As in fit.", rich_help_panel=_LABELS),
+    seed: int = typer.Option(0, help="Decides the splits that the source does not bring."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
+) -> None:
+    """Look at every picture: damaged ones, copies, leaks between splits, classes, quality, wrong labels.
+
+    Nothing is moved or deleted. Decisions and splits are kept in a manifest, which fit reads.
+    """
+    from vizsla.cli.console import live_view, print_json
+    from vizsla.data.gate import GateOptions
+    from vizsla.data.sources import SourceOptions
+    from vizsla.errors import UsageError
+    from vizsla.models.weights import WeightsRequest
+    from vizsla.workflow.check import CheckRequest
+    from vizsla.workflow.check import check as run
+    from vizsla.workflow.gate import DataRequest
+
+    if (backbone or weights) and not label_errors:
+        raise UsageError("--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out")
+    options = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
+    gate = GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]
+    wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
+    with live_view() as view:
+        result = run(CheckRequest(DataRequest(data, options, gate, seed), wanted), view)
+    _print(result)
+    if as_json:
+        print_json(result.to_dict())
+
+
+def _print(result: CheckResult) -> None:
+    from rich.table import Table
+
+    from vizsla.cli.console import errors
+
+    dataset = result.checked.gated.facts.dataset
+    for note in dataset.notes:
+        errors.print(f"[yellow]note[/] {note}", markup=True)
+    if result.findings:
+        table = Table(title=f"In {len(dataset):,} pictures", title_justify="left", show_edge=False)
+        table.add_column("severity")
+        table.add_column("finding")
+        table.add_column("files", justify="right")
+        table.add_column("what was seen")
+        for finding in result.findings:
+            colour = _COLOURS[finding.severity]
+            first = f" Such as {finding.files[0].path}." if finding.files else ""
+            shown = (finding.evidence + first).replace("[", r"\[")
+            files = f"{len(finding.files):,}" if finding.files else "–"
+            table.add_row(f"[{colour}]{finding.severity}[/]", finding.id, files, shown)
+        errors.print(table)
+    else:
+        errors.print(f"Nothing to object to in {len(dataset):,} pictures.")
+    errors.print(f"{int(result.checked.gated.usable.sum()):,} of {len(dataset):,} pictures are used.")
+    errors.print(f"manifest  {result.checked.manifest}", soft_wrap=True)
+    errors.print(f"findings  {result.findings_file}\nreport    {result.report}", soft_wrap=True)

@@ -1,0 +1,45 @@
+"""The options that say which data and what to do about what is wrong with it; the same for every verb."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+_PANEL = "Data"
+
+DATA_HELP = (
+    "A folder with one folder a class, or with train, valid and test folders of them; a table (.csv, .jsonl, "
+    ".parquet) of path, label[, split][, group]; an archive (.zip, .tar.gz), also by http(s); or s3://bucket/prefix."
+)
+
+DropClass = Annotated[
+    list[str] | None,
+    typer.Option("--drop-class", help="A class to leave out; may be given several times.", rich_help_panel=_PANEL),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        "--group-by",
+        help="Keeps pictures together in one split: a column of the table, or a regular expression on the path "
+        "whose (group) is the key.",
+        rich_help_panel=_PANEL,
+    ),
+]
+OnDamaged = Annotated[
+    str,
+    typer.Option("--on-damaged", help="Pictures that cannot be read: skip, repair or fail.", rich_help_panel=_PANEL),
+]
+OnLeak = Annotated[
+    str,
+    typer.Option(
+        "--on-leak",
+        help="The same picture in two splits: drop-from-train, warn or fail.",
+        rich_help_panel=_PANEL,
+    ),
+]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option("--endpoint-url", help="Where an S3-compatible service listens.", rich_help_panel=_PANEL),
+]
+Sha256 = Annotated[str | None, typer.Option("--sha256", help="What a download must have.", rich_help_panel=_PANEL)]

@@ -1,0 +1,19 @@
+"""What can be wrong with a data set: one small file a family, one entry a kind of finding."""
+
+from __future__ import annotations
+
+from vizsla.data.checks import classes, copies, looks, reading, shapes
+from vizsla.data.checks.facts import Facts
+from vizsla.data.checks.finding import SEVERITIES, Finding, FoundFile, Severity
+
+CHECKS = (*reading.CHECKS, *copies.CHECKS, *classes.CHECKS, *shapes.CHECKS, *looks.CHECKS)
+"""Every check; each is a function of the facts that gives a finding or None."""
+
+
+def run(facts: Facts) -> list[Finding]:
+    """All findings, the gravest first."""
+    found = [finding for check in CHECKS if (finding := check(facts)) is not None]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+__all__ = ["CHECKS", "SEVERITIES", "Facts", "Finding", "FoundFile", "Severity", "run"]

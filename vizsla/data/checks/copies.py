@@ -1,0 +1,130 @@
+"""The same picture twice: in one split, across splits (a leak), under two labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.data.checks.facts import Check, Facts
+from vizsla.data.checks.finding import Finding, Severity
+from vizsla.data.duplicates import Clusters
+
+_MEASURED = "the measured accuracy is flattered by pictures that training has seen"
+
+
+def _same(facts: Facts, rows: npt.NDArray[np.int64]) -> bool:
+    """Whether all have the same bytes."""
+    exact = facts.exact.of[rows]
+    return bool(exact[0] >= 0 and (exact == exact[0]).all())
+
+
+def _one_split(facts: Facts, rows: npt.NDArray[np.int64]) -> bool:
+    return bool(np.ptp(facts.dataset.splits[rows]) == 0)
+
+
+def _one_label(facts: Facts, rows: npt.NDArray[np.int64]) -> bool:
+    return bool(np.ptp(facts.dataset.labels[rows]) == 0)
+
+
+Test = Callable[[Facts, npt.NDArray[np.int64]], bool]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    id: str
+    severity: Severity
+    title: str
+    words: str
+    fix: str
+    clusters: Callable[[Facts], Clusters]
+    test: Test
+
+
+_KINDS = (
+    _Kind(
+        "two-labels",
+        "error",
+        "The same picture under two labels",
+        "pictures, the same or nearly so, have different labels",
+        "keep the copy with the right label",
+        lambda facts: facts.near,
+        lambda facts, rows: not _one_label(facts, rows),
+    ),
+    _Kind(
+        "leak-exact",
+        "error",
+        "Exact copies across splits",
+        f"copies lie in more than one split: {_MEASURED}",
+        "left as it is, the copy in the split that trains is dropped (--on-leak drop-from-train)",
+        lambda facts: facts.exact,
+        lambda facts, rows: not _one_split(facts, rows),
+    ),
+    _Kind(
+        "leak-near",
+        "error",
+        "Near copies across splits",
+        f"nearly the same pictures lie in more than one split: {_MEASURED}",
+        "left as it is, the one in the split that trains is dropped (--on-leak drop-from-train)",
+        lambda facts: facts.near,
+        lambda facts, rows: not _one_split(facts, rows) and not _same(facts, rows),
+    ),
+    _Kind(
+        "leak-group",
+        "error",
+        "Groups across splits",
+        f"pictures of one group (--group-by) lie in more than one split: {_MEASURED}",
+        "left as it is, those in the split that trains are dropped (--on-leak drop-from-train)",
+        lambda facts: facts.groups,
+        lambda facts, rows: not _one_split(facts, rows),
+    ),
+    _Kind(
+        "copies-exact",
+        "warning",
+        "Exact copies within a split",
+        "copies count more than other pictures",
+        "keep one of each",
+        lambda facts: facts.exact,
+        lambda facts, rows: _one_split(facts, rows) and _one_label(facts, rows),
+    ),
+    _Kind(
+        "copies-near",
+        "warning",
+        "Near copies within a split",
+        "nearly the same pictures (bursts, other sizes) count more than others",
+        "keep the best of each, or keep them together by --group-by",
+        lambda facts: facts.near,
+        lambda facts, rows: _one_split(facts, rows) and _one_label(facts, rows) and not _same(facts, rows),
+    ),
+)
+
+
+def _check(kind: _Kind) -> Check:
+    def check(facts: Facts) -> Finding | None:
+        found = [rows for rows in kind.clusters(facts).members() if kind.test(facts, rows)]
+        if not found:
+            return None
+        files = tuple(
+            facts.file(int(row), _detail(facts, kind, int(row)), cluster)
+            for cluster, rows in enumerate(found, start=1)
+            for row in rows
+        )
+        sets = "set" if len(found) == 1 else "sets"
+        evidence = f"{len(found):,} {sets} of {kind.words} ({len(files):,} files)."
+        return Finding(kind.id, kind.severity, kind.title, evidence, kind.fix, files)
+
+    return check
+
+
+def _detail(facts: Facts, kind: _Kind, row: int) -> str:
+    if kind.id == "leak-group":
+        return "same group"
+    if facts.exact.of[row] >= 0:
+        return "same bytes as another"
+    bits = int(facts.bits[row])
+    return f"{bits} of 256 hash bits from the most alike" if bits >= 0 else "looks like another"
+
+
+CHECKS = tuple(_check(kind) for kind in _KINDS)

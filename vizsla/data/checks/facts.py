@@ -1,0 +1,49 @@
+"""What the checks look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.data.checks.finding import Finding, FoundFile
+from vizsla.data.dataset import SPLITS, Dataset
+from vizsla.data.duplicates import Clusters
+from vizsla.data.scan import Scan
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The data set with its splits, what the scan saw, and which pictures are copies or look alike.
+
+    ``bits`` int16 (n,): how many bits of the perceptual hash part a picture from the most alike other one;
+    ``groups`` those that the source or --group-by names.
+    """
+
+    dataset: Dataset
+    scan: Scan
+    exact: Clusters
+    near: Clusters
+    bits: npt.NDArray[np.int16]
+    groups: Clusters
+
+    def file(self, row: int, detail: str, cluster: int | None = None) -> FoundFile:
+        """One picture of a finding."""
+        dataset = self.dataset
+        return FoundFile(
+            row,
+            dataset.paths[row],
+            dataset.classes[dataset.labels[row]],
+            SPLITS[dataset.splits[row]],
+            detail,
+            cluster,
+        )
+
+    def files(self, rows: Iterable[int], detail: Callable[[int], str]) -> tuple[FoundFile, ...]:
+        """Pictures of a finding, each with its own detail."""
+        return tuple(self.file(int(row), detail(int(row))) for row in rows)
+
+
+Check = Callable[[Facts], Finding | None]

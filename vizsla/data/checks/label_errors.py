@@ -1,0 +1,56 @@
+"""Labels that a model, trained without them, does not believe: cleanlab's confident learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.data.checks.facts import Facts
+from vizsla.data.checks.finding import Finding
+from vizsla.optional import require
+
+
+def find(facts: Facts, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]) -> Finding | None:
+    """Pictures whose label is probably wrong (Northcutt, Jiang, Chuang, "Confident Learning", JAIR 70, 2021).
+
+    Parameters
+    ----------
+    rows:
+        The pictures that ``probabilities`` (len(rows), classes) speak of. They must come from heads that were
+        not trained on the picture they judge.
+
+    Raises
+    ------
+    MissingExtraError
+        When cleanlab is not installed.
+    """
+    filters = require("cleanlab.filter", extra="check", feature="Looking for label errors")
+    dataset = facts.dataset
+    labels = dataset.labels[rows]
+    # A picture is told only when both of cleanlab's ways agree: fewer false alarms.
+    at = filters.find_label_issues(
+        labels=labels,
+        pred_probs=probabilities,
+        filter_by="both",
+        return_indices_ranked_by="normalized_margin",
+        n_jobs=1,
+    )
+    if not len(at):
+        return None
+    guesses = probabilities[at].argmax(axis=1)
+    files = tuple(
+        facts.file(
+            int(rows[i]),
+            f"looks like {dataset.classes[guess]} ({100 * probabilities[i, guess]:.0f} %; as labelled "
+            f"{100 * probabilities[i, labels[i]]:.0f} %)",
+        )
+        for i, guess in zip(at.tolist(), guesses.tolist(), strict=True)
+    )
+    return Finding(
+        "label-errors",
+        "warning",
+        "Suspected label errors",
+        f"{len(files):,} of {len(rows):,} labels are not believed by a model that was trained without them.",
+        "look at each, the surest first, and correct the label where it is wrong",
+        files,
+    )

@@ -1,0 +1,149 @@
+"""Pictures that are the same, and pictures that look the same.
+
+Hashes of 256 bits are cut into 16 bands of 16 bits. Two hashes that differ in at most 15 bits agree in at least
+one band (pigeonhole); at 24 bits, 98 in 100 still do (all, where the changes gather in the high frequencies, as
+those of re-saving do). So each band is sorted, and only pictures that share a band are compared bit by bit
+(multi-index hashing: Norouzi, Punjani, Fleet, CVPR 2012). Memory is a few words a picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+NEAR_BITS = 24
+"""Most bits in which two hashes of pictures that look the same differ."""
+
+_BANDS = 16
+_BLOCK = 1 << 20
+_MOST_BUCKET = 4096
+_BITS_OF_16: npt.NDArray[np.uint8] = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which pictures belong together: ``of`` is int32 (n,), the cluster of each row, -1 for a picture alone."""
+
+    of: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return int(self.of.max(initial=-1)) + 1
+
+    def members(self) -> list[Rows]:
+        """The rows of each cluster."""
+        rows = np.flatnonzero(self.of >= 0)
+        rows = rows[np.argsort(self.of[rows], kind="stable")]
+        if not len(rows):
+            return []
+        return np.split(rows, np.flatnonzero(np.diff(self.of[rows])) + 1)
+
+
+def exact(sha256: npt.NDArray[np.uint8], readable: npt.NDArray[np.bool_]) -> Clusters:
+    """Clusters of readable pictures with the same bytes; ``sha256`` is (n, 32) uint8."""
+    of = np.full(len(sha256), -1, np.int32)
+    rows = np.flatnonzero(readable)
+    words = np.ascontiguousarray(sha256).view(np.uint64)[rows, 0]
+    order = np.argsort(words, kind="stable")
+    new = np.diff(words[order], prepend=words[order][:1]) != 0
+    number = np.cumsum(new)
+    counts = np.bincount(number)
+    kept = counts[number] > 1
+    _, of[rows[order][kept]] = np.unique(number[kept], return_inverse=True)
+    return Clusters(of)
+
+
+def near(
+    phash: npt.NDArray[np.uint64], readable: npt.NDArray[np.bool_], bits: int = NEAR_BITS
+) -> tuple[Clusters, npt.NDArray[np.int16]]:
+    """Clusters of pictures whose hashes differ in at most ``bits`` bits, directly or through others.
+
+    Parameters
+    ----------
+    phash:
+        (n, 4) uint64; rows of zeros (flat pictures) are like no other.
+
+    Returns
+    -------
+    The clusters (exact copies are in them), and for each row the bits to the most alike other one, int16 (n,).
+    """
+    rows = np.flatnonzero(readable & phash.any(axis=1))
+    of, closest = np.full(len(phash), -1, np.int32), np.full(len(phash), -1, np.int16)
+    if not len(rows):
+        return Clusters(of), closest
+    # Copies of one hash stand for one another: a thousand copies are not half a million pairs.
+    whole = np.ascontiguousarray(phash[rows]).view("V32")[:, 0]
+    _, first, copy_of, copies = np.unique(whole, return_index=True, return_inverse=True, return_counts=True)
+    pairs = _close_pairs(phash[rows[first]], bits)
+    parent = _united(len(first), pairs)[copy_of]
+    _, label, sizes = np.unique(parent, return_inverse=True, return_counts=True)
+    together = sizes[label] > 1
+    _, of[rows[together]] = np.unique(label[together], return_inverse=True)
+    least = np.where(copies > 1, 0, BITS_APART).astype(np.int16)
+    for side in (0, 1):
+        np.minimum.at(least, pairs[:, side], pairs[:, 2].astype(np.int16))
+    closest[rows[together]] = least[copy_of[together]]
+    return Clusters(of), closest
+
+
+BITS_APART = 256
+"""More bits than any two hashes that are called alike differ in."""
+
+
+def _close_pairs(hashes: npt.NDArray[np.uint64], bits: int) -> Rows:
+    """Pairs of hashes (u, 4) that differ in at most ``bits`` bits, each once: (pairs, 3) of row, row, bits."""
+    found = []
+    bands = hashes.view(np.uint16)
+    for band in range(_BANDS):
+        values = bands[:, band]
+        order = np.argsort(values, kind="stable")
+        values = values[order]
+        at = np.arange(len(order))
+        for step in range(1, _MOST_BUCKET):
+            at = at[at < len(order) - step]
+            at = at[values[at] == values[at + step]]
+            if not len(at):
+                break
+            for start in range(0, len(at), _BLOCK):
+                part = at[start : start + _BLOCK]
+                found.append(_verified(hashes, order[part], order[part + step], bits))
+    if not found:
+        return np.zeros((0, 3), np.int64)
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _verified(hashes: npt.NDArray[np.uint64], a: Rows, b: Rows, bits: int) -> Rows:
+    """Those of the pairs that really are close. One word is looked at first: it rules most of them out."""
+    close = _count(hashes[a, 1] ^ hashes[b, 1]) <= bits
+    a, b = a[close], b[close]
+    distance = _count(hashes[a] ^ hashes[b]).reshape(len(a), 4).sum(axis=1)
+    near = distance <= bits
+    a, b = a[near], b[near]
+    return np.column_stack([np.minimum(a, b), np.maximum(a, b), distance[near]])
+
+
+def _count(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Bits set in each word."""
+    flat = np.ascontiguousarray(words).reshape(-1)
+    counts: npt.NDArray[np.int64] = _BITS_OF_16[flat.view(np.uint16)].reshape(-1, 4).sum(axis=1, dtype=np.int64)
+    return counts
+
+
+def _united(n: int, pairs: Rows) -> npt.NDArray[np.int64]:
+    """A representative for each of ``n`` things, the same for all that pairs connect."""
+    parent = np.arange(n)
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = int(parent[i])
+        return i
+
+    for a, b, _ in pairs.tolist():
+        parent[max(root(a), root(b))] = min(root(a), root(b))
+    for i in np.unique(pairs[:, :2]).tolist():
+        parent[i] = root(i)
+    return parent

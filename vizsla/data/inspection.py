@@ -1,0 +1,66 @@
+"""What one look at a picture's bytes tells."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vizsla.data import quality
+from vizsla.data.phash import phash
+from vizsla.images import Limits, decode
+from vizsla.images.decode import FORMATS
+
+MODES = ("RGB", "L", "RGBA", "CMYK", "P", "LA", "PA", "1", "I;16", "I", "F", "YCbCr", "LAB", "HSV", "other")
+"""Pillow's names of how pixels are stored; their positions are the codes in :data:`RECORD`."""
+
+RECORD = np.dtype(
+    [
+        ("sha256", np.uint8, 32),
+        ("phash", np.uint64, 4),
+        ("bytes", np.int64),
+        ("width", np.int32),
+        ("height", np.int32),
+        ("format", np.uint8),
+        ("mode", np.uint8),
+        ("animated", np.bool_),
+        ("scores", np.float32, 4),
+    ]
+)
+"""One picture that can be read. ``scores`` as in :data:`vizsla.data.quality.ISSUES`, NaN where not computed."""
+
+Record = npt.NDArray[np.void]
+
+
+def inspect(data: bytes, limits: Limits, *, with_quality: bool) -> tuple[Record, dict[str, Any] | None]:
+    """Decode a picture in full and describe it.
+
+    Returns
+    -------
+    A record (shape (), without its scores) and the raw numbers that :func:`vizsla.data.quality.scores` wants.
+
+    Raises
+    ------
+    ImageError
+        When the picture cannot be read.
+    """
+    decoded = decode(data, limits)
+    record = np.zeros((), RECORD)
+    record["sha256"] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+    record["phash"] = phash(decoded.image)
+    record["bytes"] = len(data)
+    record["width"], record["height"] = decoded.full_size
+    with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+        record["format"] = FORMATS.index("JPEG" if header.format == "MPO" else header.format or "JPEG")
+        record["mode"] = MODES.index(header.mode if header.mode in MODES else _kin(header.mode))
+        record["animated"] = header.format not in ("JPEG", "MPO") and bool(getattr(header, "is_animated", False))
+    record["scores"] = np.nan
+    return record, quality.statistics(decoded.image) if with_quality else None
+
+
+def _kin(mode: str) -> str:
+    return "I;16" if mode.startswith("I;16") else "other"

@@ -1,0 +1,157 @@
+"""One parallel pass over the bytes of every picture; what has been seen before is not looked at again.
+
+Threads and not processes: Pillow decodes, scales and hashes without holding Python's lock, and two threads are as
+fast as two processes here (benchmarks/check.py prints both).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.data import quality
+from vizsla.data.inspection import RECORD, Record, inspect
+from vizsla.data.scan_store import FileIndex, Records, ScanStore
+from vizsla.errors import ImageError
+from vizsla.images import Limits, read_file
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)."""
+
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the pass found: ``records`` of :data:`~vizsla.data.inspection.RECORD`, shape (n,), by row of the source.
+
+    Rows in ``errors`` could not be read; their records are zero. ``inspected`` pictures were decoded now, the
+    others were known. ``with_quality`` tells whether all scores were computed.
+    """
+
+    records: Records
+    errors: dict[int, ImageError]
+    inspected: int
+    seconds: float
+    with_quality: bool
+
+    @property
+    def readable(self) -> npt.NDArray[np.bool_]:
+        """Which pictures can be read, bool (n,)."""
+        mask = np.ones(len(self.records), bool)
+        mask[list(self.errors)] = False
+        return mask
+
+
+def scan(
+    root: Path,
+    paths: Sequence[str],
+    *,
+    cache: Path,
+    threads: int,
+    limits: Limits,
+    on_progress: Progress = lambda done, total: None,
+) -> Scan:
+    """Look at every picture once.
+
+    A file whose size and time of change are those of an earlier scan is not read; a content that was seen before,
+    under whatever name, is not decoded. Pictures that cannot be read are tried anew each time. A kill loses at
+    most the last thousand pictures.
+
+    Raises
+    ------
+    StorageError
+        When the cache cannot be written.
+    """
+    began, began_ns = time.monotonic(), time.time_ns()
+    store, index = ScanStore(cache), FileIndex(cache, root)
+    stats = _stats(root, paths)
+    records, errors = np.zeros(len(paths), RECORD), {}
+    unchanged, sha256 = index.known(paths, stats)
+    with_quality = quality.available()
+    at = np.full(len(paths), -1, np.int64)
+    at[unchanged] = store.find(sha256[unchanged])
+    found = np.flatnonzero(at >= 0)
+    records[found] = store.take(at[found])
+    if with_quality:
+        found = found[~np.isnan(records["scores"][found, 0])]
+    wanted = np.setdiff1d(np.arange(len(paths)), found, assume_unique=True)
+    inspected = 0
+    look = _Look(root, paths, limits, store, with_quality)
+    on_progress(len(found), len(paths))
+    with ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
+        for start in range(0, len(wanted), _CHUNK):
+            rows = wanted[start : start + _CHUNK]
+            fresh: list[tuple[int, Record, dict[str, Any] | None]] = []
+            for row, outcome in zip(rows.tolist(), pool.map(look, rows.tolist()), strict=True):
+                if isinstance(outcome, ImageError):
+                    errors[row] = outcome
+                elif isinstance(outcome, tuple):
+                    fresh.append((row, *outcome))
+                else:
+                    records[row] = store.take(np.array([outcome]))[0]
+                if not row % 16:
+                    on_progress(len(found) + start + int(np.searchsorted(rows, row)) + 1, len(paths))
+            inspected += len(fresh)
+            _keep(records, fresh, store)
+    on_progress(len(paths), len(paths))
+    if len(wanted):
+        readable = np.ones(len(paths), bool)
+        readable[list(errors)] = False
+        index.replace(paths, stats, records["sha256"], readable, began_ns)
+    return Scan(records, errors, inspected, time.monotonic() - began, with_quality)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Looks at one picture, on any thread."""
+
+    root: Path
+    paths: Sequence[str]
+    limits: Limits
+    store: ScanStore
+    with_quality: bool
+
+    def __call__(self, row: int) -> ImageError | int | tuple[Record, dict[str, Any] | None]:
+        try:
+            data = read_file(self.root / self.paths[row], self.limits)
+            digest = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)[None]
+            at = int(self.store.find(digest)[0])
+            if at >= 0 and not (self.with_quality and np.isnan(self.store.take(np.array([at]))["scores"][0, 0])):
+                return at
+            return inspect(data, self.limits, with_quality=self.with_quality)
+        except ImageError as error:
+            return error
+
+
+def _keep(records: Records, fresh: list[tuple[int, Record, dict[str, Any] | None]], store: ScanStore) -> None:
+    """Put what was just inspected into its rows and into the store."""
+    if not fresh:
+        return
+    new = np.stack([record for _, record, _ in fresh])
+    raw = [numbers for _, _, numbers in fresh if numbers is not None]
+    if raw:
+        new["scores"] = quality.scores(raw)
+    records[[row for row, _, _ in fresh]] = new
+    store.add(new)
+
+
+def _stats(root: Path, paths: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Bytes and time of change (ns) of each file, int64 (n, 2); zeros where there is none."""
+    base, stats = str(root), np.zeros((len(paths), 2), np.int64)
+    for row, path in enumerate(paths):
+        try:
+            found = os.stat(os.path.join(base, path))
+        except OSError:
+            continue
+        stats[row] = found.st_size, found.st_mtime_ns
+    return stats

@@ -1,0 +1,86 @@
+"""The page that ``vizsla check`` ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vizsla.data.checks import SEVERITIES, Finding, FoundFile
+from vizsla.data.checks.classes import effective_classes
+from vizsla.data.dataset import SPLITS
+from vizsla.data.gate import Gated
+from vizsla.data.manifest import DAMAGED, LEFT_OUT, REPAIRED
+from vizsla.errors import ImageError
+from vizsla.images import Limits, decode, read_file
+from vizsla.reports import charts
+from vizsla.reports.render import render, thumbnail
+
+_SHOWN = 24
+_THUMBNAIL = 160
+
+
+def page(gated: Gated, findings: Sequence[Finding], manifest: Path) -> str:
+    """The whole page as HTML, pictures included."""
+    dataset = gated.facts.dataset
+    counts = dataset.counts(gated.usable)
+    totals = counts.sum(axis=1)
+    smallest = int(totals[totals > 0].min()) if (totals > 0).any() else 0
+    status = gated.status
+    return render(
+        "check.html.j2",
+        name=dataset.name,
+        root=str(dataset.root),
+        headline=_headline(findings),
+        tiles=[
+            ("pictures", f"{len(dataset):,}", f"{len(dataset.classes)} classes"),
+            ("used", f"{int(gated.usable.sum()):,}", " · ".join(f"{n:,} {s}" for n, s in _splits(counts))),
+            ("left out", f"{int((status == LEFT_OUT).sum()):,}", "copies across splits, or by hand"),
+            ("cannot be read", f"{int((status == DAMAGED).sum()):,}", f"{int((status == REPAIRED).sum()):,} repaired"),
+            (
+                "largest : smallest",
+                f"{totals.max() / smallest:.1f}" if smallest else "–",
+                f"worth {effective_classes(totals):.1f} equal classes" if smallest else "",
+            ),
+        ],
+        findings=[_finding(gated, finding) for finding in findings],
+        chart=charts.stacked(counts, dataset.classes, SPLITS),
+        class_rows=[{"name": name, "counts": row} for name, row in zip(dataset.classes, counts.tolist(), strict=True)],
+        splits=SPLITS,
+        notes=dataset.notes,
+        manifest=str(manifest),
+    )
+
+
+def _headline(findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "nothing to object to"
+    parts = [(severity, sum(finding.severity == severity for finding in findings)) for severity in SEVERITIES]
+    plural = {"error": "errors", "warning": "warnings", "info": "remarks"}
+    single = {"error": "error", "warning": "warning", "info": "remark"}
+    return ", ".join(f"{n} {single[severity] if n == 1 else plural[severity]}" for severity, n in parts if n)
+
+
+def _splits(counts: Any) -> list[tuple[int, str]]:
+    return [(int(n), split) for n, split in zip(counts.sum(axis=0), SPLITS, strict=True)]
+
+
+def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
+    shown = finding.files[:_SHOWN]
+    return {
+        "finding": finding,
+        "pictures": [_picture(gated, file) for file in shown],
+        "rest": len(finding.files) - len(shown),
+    }
+
+
+def _picture(gated: Gated, file: FoundFile) -> dict[str, Any]:
+    limits, image = Limits.from_settings(), ""
+    if file.row not in gated.facts.scan.errors:
+        try:
+            data = read_file(gated.facts.dataset.path(file.row), limits)
+            image = thumbnail(decode(data, limits, short_side=_THUMBNAIL).image)
+        except ImageError:  # it could be read a moment ago
+            image = ""
+    decision = gated.reasons.get(file.row, "")
+    return {"file": file, "image": image, "left_out": gated.status[file.row] == LEFT_OUT, "decision": decision}

@@ -1,0 +1,131 @@
+"""Every job's way to its data: read the source, look at every picture, decide, keep the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vizsla.data.gate import Gated, GateOptions, pass_gate
+from vizsla.data.listing import Listing
+from vizsla.data.manifest import read_decisions, write_manifest
+from vizsla.data.scan import scan
+from vizsla.data.sources import SourceOptions, list_source, source_key
+from vizsla.errors import DataError
+from vizsla.files import write_bytes
+from vizsla.images import Limits
+from vizsla.settings import settings
+from vizsla.workflow.observer import Observer, Silent
+
+MANIFEST = "manifest.parquet"
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which data, and how to treat what is wrong with it. ``seed`` decides the splits that are drawn."""
+
+    source: str
+    options: SourceOptions = field(default_factory=SourceOptions)
+    gate: GateOptions = field(default_factory=GateOptions)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The data as it may be used. ``folder`` holds the manifest and what else is known of this source."""
+
+    gated: Gated
+    folder: Path
+    inspected: int
+    seconds: float
+
+    @property
+    def manifest(self) -> Path:
+        """The decisions, one row a picture."""
+        return self.folder / MANIFEST
+
+    def summary(self) -> list[str]:
+        """What a training job should tell about the data, one sentence each."""
+        grave = [f for f in self.gated.findings if f.severity != "info"]
+        lines = [f"{finding.title}: {finding.evidence}" for finding in grave if finding.severity == "error"]
+        others = [finding.id for finding in grave if finding.severity == "warning"]
+        if others:
+            lines.append(f"The check also found: {', '.join(others)}. `vizsla check` shows the pictures.")
+        dropped = sum(reason.startswith("gate: leak") for reason in self.gated.reasons.values())
+        if dropped:
+            lines.append(
+                f"Left out because a copy lies in another split: {dropped:,} pictures (--on-leak warn keeps them)."
+            )
+        return lines
+
+
+def check_data(request: DataRequest, observer: Observer | None = None) -> Checked:
+    """Read a source and pass it through the gate; what has been seen before is not looked at again.
+
+    The manifest lies under ``VIZSLA_HOME/datasets``, one folder a source. It freezes the splits, and a person may
+    write decisions into it.
+
+    Raises
+    ------
+    DataError
+        When the data cannot be used as they stand.
+    UsageError
+        When an option does not fit.
+    StorageError
+        When the manifest or the cache cannot be written.
+    """
+    observer = observer or Silent()
+    place, limits = settings(), Limits.from_settings()
+    listing = list_source(request.source, request.options, observer.progress)
+    folder = place.home / "datasets" / source_key(request.source)
+    earlier = read_decisions(folder / MANIFEST)
+    observer.stage("scan", len(listing.paths))
+    scanned = scan(
+        listing.root,
+        listing.paths,
+        cache=place.cache,
+        threads=place.threads,
+        limits=limits,
+        on_progress=observer.progress,
+    )
+    if scanned.errors and len(scanned.errors) == len(listing.paths):
+        first = min(scanned.errors)
+        raise DataError(
+            f"No picture could be read, such as {listing.paths[first]} ({scanned.errors[first].what})",
+            where=listing.root,
+            do="check that this is the right folder and that the copy is whole",
+        )
+    gated = pass_gate(
+        listing,
+        scanned,
+        earlier,
+        request.gate,
+        seed=request.seed,
+        repaired=folder / "repaired",
+        limits=limits,
+    )
+    checked = Checked(gated, folder, scanned.inspected, scanned.seconds)
+    _keep_manifest(checked, listing)
+    return checked
+
+
+def _keep_manifest(checked: Checked, listing: Listing) -> None:
+    """Write the manifest when anything in it has changed."""
+    gated, digest = checked.gated, hashlib.sha256()
+    dataset = gated.facts.dataset
+    for array in (dataset.labels, dataset.splits, gated.status, gated.facts.scan.records["sha256"]):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for texts in (dataset.paths, dataset.classes, listing.groups or [], map(str, gated.reasons.items())):
+        for text in texts:
+            digest.update(text.encode("utf-8", "surrogateescape") + b"\0")
+        digest.update(b"\1")
+    stamp, current = checked.folder / f".{MANIFEST}.digest", digest.hexdigest().encode()
+    try:
+        same = stamp.read_bytes() == current + str(checked.manifest.stat().st_mtime_ns).encode()
+    except OSError:
+        same = False
+    if not same:
+        write_manifest(checked.manifest, dataset, gated.facts.scan.records, gated.status, gated.reasons, listing.groups)
+        write_bytes(stamp, current + str(checked.manifest.stat().st_mtime_ns).encode())
