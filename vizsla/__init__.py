@@ -14,6 +14,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vizsla.api import fit as fit
+    from vizsla.data.dataset import Dataset as Dataset
+    from vizsla.data.gate import GateOptions as GateOptions
+    from vizsla.data.sources import SourceOptions as SourceOptions
+    from vizsla.data.sources import open_dataset as open_dataset
     from vizsla.jobs.inside import log_metric as log_metric
     from vizsla.models.model import Model as Model
     from vizsla.models.model import Prediction as Prediction
@@ -22,13 +26,28 @@ if TYPE_CHECKING:
 _WHERE = {
     "fit": "vizsla.api",
     "load": "vizsla.models.model",
+    "Dataset": "vizsla.data.dataset",
+    "GateOptions": "vizsla.data.gate",
+    "SourceOptions": "vizsla.data.sources",
+    "open_dataset": "vizsla.data.sources",
     "log_metric": "vizsla.jobs.inside",
     "Model": "vizsla.models.model",
     "Prediction": "vizsla.models.model",
 }
 """Public names and where they live: imported when first used, so that ``import vizsla`` is quick and torch-free."""
 
-__all__ = ["Model", "Prediction", "__version__", "fit", "load", "log_metric"]
+__all__ = [
+    "Dataset",
+    "GateOptions",
+    "Model",
+    "Prediction",
+    "SourceOptions",
+    "__version__",
+    "fit",
+    "load",
+    "log_metric",
+    "open_dataset",
+]
 
 
 def __getattr__(name: str) -> Any:

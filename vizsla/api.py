@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vizsla.data.gate import GateOptions
+from vizsla.data.sources import SourceOptions
 from vizsla.errors import UsageError
 from vizsla.training.heads import HeadConfig
 from vizsla.workflow.fit import fit as _fit
@@ -21,6 +23,8 @@ def fit(
     seed: int = 0,
     minutes: float | None = None,
     name: str | None = None,
+    source: SourceOptions | None = None,
+    gate: GateOptions | None = None,
     **hyperparameters: Any,
 ) -> FitResult:
     """Train, evaluate and save a classifier from a folder of labelled pictures.
@@ -28,13 +32,15 @@ def fit(
     Parameters
     ----------
     data:
-        A folder with one folder a class, or with train, valid and test folders of them.
+        Any source that :func:`vizsla.open_dataset` reads.
     backbone, weights, random_init:
         Any timm image model; local weights (a folder in the hub's layout or a file); an untrained one.
     seed:
         Decides every draw.
     minutes:
         Most minutes that the whole job may take.
+    source, gate:
+        How to read the data, and what to do about damaged pictures and leaks.
     hyperparameters:
         Fields of :class:`vizsla.training.heads.HeadConfig`, such as ``lr`` and ``epochs``.
 
@@ -52,5 +58,15 @@ def fit(
         )
     head = HeadConfig(seed=seed, **hyperparameters)
     return _fit(
-        FitRequest(Path(data), backbone, None if weights is None else Path(weights), random_init, head, minutes, name)
+        FitRequest(
+            os.fspath(data),
+            backbone,
+            None if weights is None else Path(weights),
+            random_init,
+            head,
+            minutes,
+            name,
+            source or SourceOptions(),
+            gate or GateOptions(),
+        )
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256
+
 if TYPE_CHECKING:
     from vizsla.workflow.plan import Plan
     from vizsla.workflow.request import FitResult
@@ -19,9 +21,13 @@ _HEAD = "Head"
 
 @app.command()
 def fit(
-    data: Path = typer.Argument(
-        ..., help="A folder with one folder a class, or with train, valid and test folders of them."
-    ),
+    data: str = typer.Argument(..., help=DATA_HELP),
+    drop_class: DropClass = None,
+    group_by: GroupBy = None,
+    on_damaged: OnDamaged = "skip",
+    on_leak: OnLeak = "drop-from-train",
+    endpoint_url: EndpointUrl = None,
+    sha256: Sha256 = None,
     backbone: str | None = typer.Option(
         None, help="Any timm image model. Default: the one in --weights, else resnet18.", rich_help_panel=_BACKBONE
     ),
@@ -59,6 +65,8 @@ def fit(
     The job's folder (under runs/, or VIZSLA_HOME) gets the model, model.tar.gz, report.html and the metrics.
     """
     from vizsla.cli.console import live_view, print_json
+    from vizsla.data import SourceOptions
+    from vizsla.data.gate import GateOptions
     from vizsla.training.heads import HeadConfig
     from vizsla.workflow.fit import fit as run
     from vizsla.workflow.request import FitRequest
@@ -76,7 +84,9 @@ def fit(
         patience=patience or None,
         seed=seed,
     )
-    request = FitRequest(data, backbone, weights, random_init, head, minutes, name)
+    source = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
+    gate = GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]
+    request = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate)
     if dry_run:
         from vizsla.workflow.plan import plan
 

@@ -102,8 +102,8 @@ def pass_gate(
         For damaged pictures or leaks, where the options say ``fail``.
     """
     named = group_codes(listing)
-    same = exact(scan.records["sha256"], scan.readable)
-    alike, bits = near(scan.records["phash"], scan.readable)
+    same = exact(scan.records["sha256"], scan.seen)
+    alike, bits = near(scan.records["phash"], scan.seen)
     together = _together(len(listing.paths), [named, same.of, alike.of])
     frozen, decided = earlier.of(listing.paths)
     dataset = arrange(listing, seed=seed, groups=together, frozen=frozen if len(earlier) else None)

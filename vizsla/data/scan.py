@@ -27,7 +27,7 @@ from vizsla.images import Limits, read_file
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
 
-_CHUNK = 1024
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,27 @@ class Scan:
     """What the pass found: ``records`` of :data:`~vizsla.data.inspection.RECORD`, shape (n,), by row of the source.
 
     Rows in ``errors`` could not be read; their records are zero. ``inspected`` pictures were decoded now, the
-    others were known. ``with_quality`` tells whether all scores were computed.
+    others were known. ``unreached`` are the rows that the deadline cut off: nothing is known of them.
     """
 
     records: Records
     errors: dict[int, ImageError]
     inspected: int
     seconds: float
-    with_quality: bool
+    unreached: npt.NDArray[np.int64]
 
     @property
     def readable(self) -> npt.NDArray[np.bool_]:
-        """Which pictures can be read, bool (n,)."""
+        """Which pictures can be read, or may be readable, bool (n,)."""
         mask = np.ones(len(self.records), bool)
         mask[list(self.errors)] = False
+        return mask
+
+    @property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Which pictures have a record, bool (n,)."""
+        mask = self.readable
+        mask[self.unreached] = False
         return mask
 
 
@@ -59,13 +66,14 @@ def scan(
     cache: Path,
     threads: int,
     limits: Limits,
+    deadline: float | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Scan:
     """Look at every picture once.
 
     A file whose size and time of change are those of an earlier scan is not read; a content that was seen before,
     under whatever name, is not decoded. Pictures that cannot be read are tried anew each time. A kill loses at
-    most the last thousand pictures.
+    most the last few hundred pictures. After ``deadline`` (``time.monotonic()``) no further few hundred are begun.
 
     Raises
     ------
@@ -85,11 +93,14 @@ def scan(
     if with_quality:
         found = found[~np.isnan(records["scores"][found, 0])]
     wanted = np.setdiff1d(np.arange(len(paths)), found, assume_unique=True)
-    inspected = 0
+    inspected, reached = 0, len(wanted)
     look = _Look(root, paths, limits, store, with_quality)
     on_progress(len(found), len(paths))
     with ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
         for start in range(0, len(wanted), _CHUNK):
+            if deadline is not None and time.monotonic() > deadline:
+                reached = start
+                break
             rows = wanted[start : start + _CHUNK]
             fresh: list[tuple[int, Record, dict[str, Any] | None]] = []
             for row, outcome in zip(rows.tolist(), pool.map(look, rows.tolist()), strict=True):
@@ -105,10 +116,8 @@ def scan(
             _keep(records, fresh, store)
     on_progress(len(paths), len(paths))
     if len(wanted):
-        readable = np.ones(len(paths), bool)
-        readable[list(errors)] = False
-        index.replace(paths, stats, records["sha256"], readable, began_ns)
-    return Scan(records, errors, inspected, time.monotonic() - began, with_quality)
+        index.replace(paths, stats, records["sha256"], records["bytes"] > 0, began_ns)
+    return Scan(records, errors, inspected, time.monotonic() - began, wanted[reached:])
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,12 @@ def _splits(counts: Any) -> list[tuple[int, str]]:
 
 def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
     shown = finding.files[:_SHOWN]
+    clusters: dict[int | None, list[dict[str, Any]]] = {}
+    for file in shown:
+        clusters.setdefault(file.cluster, []).append(_picture(gated, file))
     return {
         "finding": finding,
-        "pictures": [_picture(gated, file) for file in shown],
+        "clusters": list(clusters.values()),
         "rest": len(finding.files) - len(shown),
     }
 

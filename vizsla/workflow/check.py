@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.heads import HeadConfig, HeadData, train_heads
 from vizsla.training.table import FeatureTable
-from vizsla.workflow.gate import Checked, DataRequest, check_data
+from vizsla.workflow.gate import Checked, DataRequest, check_data, write_findings
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.watch import Watch
 
@@ -88,8 +87,7 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
     with watch.stage("report"):
         from vizsla.reports.check import page
 
-        lines = [json.dumps(finding.to_dict(), ensure_ascii=False) + "\n" for finding in findings]
-        write_bytes(findings_file, "".join(lines).encode("utf-8", "backslashreplace"))
+        write_findings(findings_file, findings)
         write_bytes(report, page(checked.gated, findings, checked.manifest).encode("utf-8", "replace"))
     return CheckResult(checked, findings, findings_file, report, watch.seconds)
 

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
+from vizsla.data import SourceOptions
+from vizsla.data.gate import GateOptions
 from vizsla.errors import UsageError
 from vizsla.jobs.request import BUILTIN
-from vizsla.jobs.spec import AlgorithmSpecification, Channel, TrainingJobSpec, decoded, encoded
+from vizsla.jobs.spec import (
+    AlgorithmSpecification,
+    Channel,
+    DataSource,
+    S3DataSource,
+    TrainingJobSpec,
+    decoded,
+    encoded,
+)
 from vizsla.training.heads import HeadConfig
 from vizsla.workflow.request import FitRequest
 
 _DATA, _WEIGHTS = "training", "weights"
 
+_DEFAULTS: dict[str, Any] = {
+    "drop_classes": [],
+    "group_by": None,
+    "endpoint_url": None,
+    "sha256": None,
+    "on_damaged": GateOptions().on_damaged,
+    "on_leak": GateOptions().on_leak,
+}
+"""The hyperparameters that say how the data are read, and what they are when the document is silent."""
+
+
+def _data_options(request: FitRequest) -> dict[str, Any]:
+    options = asdict(request.source) | asdict(request.gate)
+    return options | {"drop_classes": list(request.source.drop_classes)}
+
+
+def _channel(data: Path | str) -> Channel:
+    if "://" not in str(data):
+        return Channel.of_path(_DATA, Path(data))
+    source = S3DataSource(s3_uri=str(data), s3_data_distribution_type="FullyReplicated")
+    return Channel(channel_name=_DATA, data_source=DataSource(s3_data_source=source))
+
 
 def to_spec(request: FitRequest) -> TrainingJobSpec:
     """The document: hyperparameters as strings, the data set and local weights as channels."""
     asked = {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
+    asked |= {name: value for name, value in _data_options(request).items() if value != _DEFAULTS[name]}
     values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in asked.items() if v is not None}
-    channels = [Channel.of_path(_DATA, request.data)]
+    channels = [_channel(request.data)]
     if request.weights is not None:
         channels.append(Channel.of_path(_WEIGHTS, request.weights))
     return TrainingJobSpec(
@@ -39,13 +73,16 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
     """
     values = decoded(dict(spec.hyper_parameters))
     paths = {channel.channel_name: channel.path for channel in spec.input_data_config}
-    data = paths.get(_DATA) or paths.get("train")
+    elsewhere = {channel.channel_name: channel.uri for channel in spec.input_data_config}
+    data = paths.get(_DATA) or paths.get("train") or elsewhere.get(_DATA) or elsewhere.get("train")
     if data is None:
         raise UsageError(
-            "The job names no data set on this machine.",
+            "The job names no data set.",
             where="InputDataConfig",
-            allowed=f"a channel {_DATA!r} with a file:// address",
+            allowed=f"a channel {_DATA!r} with a file://, s3:// or http(s):// address",
         )
+    values = {name.replace("-", "_"): value for name, value in values.items()}
+    options = {name: values.pop(name, default) for name, default in _DEFAULTS.items()}
     request = FitRequest(
         data=data,
         backbone=values.pop("backbone", None),
@@ -53,12 +90,15 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         random_init=bool(values.pop("random_init", False)),
         minutes=values.pop("minutes", None),
         name=spec.training_job_name,
+        source=SourceOptions(
+            tuple(options["drop_classes"]), options["group_by"], options["endpoint_url"], options["sha256"]
+        ),
+        gate=GateOptions(options["on_damaged"], options["on_leak"]),
     )
-    head = {name.replace("-", "_"): value for name, value in values.items()}
-    unknown = sorted(set(head) - set(HeadConfig.names()))
+    unknown = sorted(set(values) - set(HeadConfig.names()))
     if unknown:
-        allowed = ", ".join([*HeadConfig.names(), "backbone", "random_init", "minutes"])
+        allowed = ", ".join([*HeadConfig.names(), "backbone", "random_init", "minutes", *_DEFAULTS])
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
-    return replace(request, head=HeadConfig(**head))
+    return replace(request, head=HeadConfig(**values))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla import __version__
-from vizsla.data import Dataset, Split, read_folder
+from vizsla.data import Dataset, Split
 from vizsla.data.split import draw
 from vizsla.errors import BudgetError, DataError, ModelError, VizslaError
 from vizsla.evaluation import Evaluation, evaluate
@@ -32,6 +32,7 @@ from vizsla.training.features import Extraction, extract
 from vizsla.training.heads import EpochMetrics, HeadData, TrainedHead, train_heads
 from vizsla.workflow import records
 from vizsla.workflow.document import to_spec
+from vizsla.workflow.gate import Checked, check_data, write_findings
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.request import FitRequest, FitResult
@@ -53,13 +54,13 @@ def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
     """
     observer = observer or Silent()
     watch = Watch(observer, request.minutes)
-    weights, dataset, warnings = _checked(request, watch)
+    weights, checked = _checked(request, watch)
     with (
-        running_here("train", dataset.name, to_spec(request).to_dict(), name=request.name) as job,
+        running_here("train", checked.gated.dataset.name, to_spec(request).to_dict(), name=request.name) as job,
         open(job.logs, "a", encoding="utf-8", errors="replace") as log,
     ):
         watch.observer = Logbook(log, observer)  # from here on, there is a log
-        return _Fit(request, weights, dataset, job, watch, watch.observer, warnings).run()
+        return _Fit(request, weights, checked, job, watch, watch.observer).run()
 
 
 def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitResult:
@@ -71,15 +72,15 @@ def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitRes
         As :func:`fit` does.
     """
     watch = Watch(observer, request.minutes)
-    weights, dataset, warnings = _checked(request, watch)
-    return _Fit(request, weights, dataset, job, watch, observer, warnings).run()
+    weights, checked = _checked(request, watch)
+    return _Fit(request, weights, checked, job, watch, observer).run()
 
 
-def _checked(request: FitRequest, watch: Watch) -> tuple[WeightsRequest, Dataset, list[str]]:
-    with watch.stage("dataset"):
-        weights = request.weights_request()
-        dataset = read_folder(request.data, seed=request.head.seed)
-        return weights, dataset, list(dataset.check())
+def _checked(request: FitRequest, watch: Watch) -> tuple[WeightsRequest, Checked]:
+    weights = request.weights_request()
+    # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
+    deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
+    return weights, check_data(request.data_request(deadline), watch.observer, watch)
 
 
 class _Fit:
@@ -96,14 +97,16 @@ class _Fit:
         self,
         request: FitRequest,
         weights: WeightsRequest,
-        dataset: Dataset,
+        checked: Checked,
         job: JobDirectory,
         watch: Watch,
         observer: Observer,
-        warnings: list[str],
     ) -> None:
-        self.request, self.weights, self.dataset, self.job = request, weights, dataset, job
-        self.watch, self.observer, self.warnings = watch, observer, warnings
+        self.request, self.weights, self.job = request, weights, job
+        self.watch, self.observer = watch, observer
+        self.dataset: Dataset = checked.gated.dataset
+        self.warnings = [*checked.summary(), *self.dataset.check()]
+        self.findings = checked.gated.findings
         self.seed = request.head.seed
         self.written = {(metric.name, metric.step) for metric in read_metrics(job.metrics)}
 
@@ -113,6 +116,7 @@ class _Fit:
             self._warn("The backbone is untrained (--random-init): expect far less than trained weights give.")
         for text in (*self.dataset.notes, *self.warnings):
             self.observer.note(text)
+        write_findings(self.job.output / "findings.jsonl", self.findings)
         with self.watch.stage("backbone"):
             self.backbone = ensure_exported(self.weights, settings().cache)
             engine = OnnxEngine(self.backbone.path)
@@ -205,7 +209,7 @@ class _Fit:
     def _train(self) -> None:
         data = HeadData(
             self.extraction.table,
-            self.dataset.labels,
+            self.dataset.sealed().labels,
             self._rows("train"),
             self._rows("valid"),
             len(self.dataset.classes),

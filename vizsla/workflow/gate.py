@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from vizsla.data.arrange import arrange
+from vizsla.data.checks import Finding
+from vizsla.data.dataset import Dataset
 from vizsla.data.gate import Gated, GateOptions, pass_gate
 from vizsla.data.listing import Listing
 from vizsla.data.manifest import read_decisions, write_manifest
@@ -24,12 +29,16 @@ MANIFEST = "manifest.parquet"
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which data, and how to treat what is wrong with it. ``seed`` decides the splits that are drawn."""
+    """Which data, and how to treat what is wrong with it. ``seed`` decides the splits that are drawn.
+
+    After ``deadline`` (``time.monotonic()``) no further picture is looked at.
+    """
 
     source: str
     options: SourceOptions = field(default_factory=SourceOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     seed: int = 0
+    deadline: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,34 @@ class Checked:
         if others:
             lines.append(f"The check also found: {', '.join(others)}. `vizsla check` shows the pictures.")
         dropped = sum(reason.startswith("gate: leak") for reason in self.gated.reasons.values())
+        unseen = len(self.gated.facts.scan.unreached)
+        if unseen:
+            lines.append(f"The time was over before {unseen:,} pictures were looked at; the next run looks at them.")
         if dropped:
             lines.append(
                 f"Left out because a copy lies in another split: {dropped:,} pictures (--on-leak warn keeps them)."
             )
         return lines
+
+
+def read_data(request: DataRequest) -> Dataset:
+    """The data set as the gate would split it, without looking at any picture.
+
+    Raises
+    ------
+    DataError
+        When the source cannot be read.
+    """
+    listing = list_source(request.source, request.options)
+    earlier = read_decisions(_folder(request.source) / MANIFEST)
+    frozen = earlier.of(listing.paths)[0] if len(earlier) else None
+    return arrange(listing, seed=request.seed, frozen=frozen)
+
+
+def write_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """One line of JSON a finding."""
+    lines = [json.dumps(finding.to_dict(), ensure_ascii=False) + "\n" for finding in findings]
+    write_bytes(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
 def check_data(request: DataRequest, observer: Observer | None = None) -> Checked:
@@ -79,7 +111,7 @@ def check_data(request: DataRequest, observer: Observer | None = None) -> Checke
     observer = observer or Silent()
     place, limits = settings(), Limits.from_settings()
     listing = list_source(request.source, request.options, observer.progress)
-    folder = place.home / "datasets" / source_key(request.source)
+    folder = _folder(request.source)
     earlier = read_decisions(folder / MANIFEST)
     observer.stage("scan", len(listing.paths))
     scanned = scan(
@@ -88,6 +120,7 @@ def check_data(request: DataRequest, observer: Observer | None = None) -> Checke
         cache=place.cache,
         threads=place.threads,
         limits=limits,
+        deadline=request.deadline,
         on_progress=observer.progress,
     )
     if scanned.errors and len(scanned.errors) == len(listing.paths):
@@ -109,6 +142,10 @@ def check_data(request: DataRequest, observer: Observer | None = None) -> Checke
     checked = Checked(gated, folder, scanned.inspected, scanned.seconds)
     _keep_manifest(checked, listing)
     return checked
+
+
+def _folder(source: str) -> Path:
+    return settings().home / "datasets" / source_key(source)
 
 
 def _keep_manifest(checked: Checked, listing: Listing) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vizsla.data import Dataset, read_folder
+from vizsla.data import Dataset
 from vizsla.errors import ImageError
 from vizsla.images import Limits, Preprocessing, read_file
 from vizsla.models.engine import Engine, OnnxEngine
@@ -18,12 +18,15 @@ from vizsla.models.export import find_exported, to_onnx
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
+from vizsla.workflow.gate import read_data
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.request import FitRequest
 
 _SAMPLE_HASHED = 256
 _SAMPLE_SECONDS = 2.0
 _EXPORT_SECONDS = 8.0
+_SCAN_SECONDS = 0.005
+"""Looking at one picture on one thread, at most (docs/data.md)."""
 _HEAD_SECONDS_PER_PASS = 1.5e-9
 """Training a head: seconds for each picture, feature, class and epoch at most (docs/performance.md)."""
 
@@ -80,7 +83,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     observer.stage("dataset")
     began = time.monotonic()
     weights = request.weights_request()
-    dataset = read_folder(request.data, seed=request.head.seed)
+    dataset = read_data(request.data_request())
     warnings = [*dataset.notes, *dataset.check()]
     reading = time.monotonic() - began
     observer.stage("backbone")
@@ -105,6 +108,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     head = request.head.epochs * train * features * len(dataset.classes) * _HEAD_SECONDS_PER_PASS
     stages = (
         Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
+        Stage("scan", "every picture that was not looked at before", len(dataset) * _SCAN_SECONDS / settings().threads),
         backbone,
         Stage(
             "features",

@@ -6,15 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vizsla.data import SourceOptions
+from vizsla.data.gate import GateOptions
 from vizsla.errors import UsageError
 from vizsla.evaluation import Evaluation
 from vizsla.models.weights import WeightsRequest
 from vizsla.training.heads import HeadConfig
+from vizsla.workflow.gate import DataRequest
 
 
 @dataclass(frozen=True)
 class FitRequest:
     """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
+    ``data`` is anything that :func:`vizsla.data.open_dataset` reads; ``source`` says how to read it, ``gate`` what to
+    do about what is wrong with it.
 
     Raises
     ------
@@ -22,13 +27,15 @@ class FitRequest:
         When ``minutes`` leaves no time.
     """
 
-    data: Path
+    data: Path | str
     backbone: str | None = None
     weights: Path | None = None
     random_init: bool = False
     head: HeadConfig = field(default_factory=HeadConfig)
     minutes: float | None = None
     name: str | None = None
+    source: SourceOptions = field(default_factory=SourceOptions)
+    gate: GateOptions = field(default_factory=GateOptions)
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0:
@@ -37,6 +44,10 @@ class FitRequest:
                 where="parameter minutes",
                 allowed="a number above 0, such as 5",
             )
+
+    def data_request(self, deadline: float | None = None) -> DataRequest:
+        """The data asked for; no picture is looked at after ``deadline`` (``time.monotonic()``)."""
+        return DataRequest(str(self.data), self.source, self.gate, self.head.seed, deadline)
 
     def weights_request(self) -> WeightsRequest:
         """The backbone asked for, checked."""

@@ -22,7 +22,7 @@ def _check(column: int, issue: str) -> Check:
 
     def check(facts: Facts) -> Finding | None:
         scores = facts.scan.records["scores"][:, column]
-        rows = np.flatnonzero((scores < threshold) & facts.scan.readable)
+        rows = np.flatnonzero((scores < threshold) & facts.scan.seen)
         if not len(rows):
             return None
         rows = rows[np.argsort(scores[rows], kind="stable")]

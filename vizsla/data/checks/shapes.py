@@ -143,7 +143,7 @@ _KINDS = (
 
 def _check(kind: _Kind) -> Check:
     def check(facts: Facts) -> Finding | None:
-        rows = np.flatnonzero(kind.test(facts) & facts.scan.readable)
+        rows = np.flatnonzero(kind.test(facts) & facts.scan.seen)
         if not len(rows):
             return None
         files = facts.files(rows, lambda row: kind.detail(facts, row))
