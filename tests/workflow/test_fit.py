@@ -96,7 +96,7 @@ def test_the_job_directory_holds_everything(folder_of_photos: Folder, heard: Any
     assert (job / "output" / "damaged.jsonl").read_text() == ""
     names = [json.loads(line)["name"] for line in (job / "metrics.jsonl").read_text().splitlines()]
     assert {"train_loss", "valid_loss", "valid_accuracy", "test_accuracy"} <= set(names)
-    assert heard.stages == ["dataset", "backbone", "features", "head", "evaluation", "model", "report"]
+    assert heard.stages == ["dataset", "scan", "backbone", "features", "head", "evaluation", "model", "report"]
     assert list(result.seconds) == heard.stages
     card = json.loads((job / "model" / "model.json").read_text())
     assert card["provenance"]["job"] == job.name
@@ -192,7 +192,7 @@ def test_too_few_minutes_keep_what_was_computed(folder_of_photos: Folder) -> Non
     error = error_of(data, BudgetError, minutes=0.0001)
     assert "0.0001 minutes are too short" in error.what
     assert "the next run goes on from them" in str(error.do)
-    job = next(settings().home.iterdir())
+    job = next(settings().home.glob("train-*"))
     assert json.loads((job / "state.json").read_text())["status"] == "Failed"
     assert (job / "output" / "failure").read_text().startswith("0.0001 minutes")
 

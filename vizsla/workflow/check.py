@@ -75,8 +75,7 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
     """
     observer = observer or Silent()
     watch = Watch(observer, None)
-    with watch.stage("dataset"):
-        checked = check_data(request.data, observer)
+    checked = check_data(request.data, observer, watch)
     findings = list(checked.gated.findings)
     if request.weights is not None:
         with watch.stage("labels"):

@@ -15,7 +15,7 @@ from vizsla.data.checks import Finding
 from vizsla.data.dataset import Dataset
 from vizsla.data.gate import Gated, GateOptions, pass_gate
 from vizsla.data.listing import Listing
-from vizsla.data.manifest import read_decisions, write_manifest
+from vizsla.data.manifest import LEFT_OUT, Decisions, read_decisions, write_manifest
 from vizsla.data.scan import scan
 from vizsla.data.sources import SourceOptions, list_source, source_key
 from vizsla.errors import DataError
@@ -23,6 +23,7 @@ from vizsla.files import write_bytes
 from vizsla.images import Limits
 from vizsla.settings import settings
 from vizsla.workflow.observer import Observer, Silent
+from vizsla.workflow.watch import Watch
 
 MANIFEST = "manifest.parquet"
 
@@ -83,8 +84,9 @@ def read_data(request: DataRequest) -> Dataset:
     """
     listing = list_source(request.source, request.options)
     earlier = read_decisions(_folder(request.source) / MANIFEST)
-    frozen = earlier.of(listing.paths)[0] if len(earlier) else None
-    return arrange(listing, seed=request.seed, frozen=frozen)
+    frozen, decided = earlier.of(listing.paths)
+    dataset = arrange(listing, seed=request.seed, frozen=frozen if len(earlier) else None)
+    return dataset.take(np.flatnonzero(decided != LEFT_OUT))
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
@@ -93,7 +95,7 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     write_bytes(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def check_data(request: DataRequest, observer: Observer | None = None) -> Checked:
+def check_data(request: DataRequest, observer: Observer | None = None, watch: Watch | None = None) -> Checked:
     """Read a source and pass it through the gate; what has been seen before is not looked at again.
 
     The manifest lies under ``VIZSLA_HOME/datasets``, one folder a source. It freezes the splits, and a person may
@@ -109,11 +111,16 @@ def check_data(request: DataRequest, observer: Observer | None = None) -> Checke
         When the manifest or the cache cannot be written.
     """
     observer = observer or Silent()
-    place, limits = settings(), Limits.from_settings()
-    listing = list_source(request.source, request.options, observer.progress)
-    folder = _folder(request.source)
-    earlier = read_decisions(folder / MANIFEST)
-    observer.stage("scan", len(listing.paths))
+    watch = watch or Watch(observer, None)
+    with watch.stage("dataset"):
+        listing = list_source(request.source, request.options, observer.progress)
+        earlier = read_decisions(_folder(request.source) / MANIFEST)
+    with watch.stage("scan", len(listing.paths)):
+        return _look(request, listing, earlier, observer)
+
+
+def _look(request: DataRequest, listing: Listing, earlier: Decisions, observer: Observer) -> Checked:
+    place, limits, folder = settings(), Limits.from_settings(), _folder(request.source)
     scanned = scan(
         listing.root,
         listing.paths,
