@@ -80,7 +80,9 @@ def _checked(request: FitRequest, watch: Watch) -> tuple[WeightsRequest, Checked
     weights = request.weights_request()
     # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
     deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
-    return weights, check_data(request.data_request(deadline), watch.observer, watch)
+    checked = check_data(request.data_request(deadline), watch.observer, watch)
+    checked.gated.dataset.check()  # what cannot be trained on is no job
+    return weights, checked
 
 
 class _Fit:
