@@ -1,0 +1,1 @@
+"""What scripts of the profiler import."""

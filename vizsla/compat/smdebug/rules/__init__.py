@@ -1,0 +1,6 @@
+"""A user's own rule over a trial."""
+
+from smdebug.rules.rule import Rule
+from smdebug.rules.rule_invoker import invoke_rule
+
+__all__ = ["Rule", "invoke_rule"]
