@@ -48,6 +48,7 @@ class MetricWriter:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._unwritten = b""
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -84,14 +85,15 @@ class MetricWriter:
             error, self._error = self._error, None
             if error is not None:
                 raise error
-            if not self._waiting:
+            if not self._waiting and not self._unwritten:
                 return
             take = self._waiting.popleft  # not a swap of lists: the loop may append at the same moment
             data = "".join([_line(*take()) for _ in range(len(self._waiting))]).encode()
+            self._unwritten += data
             self._written = clock.time()
             with storage(self.path):
-                while data:  # a nearly full disk takes a part
-                    data = data[os.write(self._file, data) :]
+                while self._unwritten:  # a nearly full disk takes a part; the rest stays for the next time
+                    self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
 
     def close(self) -> None:
         """Write what waits and close the file."""

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.isolate import enter
 from vizsla.jobs.logs import CappedLog, last_lines
@@ -111,13 +112,13 @@ class _Attempt:
         self.log = CappedLog(job / "logs.txt", self.run_folder, command.log_head, command.log_tail)
         self.metrics = MetricWriter(job / "metrics.jsonl")
         found = Counter(m.name for m in read_metrics(job / "metrics.jsonl")) if command.attempt > 1 else Counter()
-        self.scraper = Scraper(command.metrics, self.metrics.append, found)
+        self.scraper = Scraper(command.metrics, self._append_metric, found)
         self.tail = bytearray()
         self.status: int | None = None
         self.why: Why = "exited"
         self.kill_at: float | None = None
         self.killed = False
-        self.metrics_lost = False
+        self.disk_full = False
 
     def run(self) -> None:
         """Start, watch, end, tell."""
@@ -138,9 +139,11 @@ class _Attempt:
         self._end_everything(output)
         assert self.status is not None
         code = os.waitstatus_to_exitcode(self.status)
+        disk_full = self.log.full or self.disk_full or _disk_full(self.job)
+        reserve.unlink(missing_ok=True)
         self.log.close()
-        with contextlib.suppress(Exception):
-            self.scraper.close()
+        self.scraper.close()
+        with contextlib.suppress(StorageError):
             self.metrics.close()
         packed, pack_error = self._pack(began) if code == 0 and self.why == "exited" else (None, None)
         tail = last_lines(bytes(self.tail))
@@ -150,14 +153,13 @@ class _Attempt:
             why=self.why,
             killed=self.killed,
             out_of_memory=code == -signal.SIGKILL and not self.killed and _oom_kills() > killed_before,
-            disk_full=self.log.full or self.metrics_lost or _disk_full(self.job),
+            disk_full=disk_full,
             seconds=round(time.monotonic() - began, 3),
             log_bytes=self.log.bytes,
             tail=tail,
             packed=packed,
             pack_error=pack_error,
         )
-        reserve.unlink(missing_ok=True)
         write_json(self.run_folder / "exit.json", asdict(ended))
 
     def _start(self) -> tuple[int, int]:
@@ -274,11 +276,14 @@ class _Attempt:
             return False
         self.log.write(data)
         self.tail = (self.tail + data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
-        try:
-            self.scraper.feed(data)
-        except Exception:  # noqa: BLE001 - a full disk or an odd expression must not end the job
-            self.metrics_lost = True
+        self.scraper.feed(data)
         return True
+
+    def _append_metric(self, name: str, value: float, step: int | None, epoch: float | None) -> None:
+        try:
+            self.metrics.append(name, value, step, epoch)
+        except StorageError:  # the value waits for its turn until the end, when there is room again
+            self.disk_full = True
 
     def _pack(self, began: float) -> tuple[str | None, str | None]:
         """Make the archive, unless the job made it itself."""
