@@ -8,10 +8,12 @@ was checked, so that a name cannot point elsewhere a moment later. Each redirect
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,6 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
-_CHUNK = 65_536
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -100,7 +101,11 @@ class Fetcher:
         host = cast(str, parts.hostname)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
-        connection.sock = self._connect(host, port, parts, deadline)
+        connection.sock = sock = self._connect(host, port, parts, deadline)
+        # Whatever trickles in, a header byte a second for instance, ends at the deadline.
+        watchdog = threading.Timer(_left(deadline), _hang_up, [sock])
+        watchdog.daemon = True
+        watchdog.start()
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "vizsla"})
@@ -109,9 +114,21 @@ class Fetcher:
                 return _Moved(response.headers["Location"])
             if response.status != 200:
                 raise RequestError("url-failed", f"The address answered {response.status}.", where=parts.geturl()[:200])
-            return self._read(response, connection.sock, deadline)
+            data = response.read(self.max_bytes + 1)
+            _left(deadline)  # what was cut off by the watchdog looks like an end
+        except (OSError, http.client.HTTPException):
+            _left(deadline)
+            raise
         finally:
+            watchdog.cancel()
             connection.close()
+        if len(data) > self.max_bytes:
+            raise RequestError(
+                "too-many-bytes",
+                "What the address gives is too large.",
+                allowed=f"at most {self.max_bytes / 1e6:g} MB",
+            )
+        return data
 
     def _connect(self, host: str, port: int, parts: SplitResult, deadline: float) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -135,21 +152,6 @@ class Fetcher:
             plain.close()
             raise
         return plain
-
-    def _read(self, response: http.client.HTTPResponse, sock: socket.socket, deadline: float) -> bytes:
-        data = bytearray()
-        while True:
-            sock.settimeout(_left(deadline))
-            chunk = response.read1(_CHUNK)
-            if not chunk:
-                return bytes(data)
-            data += chunk
-            if len(data) > self.max_bytes:
-                raise RequestError(
-                    "too-many-bytes",
-                    "What the address gives is too large.",
-                    allowed=f"at most {self.max_bytes / 1e6:g} MB",
-                )
 
 
 async def refuse_urls(url: str) -> bytes:
@@ -180,6 +182,11 @@ def _threads() -> ThreadPoolExecutor:
     if not _pool:
         _pool.append(ThreadPoolExecutor(8, thread_name_prefix="fetch"))
     return _pool[0]
+
+
+def _hang_up(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _left(deadline: float) -> float:

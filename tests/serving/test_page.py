@@ -1,0 +1,113 @@
+"""The page, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vizsla.models.model import load
+
+if TYPE_CHECKING:
+    from conftest import Running
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    executable = os.environ.get("VIZSLA_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1000, "height": 900})
+    opened.complaints = []
+    opened.on("console", lambda message: message.type == "error" and opened.complaints.append(message.text))
+    opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    yield opened
+    opened.close()
+
+
+def test_a_picture_shows_classes_bars_and_the_map_over_it(
+    server: Running, saved_model: Path, jpegs: list[bytes], tmp_path: Path, page: Any
+) -> None:
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(jpegs[1])
+    page.goto(server.url)
+    page.set_input_files("#file", str(file))
+    page.wait_for_selector("#answer:not([hidden]) .class")
+    prediction = load(saved_model).predict(jpegs[1])
+    rows = page.locator(".class")
+    assert rows.count() == 5
+    for i, (label, probability) in enumerate(prediction.top):
+        texts = rows.nth(i).locator("span").all_inner_texts()
+        assert texts == [label.partition(".")[2], f"{100 * probability:.1f} %"]
+    room = rows.nth(0).locator(".bar").evaluate("b => b.getBoundingClientRect().width / b.parentNode.clientWidth")
+    assert room == pytest.approx(prediction.probability, abs=0.01)
+    page.wait_for_function(
+        "document.querySelector('#map').width > 1 && document.querySelector('#picture').naturalWidth"
+    )
+    picture, map_ = page.locator("#picture").bounding_box(), page.locator("#map").bounding_box()
+    assert map_["height"] == pytest.approx(map_["width"], rel=0.03)
+    assert picture["x"] - 1 <= map_["x"]
+    assert map_["x"] + map_["width"] <= picture["x"] + picture["width"] + 1
+    assert picture["y"] - 1 <= map_["y"]
+    assert map_["y"] + map_["height"] <= picture["y"] + picture["height"] + 1
+    assert "ms in all" in page.inner_text("#time")
+    assert "breeds" in page.inner_text("#models")
+    page.wait_for_function("document.querySelector('#recent').innerText.includes('POST /invocations')")
+    page.uncheck("#show")
+    assert page.locator("#map").evaluate("c => getComputedStyle(c).visibility") == "hidden"
+    assert page.complaints == []
+
+
+def test_dropping_something_else_shows_the_servers_words(server: Running, tmp_path: Path, page: Any) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("just words")
+    page.goto(server.url)
+    page.evaluate(
+        """text => {
+          const data = new DataTransfer();
+          data.items.add(new File([text], "notes.txt", {type: "text/plain"}));
+          document.querySelector("#drop").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true}));
+        }""",
+        "just words",
+    )
+    page.wait_for_selector("#error:not([hidden])")
+    assert "The file is not a picture; it looks like text." in page.inner_text("#error")
+    assert page.locator("#answer").is_hidden()
+
+
+def test_links_are_named_off_and_names_are_text(
+    page: Any, serving: Any, write_model: Any, backbone: Any, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    """A class whose name is markup must not become markup."""
+    classes = ("<img src=x onerror=alert(1)>", "<b>b</b>", "c")
+    server = serving(str(write_model(tmp_path / "marked", backbone, classes=classes)))
+    page.on("dialog", lambda dialog: page.complaints.append(f"dialog {dialog.message}"))
+    page.goto(server.url)
+    page.wait_for_function("document.querySelector('#link').disabled")
+    assert "--allow-urls" in page.get_attribute("#link", "placeholder")
+    (tmp_path / "photo.jpg").write_bytes(jpegs[2])
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#answer:not([hidden]) .class")
+    names = page.locator(".class span:first-child").all_inner_texts()
+    assert set(names) == set(classes)
+    assert page.complaints == []
+
+
+def test_the_page_fits_a_telephone(server: Running, page: Any) -> None:
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.goto(server.url)
+    page.wait_for_selector("#models td")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

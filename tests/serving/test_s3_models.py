@@ -1,0 +1,111 @@
+"""Models on S3, against s3rver: a real S3-compatible server process (``npm install s3rver``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from vizsla.models.model import load
+
+if TYPE_CHECKING:
+    from conftest import Running
+
+boto3 = pytest.importorskip("boto3")
+pytest.importorskip("obstore")
+pytestmark = pytest.mark.s3
+
+LOGIN = {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER", "AWS_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    beside = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vizsla/s3rver/node_modules/.bin/s3rver"
+    program = os.environ.get("VIZSLA_S3RVER") or shutil.which("s3rver") or (str(beside) if beside.exists() else None)
+    if program is None:
+        pytest.skip("needs s3rver: npm install --prefix ~/.cache/vizsla/s3rver s3rver")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, "-d", str(tmp_path_factory.mktemp("s3")), "-a", "127.0.0.1", "-p", str(port), "--silent"]
+    server = subprocess.Popen([*command, "--configure-bucket", "models"])
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture(scope="module")
+def filled(store: str, models_dir: Path) -> str:
+    client = boto3.client(
+        "s3", endpoint_url=store, aws_access_key_id="S3RVER", aws_secret_access_key="S3RVER", region_name="us-east-1"
+    )
+    archive = models_dir / "dog-breed-classifier" / "model.tar.gz"
+    client.upload_file(str(archive), "models", "prod/dog-breed-classifier/model.tar.gz")
+    client.put_object(Bucket="models", Key="prod/broken/model.tar.gz", Body=b"no archive")
+    return store
+
+
+def test_many_models_under_a_prefix(
+    serving: Callable[..., Running], filled: str, models_dir: Path, jpegs: list[bytes], tmp_path: Path
+) -> None:
+    server = serving(
+        "--models-dir", "s3://models/prod", AWS_ENDPOINT_URL_S3=filled, VIZSLA_CACHE=str(tmp_path), **LOGIN
+    )
+
+    def ask(target: str) -> tuple[int, object]:
+        headers = {"content-type": "image/jpeg", "x-amzn-sagemaker-target-model": target}
+        answer = server.client.post("/invocations", content=jpegs[0], headers=headers)
+        return answer.status_code, answer.json()
+
+    status, found = ask("dog-breed-classifier/model.tar.gz")
+    assert status == 200
+    assert np.array_equal(np.array(found, np.float32), load(models_dir / "work" / "m9").probabilities(jpegs[0]))
+    assert ask("absent/model.tar.gz")[0] == 404
+    assert ask("../secret/model.tar.gz")[0] == 400
+    status, broken = ask("broken/model.tar.gz")
+    assert status == 500
+    assert "The archive cannot be read" in str(broken)
+    listed = server.client.get("/models").json()["models"]
+    assert listed == [
+        {
+            "modelName": "dog-breed-classifier/model.tar.gz",
+            "modelUrl": "s3://models/prod/dog-breed-classifier/model.tar.gz",
+        }
+    ]
+
+
+def test_one_model_by_its_address(
+    serving: Callable[..., Running], filled: str, models_dir: Path, jpegs: list[bytes], tmp_path: Path
+) -> None:
+    address = "s3://models/prod/dog-breed-classifier/model.tar.gz"
+    server = serving(address, AWS_ENDPOINT_URL_S3=filled, VIZSLA_CACHE=str(tmp_path), **LOGIN)
+    answer = server.client.post("/invocations", content=jpegs[0], headers={"content-type": "image/jpeg"})
+    expected = load(models_dir / "work" / "m9").probabilities(jpegs[0])
+    assert np.array_equal(np.array(answer.json(), np.float32), expected)
+    assert server.client.get("/status").json()["default"] == "dog-breed-classifier"
+
+
+def test_a_store_that_cannot_be_reached_says_so(
+    serving: Callable[..., Running], jpegs: list[bytes], tmp_path: Path
+) -> None:
+    server = serving(
+        "--models-dir", "s3://models", AWS_ENDPOINT_URL_S3="http://127.0.0.1:9", VIZSLA_CACHE=str(tmp_path), **LOGIN
+    )
+    headers = {"content-type": "image/jpeg", "x-amzn-sagemaker-target-model": "a.tar.gz"}
+    answer = server.client.post("/invocations", content=jpegs[0], headers=headers, timeout=120)
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (500, "target-damaged")
+    assert "The endpoint cannot be reached" in answer.json()["Message"]
