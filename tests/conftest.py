@@ -67,6 +67,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIZSLA_HOME", str(tmp_path / "runs"))
+    monkeypatch.setenv("VIZSLA_TRACKING", "off")  # tests of tracking switch it on
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ class Settings:
     """Largest picture decoded (``VIZSLA_MAX_MEGAPIXELS``; default 100)."""
     decode_seconds: float
     """Longest time one picture may take to decode (``VIZSLA_DECODE_SECONDS``; default 20)."""
+    tracking: str
+    """MLflow server that jobs are recorded on, or ``off`` (``VIZSLA_TRACKING``; default empty: a file in ``home``)."""
     threads: int
     """Threads for decoding and the engine (``VIZSLA_THREADS``; default: the cores this process may use)."""
 
@@ -74,5 +76,6 @@ def settings() -> Settings:
         max_image_bytes=int(_number("VIZSLA_MAX_IMAGE_MB", 64, 0.001) * 1e6),
         max_image_pixels=int(_number("VIZSLA_MAX_MEGAPIXELS", 100, 0.001) * 1e6),
         decode_seconds=_number("VIZSLA_DECODE_SECONDS", 20, 0.001),
+        tracking=os.environ.get("VIZSLA_TRACKING", "").strip(),
         threads=int(_number("VIZSLA_THREADS", usable_cores(), 1)),
     )

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "serve": "Saved models behind an HTTP endpoint, with SageMaker's contracts.",
     "train": "Train as a job: the built-in training, or any script unmodified.",
     "jobs": "List, show, follow, stop, resume and remove jobs.",
+    "ui": "MLflow's pages: every job with its parameters, metrics and results.",
     "predict": "What a saved model says of pictures.",
     "cache": "What is kept between runs: show, bound, clear.",
 }

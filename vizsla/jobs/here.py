@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from vizsla.errors import JobError, VizslaError
+from vizsla.jobs import tracking
 from vizsla.jobs.attempt import stop_reason
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.lock import ControllerLock
@@ -77,6 +78,7 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
     (job.run / "command.json").unlink(missing_ok=True)
     process = Process.of(os.getpid())
     job.set_state("InProgress", pid=process.pid, pid_started=process.started)
+    tracking.announce(job)
     try:
         with _stoppable():
             yield

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from vizsla.errors import JobError
 from vizsla.files import storage
 
 LOCK = ".run/lock"
+_PATIENCE = 1.0
 
 
 class ControllerLock:
     """Held by the process that controls a job: the only one that writes its ``state.json``.
 
     A process that is killed loses it at once; a forked child does not hold the job any longer than its parent.
+    ``patience`` is how many seconds to wait for it: whoever only looks whether a job has ended holds it for a moment.
 
     Raises
     ------
@@ -23,13 +26,13 @@ class ControllerLock:
         When another process controls the job.
     """
 
-    def __init__(self, job: Path) -> None:
+    def __init__(self, job: Path, patience: float = _PATIENCE) -> None:
         path = job / LOCK
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._file, patience)
         except OSError as error:
             holder = os.pread(self._file, 32, 0).decode(errors="replace").strip()
             os.close(self._file)
@@ -52,9 +55,20 @@ class ControllerLock:
             self._file = -1
 
 
+def _lock(file: int, patience: float) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.02)
+
+
 def take(job: Path) -> ControllerLock | None:
     """The lock, or None when another process has it."""
     try:
-        return ControllerLock(job)
+        return ControllerLock(job, patience=0)
     except JobError:
         return None

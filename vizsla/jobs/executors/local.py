@@ -12,7 +12,7 @@ from typing import Any
 
 from vizsla.errors import JobError
 from vizsla.jobs import attempt as attempts
-from vizsla.jobs import script
+from vizsla.jobs import script, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import (
     Capacity,
@@ -259,6 +259,7 @@ class LocalExecutor:
         )
         active.process = attempts.start(job, command)
         active.running = True
+        tracking.announce(job)
 
     def _free_cpus(self) -> int:
         return self.cpus - sum(active.want[0] for active in self._active.values() if active.running)

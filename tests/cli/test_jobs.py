@@ -1,0 +1,157 @@
+"""``vizsla train --script`` and ``vizsla jobs`` as a person uses them: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import wait_for
+
+SCRIPT = """
+import argparse, os, time
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--sleep", type=float, default=0)
+args = parser.parse_args()
+print("Testing Loss:", args.lr, flush=True)
+done = os.path.join(os.environ["VIZSLA_JOB_DIR"], "checkpoints", "done")
+if not os.path.exists(done):
+    open(done, "w").close()
+    time.sleep(args.sleep)
+open(os.path.join(os.environ["SM_MODEL_DIR"], "model.pth"), "w").write("weights")
+"""
+
+
+def vizsla(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    return subprocess.run([sys.executable, "-m", "vizsla", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A script of a user."""
+    path = tmp_path / "hpo.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def test_a_script_from_start_to_removal(script: Path, tmp_path: Path) -> None:
+    metric = "average test loss=Testing Loss: ([0-9.]+)"
+    done = vizsla("train", "--script", str(script), "--hp", "lr=0.25", "--metric", metric, "--name", "mine", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert (answer["name"], answer["status"], answer["metrics"]) == ("mine", "Completed", {"average test loss": 0.25})
+    assert Path(answer["archive"]).is_file()
+    assert "Testing Loss: 0.25" in done.stderr
+
+    again = vizsla("train", "--script", str(script), "--name", "mine")
+    assert again.returncode == 1
+    assert "There is a job named 'mine' already" in again.stderr
+
+    (listed,) = json.loads(vizsla("jobs", "list", "--json").stdout)["jobs"]
+    assert (listed["name"], listed["kind"], listed["status"]) == ("mine", "train", "Completed")
+    assert "mine" in vizsla("jobs", "list").stderr
+    shown = json.loads(vizsla("jobs", "show", "mine", "--json").stdout)
+    assert shown["request"]["HyperParameters"]["lr"] == "0.25"
+    assert shown["metrics"]["average test loss"]["value"] == 0.25
+    assert vizsla("jobs", "logs", "mine").stdout == "Testing Loss: 0.25\n"
+    stopped = vizsla("jobs", "stop", "mine")
+    assert (stopped.returncode, "is Completed already" in stopped.stderr) == (1, True)
+    assert vizsla("jobs", "rm", "mine").returncode == 0
+    missing = vizsla("jobs", "show", "mine")
+    assert missing.returncode == 1
+    assert "There is no job 'mine'" in missing.stderr
+    assert "vizsla jobs list" in missing.stderr
+
+
+def start(script: Path, tmp_path: Path) -> subprocess.Popen[str]:
+    """A job that sleeps, and its controller."""
+    words = ["train", "--script", str(script), "--hp", "lr=1,sleep=600", "--name", "long"]
+    process = subprocess.Popen([sys.executable, "-m", "vizsla", *words], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "runs" / "long" / "checkpoints" / "done").exists())
+    return process
+
+
+def test_stop_from_another_terminal_and_resume(script: Path, tmp_path: Path) -> None:
+    process = start(script, tmp_path)
+    refused = vizsla("jobs", "rm", "long")
+    assert refused.returncode == 1
+    assert "stop it first: `vizsla jobs stop long`" in refused.stderr
+    stopped = vizsla("jobs", "stop", "long", "--json")
+    assert json.loads(stopped.stdout)["status"] == "Stopped", stopped.stderr
+    assert process.wait(30) == 1
+    assert process.stderr is not None
+    assert "long is Stopped: stopped by `vizsla jobs stop`" in process.stderr.read()
+    resumed = vizsla("jobs", "resume", "long", "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert json.loads(resumed.stdout)["status"] == "Completed"
+
+
+def test_ctrl_c_stops_the_job(script: Path, tmp_path: Path) -> None:
+    process = start(script, tmp_path)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 1
+    state = json.loads((tmp_path / "runs" / "long" / "state.json").read_text())
+    assert state["status"] == "Stopped"
+    assert state["reason"].startswith("interrupted from the keyboard")
+
+
+def test_a_killed_controller_and_resume_takes_the_job_over(script: Path, tmp_path: Path) -> None:
+    process = start(script, tmp_path)
+    process.kill()
+    process.wait()
+    assert json.loads(vizsla("jobs", "show", "long", "--json").stdout)["state"]["status"] == "InProgress"
+    running = json.loads((tmp_path / "runs" / "long" / ".run" / "process.json").read_text())
+    follower = subprocess.Popen([sys.executable, "-m", "vizsla", "jobs", "logs", "-f", "long"], stdout=subprocess.PIPE)
+    os.killpg(running["group"], signal.SIGKILL)
+    assert follower.communicate(timeout=30)[0] == b"Testing Loss: 1.0\n"
+    state = json.loads(vizsla("jobs", "show", "long", "--json").stdout)["state"]
+    assert (state["status"], state["exit_code"]) == ("Failed", -9)
+    assert vizsla("jobs", "resume", "long").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([], "Nothing to train"),
+        (["photos", "--script", "x.py"], "More than one thing to train"),
+        (["--script", "nowhere.py"], "There is no script 'nowhere.py'"),
+        (["--request", "nowhere.json"], "The request cannot be read"),
+        (["--script", "hpo.py", "--instance-type", "local-99cpu"], "is more than this machine has"),
+    ],
+)
+def test_what_cannot_be_meant(
+    script: Path, tmp_path: Path, words: list[str], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = vizsla("train", *words)
+    assert done.returncode in (1, 2)
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_document_from_a_file(script: Path, tmp_path: Path) -> None:
+    document = {
+        "TrainingJobName": "from-aws",
+        "AlgorithmSpecification": {"TrainingImage": "pytorch", "TrainingInputMode": "File"},
+        "RoleArn": "arn:aws:iam::1:role/x",
+        "HyperParameters": {
+            "lr": "0.5",
+            "sagemaker_program": '"hpo.py"',
+            "sagemaker_submit_directory": json.dumps(str(script.parent)),
+        },
+        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 86400},
+    }
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(document))
+    done = vizsla("train", "--request", str(path), "--json")
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((tmp_path / "runs" / "from-aws" / "job.json").read_text())
+    assert {name: kept[name] for name in document} == document

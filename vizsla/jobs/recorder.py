@@ -1,0 +1,201 @@
+"""``python -m vizsla.jobs.recorder``: follows the jobs of a folder and writes them to MLflow.
+
+A run has the job's name, its hyperparameters as parameters, its metrics, the small files of its results as artifacts,
+and tags: ``vizsla.job``, ``vizsla.kind``, ``vizsla.parent``, ``vizsla.directory``, ``vizsla.status``,
+``vizsla.reason``. A job with a recorded parent is nested under it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import VizslaError
+from vizsla.files import write_json
+from vizsla.jobs.attempt import settle
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.executors.local import read_metrics_after
+from vizsla.jobs.spec import decoded
+from vizsla.jobs.states import State
+from vizsla.jobs.supervisor import load
+from vizsla.jobs.tracking import artifact_root, recorder_lock, waiting
+from vizsla.optional import require
+
+EXPERIMENT = "vizsla"
+_NOTE = "tracking.json"
+_PAUSE = 1.0
+_IDLE_SECONDS = 10.0
+_BATCH = 1000
+_LONGEST_PARAMETER = 6000
+_LONGEST_TAG = 5000
+_ARTIFACT_BYTES = 10 << 20
+_STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Stopped": "KILLED"}
+_NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
+
+
+class Recorder:
+    """Writes jobs to one MLflow server or database.
+
+    Parameters
+    ----------
+    uri:
+        MLflow's tracking address.
+    home:
+        The folder of the jobs.
+
+    Raises
+    ------
+    MissingExtraError
+        When MLflow is not installed.
+    """
+
+    def __init__(self, uri: str, home: Path) -> None:
+        mlflow = require("mlflow", extra="track", feature="Tracking")
+        self._entities = require("mlflow.entities", extra="track", feature="Tracking")
+        self.home = home
+        self.client: Any = mlflow.MlflowClient(tracking_uri=uri)
+        self.experiment = self._experiment(uri)
+
+    def _experiment(self, uri: str) -> str:
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        local = "://" not in uri or uri.startswith("sqlite:")
+        return str(self.client.create_experiment(EXPERIMENT, artifact_root(self.home) if local else None))
+
+    def record(self, job: JobDirectory) -> bool:
+        """Bring the job's run up to date; whether the job has ended and nothing is left to write.
+
+        Raises
+        ------
+        VizslaError
+            When the job is gone.
+        """
+        state = settle(job)
+        note = load(job.run / _NOTE) or self._begin(job, state)
+        run = note["run"]
+        if state.attempts != note.get("attempt"):
+            self.client.update_run(run, status="RUNNING")
+            note["attempt"] = state.attempts
+        metrics, note["metrics"] = read_metrics_after(job.metrics, note["metrics"])
+        for start in range(0, len(metrics), _BATCH):
+            batch = [
+                self._entities.Metric(_name(m.name), m.value, int(m.time * 1000), _step(m.step, m.epoch))
+                for m in metrics[start : start + _BATCH]
+            ]
+            self.client.log_batch(run, metrics=batch)
+        write_json(job.run / _NOTE, note)
+        if not state.has_ended:
+            return False
+        self._end(job, state, run)
+        return True
+
+    def _begin(self, job: JobDirectory, state: State) -> dict[str, Any]:
+        """The job's run: the one it has already (of a recorder that was killed), or a new one."""
+        directory = str(job.path)
+        quoted = directory.replace("'", "")
+        found = self.client.search_runs([self.experiment], f"tags.`vizsla.directory` = '{quoted}'", max_results=1)
+        if found:
+            run = found[0].info.run_id
+        else:
+            tags = {
+                "vizsla.job": job.name,
+                "vizsla.kind": job.kind,
+                "vizsla.directory": quoted,
+                "mlflow.user": os.environ.get("USER", ""),
+                "mlflow.source.name": f"vizsla {job.kind}",
+            }
+            tags |= {tag["Key"]: tag["Value"] for tag in job.request.get("Tags", [])} | self._parent(job)
+            created = self.client.create_run(
+                self.experiment, start_time=_milliseconds(state.created), tags=tags, run_name=job.name
+            )
+            run = created.info.run_id
+        parameters = decoded(job.request.get("HyperParameters", {}))
+        channels = {f"channel.{c['ChannelName']}": _uri(c) for c in job.request.get("InputDataConfig", [])}
+        batch = [
+            self._entities.Param(_name(k), str(v)[:_LONGEST_PARAMETER])
+            for k, v in (parameters | channels).items()
+            if str(v)
+        ]
+        for start in range(0, len(batch), 100):
+            self.client.log_batch(run, params=batch[start : start + 100])
+        note = {"run": run, "metrics": 0, "attempt": state.attempts}
+        write_json(job.run / _NOTE, note)
+        return note
+
+    def _parent(self, job: JobDirectory) -> dict[str, str]:
+        about = job.request.get("about")
+        name = about.get("parent") if isinstance(about, dict) else None
+        if not name:
+            return {}
+        tags = {"vizsla.parent": str(name)}
+        parent = JobDirectory(self.home / str(name))
+        if (parent.path / "job.json").exists():
+            note = load(parent.run / _NOTE) or self._begin(parent, parent.state)
+            tags["mlflow.parentRunId"] = note["run"]
+        return tags
+
+    def _end(self, job: JobDirectory, state: State, run: str) -> None:
+        self.client.set_tag(run, "vizsla.status", state.status)
+        if state.reason:
+            self.client.set_tag(run, "vizsla.reason", state.reason[:_LONGEST_TAG])
+        for path in [*sorted(job.output.glob("*")), job.model / "model.json", job.path / "job.json"]:
+            if path.is_file() and path.suffix != ".gz" and path.stat().st_size <= _ARTIFACT_BYTES:
+                self.client.log_artifact(run, str(path))
+        ended = _milliseconds(state.ended) if state.ended else None
+        self.client.set_terminated(run, _STATUS[state.status], ended)
+
+
+def record_all(home: Path, lock: int) -> None:
+    """Record the jobs of ``home`` until none is left and none has come for a while."""
+    recorders: dict[str, Recorder] = {}
+    idle_since = time.monotonic()
+    while True:
+        for job, note in waiting(home):
+            idle_since = time.monotonic()
+            try:
+                uri = note.read_text()
+                if uri not in recorders:
+                    recorders[uri] = Recorder(uri, home)
+                if recorders[uri].record(job):
+                    note.unlink(missing_ok=True)
+            except (VizslaError, FileNotFoundError) as error:
+                if job.path.exists():
+                    raise
+                print(f"{job.name} was removed before it was recorded: {error}", flush=True)
+                note.unlink(missing_ok=True)
+        if time.monotonic() - idle_since > _IDLE_SECONDS:
+            os.close(lock)
+            again = recorder_lock(home) if any(waiting(home)) else None  # announced just now
+            if again is None:
+                return
+            lock = again
+        time.sleep(_PAUSE)
+
+
+def _name(text: str) -> str:
+    return _NOT_IN_NAMES.sub("_", text)[:250]
+
+
+def _step(step: int | None, epoch: float | None) -> int:
+    return step if step is not None else int(epoch or 0)
+
+
+def _milliseconds(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _uri(channel: dict[str, Any]) -> str:
+    source = channel.get("DataSource", {}).get("S3DataSource") or {}
+    return str(source.get("S3Uri", ""))
+
+
+if __name__ == "__main__":
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    record_all(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,163 @@
+"""Every job is an MLflow run, written by a recorder beside the controller; jobs themselves know nothing of it.
+
+Importing MLflow takes seconds, so nobody waits for it: the controller leaves a note in ``.tracking`` of the folder of
+the jobs and starts a small process, which sleeps until a job has ended or has run for a while, and only then becomes
+the recorder (:mod:`vizsla.jobs.recorder`). One recorder serves all jobs of a folder; it ends when none is left. It may
+be killed at any time: the notes stay, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import vizsla
+from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaError
+from vizsla.files import write_bytes
+from vizsla.jobs.attempt import settle
+from vizsla.jobs.directory import JobDirectory
+from vizsla.settings import settings
+
+FOLDER = ".tracking"
+OFF = "off"
+_ROOT = Path(vizsla.__file__).parents[1]
+_BOOT = (
+    "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
+    "from vizsla.jobs.tracking import wait; wait(Path(sys.argv[2]))"
+)
+_LONG_SECONDS = 15.0
+_PAUSE = 0.25
+
+
+def tracking_uri(home: Path) -> str | None:
+    """Where runs are recorded: what ``VIZSLA_TRACKING`` says, by default a SQLite file in the folder of the jobs.
+
+    None when tracking is off or MLflow is not installed.
+    """
+    chosen = settings().tracking
+    if chosen.lower() in (OFF, "0", "none") or importlib.util.find_spec("mlflow") is None:
+        return None
+    return chosen or f"sqlite:///{home.absolute() / 'mlflow.db'}"
+
+
+def announce(job: JobDirectory) -> None:
+    """Have the job recorded. Returns at once; a job never fails for want of tracking."""
+    home = job.path.parent
+    uri = tracking_uri(home)
+    if uri is None:
+        return
+    with contextlib.suppress(StorageError, OSError):
+        write_bytes(home / FOLDER / "queue" / job.name, uri.encode())
+        if (lock := recorder_lock(home)) is None:
+            return  # one is there already
+        os.close(lock)
+        with open(home / FOLDER / "log.txt", "ab") as log:
+            waiter = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOT, str(_ROOT), str(home.absolute())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            waiter.returncode = 0  # nobody waits for it: it outlives the controller
+
+
+def recorder_lock(home: Path) -> int | None:
+    """An open file that makes this process the one recorder of ``home``; None when there is another."""
+    file = os.open(home / FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    os.set_inheritable(file, True)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file
+
+
+def waiting(home: Path) -> Iterator[tuple[JobDirectory, Path]]:
+    """Jobs that are to be recorded, and their notes."""
+    queue = home / FOLDER / "queue"
+    with contextlib.suppress(OSError):
+        for note in sorted(queue.iterdir()):
+            if not note.name.startswith("."):
+                yield JobDirectory(home / note.name), note
+
+
+def wait(home: Path) -> None:
+    """Sleep until there is something to record, then become the recorder. Loads nothing but the standard library."""
+    os.nice(10)
+    lock = recorder_lock(home)
+    if lock is None:
+        return
+    first_seen: dict[str, float] = {}
+    while True:
+        found = False
+        for job, note in waiting(home):
+            found = True
+            try:
+                ended = settle(job).has_ended
+            except VizslaError:
+                note.unlink(missing_ok=True)  # removed meanwhile
+                continue
+            if ended or time.monotonic() - first_seen.setdefault(job.name, time.monotonic()) > _LONG_SECONDS:
+                arguments = [sys.executable, "-m", "vizsla.jobs.recorder", str(home), str(lock)]
+                path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *_extra_path()]))
+                os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
+        if not found:
+            return
+        time.sleep(_PAUSE)
+
+
+def _extra_path() -> list[str]:
+    return [] if "site-packages" in _ROOT.parts else [str(_ROOT)]
+
+
+def ui_command(home: Path, uri: str | None, port: int) -> list[str] | None:
+    """The command that serves MLflow's pages on this machine only; None when ``uri`` is a server itself.
+
+    Raises
+    ------
+    MissingExtraError
+        When MLflow is not installed.
+    UsageError
+        When tracking is off.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise MissingExtraError("vizsla ui", "track", "mlflow")
+    chosen = uri or tracking_uri(home)
+    if chosen is None:
+        raise UsageError(
+            "Tracking is off: there is nothing to show.",
+            where="VIZSLA_TRACKING",
+            do="unset it, or name a server or database with --tracking-uri",
+        )
+    if chosen.startswith(("http://", "https://", "databricks")):
+        return None
+    if chosen.startswith("sqlite:///"):
+        Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
+    return [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        *served,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+
+
+def artifact_root(home: Path) -> str:
+    """Where a local database's artifacts are."""
+    return (home.absolute() / "mlartifacts").as_uri()
