@@ -20,9 +20,8 @@ SEALED = (
 OWN_METRICS: dict[str, Direction] = {
     "valid_loss": "minimize",
     "valid_accuracy": "maximize",
-    "train_loss": "minimize",
 }
-"""What our own training measures after every epoch."""
+"""What our own training measures on the validation split after every epoch."""
 
 _ALIASES = {
     "loss": "valid_loss",

@@ -1,0 +1,212 @@
+"""Trials that are jobs: full trainings and users' scripts, side by side as the machine holds them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import JobError, UsageError
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.executors.base import Handle, MetricEvent, Position, StatusEvent
+from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.spec import TrainingJobSpec, encoded
+from vizsla.jobs.states import State
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.search import Report
+from vizsla.tuning.space import Value
+from vizsla.tuning.study import Outcome
+from vizsla.tuning.trials import TrialRecord
+
+GRACE_SECONDS = 30.0
+_PAUSES = (0.02, 0.2)
+"""Seconds between polls: short after something happened, longer while nothing does."""
+_NAMED_NUMBER = re.compile(r"([A-Za-z][\w ./-]{0,40}?)\s*[:=]\s*[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+_LOG_BYTES = 200_000
+
+
+@dataclass
+class _Running:
+    trial: TrialRecord
+    handle: Handle
+    values: list[float] = field(default_factory=list)
+    others: dict[str, float] = field(default_factory=dict)
+    given_up: str | None = None
+
+
+class JobsRunner:
+    """Runs each trial as a job through the executor; a trial's job has the trial's name.
+
+    The objective is the last value that a trial reports, as SageMaker takes it.
+
+    Parameters
+    ----------
+    spec:
+        The job without the searched hyperparameters.
+    parent:
+        The tuning job's name, kept in each trial's ``job.json``.
+    """
+
+    def __init__(
+        self,
+        executor: LocalExecutor,
+        spec: TrainingJobSpec,
+        objective: Objective,
+        parent: str,
+        *,
+        static: Mapping[str, Value] | None = None,
+    ) -> None:
+        self._executor, self._spec, self._objective, self._parent = executor, spec, objective, parent
+        self._static = dict(static or {})
+        self._running: dict[str, _Running] = {}
+        self._since: Mapping[str, Position] = {}
+        self._pause = _PAUSES[0]
+        self._objective_seen = False
+        self._unknown: UsageError | None = None
+
+    def room(self, running: int, started: int, total: int) -> int:
+        """As many as the free CPUs and GPUs hold."""
+        capacity = self._executor.capacity()
+        if capacity.waiting:
+            return 0
+        cpus, gpus = self._spec.resource_config.share(capacity.cpus, capacity.gpus)
+        room = capacity.free_cpus // cpus
+        return min(room, capacity.free_gpus // gpus) if gpus else room
+
+    def start(self, trials: Sequence[TrialRecord]) -> None:
+        """Submit the trials' jobs; a job that is there already is taken over or gone on with."""
+        for trial in trials:
+            path = self._executor.home.absolute() / trial.name
+            handle = self._take_over(path) if path.is_dir() else self._submit(trial)
+            self._running[trial.name] = _Running(trial, handle)
+
+    def step(self, report: Report) -> list[Outcome]:
+        """Look once at all running jobs."""
+        if self._unknown is not None:
+            self._end("another trial showed that the objective is never reported")
+            raise self._unknown
+        poll = self._executor.poll([r.handle for r in self._running.values()], self._since)
+        self._since = poll.since
+        outcomes, quiet = [], True
+        for event in poll.events:
+            running = self._running.get(event.job)
+            if running is None:
+                continue
+            if isinstance(event, MetricEvent):
+                quiet = False
+                self._metric(running, event.metric.name, event.metric.value, report)
+            elif isinstance(event, StatusEvent) and event.state.has_ended:
+                quiet = False
+                outcomes.append(self._outcome(running, event.state))
+                del self._running[event.job]
+        self._pause = min(self._pause * 1.3, _PAUSES[1]) if quiet else _PAUSES[0]
+        if not outcomes:
+            time.sleep(self._pause)
+        return outcomes
+
+    def stop(self, reason: str) -> None:
+        """Ask all running jobs to end."""
+        for running in self._running.values():
+            self._give_up(running, reason)
+
+    def _submit(self, trial: TrialRecord) -> Handle:
+        values = encoded(self._static | dict(trial.params))
+        spec = self._spec.model_copy(
+            update={
+                "training_job_name": trial.name,
+                "hyper_parameters": dict(self._spec.hyper_parameters) | values,
+            }
+        )
+        about = {"parent": self._parent, "trial": trial.number}
+        return self._executor.submit(spec, trial.name, about=about)
+
+    def _take_over(self, path: Path) -> Handle:
+        handle = Handle(path.name, path)
+        try:
+            return self._executor.resume(handle)
+        except JobError:
+            if JobDirectory(path).state.status == "Completed":
+                return handle
+            raise
+
+    def _metric(self, running: _Running, name: str, value: float, report: Report) -> None:
+        if name != self._objective.metric:
+            running.others[name] = value
+            return
+        self._objective_seen = True
+        running.values.append(value)
+        if report(running.trial.number, len(running.values), value) and running.given_up is None:
+            self._give_up(running, "no better than the others at this epoch")
+
+    def _give_up(self, running: _Running, reason: str) -> None:
+        running.given_up = reason
+        self._executor.stop(running.handle, GRACE_SECONDS, reason)
+
+    def _end(self, reason: str) -> None:
+        """Stop all jobs and wait for their end."""
+        self.stop(reason)
+        while self._running:
+            poll = self._executor.poll([r.handle for r in self._running.values()], self._since)
+            self._since = poll.since
+            for event in poll.events:
+                if isinstance(event, StatusEvent) and event.state.has_ended:
+                    self._running.pop(event.job, None)
+            time.sleep(_PAUSES[0])
+
+    def _outcome(self, running: _Running, state: State) -> Outcome:
+        trial, value = running.trial, running.values[-1] if running.values else None
+        facts: dict[str, Any] = {"cost": _seconds(state), "metrics": running.others}
+        if state.status == "Stopped":
+            return Outcome(trial.number, value, stopped=True, reason=running.given_up or state.reason, **facts)
+        if state.status == "Failed":
+            return Outcome(trial.number, reason=_reason(running.handle, state), **facts)
+        if value is None:
+            seen = sorted({*running.others, *named_numbers(running.handle.path / "logs.txt")})
+            what = f"The objective {self._objective.metric!r} is not among the metrics in the log"
+            if not self._objective_seen:
+                self._unknown = UsageError(
+                    what + ".",
+                    where=running.handle.path / "logs.txt",
+                    allowed=f"what was seen there: {', '.join(seen) or 'nothing that looks like NAME: NUMBER'}",
+                    do=f"choose one of them, or correct --metric {self._objective.metric!r}=REGEX (the regular "
+                    "expression needs a group around the number)",
+                )
+            return Outcome(trial.number, reason=what, **facts)
+        return Outcome(trial.number, value, **facts)
+
+
+def named_numbers(log: Path, most: int = 12) -> list[str]:
+    """Names that stand before a number in a log (``accuracy: 0.9``), the most frequent first."""
+    try:
+        with open(log, "rb") as file:
+            text = file.read(_LOG_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return []
+    counts: dict[str, int] = {}
+    for line in text.splitlines():
+        for found in _NAMED_NUMBER.finditer(line[:1000]):
+            name = found[1].strip()
+            counts[name] = counts.get(name, 0) + 1
+    return sorted(counts, key=lambda name: -counts[name])[:most]
+
+
+def _reason(handle: Handle, state: State) -> str:
+    try:
+        words = JobDirectory(handle.path).failure.read_text("utf-8", "replace").strip()
+    except OSError:
+        words = ""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    # A traceback says what happened in its last line.
+    return (lines[-1] if lines and lines[0].startswith("Traceback") else lines[0] if lines else "")[:300] or (
+        state.reason or f"exit code {state.exit_code}"
+    )
+
+
+def _seconds(state: State) -> float | None:
+    if state.started is None or state.ended is None:
+        return None
+    return (datetime.fromisoformat(state.ended) - datetime.fromisoformat(state.started)).total_seconds()

@@ -1,0 +1,100 @@
+"""What is asked of a search, as plain data that a job keeps and goes on from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vizsla.errors import UsageError
+from vizsla.tuning.limits import Limits
+from vizsla.tuning.objective import Objective, own_objective
+from vizsla.tuning.space import Space
+from vizsla.tuning.strategies import EarlyStopping, strategy
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """A search. ``space`` None is the default one for heads.
+
+    ``seeds`` heads are trained for each trial and their objective averaged; the ``finalists`` best trials are
+    trained again with ``finalist_seeds`` seeds. ``warm_start`` names earlier tuning jobs to learn from; ``study``
+    is a file or an address for the study, by default in the job's own directory.
+
+    Raises
+    ------
+    UsageError
+        When a value cannot be used.
+    """
+
+    space: Space | None = None
+    objective: Objective = field(default_factory=lambda: own_objective(None))
+    strategy: str = "default"
+    limits: Limits = field(default_factory=Limits)
+    early_stopping: EarlyStopping = "auto"
+    seeds: int = 1
+    finalists: int = 4
+    finalist_seeds: int = 5
+    warm_start: tuple[str, ...] = ()
+    study: str | None = None
+
+    def __post_init__(self) -> None:
+        strategy(self.strategy)
+        for name, least in (("seeds", 1), ("finalists", 0), ("finalist_seeds", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(
+                    f"{name}={getattr(self, name)!r} cannot be used.",
+                    where=f"parameter {name}",
+                    allowed=f"a whole number of at least {least}",
+                )
+        if self.early_stopping not in ("auto", "off"):
+            raise UsageError(
+                f"There is no early stopping {self.early_stopping!r}.", where="early_stopping", allowed="auto or off"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON in the field names of SageMaker's HyperParameterTuningJobConfig, where it has them."""
+        limits = self.limits
+        return {
+            "Strategy": self.strategy,
+            "HyperParameterTuningJobObjective": self.objective.to_dict(),
+            "ResourceLimits": {
+                "MaxNumberOfTrainingJobs": limits.max_jobs,
+                "MaxParallelTrainingJobs": limits.max_parallel,
+                "MaxRuntimeInSeconds": None if limits.max_minutes is None else limits.max_minutes * 60,
+            },
+            "TrainingJobEarlyStoppingType": self.early_stopping.capitalize(),
+            "TuningJobCompletionCriteria": {
+                "TargetObjectiveMetricValue": limits.target,
+                "BestObjectiveNotImproving": {"MaxNumberOfTrainingJobsNotImproving": limits.patience},
+            },
+            "ParameterRanges": None if self.space is None else self.space.to_dict(),
+            "WarmStartConfig": {"ParentHyperParameterTuningJobs": list(self.warm_start)},
+            "Seeds": self.seeds,
+            "Finalists": self.finalists,
+            "FinalistSeeds": self.finalist_seeds,
+            "Study": self.study,
+        }
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> SearchRequest:
+        """From :meth:`to_dict`."""
+        resources, criteria = document["ResourceLimits"], document["TuningJobCompletionCriteria"]
+        seconds, ranges = resources["MaxRuntimeInSeconds"], document["ParameterRanges"]
+        return cls(
+            space=None if ranges is None else Space.of(ranges),
+            objective=Objective.from_dict(document["HyperParameterTuningJobObjective"]),
+            strategy=document["Strategy"],
+            limits=Limits(
+                max_jobs=resources["MaxNumberOfTrainingJobs"],
+                max_parallel=resources["MaxParallelTrainingJobs"],
+                max_minutes=None if seconds is None else seconds / 60,
+                target=criteria["TargetObjectiveMetricValue"],
+                patience=criteria["BestObjectiveNotImproving"]["MaxNumberOfTrainingJobsNotImproving"],
+            ),
+            early_stopping=document["TrainingJobEarlyStoppingType"].lower(),
+            seeds=document["Seeds"],
+            finalists=document["Finalists"],
+            finalist_seeds=document["FinalistSeeds"],
+            warm_start=tuple(document["WarmStartConfig"]["ParentHyperParameterTuningJobs"]),
+            study=document["Study"],
+        )
