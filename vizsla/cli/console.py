@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+if TYPE_CHECKING:
+    from vizsla.tuning.objective import Objective
+    from vizsla.tuning.trials import TrialRecord
 
 errors = Console(stderr=True, highlight=False)
 """Progress, notes and errors go to stderr, so that stdout holds results only."""
@@ -22,6 +26,7 @@ STAGES = {
     "backbone": "Preparing the backbone",
     "features": "Computing features",
     "head": "Training the head",
+    "search": "Searching hyperparameters",
     "evaluation": "Evaluating",
     "model": "Saving and proving the model",
     "report": "Writing the report",
@@ -29,37 +34,8 @@ STAGES = {
 """What a stage is called for a person."""
 
 
-class LiveView:
-    """Shows the stages of a job as bars with the time left."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task: TaskID | None = None
-
-    def stage(self, name: str, total: int | None = None) -> None:
-        """Begin a new bar."""
-        self._finish()
-        self._task = self._progress.add_task(STAGES.get(name, name), total=total)
-
-    def progress(self, done: int, total: int) -> None:
-        """Move the bar."""
-        if self._task is not None:
-            self._progress.update(self._task, completed=done, total=total)
-
-    def note(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._progress.console.print(f"[yellow]note[/] {_plain(text)}")
-
-    def _finish(self) -> None:
-        if self._task is not None:
-            task = self._progress.tasks[self._task]
-            total = task.completed if task.completed else 1
-            self._progress.update(self._task, total=total, completed=total)
-
-
-@contextmanager
-def live_view() -> Iterator[LiveView]:
-    """Show progress on stderr while the block runs; a file instead of a terminal gets plain lines."""
+def progress_bars() -> Progress:
+    """Bars with counts and the time left, on stderr."""
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=28),
@@ -68,10 +44,50 @@ def live_view() -> Iterator[LiveView]:
         TextColumn("left"),
         TimeLeftColumn(),
     )
-    with Progress(*columns, console=errors, refresh_per_second=5) as progress:
+    return Progress(*columns, console=errors, refresh_per_second=5)
+
+
+class LiveView:
+    """Shows the stages of a job as bars with the time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.bars = progress
+        self._task: TaskID | None = None
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Begin a new bar."""
+        self.finish()
+        self._task = self.bars.add_task(STAGES.get(name, name), total=total)
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if self._task is not None:
+            self.bars.update(self._task, completed=done, total=total)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(f"[yellow]note[/] {_plain(text)}")
+
+    def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
+        """Move the bar: one step for each trial that ended."""
+        if self._task is not None and trials:
+            self.bars.update(self._task, completed=sum(t.ended for t in trials))
+
+    def finish(self) -> None:
+        """Fill the last bar."""
+        if self._task is not None:
+            task = self.bars.tasks[self._task]
+            total = task.completed if task.completed else 1
+            self.bars.update(self._task, total=total, completed=total)
+
+
+@contextmanager
+def live_view() -> Iterator[LiveView]:
+    """Show progress on stderr while the block runs; a file instead of a terminal gets plain lines."""
+    with progress_bars() as progress:
         view = LiveView(progress)
         yield view
-        view._finish()
+        view.finish()
 
 
 def print_json(value: dict[str, Any]) -> None:

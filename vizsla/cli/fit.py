@@ -21,6 +21,7 @@ _HEAD = "Head"
 
 @app.command()
 def fit(
+    ctx: typer.Context,
     data: str = typer.Argument(..., help=DATA_HELP),
     drop_class: DropClass = None,
     group_by: GroupBy = None,
@@ -54,6 +55,17 @@ def fit(
     patience: int = typer.Option(
         5, help="Stop after so many epochs without a better validation loss; 0 never stops.", rich_help_panel=_HEAD
     ),
+    hyperparameters: list[str] = typer.Option(
+        [],
+        "--hyperparameters",
+        "--hp",
+        metavar="FILE or NAME=VALUE[,...]",
+        help="What `vizsla tune export` gives; an option of its own name, such as --lr, comes first.",
+        rich_help_panel=_HEAD,
+    ),
+    tune: int | None = typer.Option(
+        None, min=1, help="Search the head's hyperparameters first, so many trials: see tune.", rich_help_panel=_HEAD
+    ),
     seed: int = typer.Option(0, help="Decides every draw: the same seed gives the same bits."),
     minutes: float | None = typer.Option(None, help="Most minutes that the whole job may take."),
     name: str | None = typer.Option(None, help="The job's name. Default: train-DATA-TIME."),
@@ -84,9 +96,24 @@ def fit(
         patience=patience or None,
         seed=seed,
     )
+    if hyperparameters:
+        from vizsla.tuning.heads_runner import head_config, head_name
+        from vizsla.tuning.space_file import read_values
+
+        typed = {
+            option for option in ctx.params if getattr(ctx.get_parameter_source(option), "name", "") == "COMMANDLINE"
+        }
+        values = read_values(hyperparameters)
+        head = head_config(head, {n: value for n, value in values.items() if head_name(n) not in typed})
+    search = None
+    if tune is not None:
+        from vizsla.tuning.limits import Limits
+        from vizsla.tuning.request import SearchRequest
+
+        search = SearchRequest(limits=Limits(max_jobs=tune))
     source = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
     gate = GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]
-    request = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate)
+    request = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, search)
     if dry_run:
         from vizsla.workflow.plan import plan
 
@@ -96,14 +123,23 @@ def fit(
         if as_json:
             print_json(planned.to_dict())
         return
-    with live_view() as view:
-        result = run(request, view)
-    _print_result(result)
+    if search is not None:
+        from vizsla.cli.trials import print_search, trial_view
+
+        with trial_view() as trials:
+            result = run(request, trials)
+        assert result.search is not None
+        print_search(result.search)
+    else:
+        with live_view() as view:
+            result = run(request, view)
+    print_result(result)
     if as_json:
         print_json(result.to_dict())
 
 
-def _print_result(result: FitResult) -> None:
+def print_result(result: FitResult) -> None:
+    """What was measured, and what to type next."""
     from rich.table import Table
 
     from vizsla.cli.console import errors

@@ -87,7 +87,7 @@ class JobsRunner:
     def step(self, report: Report) -> list[Outcome]:
         """Look once at all running jobs."""
         if self._unknown is not None:
-            self._end("another trial showed that the objective is never reported")
+            self.end("another trial showed that the objective is never reported")
             raise self._unknown
         poll = self._executor.poll([r.handle for r in self._running.values()], self._since)
         self._since = poll.since
@@ -146,7 +146,7 @@ class JobsRunner:
         running.given_up = reason
         self._executor.stop(running.handle, GRACE_SECONDS, reason)
 
-    def _end(self, reason: str) -> None:
+    def end(self, reason: str) -> None:
         """Stop all jobs and wait for their end."""
         self.stop(reason)
         while self._running:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import itertools
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -136,3 +139,27 @@ def strategy(name: str) -> Strategy:
         raise UsageError(
             f"There is no strategy {name!r}.", where="strategy", allowed=", ".join([*STRATEGIES, *_ALIASES])
         ) from None
+
+
+def warm_up(name: str, trials: int) -> threading.Thread:
+    """Import what a strategy needs (3 seconds for the Gaussian process) while the features are computed.
+
+    Raises
+    ------
+    MissingExtraError
+        Without Optuna, at once.
+    """
+    chosen = strategy(name)
+    require("optuna", extra="tune", feature="Searching for hyperparameters")
+    modules = ["optuna.storages._rdb.storage", "alembic.config", "alembic.script"]
+    if chosen.sampler in (_gp, _gp_or_tpe) and type(chosen.sampler(0, trials)).__name__ == "GPSampler":
+        modules += ["torch", "scipy.optimize", "optuna._gp.gp", "optuna._gp.optim_mixed"]
+
+    def load() -> None:
+        for module in modules:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
+
+    thread = threading.Thread(target=load, name="warm-up", daemon=True)
+    thread.start()
+    return thread

@@ -265,17 +265,31 @@ class Study:
     def _finish(self, record: TrialRecord) -> None:
         """Bring a trial's end to the sampler and to the stored study."""
         states = self._optuna.trial.TrialState
-        if record.complete:
-            state = states.COMPLETE
-        else:
-            pruned = record.status == "Stopped" and any(math.isfinite(v) for v in record.curve)
-            state = states.PRUNED if pruned else states.FAIL
+        pruned = record.status == "Stopped" and any(math.isfinite(v) for v in record.curve)
+        state = states.COMPLETE if record.complete else states.PRUNED if pruned else states.FAIL
         thought = self._thinking.pop(record.number)
-        with contextlib.suppress(ValueError):  # a pruned trial whose epochs were not reported has no value
-            self._mind.tell(thought, record.value if record.complete else None, state=state)
+        lesson = self._lesson(record)
+        if record.complete or lesson is not None:
+            self._mind.tell(thought, record.value if record.complete else lesson)
+        else:
+            self._mind.tell(thought, state=states.PRUNED if pruned and self._prunes else states.FAIL)
         backend, trial_id = self._stored._storage, self._trial_id(record.number)
         if not backend.get_trial(trial_id).state.is_finished():
             backend.set_trial_state_values(trial_id, state, [record.value] if record.complete else None)
+
+    def _lesson(self, record: TrialRecord) -> float | None:
+        """What a sampler should think of a trial without a final value: samplers overlook those that have none, and
+        would ask for the same again. Given up: its last value; diverged: the worst that was seen.
+
+        None where the strategy's own pruner and sampler work hand in hand.
+        """
+        if record.complete or self.strategy.pruner is not None:
+            return None
+        finite = [v for v in record.curve if math.isfinite(v)]
+        if record.status == "Stopped":
+            return finite[-1] if finite else None
+        values = [v for t in self._records.values() for v in (*t.curve, t.value) if v is not None and math.isfinite(v)]
+        return max(values, key=self.objective.cost) if record.curve and values else None
 
     def _keep(self, number: int) -> None:
         self._stored._storage.set_trial_user_attr(self._trial_id(number), _RECORD, _facts(self._records[number]))

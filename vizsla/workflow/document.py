@@ -20,6 +20,7 @@ from vizsla.jobs.spec import (
     encoded,
 )
 from vizsla.training.heads import HeadConfig
+from vizsla.tuning.request import SearchRequest
 from vizsla.workflow.request import FitRequest
 
 _DATA, _WEIGHTS = "training", "weights"
@@ -61,6 +62,25 @@ def to_spec(request: FitRequest) -> TrainingJobSpec:
         hyper_parameters=encoded(values),
         input_data_config=channels,
     )
+
+
+def to_job(request: FitRequest) -> dict[str, Any]:
+    """What ``job.json`` holds: the document, and the search where one was asked for."""
+    about = {} if request.tune is None else {"about": {"tuning": request.tune.to_dict()}}
+    return about | to_spec(request).to_dict()
+
+
+def from_job(document: dict[str, Any]) -> FitRequest:
+    """The request in a ``job.json``.
+
+    Raises
+    ------
+    UsageError
+        As :func:`from_spec`.
+    """
+    request = from_spec(TrainingJobSpec.read(document))
+    tuning = (document.get("about") or {}).get("tuning")
+    return request if tuning is None else replace(request, tune=SearchRequest.from_dict(tuning))
 
 
 def from_spec(spec: TrainingJobSpec) -> FitRequest:

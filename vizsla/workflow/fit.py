@@ -30,8 +30,12 @@ from vizsla.settings import settings
 from vizsla.training import cache
 from vizsla.training.features import Extraction, extract
 from vizsla.training.heads import EpochMetrics, HeadData, TrainedHead, train_heads
+from vizsla.tuning.heads_runner import check_space, default_space
+from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.result import SearchResult
+from vizsla.tuning.strategies import warm_up
 from vizsla.workflow import records
-from vizsla.workflow.document import to_spec
+from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import Checked, check_data, write_findings
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
@@ -55,8 +59,9 @@ def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
     observer = observer or Silent()
     watch = Watch(observer, request.minutes)
     weights, checked = _checked(request, watch)
+    kind = "train" if request.tune is None else "tune"
     with (
-        running_here("train", checked.gated.dataset.name, to_spec(request).to_dict(), name=request.name) as job,
+        running_here(kind, checked.gated.dataset.name, to_job(request), name=request.name) as job,
         open(job.logs, "a", encoding="utf-8", errors="replace") as log,
     ):
         watch.observer = Logbook(log, observer)  # from here on, there is a log
@@ -78,6 +83,9 @@ def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitRes
 
 def _checked(request: FitRequest, watch: Watch) -> tuple[WeightsRequest, Checked]:
     weights = request.weights_request()
+    if request.tune is not None:
+        check_space(request.head, request.tune.space or default_space())
+        warm_up(request.tune.strategy, request.tune.limits.max_jobs)
     # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
     deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
     checked = check_data(request.data_request(deadline), watch.observer, watch)
@@ -91,6 +99,7 @@ class _Fit:
     backbone: ExportedBackbone
     extraction: Extraction
     trained: TrainedHead
+    search: SearchResult | None = None
     evaluation: Evaluation
     test_rows: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
@@ -124,7 +133,9 @@ class _Fit:
             engine = OnnxEngine(self.backbone.path)
         with self.watch.stage("features", len(self.dataset)):
             self._extract(engine)
-        with self.watch.stage("head", self.request.head.epochs):
+        tune = self.request.tune
+        stage = ("head", self.request.head.epochs) if tune is None else ("search", tune.limits.max_jobs)
+        with self.watch.stage(*stage):
             self._train()
         with self.watch.stage("evaluation"):
             self._evaluate()
@@ -133,6 +144,10 @@ class _Fit:
             self._prove()
         with self.watch.stage("report"):
             report = self._report()
+            if self.search is not None:
+                from vizsla.reports.tune import write_page
+
+                write_page(self.job, self.search)
         return FitResult(
             job=self.job.path,
             model=self.job.model,
@@ -145,6 +160,7 @@ class _Fit:
             damaged=tuple(records.damaged_entries(self.dataset, self.extraction.damaged)),
             unreached=len(self.extraction.unreached),
             warnings=tuple(self.warnings),
+            search=self.search,
         )
 
     def _warn(self, text: str) -> None:
@@ -217,6 +233,9 @@ class _Fit:
             len(self.dataset.classes),
         )
         last = self.watch.before(_RESERVE_SECONDS)
+        if self.request.tune is not None:
+            self._search(data, self.request.tune, last)
+            return
 
         def on_epoch(metrics: dict[int, EpochMetrics]) -> Iterable[int] | None:
             m = metrics[0]
@@ -232,6 +251,23 @@ class _Fit:
                 where=f"lr={self.request.head.lr:g}",
                 do="use a smaller --lr",
             )
+
+    def _search(self, data: HeadData, asked: SearchRequest, deadline: float | None) -> None:
+        from vizsla.workflow.head_search import search_heads
+
+        digest = records.dataset_digest(self.dataset, self.extraction.keys)
+        self.trained, self.search = search_heads(
+            data,
+            self.request.head,
+            asked,
+            self.job,
+            self.observer,
+            identity=f"{digest} {self.backbone.sha256}",
+            deadline=deadline,
+        )
+        for m in self.trained.history:
+            for name in ("train_loss", "valid_loss", "valid_accuracy"):
+                self._append_metric(name, getattr(m, name), m.epoch)
 
     def _rows(self, split: Split) -> npt.NDArray[np.int64]:
         rows = self.dataset.rows(split)
@@ -267,7 +303,7 @@ class _Fit:
                 dataset_sha256=records.dataset_digest(self.dataset, self.extraction.keys),
                 seed=self.seed,
                 versions=records.versions(),
-                hyperparameters=self.request.head.to_dict(),
+                hyperparameters=self.trained.config.to_dict(),
             ),
         )
         artifact.save(self.job.model, card, self.backbone.path, self.trained.head)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import write_bytes, write_json
+from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.settings import settings
 from vizsla.training.heads import HeadConfig, HeadData, TrainedHead
-from vizsla.tuning.analytics import TuningAnalytics
-from vizsla.tuning.finalists import Verdict, judge, retrain_heads
+from vizsla.tuning.finalists import judge, retrain_heads
 from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, head_config
-from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Space
 from vizsla.tuning.strategies import strategy
@@ -26,57 +25,9 @@ from vizsla.tuning.trials import TrialRecord, best, ranked
 from vizsla.workflow.observer import Observer
 
 SUMMARY, TABLE, ABOUT = "tuning.json", "trials.csv", "search.json"
-COST_UNIT = "optimizer steps"
 _SHARED_STUDY = "search"
 _FIRST = 4
 """Configurations taken over from a search on other data."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found. ``verdict`` is None where no finalist was trained again."""
-
-    name: str
-    space: Space
-    objective: Objective
-    trials: tuple[TrialRecord, ...]
-    best: TrialRecord
-    verdict: Verdict | None
-    reason: str
-    importances: dict[str, float]
-    seconds: float
-    notes: tuple[str, ...] = ()
-    cost_unit: str = COST_UNIT
-
-    @property
-    def winner(self) -> TrialRecord:
-        """The trial that won: the best, or of those tied with it the cheapest."""
-        return self.best if self.verdict is None else self.verdict.winner.trial
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """The winner's hyperparameters, the static ones too."""
-        return dict(self.space.static) | dict(self.winner.params)
-
-    def analytics(self) -> TuningAnalytics:
-        """The trials as a table."""
-        return TuningAnalytics(self.name, self.trials, self.space)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return {
-            "HyperParameterTuningJobName": self.name,
-            "HyperParameterTuningJobObjective": self.objective.to_dict(),
-            "ParameterRanges": self.space.to_dict(),
-            "BestTrainingJob": self.winner.to_dict(),
-            "BestHyperParameters": self.hyperparameters(),
-            "Verdict": None if self.verdict is None else self.verdict.to_dict(),
-            "Importances": self.importances,
-            "StoppedBecause": self.reason,
-            "Seconds": round(self.seconds, 3),
-            "Notes": list(self.notes),
-            "CostUnit": self.cost_unit,
-            "TrainingJobSummaries": [t.to_dict() for t in self.trials],
-        }
 
 
 def search_heads(
@@ -121,9 +72,7 @@ def search_heads(
     )
     found = best(study.trials(), request.objective)
     if found is None:
-        raise VizslaError(
-            f"No trial was completed: {end.reason}.", where=job.path, do="give more time, or more trials"
-        )
+        raise VizslaError(f"No trial was completed: {end.reason}.", where=job.path, do="give more time, or more trials")
     fixed = head_config(base, space.static)
     finalists, heads = retrain_heads(
         data,
@@ -213,9 +162,8 @@ def _parents_trials(request: SearchRequest, parent: JobDirectory) -> Sequence[Tr
 
 
 def _parent(name: str) -> JobDirectory:
-    path = Path(name)
-    job = JobDirectory.open(path if (path / "job.json").is_file() else settings().home / path.name)
-    if "tuning" not in job.request.get("about", {}):
+    job = controller.find(name, settings().home)
+    if "tuning" not in (job.request.get("about") or {}):
         raise JobError(f"Job {name!r} did not search.", where=job.path, do="name an earlier tuning job to learn from")
     return job
 

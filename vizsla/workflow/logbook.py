@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.trials import TrialRecord
 from vizsla.workflow.observer import Observer, Silent
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -18,6 +22,7 @@ class Logbook:
         self._stream, self._then = stream, then or Silent()
         self._stage = ""
         self._written = 0.0
+        self._told: set[int] = set()
 
     def stage(self, name: str, total: int | None = None) -> None:
         """A line that the stage begins."""
@@ -37,6 +42,16 @@ class Logbook:
         """A line with the note."""
         self._line(f"note: {text}")
         self._then.note(text)
+
+    def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
+        """A line when a trial ends."""
+        for trial in trials:
+            if trial.ended and trial.number not in self._told:
+                self._told.add(trial.number)
+                value = "" if trial.value is None else f" {objective.metric}={trial.value:.6g}"
+                reason = f" ({trial.reason})" if trial.reason else ""
+                self._line(f"trial {trial.number} {trial.status}{value}{reason} {json.dumps(trial.params)}")
+        self._then.trials(trials, objective)
 
     def _line(self, text: str) -> None:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

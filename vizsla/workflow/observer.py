@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.trials import TrialRecord
 
 
 class Observer(Protocol):
@@ -20,6 +24,10 @@ class Observer(Protocol):
         """Something that the person should know."""
         ...
 
+    def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
+        """The trials of a search, whenever one of them changes."""
+        ...
+
 
 class Silent:
     """Watches and says nothing."""
@@ -31,4 +39,7 @@ class Silent:
         """Nothing."""
 
     def note(self, text: str) -> None:
+        """Nothing."""
+
+    def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Nothing."""

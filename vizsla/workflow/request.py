@@ -12,6 +12,8 @@ from vizsla.errors import UsageError
 from vizsla.evaluation import Evaluation
 from vizsla.models.weights import WeightsRequest
 from vizsla.training.heads import HeadConfig
+from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.result import SearchResult
 from vizsla.workflow.gate import DataRequest
 
 
@@ -20,6 +22,8 @@ class FitRequest:
     """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
     ``data`` is anything that :func:`vizsla.data.open_dataset` reads; ``source`` says how to read it, ``gate`` what to
     do about what is wrong with it.
+
+    ``tune`` searches for the head's hyperparameters first; ``head`` then says what is not searched.
 
     Raises
     ------
@@ -36,6 +40,7 @@ class FitRequest:
     name: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
     gate: GateOptions = field(default_factory=GateOptions)
+    tune: SearchRequest | None = None
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0:
@@ -74,6 +79,8 @@ class FitResult:
     damaged: tuple[dict[str, str], ...]
     unreached: int
     warnings: tuple[str, ...]
+    search: SearchResult | None = None
+    """What the search found, where there was one."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that ``vizsla fit --json`` prints."""
@@ -89,4 +96,5 @@ class FitResult:
             "damaged": list(self.damaged),
             "unreached": self.unreached,
             "warnings": list(self.warnings),
+            **({} if self.search is None else {"tuning": self.search.to_dict()}),
         }

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.spec import TrainingJobSpec
-from vizsla.workflow.document import from_spec
+from vizsla.workflow.document import from_job
 from vizsla.workflow.fit import fit_in
 from vizsla.workflow.logbook import Logbook
 
@@ -26,7 +25,7 @@ def main() -> int:
             raise UsageError("VIZSLA_JOB_DIR is not set.", do="start a job with `vizsla train DATA`")
         job = JobDirectory.open(Path(folder))
         try:
-            fit_in(job, from_spec(TrainingJobSpec.read(job.request)), Logbook(sys.stdout))
+            fit_in(job, from_job(job.request), Logbook(sys.stdout))
         except VizslaError as error:
             job.write_failure(str(error))
             raise

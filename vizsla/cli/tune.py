@@ -1,0 +1,277 @@
+"""``vizsla tune``: search for hyperparameters; show, resume and export searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+import typer.core
+
+if TYPE_CHECKING:
+    from vizsla.tuning.request import SearchRequest
+
+_SEARCH, _SCRIPT, _BACKBONE, _FINAL = "Search", "Your own script", "Backbone", "The honest winner"
+
+
+class _DataFirst(typer.core.TyperGroup):
+    """``vizsla tune DATA`` means ``vizsla tune run DATA``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_DataFirst, add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def _tune() -> None:
+    """Search for the best hyperparameters: vizsla tune DATA [NAME=RANGE]...
+
+    Without a script, all trials train heads on features that are computed once. With --script, each trial is a job.
+    """
+
+
+@app.command("run")
+def run(
+    data: str = typer.Argument(..., help="A folder of labelled pictures; with --script, CHANNEL=PATH or a PATH."),
+    ranges: list[str] = typer.Argument(
+        None, metavar="[NAME=RANGE]...", help="lr=0.001..0.1:log batch-size=16,32,64 epochs=2..4 momentum=0.9"
+    ),
+    space: list[str] = typer.Option(
+        [], "--space", help="NAME=RANGE, or a YAML or JSON file of ranges. Repeat.", rich_help_panel=_SEARCH
+    ),
+    objective: str | None = typer.Option(
+        None, help="The metric that decides. Default: valid_loss.", rich_help_panel=_SEARCH
+    ),
+    minimize: bool = typer.Option(False, "--minimize", help="Less of it is better.", rich_help_panel=_SEARCH),
+    maximize: bool = typer.Option(False, "--maximize", help="More of it is better.", rich_help_panel=_SEARCH),
+    strategy: str = typer.Option(
+        "default", help="default (bayesian), tpe, gp, random, grid, asha or hyperband.", rich_help_panel=_SEARCH
+    ),
+    max_jobs: int = typer.Option(20, "--trials", "--max-jobs", help="Most trials.", rich_help_panel=_SEARCH),
+    max_parallel: int | None = typer.Option(
+        None, "--max-parallel-jobs", help="Most trials at a time.", rich_help_panel=_SEARCH
+    ),
+    minutes: float | None = typer.Option(
+        None, "--minutes", "--max-minutes", help="Most minutes that everything may take.", rich_help_panel=_SEARCH
+    ),
+    target: float | None = typer.Option(None, help="Stop at this value of the objective.", rich_help_panel=_SEARCH),
+    no_improvement: int | None = typer.Option(
+        None, help="Stop after so many trials in a row without a better one.", rich_help_panel=_SEARCH
+    ),
+    early_stopping: str = typer.Option(
+        "auto", help="auto gives hopeless trials up, off lets all end.", rich_help_panel=_SEARCH
+    ),
+    warm_start: list[str] = typer.Option(
+        [], "--warm-start", metavar="JOB", help="An earlier tuning job to learn from. Repeat.", rich_help_panel=_SEARCH
+    ),
+    study: str | None = typer.Option(
+        None, metavar="URI", help="A file or postgresql://... for the study.", rich_help_panel=_SEARCH
+    ),
+    seeds: int = typer.Option(1, help="Heads trained for each trial; their mean counts.", rich_help_panel=_FINAL),
+    finalists: int | None = typer.Option(
+        None, help="So many of the best are trained again. Default: 4; 0 with a script.", rich_help_panel=_FINAL
+    ),
+    finalist_seeds: int = typer.Option(5, help="Each finalist's seeds.", rich_help_panel=_FINAL),
+    script: str | None = typer.Option(
+        None, help="A .py or .sh file, run unmodified for each trial.", rich_help_panel=_SCRIPT
+    ),
+    source_dir: Path | None = typer.Option(None, help="A folder with the script.", rich_help_panel=_SCRIPT),
+    metric: list[str] = typer.Option(
+        [], "--metric", metavar="NAME=REGEX", help="A metric in the log. Repeat.", rich_help_panel=_SCRIPT
+    ),
+    hyperparameters: list[str] = typer.Option(
+        [],
+        "--hyperparameters",
+        "--hp",
+        metavar="NAME=VALUE[,...]",
+        help="The same in every trial.",
+        rich_help_panel=_SCRIPT,
+    ),
+    instance_type: str | None = typer.Option(
+        None, help="A trial's share of the machine. Default: local-1cpu, and a GPU if any.", rich_help_panel=_SCRIPT
+    ),
+    backbone: str | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
+    weights: Path | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
+    random_init: bool = typer.Option(False, "--random-init", help="As for fit.", rich_help_panel=_BACKBONE),
+    epochs: int = typer.Option(40, help="Most epochs of a trial, where not searched.", rich_help_panel=_SEARCH),
+    seed: int = typer.Option(0, help="Decides every draw."),
+    name: str | None = typer.Option(None, help="The job's name. Default: tune-DATA-TIME."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
+) -> None:
+    """Search (the default): vizsla tune DATA [NAME=RANGE]..."""
+    from vizsla.cli.console import print_json
+    from vizsla.cli.trials import print_search, trial_view
+    from vizsla.errors import UsageError
+
+    if minimize and maximize:
+        raise UsageError("--minimize and --maximize exclude each other.", do="leave one of them out")
+    direction = "minimize" if minimize else "maximize" if maximize else None
+    asked = {
+        "strategy": strategy,
+        "early_stopping": early_stopping,
+        "seeds": seeds,
+        "finalist_seeds": finalist_seeds,
+        "warm_start": tuple(warm_start),
+        "study": study,
+    }
+    limits = (max_jobs, max_parallel, minutes, target, no_improvement)
+    texts = [*space, *(ranges or [])]
+    if script is not None:
+        from vizsla.workflow.script_search import ScriptSearch, tune_script
+
+        names = [text.partition("=")[0] for text in metric]
+        wanted = _request(texts, limits, asked, finalists or 0, objective, direction, names)
+        request = ScriptSearch.of(
+            script, source_dir, [data], hyperparameters, metric, instance_type, name, search=wanted
+        )
+        with trial_view() as view:
+            found = tune_script(request, view)
+        print_search(found.result)
+        _print_next(found.job, found.report, None)
+        if as_json:
+            print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})
+        return
+
+    from vizsla.training.heads import HeadConfig
+    from vizsla.workflow.fit import fit
+    from vizsla.workflow.request import FitRequest
+
+    tuned = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None)
+    fit_request = FitRequest(
+        data, backbone, weights, random_init, HeadConfig(epochs=epochs, seed=seed), minutes, name, tune=tuned
+    )
+    with trial_view() as view:
+        result = fit(fit_request, view)
+    _print_fit(result, as_json)
+
+
+@app.command("resume")
+def resume(
+    name: str = typer.Argument(..., help="A tuning job that was killed, stopped or failed."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
+) -> None:
+    """Go on with a search: no trial is lost or run twice."""
+    from vizsla.cli.trials import trial_view
+    from vizsla.workflow.tune import find
+    from vizsla.workflow.tune import resume as go_on
+
+    if find(name).request["about"].get("script"):
+        from vizsla.cli.console import print_json
+        from vizsla.cli.trials import print_search
+        from vizsla.workflow.script_search import resume_script
+
+        with trial_view() as view:
+            found = resume_script(name, view)
+        print_search(found.result)
+        _print_next(found.job, found.report, None)
+        if as_json:
+            print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})
+        return
+    with trial_view() as view:
+        result = go_on(name, view)
+    _print_fit(result, as_json)
+
+
+@app.command("show")
+def show(
+    name: str = typer.Argument(..., help="A tuning job, running or ended."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
+) -> None:
+    """The trials of a search and the best so far."""
+    from vizsla.cli.console import errors, print_json
+    from vizsla.cli.trials import table
+    from vizsla.workflow.tune import load_tuning
+
+    tuning = load_tuning(name)
+    winner = tuning.winner()
+    errors.print(table(tuning.trials, tuning.objective, winner=None if winner is None else winner.number))
+    state = tuning.job.state
+    errors.print(f"{tuning.name} is {state.status}{f': {state.reason}' if state.reason else ''}.", markup=False)
+    if winner is not None:
+        errors.print(f"next    vizsla tune export {tuning.name}", markup=False, soft_wrap=True)
+    if not state.has_ended or not state.ended_well:
+        errors.print(f"next    vizsla tune resume {tuning.name}", markup=False, soft_wrap=True)
+    if as_json:
+        print_json(
+            {
+                "HyperParameterTuningJobName": tuning.name,
+                "HyperParameterTuningJobStatus": state.status,
+                "HyperParameterTuningJobConfig": tuning.request.to_dict(),
+                "BestTrainingJob": winner and winner.to_dict(),
+                "TrainingJobSummaries": [t.to_dict() for t in tuning.trials],
+                "report": str(tuning.job.output / "tuning.html"),
+            }
+        )
+
+
+@app.command("export")
+def export(
+    name: str = typer.Argument(..., help="A tuning job."),
+    output: Path | None = typer.Option(None, "--output", "-o", help="A .json, or .csv (all trials). Default: stdout."),
+) -> None:
+    """The best hyperparameters, as fit and train take them: vizsla fit DATA --hyperparameters best.json"""
+    import json
+
+    from vizsla.cli.console import errors
+    from vizsla.files import write_bytes
+    from vizsla.workflow.tune import load_tuning
+
+    tuning = load_tuning(name)
+    if output is not None and output.suffix == ".csv":
+        write_bytes(output, tuning.analytics().csv().encode())
+        return
+    text = json.dumps(tuning.best_hyperparameters())
+    if output is None:
+        print(text)
+        return
+    write_bytes(output, (text + "\n").encode())
+    errors.print(f"next    vizsla fit DATA --hyperparameters {output}", markup=False, soft_wrap=True)
+
+
+def _request(
+    texts: list[str],
+    limits: tuple[int, int | None, float | None, float | None, int | None],
+    asked: dict[str, Any],
+    finalists: int,
+    objective: str | None,
+    direction: str | None,
+    metrics: list[str] | None,
+) -> SearchRequest:
+    """The search asked for; ``metrics`` are a script's, None for our own training."""
+    from vizsla.tuning.limits import Limits
+    from vizsla.tuning.objective import own_objective
+    from vizsla.tuning.request import SearchRequest
+    from vizsla.tuning.space_file import read_space
+    from vizsla.workflow.script_search import objective_of
+
+    decided = own_objective(objective, direction) if metrics is None else objective_of(objective, direction, metrics)
+    return SearchRequest(
+        space=read_space(texts),
+        objective=decided,
+        limits=Limits(*limits),
+        finalists=finalists,
+        **asked,
+    )
+
+
+def _print_fit(result: Any, as_json: bool) -> None:
+    from vizsla.cli.console import print_json
+    from vizsla.cli.fit import print_result
+    from vizsla.cli.trials import print_search
+
+    print_search(result.search)
+    print_result(result)
+    _print_next(result.job, result.job / "output" / "tuning.html", result.job.name)
+    if as_json:
+        print_json(result.to_dict())
+
+
+def _print_next(job: Path, report: Path, export_name: str | None) -> None:
+    from vizsla.cli.console import errors
+
+    errors.print(f"search  {report}", markup=False, soft_wrap=True)
+    errors.print(f"next    vizsla tune export {job.name} -o best.json", markup=False, soft_wrap=True)

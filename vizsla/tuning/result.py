@@ -1,0 +1,62 @@
+"""What a search found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vizsla.tuning.analytics import TuningAnalytics
+from vizsla.tuning.finalists import Verdict
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.space import Space
+from vizsla.tuning.trials import TrialRecord
+
+COST_UNIT = "optimizer steps"
+"""What a head's training costs."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found. ``verdict`` is None where no finalist was trained again."""
+
+    name: str
+    space: Space
+    objective: Objective
+    trials: tuple[TrialRecord, ...]
+    best: TrialRecord
+    verdict: Verdict | None
+    reason: str
+    importances: dict[str, float]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    cost_unit: str = COST_UNIT
+
+    @property
+    def winner(self) -> TrialRecord:
+        """The trial that won: the best, or of those tied with it the cheapest."""
+        return self.best if self.verdict is None else self.verdict.winner.trial
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The winner's hyperparameters, the static ones too."""
+        return dict(self.space.static) | dict(self.winner.params)
+
+    def analytics(self) -> TuningAnalytics:
+        """The trials as a table."""
+        return TuningAnalytics(self.name, self.trials, self.space)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "HyperParameterTuningJobName": self.name,
+            "HyperParameterTuningJobObjective": self.objective.to_dict(),
+            "ParameterRanges": self.space.to_dict(),
+            "BestTrainingJob": self.winner.to_dict(),
+            "BestHyperParameters": self.hyperparameters(),
+            "Verdict": None if self.verdict is None else self.verdict.to_dict(),
+            "Importances": self.importances,
+            "StoppedBecause": self.reason,
+            "Seconds": round(self.seconds, 3),
+            "Notes": list(self.notes),
+            "CostUnit": self.cost_unit,
+            "TrainingJobSummaries": [t.to_dict() for t in self.trials],
+        }

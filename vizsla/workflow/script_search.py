@@ -1,0 +1,239 @@
+"""A search whose trials are jobs: a user's script, run unmodified with other hyperparameters each time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import UsageError, VizslaError
+from vizsla.files import sha256_json, write_json
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.here import resuming_here, running_here
+from vizsla.jobs.request import script_spec
+from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.settings import settings
+from vizsla.tuning.finalists import Finalist, Verdict, judge
+from vizsla.tuning.job_runner import JobsRunner
+from vizsla.tuning.limits import Limits
+from vizsla.tuning.objective import Objective, names_test, script_objective
+from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.result import SearchResult
+from vizsla.tuning.search import search
+from vizsla.tuning.space import CategoricalParameter, Space
+from vizsla.tuning.strategies import strategy
+from vizsla.tuning.study import Study
+from vizsla.tuning.trials import best, ranked
+from vizsla.workflow.head_search import ABOUT, open_study, write_result
+from vizsla.workflow.logbook import Logbook
+from vizsla.workflow.observer import Observer
+from vizsla.workflow.tune import find
+
+COST_UNIT = "seconds"
+
+
+@dataclass(frozen=True)
+class ScriptSearch:
+    """What is asked: the job that each trial is, without the searched hyperparameters, and the search."""
+
+    spec: TrainingJobSpec
+    search: SearchRequest
+    base_name: str
+    name: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        script: str,
+        source_dir: Path | None,
+        data: Sequence[str],
+        hyperparameters: Sequence[str],
+        metrics: Sequence[str],
+        instance_type: str | None,
+        name: str | None,
+        *,
+        search: SearchRequest,
+    ) -> ScriptSearch:
+        """From what is typed.
+
+        Raises
+        ------
+        VizslaError
+            For anything that cannot be meant.
+        """
+        instance = instance_type or _share(LocalExecutor(), search.limits.max_parallel)
+        spec = script_spec(script, source_dir, data, hyperparameters, metrics, instance, None, None)
+        return cls(spec, search, Path(script).stem, name)
+
+
+@dataclass(frozen=True)
+class ScriptSearchResult:
+    """The tuning job, its page, and what the search found."""
+
+    job: Path
+    report: Path
+    result: SearchResult
+
+
+def objective_of(metric: str | None, direction: str | None, names: Sequence[str]) -> Objective:
+    """The objective of a script's trials.
+
+    Raises
+    ------
+    UsageError
+        When it is not said which metric decides, or no definition has that name.
+    """
+    if metric is None:
+        if len(names) != 1:
+            raise UsageError(
+                "It is not said which metric decides.",
+                where="--objective",
+                allowed=", ".join(names) or "the name of a --metric NAME=REGEX",
+                do="add --objective NAME, and --minimize or --maximize",
+            )
+        metric = names[0]
+    return script_objective(metric, direction, names)[0]
+
+
+def tune_script(request: ScriptSearch, observer: Observer) -> ScriptSearchResult:
+    """Search, as a job that runs in this process; its trials are jobs of their own.
+
+    Raises
+    ------
+    VizslaError
+        Of the kind that tells what went wrong. Trials that ended are kept.
+    """
+    _space(request)
+    about = {"tuning": request.search.to_dict(), "script": True}
+    document = {"about": about, "definition": request.spec.to_dict()}
+    with running_here("tune", request.base_name, document, name=request.name) as job:
+        return _run(request, job, observer)
+
+
+def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSearchResult:
+    """Go on with a search that was killed, stopped or failed: jobs that still run are taken over.
+
+    Raises
+    ------
+    JobError
+        When it is completed, or another process controls it.
+    """
+    job = find(name)
+    request = ScriptSearch(
+        TrainingJobSpec.read(job.request["definition"]),
+        SearchRequest.from_dict(job.request["about"]["tuning"]),
+        job.name,
+        job.name,
+    )
+    with resuming_here(job):
+        return _run(request, job, observer)
+
+
+def _run(request: ScriptSearch, job: JobDirectory, observer: Observer) -> ScriptSearchResult:
+    with open(job.logs, "a", encoding="utf-8", errors="replace") as log:
+        return _search(request, job, Logbook(log, observer))
+
+
+def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> ScriptSearchResult:
+    asked, space, notes = request.search, _space(request), []
+    if names_test(asked.objective.metric):
+        _, warning = script_objective(asked.objective.metric, asked.objective.direction, ())
+        notes.append(str(warning))
+    identity = sha256_json([request.spec.to_dict()["HyperParameters"], request.spec.to_dict().get("InputDataConfig")])
+    write_json(job.checkpoints / ABOUT, {"identity": identity, "space": space.to_dict()})
+    study, told = open_study(asked, space, job, epochs=_most_epochs(space), seed=0, identity=identity)
+    notes += told
+    observer.stage("trials", asked.limits.max_jobs)
+    for note in notes:
+        observer.note(note)
+    executor = LocalExecutor(settings().home)
+    runner = JobsRunner(executor, request.spec, asked.objective, job.name, static=space.static)
+    try:
+        end = search(study, runner, asked.limits, watch=lambda trials: observer.trials(trials, asked.objective))
+        found = best(study.trials(), asked.objective)
+        if found is None:
+            raise VizslaError(
+                f"No trial was completed: {end.reason}.", where=job.path, do="give more time, or more trials"
+            )
+        verdict = _final(request, study, executor, job, observer) if asked.finalists else None
+    except BaseException:
+        runner.end("the search was stopped")
+        raise
+    finally:
+        executor.close()
+    result = SearchResult(
+        name=job.name,
+        space=space,
+        objective=asked.objective,
+        trials=tuple(study.trials()),
+        best=found,
+        verdict=verdict,
+        reason=end.reason,
+        importances=study.importances(),
+        seconds=end.seconds,
+        notes=tuple(notes),
+        cost_unit=COST_UNIT,
+    )
+    write_result(job, result)
+    from vizsla.reports.tune import write_page
+
+    return ScriptSearchResult(job.path, write_page(job, result), result)
+
+
+def _final(
+    request: ScriptSearch, study: Study, executor: LocalExecutor, job: JobDirectory, observer: Observer
+) -> Verdict:
+    """Run the best trials again with other values of the hyperparameter ``seed``, as a grid of its own."""
+    asked = request.search
+    chosen = ranked(study.trials(), asked.objective)[: asked.finalists]
+    observer.stage("finalists", len(chosen) * asked.finalist_seeds)
+    finalists = []
+    for trial in chosen:
+        static = dict(study.space.static) | dict(trial.params)
+        seeds = Space({"seed": CategoricalParameter(list(range(1, asked.finalist_seeds + 1)))}, {})
+        again = Study.open(
+            str(job.checkpoints / "study.db"),
+            f"{job.name[:40]}-final-{trial.number}",
+            seeds,
+            asked.objective,
+            strategy("grid"),
+            total=asked.finalist_seeds,
+            early_stopping="off",
+        )
+        runner = JobsRunner(executor, request.spec, asked.objective, job.name, static=static)
+        search(again, runner, Limits(max_jobs=asked.finalist_seeds, max_parallel=asked.limits.max_parallel))
+        values = [t.value for t in again.trials() if t.complete and t.value is not None and math.isfinite(t.value)]
+        if values:
+            finalists.append(Finalist(trial, tuple(values)))
+    if not finalists:
+        raise VizslaError("No finalist could be trained again.", where=job.path, do="see the jobs' logs")
+    return judge(finalists, asked.objective, COST_UNIT)
+
+
+def _space(request: ScriptSearch) -> Space:
+    if request.search.space is None:
+        raise UsageError(
+            "It is not said what to search.",
+            where="--space",
+            allowed="at least one range, such as lr=0.001..0.1:log batch-size=16,32,64",
+        )
+    return request.search.space
+
+
+def _share(executor: LocalExecutor, parallel: int | None) -> str:
+    """A trial's share: a GPU and its part of the CPUs where there are GPUs, else one CPU, or its part of them."""
+    gpus = len(executor.gpus)
+    sharing = min(parallel or gpus or executor.cpus, executor.cpus)
+    cpus = max(1, executor.cpus // sharing)
+    return f"local-{cpus}cpu-1gpu" if gpus else f"local-{cpus}cpu"
+
+
+def _most_epochs(space: Space) -> int:
+    given: Any = space.parameters.get("epochs", space.static.get("epochs", 0))
+    values = getattr(given, "values", None) or (getattr(given, "max_value", given),)
+    numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+    return max(numbers, default=0)

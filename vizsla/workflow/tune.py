@@ -1,0 +1,131 @@
+"""Tuning jobs: find them, show them, go on with them, take their best hyperparameters."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vizsla.errors import JobError
+from vizsla.jobs import controller
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.here import resuming_here
+from vizsla.settings import settings
+from vizsla.tuning.analytics import TuningAnalytics
+from vizsla.tuning.heads_runner import default_space
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.space import Space
+from vizsla.tuning.study import stored_trials
+from vizsla.tuning.trials import TrialRecord, best
+from vizsla.workflow.document import from_job
+from vizsla.workflow.fit import fit_in
+from vizsla.workflow.head_search import SUMMARY, study_place
+from vizsla.workflow.observer import Observer
+from vizsla.workflow.request import FitResult
+
+
+@dataclass(frozen=True)
+class TuningJob:
+    """A tuning job as it is now, running or ended. ``summary`` is what it left at its end; None before."""
+
+    job: JobDirectory
+    request: SearchRequest
+    space: Space
+    trials: tuple[TrialRecord, ...]
+    summary: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.job.name
+
+    @property
+    def objective(self) -> Objective:
+        """What it makes small or large."""
+        return self.request.objective
+
+    def winner(self) -> TrialRecord | None:
+        """The trial that won, or is the best so far."""
+        if self.summary is not None:
+            name = self.summary["BestTrainingJob"]["TrainingJobName"]
+            return next((t for t in self.trials if t.name == name), None)
+        return best(self.trials, self.objective)
+
+    def best_hyperparameters(self) -> dict[str, Any]:
+        """The winner's hyperparameters, the static ones too.
+
+        Raises
+        ------
+        JobError
+            When no trial was completed.
+        """
+        winner = self.winner()
+        if winner is None:
+            raise JobError(
+                f"No trial of {self.name!r} was completed yet: there is nothing to export.",
+                where=self.job.path,
+                do=f"`vizsla tune show {self.name}` shows its trials",
+            )
+        return dict(self.space.static) | dict(winner.params)
+
+    def analytics(self) -> TuningAnalytics:
+        """The trials as a table: ``analytics().dataframe()``."""
+        return TuningAnalytics(self.name, self.trials, self.space)
+
+
+def load_tuning(name: str | os.PathLike[str]) -> TuningJob:
+    """The tuning job of this name, or at this path. Nothing of it is changed.
+
+    Raises
+    ------
+    JobError
+        When there is none, or it is another kind of job.
+    """
+    job = find(name)
+    request = SearchRequest.from_dict(job.request["about"]["tuning"])
+    summary = job.output / SUMMARY
+    return TuningJob(
+        job=job,
+        request=request,
+        space=request.space or default_space(),
+        trials=tuple(_trials(request, job)),
+        summary=json.loads(summary.read_bytes()) if summary.exists() else None,
+    )
+
+
+def find(name: str | os.PathLike[str]) -> JobDirectory:
+    """The directory of a tuning job.
+
+    Raises
+    ------
+    JobError
+        When there is none, or it is another kind of job.
+    """
+    job = controller.find(os.fspath(name), settings().home)
+    if "tuning" not in (job.request.get("about") or {}):
+        raise JobError(
+            f"Job {job.name!r} is no tuning job: it is of the kind {job.kind!r}.",
+            where=job.path,
+            do="`vizsla jobs list` shows the kinds",
+        )
+    return job
+
+
+def resume(name: str | os.PathLike[str], observer: Observer) -> FitResult:
+    """Go on with a search for heads that was killed, stopped or failed.
+
+    Raises
+    ------
+    JobError
+        When it is completed, or another process controls it.
+    """
+    job = find(name)
+    with resuming_here(job):
+        return fit_in(job, from_job(job.request), observer)
+
+
+def _trials(request: SearchRequest, job: JobDirectory) -> Sequence[TrialRecord]:
+    return stored_trials(*study_place(request, job))
