@@ -97,7 +97,9 @@ def run(
     backbone: str | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     weights: Path | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     random_init: bool = typer.Option(False, "--random-init", help="As for fit.", rich_help_panel=_BACKBONE),
-    epochs: int = typer.Option(40, help="Most epochs of a trial, where not searched.", rich_help_panel=_SEARCH),
+    epochs: int | None = typer.Option(
+        None, min=1, help="Most epochs of a head, where not searched. Default: 40.", rich_help_panel=_SEARCH
+    ),
     seed: int = typer.Option(0, help="Decides every draw."),
     name: str | None = typer.Option(None, help="The job's name. Default: tune-DATA-TIME."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
@@ -140,10 +142,10 @@ def run(
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
+    if epochs is not None:
+        texts.append(f"epochs={epochs}")
     tuned = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None)
-    fit_request = FitRequest(
-        data, backbone, weights, random_init, HeadConfig(epochs=epochs, seed=seed), minutes, name, tune=tuned
-    )
+    fit_request = FitRequest(data, backbone, weights, random_init, HeadConfig(seed=seed), minutes, name, tune=tuned)
     with trial_view() as view:
         result = fit(fit_request, view)
     _print_fit(result, as_json)
@@ -242,6 +244,7 @@ def _request(
     metrics: list[str] | None,
 ) -> SearchRequest:
     """The search asked for; ``metrics`` are a script's, None for our own training."""
+    from vizsla.tuning.heads_runner import default_space
     from vizsla.tuning.limits import Limits
     from vizsla.tuning.objective import own_objective
     from vizsla.tuning.request import SearchRequest
@@ -250,7 +253,7 @@ def _request(
 
     decided = own_objective(objective, direction) if metrics is None else objective_of(objective, direction, metrics)
     return SearchRequest(
-        space=read_space(texts),
+        space=read_space(texts, default=default_space() if metrics is None else None),
         objective=decided,
         limits=Limits(*limits),
         finalists=finalists,

@@ -59,14 +59,18 @@ class Limits:
         """Plain JSON values."""
         return dict(vars(self))
 
+    @property
+    def time_is_over(self) -> str:
+        """What is said when it is."""
+        return f"{self.max_minutes:g} minutes are over" if self.max_minutes else "the time is over"
+
     def reached(self, trials: Sequence[TrialRecord], objective: Objective, deadline: float | None) -> str | None:
         """Why no further trial should start, in words; None while the search goes on.
 
         ``deadline`` is a moment of ``time.monotonic()``.
         """
         if deadline is not None and time.monotonic() >= deadline:
-            minutes = f"{self.max_minutes:g} minutes are" if self.max_minutes else "the time is"
-            return f"{minutes} over"
+            return self.time_is_over
         ended = [t for t in trials if t.ended]
         best, since = None, 0
         for trial in sorted(ended, key=lambda t: (t.end or 0.0, t.number)):

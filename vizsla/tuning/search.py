@@ -100,7 +100,7 @@ def search(
             stopping = reason
             runner.stop(reason)
         elif deadline is not None and time.monotonic() >= deadline and stopping is None:
-            stopping = reason or "the time is over"
+            stopping = reason or limits.time_is_over
             runner.stop(stopping)
         for outcome in runner.step(report):
             study.tell(outcome)

@@ -9,13 +9,24 @@ from typing import Any
 
 from vizsla.errors import UsageError
 from vizsla.optional import require
-from vizsla.tuning.space import Space, Value, parse_assignments, parse_one
+from vizsla.tuning.space import (
+    CategoricalParameter,
+    ContinuousParameter,
+    IntegerParameter,
+    Space,
+    Value,
+    parameter,
+    parse_assignments,
+    parse_one,
+)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def read_space(texts: Sequence[str]) -> Space | None:
-    """A space from NAME=RANGE texts and the names of YAML or JSON files; None where there is no text.
+def read_space(texts: Sequence[str], default: Space | None = None) -> Space | None:
+    """A space from NAME=RANGE texts and the names of YAML or JSON files.
+
+    Where nothing is to be searched, ``default`` is, with the static values that the texts give.
 
     Raises
     ------
@@ -30,6 +41,13 @@ def read_space(texts: Sequence[str]) -> Space | None:
         else:
             typed.append(text)
     found |= parse_assignments(typed)
+    static: dict[str, Value] = {}
+    for name, given in found.items():
+        value = parameter(given)
+        if not isinstance(value, ContinuousParameter | IntegerParameter | CategoricalParameter):
+            static[name] = value
+    if default is not None and len(static) == len(found):
+        return Space(dict(default.parameters), dict(default.static) | static)
     return Space.of(found) if found else None
 
 
