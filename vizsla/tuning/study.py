@@ -7,31 +7,29 @@ work on a copy in memory, so that a trial costs three short transactions and not
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vizsla.errors import UsageError, VizslaError
-from vizsla.files import sha256_json, storage
+from vizsla.errors import UsageError
+from vizsla.files import sha256_json
 from vizsla.optional import require
 from vizsla.tuning.encoding import Encoding
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.space import Space, Value
+from vizsla.tuning.storage import FEATURE, RECORD, connect, facts_of, record_of, understandable
 from vizsla.tuning.strategies import EarlyStopping, Strategy, median_pruner
 from vizsla.tuning.trials import TrialRecord, TrialStatus
 
-_FEATURE = "Searching for hyperparameters"
 _NAME_LENGTH = 63
 _DRAWS = 20
 """Draws for a configuration that was not tried yet, before the search counts as exhausted."""
-_RECORD, _JOB, _TOPIC = "record", "job", "vizsla"
+_TOPIC = "vizsla"
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Study:
         seed: int = 0,
         prior: Prior | None = None,
     ) -> None:
-        optuna = require("optuna", extra="tune", feature=_FEATURE)
+        optuna = require("optuna", extra="tune", feature=FEATURE)
         self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
         self._optuna, self._stored, self._encoding = optuna, stored, Encoding(space)
         self._records: dict[int, TrialRecord] = {}
@@ -109,11 +107,11 @@ class Study:
         VizslaError
             When ``uri`` cannot be opened.
         """
-        optuna = require("optuna", extra="tune", feature=_FEATURE)
+        optuna = require("optuna", extra="tune", feature=FEATURE)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         topic = {"space": space.to_dict(), "objective": objective.to_dict()}
-        with _understandable(uri):
-            backend = _backend(optuna, uri)
+        with understandable(uri):
+            backend = connect(optuna, uri)
             stored = optuna.create_study(
                 storage=backend, study_name=name, direction=objective.direction, load_if_exists=True
             )
@@ -144,7 +142,7 @@ class Study:
             record = TrialRecord(
                 number, _trial_name(self.name, number, values), values, "InProgress", start=time.time()
             )
-            frozen = self._frozen("RUNNING", values, shown=True, attributes={_RECORD: _facts(record)})
+            frozen = self._frozen("RUNNING", values, shown=True, attributes={RECORD: facts_of(record)})
             self._stored.add_trial(frozen)
             self._records[number], self._thinking[number] = record, thought
             self._tried.add(_key(values))
@@ -243,10 +241,10 @@ class Study:
 
     def _recall(self, stored: Any) -> None:
         """Take a stored trial into memory: as it ended, or as running."""
-        facts = stored.user_attrs.get(_RECORD)
+        facts = stored.user_attrs.get(RECORD)
         if facts is None:  # another program's trial
             return
-        record = _record(stored.number, facts)
+        record = record_of(stored.number, facts)
         self._records[stored.number] = record
         self._tried.add(_key(record.params))
         self._mind.add_trial(self._frozen("RUNNING", record.params))
@@ -292,7 +290,7 @@ class Study:
         return max(values, key=self.objective.cost) if record.curve and values else None
 
     def _keep(self, number: int) -> None:
-        self._stored._storage.set_trial_user_attr(self._trial_id(number), _RECORD, _facts(self._records[number]))
+        self._stored._storage.set_trial_user_attr(self._trial_id(number), RECORD, facts_of(self._records[number]))
 
     def _trial_id(self, number: int) -> int:
         if number not in self._ids:
@@ -318,40 +316,6 @@ class Study:
         )
 
 
-def _backend(optuna: Any, uri: str) -> Any:
-    if "://" in uri:
-        return optuna.storages.RDBStorage(uri)
-    path = Path(uri).absolute()
-    with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    # Write-ahead: a kill leaves the last whole transaction, and a commit need not wait for the disk.
-    first = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
-    event = require("sqlalchemy.event", extra="tune", feature=_FEATURE)
-
-    def configure(connection: Any, record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    event.listen(first.engine, "connect", configure)
-    first.engine.dispose()
-    return first
-
-
-@contextlib.contextmanager
-def _understandable(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except VizslaError:
-        raise
-    except Exception as error:  # SQLAlchemy, its drivers and Alembic share no base class
-        raise VizslaError(
-            f"The study cannot be opened: {type(error).__name__}: {str(error).splitlines()[0]:.200}",
-            where=uri,
-            allowed="a file that is a study or does not exist, or postgresql://USER:PASSWORD@HOST/DATABASE",
-            do="name another file, or correct the address",
-        ) from error
-
-
 def _other_study(uri: str, name: str, earlier: dict[str, Any], space: Space, objective: Objective) -> UsageError:
     stored = Space.of(earlier["space"])
     kept, asked = stored.words(), space.words()
@@ -369,18 +333,6 @@ def _other_study(uri: str, name: str, earlier: dict[str, Any], space: Space, obj
     )
 
 
-def _facts(record: TrialRecord) -> dict[str, Any]:
-    facts = dict(vars(record))
-    facts["curve"] = [v if math.isfinite(v) else str(v) for v in record.curve]
-    facts["metrics"] = {n: v for n, v in record.metrics.items() if math.isfinite(v)}
-    return facts
-
-
-def _record(number: int, facts: dict[str, Any]) -> TrialRecord:
-    known = {name: facts[name] for name in TrialRecord.__dataclass_fields__ if name in facts}
-    return TrialRecord(**(known | {"number": number, "curve": tuple(float(v) for v in facts["curve"])}))
-
-
 def _key(values: Mapping[str, Value]) -> str:
     return json.dumps({name: values[name] for name in sorted(values)})
 
@@ -389,21 +341,3 @@ def _trial_name(study: str, number: int, values: Mapping[str, Value]) -> str:
     """SageMaker's form: the tuning job's name, the number and a few characters that tell it from others."""
     ending = f"-{number:03}-{sha256_json([study, number, dict(values)])[:8]}"
     return study[: _NAME_LENGTH - len(ending)].rstrip("-") + ending
-
-
-def stored_trials(uri: str, name: str) -> Sequence[TrialRecord]:
-    """The trials of a study, without going on with it; none where there is no such study."""
-    optuna = require("optuna", extra="tune", feature=_FEATURE)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if "://" not in uri and not Path(uri).is_file():
-        return []
-    with _understandable(uri):
-        backend = _backend(optuna, uri)
-        if name not in optuna.get_all_study_names(backend):
-            return []
-        study = optuna.load_study(storage=backend, study_name=name)
-        return [
-            _record(t.number, t.user_attrs[_RECORD])
-            for t in study.get_trials(deepcopy=False)
-            if _RECORD in t.user_attrs
-        ]

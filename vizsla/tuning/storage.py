@@ -1,0 +1,92 @@
+"""Where studies are kept: SQLite or another database, and trials as they lie there."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import VizslaError
+from vizsla.files import storage
+from vizsla.optional import require
+from vizsla.tuning.trials import TrialRecord
+
+FEATURE = "Searching for hyperparameters"
+RECORD = "record"
+"""The attribute of a stored trial that holds all that Optuna has no field for."""
+
+
+def connect(optuna: Any, uri: str) -> Any:
+    """Optuna's storage at an address: a file for SQLite, or any database that SQLAlchemy knows."""
+    if "://" in uri:
+        return optuna.storages.RDBStorage(uri)
+    path = Path(uri).absolute()
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Write-ahead: a kill leaves the last whole transaction, and a commit need not wait for the disk.
+    first = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
+    event = require("sqlalchemy.event", extra="tune", feature=FEATURE)
+
+    def configure(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    event.listen(first.engine, "connect", configure)
+    first.engine.dispose()
+    return first
+
+
+@contextlib.contextmanager
+def understandable(uri: str) -> Iterator[None]:
+    """Turn what a database refuses into words.
+
+    Raises
+    ------
+    VizslaError
+        When it cannot be opened.
+    """
+    try:
+        yield
+    except VizslaError:
+        raise
+    except Exception as error:  # SQLAlchemy, its drivers and Alembic share no base class
+        raise VizslaError(
+            f"The study cannot be opened: {type(error).__name__}: {str(error).splitlines()[0]:.200}",
+            where=uri,
+            allowed="a file that is a study or does not exist, or postgresql://USER:PASSWORD@HOST/DATABASE",
+            do="name another file, or correct the address",
+        ) from error
+
+
+def facts_of(record: TrialRecord) -> dict[str, Any]:
+    """A record as plain JSON."""
+    facts = dict(vars(record))
+    facts["curve"] = [v if math.isfinite(v) else str(v) for v in record.curve]
+    facts["metrics"] = {n: v for n, v in record.metrics.items() if math.isfinite(v)}
+    return facts
+
+
+def record_of(number: int, facts: dict[str, Any]) -> TrialRecord:
+    """The record in :func:`facts_of`."""
+    known = {name: facts[name] for name in TrialRecord.__dataclass_fields__ if name in facts}
+    return TrialRecord(**(known | {"number": number, "curve": tuple(float(v) for v in facts["curve"])}))
+
+
+def stored_trials(uri: str, name: str) -> Sequence[TrialRecord]:
+    """The trials of a study, without going on with it; none where there is no such study."""
+    optuna = require("optuna", extra="tune", feature=FEATURE)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if "://" not in uri and not Path(uri).is_file():
+        return []
+    with understandable(uri):
+        backend = connect(optuna, uri)
+        if name not in optuna.get_all_study_names(backend):
+            return []
+        study = optuna.load_study(storage=backend, study_name=name)
+        return [
+            record_of(t.number, t.user_attrs[RECORD])
+            for t in study.get_trials(deepcopy=False)
+            if RECORD in t.user_attrs
+        ]
