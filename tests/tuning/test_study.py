@@ -19,8 +19,9 @@ from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report, search
 from vizsla.tuning.space import Space, Value
+from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.strategies import STRATEGIES, strategy
-from vizsla.tuning.study import Outcome, Prior, Study, stored_trials
+from vizsla.tuning.study import Outcome, Prior, Study
 from vizsla.tuning.trials import TrialRecord, best
 
 SPACE = Space.of({"x": "0.0..1.0", "n": "16,32,64", "kind": "a,b"})

@@ -19,8 +19,9 @@ from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Space
+from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.strategies import strategy
-from vizsla.tuning.study import Prior, Study, stored_trials
+from vizsla.tuning.study import Prior, Study
 from vizsla.tuning.trials import TrialRecord, best, ranked
 from vizsla.workflow.observer import Observer
 

@@ -18,7 +18,7 @@ from vizsla.tuning.heads_runner import default_space
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
-from vizsla.tuning.study import stored_trials
+from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.trials import TrialRecord, best
 from vizsla.workflow.document import from_job
 from vizsla.workflow.fit import fit_in
