@@ -31,6 +31,7 @@ from vizsla.jobs.scrape import Scraper
 
 _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
+_SMALL, _REST_SECONDS = 64 << 10, 0.02
 _RESERVE_BYTES = 256 << 10
 _TAIL_BYTES = 64 << 10
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
@@ -216,15 +217,19 @@ class _Attempt:
     def _watch(self, output: int, wake: int, began: float) -> None:
         """Until the job's first process ends: keep the log, mind the clock and the stop signal."""
         limit = None if self.command.limit is None else began + self.command.limit
-        watched = [output, wake]
+        open_output, quiet_until = True, 0.0
         if (self.run_folder / "stop.json").exists():  # asked before there was someone to signal
             self._ask_to_stop("stopped")
         while self.status is None:
-            moments = [moment for moment in (limit, self.kill_at) if moment is not None]
+            resting = open_output and time.monotonic() < quiet_until
+            moments = [m for m in (limit, self.kill_at, quiet_until if resting else None) if m is not None]
             timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
-            ready, _, _ = select.select(watched, [], [], timeout)
-            if output in ready and not self._pump(output):
-                watched.remove(output)
+            ready, _, _ = select.select([wake] if resting or not open_output else [wake, output], [], [], timeout)
+            if output in ready:
+                before = self.log.bytes
+                open_output = self._pump(output)
+                if self.log.bytes - before < _SMALL:  # single lines: the pipe keeps the next ones for a moment
+                    quiet_until = time.monotonic() + _REST_SECONDS
             if wake in ready and signal.SIGTERM in os.read(wake, 256):
                 self._ask_to_stop("stopped")
             now = time.monotonic()
