@@ -42,7 +42,7 @@ def serve(
     """
     from vizsla.optional import require
 
-    for module in ("uvicorn", "httptools", "uvloop", "starlette", "prometheus_client", "python_multipart"):
+    for module in ("uvicorn", "httptools", "uvloop", "starlette", "prometheus_client", "python_multipart", "orjson"):
         require(module, extra="serve", feature="vizsla serve")
     from vizsla.serving.access import Access
     from vizsla.serving.server import ServeOptions, Server

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from vizsla.serving.faults import RequestError
 
@@ -60,16 +60,16 @@ def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
 
 def _json_list(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
     rows = [answer.probabilities.tolist() for answer in answers]
-    return json.dumps(rows if many else rows[0]).encode()
+    return orjson.dumps(rows if many else rows[0])
 
 
 def _json_object(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
     rows = [_long(answer, labels) for answer in answers]
-    return json.dumps(rows if many else rows[0]).encode()
+    return orjson.dumps(rows if many else rows[0])
 
 
 def _json_lines(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
-    return b"".join(json.dumps(answer.probabilities.tolist()).encode() + b"\n" for answer in answers)
+    return b"".join(orjson.dumps(answer.probabilities.tolist()) + b"\n" for answer in answers)
 
 
 def _csv(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:

@@ -13,6 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 15.0
 """Time for a request's headers, and for a new connection to begin one."""
+BODY_SECONDS = 60.0
+"""Time for a request's body."""
 MAX_HEADER_BYTES = 65_536
 
 
@@ -35,6 +37,8 @@ class PatientConnection(HttpToolsProtocol):
             if self._timer is None:
                 self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
         super().data_received(data)
+        if not self._in_headers and self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
         if self._in_headers and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._refuse(b"431 Request Header Fields Too Large", b"The headers are larger than 64 KiB.")
 
@@ -47,6 +51,7 @@ class PatientConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The next bytes are another request's headers."""
         self._in_headers, self._header_bytes = True, 0
+        self._stop_timer()
         super().on_message_complete()
 
     def eof_received(self) -> Any:
@@ -70,8 +75,14 @@ class PatientConnection(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._timer = None
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._in_headers:
             self._refuse(b"408 Request Timeout", b"The request's headers took too long.")
+        elif self.cycle is not None and not self.cycle.response_started:
+            self._refuse(b"408 Request Timeout", b"The request's body took too long.")
+        else:
+            self.transport.close()
 
     def _refuse(self, status: bytes, words: bytes) -> None:
         body = b'{"Message": "' + words + b'", "ErrorCode": "http"}'

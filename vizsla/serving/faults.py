@@ -29,7 +29,6 @@ FAULTS: dict[str, Fault] = {
     "body-malformed": Fault(400),
     "body-type": Fault(415),
     "body-too-large": Fault(413, "ValidationError"),
-    "body-too-slow": Fault(408, "ValidationError"),
     "too-many-pictures": Fault(400),
     "accept": Fault(406),
     "url-off": Fault(403),

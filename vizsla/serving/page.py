@@ -29,6 +29,11 @@ class Page:
         self._service = service
         self._observer = observer
         self._urls = urls
+        observer.gauges |= {
+            "models_loaded": ("Models in memory.", lambda: len(service.pool.loaded())),
+            "model_bytes": ("Bytes that the loaded models count for.", lambda: service.pool.nbytes),
+            "waiting": ("Pictures waiting.", lambda: service.batcher.waiting),
+        }
         self._page = resources.files("vizsla.serving").joinpath("page.html").read_text("utf-8")
         self._policy = {"content-security-policy": _policy(self._page), "x-content-type-options": "nosniff"}
         self._description = document()
@@ -66,18 +71,14 @@ class Page:
                 "models_loaded": len(models),
                 "model_bytes": self._service.pool.nbytes,
                 "waiting": self._service.batcher.waiting,
-                "recent": list(self._observer.recent)[::-1],
+                "recent": self._observer.recent(),
             }
         )
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus."""
         record_of(request.scope).route = "observe"
-        pool = self._service.pool
-        text = self._observer.metrics(
-            models_loaded=len(pool.loaded()), model_bytes=pool.nbytes, waiting=self._service.batcher.waiting
-        )
-        return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+        return Response(self._observer.metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def openapi(self, request: Request) -> Response:
         """The service's description for tools."""
