@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-SERVER, ENGINE, MODEL, PORT, WORKERS, BATCH = (
-    sys.argv[1:7] if len(sys.argv) > 6 else os.environ["VIZSLA_PEER"].split("|")
-)
-os.environ["VIZSLA_PEER"] = "|".join((SERVER, ENGINE, MODEL, PORT, WORKERS, BATCH))
+if __name__ == "__main__":
+    os.environ["VIZSLA_PEER"] = "|".join(sys.argv[1:7])
+# Workers that the servers start import this file again and find their settings in the environment.
+SERVER, ENGINE, MODEL, PORT, WORKERS, BATCH = os.environ["VIZSLA_PEER"].split("|")
 THREADS = max(1, (os.cpu_count() or 1) // int(WORKERS))
 
 
@@ -60,7 +60,7 @@ class Classifier:
         return self.head.probabilities(self.features(pixels))
 
 
-def litserve() -> None:
+if SERVER == "litserve":
     import litserve as ls
 
     class Api(ls.LitAPI):
@@ -82,18 +82,20 @@ def litserve() -> None:
         def encode_response(self, output: np.ndarray) -> list:
             return output.reshape(-1).tolist()
 
+
+def litserve() -> None:
     batch = int(BATCH)
     api = Api(max_batch_size=batch, batch_timeout=0.002 if batch > 1 else 0.0, api_path="/predict")
-    ls.LitServer(api, accelerator="cpu", workers_per_device=int(WORKERS), timeout=120, fast_queue=False).run(
+    ls.LitServer(api, accelerator="cpu", workers_per_device=int(WORKERS), timeout=120).run(
         host="127.0.0.1", port=int(PORT), generate_client_file=False, log_level="error"
     )
 
 
-def bento_service():
+def bento_service() -> type:
     import bentoml
 
     @bentoml.service(workers=int(WORKERS), traffic={"timeout": 120, "max_concurrency": 1000})
-    class One:
+    class Photos:
         def __init__(self) -> None:
             self.model = Classifier()
 
@@ -101,17 +103,7 @@ def bento_service():
         def predict(self, image: str) -> list[float]:
             return self.model.predict(self.model.decode(base64.b64decode(image))[None])[0].tolist()
 
-    @bentoml.service(workers=int(WORKERS), traffic={"timeout": 120, "max_concurrency": 1000})
-    class Batched:
-        def __init__(self) -> None:
-            self.model = Classifier()
-
-        @bentoml.api(route="/predict", batchable=True, max_batch_size=max(2, int(BATCH)), max_latency_ms=10_000)
-        def predict(self, image: list[str]) -> list[list[float]]:
-            pixels = np.stack([self.model.decode(base64.b64decode(one)) for one in image])
-            return self.model.predict(pixels).tolist()
-
-    return One if int(BATCH) == 1 else Batched
+    return Photos
 
 
 def ray() -> None:
