@@ -79,8 +79,8 @@ def write_manifest(
     StorageError
         When it cannot be written.
     """
-    arrow = require("pyarrow", extra="check", feature="The manifest")
-    parquet = require("pyarrow.parquet", extra="check", feature="The manifest")
+    arrow = require("pyarrow", extra="train", feature="The manifest")
+    parquet = require("pyarrow.parquet", extra="train", feature="The manifest")
     text, whole = arrow.string(), arrow.int64()
     kind = arrow.dictionary(arrow.int32(), text)
     names = ["path", "label", "split", "group", "sha256", "phash", "size", "width", "height", "status", "reason"]
@@ -135,7 +135,7 @@ def read_decisions(path: Path) -> Decisions:
 
 
 def _read(path: Path) -> npt.NDArray[np.void]:
-    parquet = require("pyarrow.parquet", extra="check", feature="The manifest")
+    parquet = require("pyarrow.parquet", extra="train", feature="The manifest")
     parts = []
     try:
         with parquet.ParquetFile(path) as file:

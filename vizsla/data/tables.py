@@ -82,7 +82,7 @@ def _rows(file: Path) -> Iterator[Row]:
     suffix = file.suffix.lower()
     try:
         if suffix == ".parquet":
-            parquet = require("pyarrow.parquet", extra="check", feature="Reading Parquet tables")
+            parquet = require("pyarrow.parquet", extra="train", feature="Reading Parquet tables")
             number = 0
             with parquet.ParquetFile(file) as table:
                 for batch in table.iter_batches():

@@ -12,7 +12,7 @@ from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.checks.finding import Finding, Severity
 from vizsla.data.duplicates import Clusters
 
-_MEASURED = "the measured accuracy is flattered by pictures that training has seen"
+_MEASURED = "unless one is left out, accuracy is measured on pictures that training has seen"
 
 
 def _same(facts: Facts, rows: npt.NDArray[np.int64]) -> bool:
@@ -57,7 +57,7 @@ _KINDS = (
         "leak-exact",
         "error",
         "Exact copies across splits",
-        f"copies that lie in more than one split: {_MEASURED}",
+        f"copies that lie in more than one split; {_MEASURED}",
         "take the copies out of one split; until then those in the split that trains are left out (--on-leak)",
         lambda facts: facts.exact,
         lambda facts, rows: not _one_split(facts, rows),
@@ -66,7 +66,7 @@ _KINDS = (
         "leak-near",
         "error",
         "Near copies across splits",
-        f"nearly the same pictures that lie in more than one split: {_MEASURED}",
+        f"nearly the same pictures that lie in more than one split; {_MEASURED}",
         "take them out of one split; until then those in the split that trains are left out (--on-leak)",
         lambda facts: facts.near,
         lambda facts, rows: not _one_split(facts, rows) and not _same(facts, rows),
@@ -75,7 +75,7 @@ _KINDS = (
         "leak-group",
         "error",
         "Groups across splits",
-        f"pictures of one group (--group-by) that lie in more than one split: {_MEASURED}",
+        f"pictures of one group (--group-by) that lie in more than one split; {_MEASURED}",
         "put each group into one split; until then those in the split that trains are left out (--on-leak)",
         lambda facts: facts.groups,
         lambda facts, rows: not _one_split(facts, rows),

@@ -27,11 +27,12 @@ def find(facts: Facts, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[n
     filters = require("cleanlab.filter", extra="check", feature="Looking for label errors")
     dataset = facts.dataset
     labels = dataset.labels[rows]
-    # A picture is told only when both of cleanlab's ways agree: fewer false alarms.
+    # Of cleanlab's ways the one that found most for its false alarms: 50 of 60 flipped labels, 79 others named, in
+    # 3,888 real photos of flowers whose own labels are noisy (docs/data.md).
     at = filters.find_label_issues(
         labels=labels,
         pred_probs=probabilities,
-        filter_by="both",
+        filter_by="low_self_confidence",
         return_indices_ranked_by="normalized_margin",
         n_jobs=1,
     )

@@ -1,0 +1,138 @@
+"""``vizsla check`` from the source to the page: suspected label errors, files, the command, a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import KINDS, clean
+from typer.testing import CliRunner
+
+from vizsla.cli.main import app
+from vizsla.data import SPLITS
+from vizsla.errors import DataError
+from vizsla.models.weights import WeightsRequest
+from vizsla.training.table import FeatureTable
+from vizsla.workflow.check import CheckRequest, check, out_of_fold
+from vizsla.workflow.gate import DataRequest
+
+pytest.importorskip("cleanvision")
+pytest.importorskip("cleanlab")
+
+
+@pytest.fixture
+def three_kinds(dogs: Path, flowers: Path, tmp_path: Path) -> Path:
+    """60 photos each of classes that nobody confuses: a daisy, a terrier and a samoyed."""
+    root = tmp_path / "three"
+    sources = {"daisy": flowers} | {folder.name: dogs for folder in _breeds(dogs)}
+    for label, source in sources.items():
+        for split, count in (("train", 40), ("valid", 10), ("test", 10)):
+            (root / split / label).mkdir(parents=True)
+            for file in sorted((source / split / label).glob("*.jp*g"))[:count]:
+                shutil.copy(file, root / split / label / file.name)
+    return root
+
+
+def _breeds(dogs: Path) -> list[Path]:
+    return [next((dogs / "train").glob(f"*{name}*")) for name in ("Australian_terrier", "Samoyed")]
+
+
+def test_wrong_labels_are_found_and_nothing_else(three_kinds: Path, dogs: Path, flowers: Path, mobilenet_weights: Path):
+    weights = WeightsRequest.resolve(None, mobilenet_weights)
+    request = CheckRequest(DataRequest(str(three_kinds)), weights)
+    assert "label-errors" not in {finding.id for finding in check(request).findings}
+    terrier = _breeds(dogs)[0].name
+    wrong = []
+    daisies = sorted((flowers / "train/daisy").glob("*.jpg"))
+    for i, file in enumerate([daisies[100], daisies[101], daisies[103], daisies[104]]):  # 102 shows mostly flagstones
+        wrong.append(f"train/{terrier}/planted{i}.jpg")
+        shutil.copy(file, three_kinds / wrong[-1])
+    for i, file in enumerate(sorted((dogs / "train" / terrier).glob("*.jp*g"))[101:104]):
+        wrong.append(f"{('valid', 'test', 'train')[i]}/daisy/planted{i}.jpg")
+        shutil.copy(file, three_kinds / wrong[-1])
+    (finding,) = [finding for finding in check(request).findings if finding.id == "label-errors"]
+    told = {file.path for file in finding.files}
+    assert told <= set(wrong)
+    assert len(told) >= len(wrong) - 1  # confident learning spares the odd one that the heads are less sure of
+    assert all("looks like" in file.detail for file in finding.files)
+
+
+def test_each_probability_comes_from_heads_that_have_not_seen_the_label():
+    # Features that name the picture and nothing else: a head knows a label only if it was trained on it.
+    n = 90
+    features = FeatureTable.of(np.eye(n, dtype=np.float32) * 10)
+    labels = (np.arange(n) % 3).astype(np.int32)
+    splits = np.array([SPLITS.index("test") if i % 10 == 9 else i % 2 for i in range(n)], np.int8)
+    rows = np.arange(n)
+    probabilities = out_of_fold(features, labels, splits, rows, 3, 0)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    believed = probabilities[rows, labels]
+    assert believed.max() < 0.5
+
+
+def test_label_errors_need_a_few_pictures_of_each_class(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"a": 3, "b": 30}, "valid": {"a": 1, "b": 4}, "test": {"a": 1, "b": 4}})
+    weights = WeightsRequest.resolve("test_resnet", random_init=True)
+    with pytest.raises(DataError, match="a class has only 4 usable") as caught:
+        check(CheckRequest(DataRequest(str(root)), weights))
+    assert "--label-errors" in caught.value.do
+
+
+@pytest.fixture
+def planted_run(flowers: Path, tmp_path: Path):
+    planted = clean(flowers, tmp_path / "my flowers & co")
+    for name in ("truncated", "leak_near", "two_labels", "dark", "copies_exact", "not_an_image"):
+        KINDS[name](planted, flowers)
+    result = CliRunner().invoke(app, ["check", str(planted.root), "--json"])
+    assert result.exit_code == 0, result.output
+    return planted, result
+
+
+def test_the_command_tells_and_writes_it_all(planted_run):
+    planted, result = planted_run
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert {finding["id"] for finding in told["findings"]} == set(planted.expected)
+    assert told["pictures"] - told["usable"] == 3  # one truncated, one web page, one leak
+    lines = [json.loads(line) for line in Path(told["findings_file"]).read_text("utf-8").splitlines()]
+    assert {line["id"]: {file["path"] for file in line["files"]} for line in lines} == planted.expected
+    assert all(line[key] for line in lines for key in ("severity", "title", "evidence", "fix"))
+    assert "leak-near" in result.stderr
+    assert "manifest.parquet" in result.stderr
+    page = Path(told["report"]).read_text("utf-8")
+    assert "my flowers &amp; co" in page
+
+
+def test_options_that_cannot_be_meant(folder_of_photos):
+    root = str(folder_of_photos())
+    for arguments, words in (
+        (["--on-leak", "ignore"], "--on-leak 'ignore' is not known"),
+        (["--weights", "x"], "go with --label-errors"),
+        (["--drop-class", "cat"], "no class 'cat' to drop"),
+        (["--group-by", "["], "is broken"),
+    ):
+        result = CliRunner().invoke(app, ["check", root, *arguments])
+        assert result.exit_code != 0
+        assert words in str(result.exception)
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(planted_run, browser):
+    planted, result = planted_run
+    report = json.loads(result.stdout.splitlines()[-1])["report"]
+    page = browser.new_page(viewport={"width": 480, "height": 900})
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(Path(report).as_uri())
+    assert page.title() == "Check of my flowers & co"
+    for finding in planted.expected:
+        page.click(f'a[href="#{finding}"]')
+        assert page.locator(f"section#{finding}").is_visible()
+    shown = page.locator("figure img")
+    assert shown.count() == 7  # two a pair of three, one dark; what cannot be read has no picture
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert page.evaluate("document.documentElement.scrollWidth <= 480")
+    assert said == []
+    page.close()
