@@ -66,6 +66,7 @@ def scan(
     cache: Path,
     threads: int,
     limits: Limits,
+    with_quality: bool = True,
     deadline: float | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Scan:
@@ -73,7 +74,9 @@ def scan(
 
     A file whose size and time of change are those of an earlier scan is not read; a content that was seen before,
     under whatever name, is not decoded. Pictures that cannot be read are tried anew each time. A kill loses at
-    most the last few hundred pictures. After ``deadline`` (``time.monotonic()``) no further few hundred are begun.
+    most the last few hundred pictures. ``with_quality`` also scores each (dark, blurry, ...), which takes several
+    times as long as all the rest, and needs cleanvision; else scores that are known stay. After ``deadline``
+    (``time.monotonic()``) no further few hundred are begun.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def scan(
     stats = _stats(root, paths)
     records, errors = np.zeros(len(paths), RECORD), {}
     unchanged, sha256 = index.known(paths, stats)
-    with_quality = quality.available()
+    with_quality = with_quality and quality.available()
     at = np.full(len(paths), -1, np.int64)
     at[unchanged] = store.find(sha256[unchanged])
     found = np.flatnonzero(at >= 0)

@@ -23,7 +23,7 @@ from vizsla.training.table import FeatureTable
 Floats = npt.NDArray[np.float32]
 Balance = Literal["none", "weights", "sampling"]
 
-_CHUNK = 2048
+_CHUNK = 1024
 _MINIMUM_GAIN = 1e-4
 
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from vizsla.files import storage
 
-_RELEASE_BYTES = 32 << 20
+_RELEASE_BYTES = 8 << 20
 
 
 class FeatureTable:
     """Float32 features (n, d) in a file without a name, read by rows.
 
-    The file is gone when the process is. The pages that were touched are given back to the system every 32 MB;
+    The file is gone when the process is. The pages that were touched are given back to the system every 8 MB;
     they stay in its file cache, so that reading them again costs no disk.
     """
 

@@ -42,7 +42,7 @@ from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.request import FitRequest, FitResult
 from vizsla.workflow.watch import Watch
 
-_CHUNK = 4096
+_CHUNK = 1024
 _PROOF_PICTURES = 16
 _RESERVE_SECONDS = 3.0
 _RESERVE_SECONDS_PER_PICTURE = 0.001

@@ -32,7 +32,8 @@ MANIFEST = "manifest.parquet"
 class DataRequest:
     """Which data, and how to treat what is wrong with it. ``seed`` decides the splits that are drawn.
 
-    After ``deadline`` (``time.monotonic()``) no further picture is looked at.
+    After ``deadline`` (``time.monotonic()``) no further picture is looked at. ``with_quality`` also looks for dark,
+    bright, blurry and empty pictures.
     """
 
     source: str
@@ -40,6 +41,7 @@ class DataRequest:
     gate: GateOptions = field(default_factory=GateOptions)
     seed: int = 0
     deadline: float | None = None
+    with_quality: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def _look(request: DataRequest, listing: Listing, earlier: Decisions, observer: 
         cache=place.cache,
         threads=place.threads,
         limits=limits,
+        with_quality=request.with_quality,
         deadline=request.deadline,
         on_progress=observer.progress,
     )

@@ -51,8 +51,11 @@ class FitRequest:
             )
 
     def data_request(self, deadline: float | None = None) -> DataRequest:
-        """The data asked for; no picture is looked at after ``deadline`` (``time.monotonic()``)."""
-        return DataRequest(str(self.data), self.source, self.gate, self.head.seed, deadline)
+        """The data asked for; no picture is looked at after ``deadline`` (``time.monotonic()``).
+
+        Looking for blur and the like would double the time of a first run; that is left to ``vizsla check``.
+        """
+        return DataRequest(str(self.data), self.source, self.gate, self.head.seed, deadline, with_quality=False)
 
     def weights_request(self) -> WeightsRequest:
         """The backbone asked for, checked."""
