@@ -7,10 +7,13 @@ finds its files.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 from pathlib import Path
+
+from vizsla.jobs.lock import take
 
 OPT_ML = Path("/opt/ml")
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000  # sched.h: CLONE_NEWNS, CLONE_NEWUSER
@@ -39,6 +42,33 @@ def enter(job: Path) -> None:
     _mount(libc, "none", "/", None, _RECURSIVE | _PRIVATE)
     _real_folders(libc, job / "input" / "data")
     _mount(libc, str(job), str(OPT_ML), None, _BIND | _RECURSIVE)
+
+
+def link(job: Path) -> None:
+    """The second best: ``/opt/ml`` as a link to the job's directory, for one job at a time.
+
+    Raises
+    ------
+    OSError
+        When it is another job's, holds something, or cannot be made.
+    """
+    if OPT_ML.is_symlink():
+        owner = OPT_ML.resolve()
+        if owner != job and (lock := take(owner)) is None:
+            raise OSError(errno.EBUSY, f"it is that of job {owner.name!r} now")
+        if owner != job and lock is not None:
+            lock.release()
+        OPT_ML.unlink()
+    elif OPT_ML.is_dir():
+        OPT_ML.rmdir()  # only when it is empty
+    OPT_ML.symlink_to(job, target_is_directory=True)
+
+
+def unlink(job: Path) -> None:
+    """Take the link of :func:`link` away."""
+    with contextlib.suppress(OSError):
+        if OPT_ML.is_symlink() and OPT_ML.resolve() == job:
+            OPT_ML.unlink()
 
 
 def _real_folders(libc: ctypes.CDLL, data: Path) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 HEAD_BYTES = 32 << 20
 TAIL_BYTES = 32 << 20
-_TAILS = ("tail.0", "tail.1")
+_TAIL = "tail.{:09}"
 
 
 class CappedLog:
     """Takes the bytes of a job's stdout and stderr and appends them to ``logs.txt``.
 
-    After ``head`` bytes, what follows goes to two files in turn, each half of ``tail``; :meth:`close` puts the
-    last ``tail`` bytes behind the head. A full disk loses log lines, never the job.
+    After ``head`` bytes, what follows goes to numbered files, each half of ``tail``, of which the last two are kept;
+    :meth:`close` puts them behind the head. A full disk loses log lines, never the job.
     """
 
     def __init__(self, path: Path, run: Path, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
@@ -25,7 +25,7 @@ class CappedLog:
         self._room = head
         self._half = tail // 2
         self._tail = -1
-        self._turn = 0
+        self._number = 0
         self._in_tail = 0
         self._in_tails = 0
 
@@ -56,10 +56,11 @@ class CappedLog:
     def _next_tail(self) -> None:
         if self._tail >= 0:
             os.close(self._tail)
-            self._turn = 1 - self._turn
         self._in_tail = 0
+        self._number += 1
         flags = os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC
-        self._tail = os.open(self.run / _TAILS[self._turn], flags, 0o666)
+        self._tail = os.open(self.run / _TAIL.format(self._number), flags, 0o666)
+        (self.run / _TAIL.format(self._number - 2)).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Put the end behind the beginning."""
@@ -71,8 +72,8 @@ class CappedLog:
 
 
 def join_tails(log: Path, run: Path, in_tails: int | None = None) -> None:
-    """Append the two tail files to the log, older first, and remove them. ``in_tails``: the bytes that went there."""
-    tails = sorted((p for p in (run / name for name in _TAILS) if p.exists()), key=lambda p: p.stat().st_mtime_ns)
+    """Append the tail files to the log, older first, and remove them. ``in_tails``: the bytes that went there."""
+    tails = sorted(run.glob("tail.*"))
     if not tails:
         return
     left_out = None if in_tails is None else in_tails - sum(p.stat().st_size for p in tails)

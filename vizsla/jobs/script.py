@@ -62,6 +62,12 @@ def copy_code(folder: Path, to: Path) -> None:
     shutil.copytree(folder, to, ignore=shutil.ignore_patterns(*_NOT_CODE), symlinks=True)
 
 
+def names_opt_ml(code: Path) -> bool:
+    """Whether a script in the folder has the path ``/opt/ml`` in it."""
+    found = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in code.glob(pattern)]
+    return any(b"/opt/ml" in path.read_bytes() for path in found if path.is_file())
+
+
 def arguments(hyper_parameters: dict[str, str]) -> list[str]:
     """Hyperparameters as command line arguments: ``--name value``, ``-n value`` for a name of one letter."""
     values = decoded(hyper_parameters)

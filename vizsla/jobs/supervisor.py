@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
-from vizsla.jobs.isolate import enter
+from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, read_metrics
 from vizsla.jobs.pack import ARCHIVE, holds_anything, pack_model
@@ -53,6 +53,8 @@ class Command:
     """Seconds the job may run."""
     grace: float
     """Seconds between SIGTERM and SIGKILL."""
+    opt_ml: bool
+    """Whether the code names ``/opt/ml``."""
     log_head: int
     log_tail: int
 
@@ -214,6 +216,19 @@ class _Attempt:
         finally:
             os._exit(127)
 
+    def _give_opt_ml(self) -> None:
+        if not self.command.opt_ml and os.geteuid() != 0:
+            return  # a namespace of a user who is not root changes more than this path: only where it is wanted
+        try:
+            enter(self.job)
+        except OSError:
+            if self.command.opt_ml:
+                try:
+                    link(self.job)
+                except OSError as error:
+                    why = f"[vizsla: there is no /opt/ml for this job ({error.strerror}): use the SM_ variables]\n"
+                    os.write(2, why.encode())
+
     def _watch(self, output: int, wake: int, began: float) -> None:
         """Until the job's first process ends: keep the log, mind the clock and the stop signal."""
         limit = None if self.command.limit is None else began + self.command.limit
@@ -261,6 +276,7 @@ class _Attempt:
     def _end_everything(self, output: int) -> None:
         """Kill what the job left running, and read what is still in the pipe."""
         signal_group(self.pid, signal.SIGKILL)
+        unlink(self.job)
         end = time.monotonic() + _DRAIN_SECONDS
         while (orphans := children(os.getpid())) and time.monotonic() < end:
             for pid in orphans:

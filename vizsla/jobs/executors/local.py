@@ -254,6 +254,7 @@ class LocalExecutor:
             metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
             limit=None if condition is None else condition.max_runtime_in_seconds,
             grace=_OVER_LIMIT_GRACE,
+            opt_ml=user is not None and script.names_opt_ml(job.code),
             log_head=self._log_bytes[0],
             log_tail=self._log_bytes[1],
         )

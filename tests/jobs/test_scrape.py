@@ -1,0 +1,104 @@
+"""Metrics out of logs, and logs of bounded size."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vizsla.jobs.logs import CappedLog
+from vizsla.jobs.scrape import Scraper
+
+Found = list[tuple[str, float, int | None, float | None]]
+
+
+def scrape(definitions: list[tuple[str, str]], blocks: list[bytes]) -> Found:
+    """What is found in a log that comes in these blocks."""
+    found: Found = []
+    scraper = Scraper(definitions, lambda *values: found.append(values))
+    for block in blocks:
+        scraper.feed(block)
+    scraper.close()
+    return found
+
+
+def test_the_expressions_that_notebooks_use() -> None:
+    log = (
+        b"Epoch 1\nTesting Loss: 0.75\nTesting Accuracy: 81\n"
+        b"\nTest set: Average loss: 1.25, Accuracy: 4/10 (40%)\n"
+        b"epoch=1; loss=0.5; acc=1e-1;\r\n 50%|##  | 1/2 loss=9\r100%|####| 2/2 loss=8\n"
+    )
+    definitions = [
+        ("test loss", r"Testing Loss: ([0-9\.]+)"),
+        ("average", r"Average loss: ([0-9\.]+)"),
+        ("accuracy", r"Accuracy: (\d+)/10"),
+        ("loss", r"loss=(.*?);"),
+        ("bar", r"\| 2/2 loss=(\d+)$"),
+        ("no number", r"(Epoch) 1"),
+        ("first only", r"^Epoch (\d)"),
+    ]
+    assert [(name, value) for name, value, _, _ in scrape(definitions, [log])] == [
+        ("first only", 1),
+        ("test loss", 0.75),
+        ("average", 1.25),
+        ("accuracy", 4),
+        ("loss", 0.5),
+        ("bar", 8),
+    ]
+
+
+def test_lines_of_json() -> None:
+    log = (
+        b'{"name": "a", "value": 1}\n{"metric": "b", "value": "0.5", "step": 3, "epoch": 1.5}\n'
+        b'{"name": 1, "value": 2}\n{"name": "c", "value": "x"}\n{"value": 1}\n{"name": "d", "value": NaN, "step": 1}\n'
+    )
+    found = scrape([], [log])
+    assert found[:2] == [("a", 1.0, None, None), ("b", 0.5, 3, 1.5)]
+    assert [name for name, *_ in found] == ["a", "b", "d"]
+
+
+def test_values_of_one_name_are_counted() -> None:
+    found = scrape([("x", r"x=(\d+)")], [b"x=5\nx=6\n", b"x=7"])
+    assert found == [("x", 5.0, 1, None), ("x", 6.0, 2, None), ("x", 7.0, 3, None)]
+
+
+LINES = st.lists(
+    st.sampled_from(["x=1", "x=22 y", "é=3 x=4.5", "", '{"name": "j", "value": 2}', "z" * 50]), max_size=30
+)
+
+
+@settings(deadline=None)
+@given(LINES, st.lists(st.integers(0, 2000), max_size=12))
+def test_how_the_log_is_cut_into_blocks_changes_nothing(lines: list[str], cuts: list[int]) -> None:
+    log = "\n".join(lines).encode()
+    places = sorted({cut % (len(log) + 1) for cut in cuts} | {0, len(log)})
+    blocks = [log[a:b] for a, b in itertools.pairwise(places)]
+    definitions = [("x", r"x=([0-9.]+)")]
+    assert scrape(definitions, blocks) == scrape(definitions, [log])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 700), max_size=20), st.integers(1, 500), st.integers(2, 500))
+def test_a_capped_log_is_its_beginning_and_its_end(sizes: list[int], head: int, tail: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log, whole = CappedLog(folder / "logs.txt", folder, head, tail), b""
+        for i, size in enumerate(sizes):
+            block = bytes([97 + i]) * size
+            log.write(block)
+            whole += block
+        log.close()
+        kept = (folder / "logs.txt").read_bytes()
+        if len(whole) <= head + tail // 2:
+            assert kept == whole
+        else:
+            assert kept[:head] == whole[:head]
+            rest = kept[head:]
+            end = rest.rpartition(b"]\n")[2]
+            assert whole.endswith(end)
+            assert len(end) >= min(tail // 2, len(whole) - head)
+            assert len(rest) <= tail + 100
+        assert {path.name for path in folder.iterdir()} == {"logs.txt"}
