@@ -17,7 +17,7 @@ NEAR_BITS = 24
 """Most bits in which two hashes of pictures that look the same differ."""
 
 _BANDS = 16
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _MOST_BUCKET = 4096
 _BITS_OF_16: npt.NDArray[np.uint8] = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 
@@ -46,7 +46,7 @@ def exact(sha256: npt.NDArray[np.uint8], readable: npt.NDArray[np.bool_]) -> Clu
     """Clusters of readable pictures with the same bytes; ``sha256`` is (n, 32) uint8."""
     of = np.full(len(sha256), -1, np.int32)
     rows = np.flatnonzero(readable)
-    words = np.ascontiguousarray(sha256).view(np.uint64)[rows, 0]
+    words = np.ascontiguousarray(sha256[:, :8]).view(np.uint64)[rows, 0]
     order = np.argsort(words, kind="stable")
     new = np.diff(words[order], prepend=words[order][:1]) != 0
     number = np.cumsum(new)
@@ -75,8 +75,8 @@ def near(
     if not len(rows):
         return Clusters(of), closest
     # Copies of one hash stand for one another: a thousand copies are not half a million pairs.
-    whole = np.ascontiguousarray(phash[rows]).view("V32")[:, 0]
-    _, first, copy_of, copies = np.unique(whole, return_index=True, return_inverse=True, return_counts=True)
+    first, copy_of = _distinct(phash, rows)
+    copies = np.bincount(copy_of)
     pairs = _close_pairs(phash[rows[first]], bits)
     parent = _united(len(first), pairs)[copy_of]
     _, label, sizes = np.unique(parent, return_inverse=True, return_counts=True)
@@ -91,6 +91,18 @@ def near(
 
 BITS_APART = 256
 """More bits than any two hashes that are called alike differ in."""
+
+
+def _distinct(phash: npt.NDArray[np.uint64], rows: Rows) -> tuple[Rows, Rows]:
+    """Positions in ``rows`` of the first picture of each hash, and for each picture the number of its hash."""
+    mixed = np.zeros(len(rows), np.uint64)  # sorting 64 bits takes a quarter of the memory that 256 take
+    for column in range(4):
+        mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + phash[rows, column]
+    order = np.argsort(mixed, kind="stable")
+    new = np.diff(mixed[order], prepend=~mixed[order[:1]]) != 0
+    number = np.empty(len(rows), np.int64)
+    number[order] = np.cumsum(new) - 1
+    return order[new], number
 
 
 def _close_pairs(hashes: npt.NDArray[np.uint64], bits: int) -> Rows:

@@ -27,7 +27,7 @@ OURS = "gate: "
 
 OK, DAMAGED, REPAIRED, LEFT_OUT, KEEP = range(len(STATUSES))
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 _INDEX = np.dtype([("path", np.uint64), ("split", np.int8), ("status", np.int8)])
 
 
@@ -139,7 +139,7 @@ def _read(path: Path) -> npt.NDArray[np.void]:
     parts = []
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=["path", "split", "status", "reason"]):
+            for batch in file.iter_batches(_BLOCK, columns=["path", "split", "status", "reason"]):
                 paths, splits, statuses, reasons = (batch.column(i).to_pylist() for i in range(4))
                 parts.append(
                     _indexed(

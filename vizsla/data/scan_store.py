@@ -121,11 +121,12 @@ class FileIndex:
 
 
 def digests(paths: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """64 bits of each path."""
-    joined = b"".join(
-        hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).digest() for path in paths
-    )
-    return np.frombuffer(joined, np.uint64)
+    """64 bits of each path, uint64 (n,)."""
+    found = np.empty(len(paths), np.uint64)
+    for row in range(len(paths)):
+        digest = hashlib.blake2b(paths[row].encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        found[row] = int.from_bytes(digest, "little")
+    return found
 
 
 def _save(path: Path, array: Records) -> None:
