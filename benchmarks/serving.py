@@ -334,22 +334,20 @@ def against_peers(model: Path, pictures: list[bytes], python: str, rate: float, 
     for spec in [*PEERS["onnx"], *PEERS["torch"]]:
         theirs, mine, half_theirs, half_mine = [], [], [], []
         try:
-            with peer(python, spec, model, picture) as other:
+            # The one that is not asked stands idle beside, so that turns can be short.
+            with peer(python, spec, model, picture) as other, ours(model, picture) as target:
                 raw = [body_of(p, as_json=other.json_body) for p in pictures]
                 memory, ready = other.rss(), other.ready_seconds
+                wrk(other, raw, 32, 2, {})
                 for _ in range(rounds):
-                    wrk(other, raw, 32, 1, {})
                     theirs.append(wrk(other, raw, 32, seconds, {}))
+                    mine.append(wrk(target, pictures, 32, seconds, {}))
                     if "/onnx/" in spec:
                         half_theirs.append(asyncio.run(open_loop(other, raw, rate / 2, seconds)))
+                        half_mine.append(asyncio.run(open_loop(target, pictures, rate / 2, seconds)))
         except RuntimeError as error:
             print(f"| {spec} | failed: {str(error)[-300:]!r} |")
             continue
-        with ours(model, picture) as target:
-            for _ in range(rounds):
-                mine.append(wrk(target, pictures, 32, seconds, {}))
-                if "/onnx/" in spec:
-                    half_mine.append(asyncio.run(open_loop(target, pictures, rate / 2, seconds)))
         its, my = statistics.median(t.rate for t in theirs), statistics.median(m.rate for m in mine)
         halves = [statistics.median(h.p99 for h in half) if half else float("nan") for half in (half_theirs, half_mine)]
         print(f"| {spec} | {its:.0f} | {my:.0f} / {its:.0f} = {my / its:.2f} | {halves[0]:.0f} ms | {halves[1]:.0f} ms "

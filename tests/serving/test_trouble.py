@@ -146,8 +146,10 @@ def test_sigterm_answers_what_is_in_flight_and_exits_well(
     assert server.log()[-1]["event"] == "stopped"
 
 
+@pytest.mark.slow
 def test_memory_returns_to_its_level(serving: Callable[..., Running], saved_model: Path) -> None:
-    """Large pictures, bodies that are too large and broken ones, many at a time; then quiet."""
+    """Proves that a burst leaves nothing behind: large pictures, bodies that are too large and broken ones, many at a
+    time, then quiet seconds."""
     server = serving(str(saved_model))
     rng = np.random.default_rng(0)
     file = io.BytesIO()

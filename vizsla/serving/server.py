@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import logging
 import signal
 import socket
 import time
@@ -118,10 +119,14 @@ class Server:
             timeout_graceful_shutdown=int(DRAIN_SECONDS),
         )
         with listening:
-            server = _QuietServer(config)
-            server.run(sockets=[listening])
-            if self._failure is not None:
-                raise self._failure
+            self._take_over_logging()
+            try:
+                _QuietServer(config).run(sockets=[listening])
+            except SystemExit:  # how uvicorn ends when the start fails
+                if self._failure is None:
+                    raise
+        if self._failure is not None:
+            raise self._failure
 
     _failure: Exception | None = None
 
@@ -142,6 +147,18 @@ class Server:
         await self._pool.close()
         await asyncio.get_running_loop().run_in_executor(None, self._batcher.close)
         self.observer.log("info", "stopped")
+
+    def _take_over_logging(self) -> None:
+        """What uvicorn has to say becomes lines of our log, but for a failed start, which is raised."""
+        observer, server = self.observer, self
+
+        class Lines(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                if server._failure is None:
+                    observer.log(record.levelname.lower(), "uvicorn", message=record.getMessage())
+
+        logger = logging.getLogger("uvicorn")
+        logger.handlers, logger.propagate = [Lines(logging.WARNING)], False
 
     async def _tidy(self) -> None:
         """While nothing is asked: measure how to run each backbone here, and give memory back after a burst."""

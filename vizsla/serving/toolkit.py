@@ -39,6 +39,8 @@ def has_code(path: Path) -> bool:
     """Whether a model directory or archive brings its own code."""
     if path.is_dir():
         return any((path / below / CODE).is_file() for below in ("", "model"))
+    if not path.is_file():
+        return False
     seen: set[str] = set()
     try:
         with tarfile.open(path, "r:*") as tar:

@@ -1,0 +1,149 @@
+"""Batches: who shares one, who goes alone, and that no way of running changes a bit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vizsla.errors import ImageError
+from vizsla.images import Limits
+from vizsla.models import artifact
+from vizsla.models.model import load
+from vizsla.serving import batcher as batcher_module
+from vizsla.serving.answers import Answered
+from vizsla.serving.backbones import Backbones, ServedModel
+from vizsla.serving.batcher import Batcher
+from vizsla.serving.faults import RequestError
+from vizsla.serving.plan import Plan, measure
+
+LIMITS = Limits(64_000_000, 100_000_000, 20)
+
+
+@pytest.fixture
+def served(models_dir: Path, tmp_path: Path) -> list[ServedModel]:
+    """Four heads on one backbone, batches of four."""
+    backbones = Backbones(2, tmp_path / "plans.json")
+    models = [backbones.serve(f"m{i}", "", artifact.load(models_dir / f"m{i}", at_hand=backbones)) for i in range(4)]
+    assert len(backbones.all()) == 1
+    models[0].backbone.plan = Plan(batch=4, spread=True)
+    return models
+
+
+def test_heads_on_one_backbone_share_batches_and_every_bit_stays(
+    served: list[ServedModel], models_dir: Path, jpegs: list[bytes]
+) -> None:
+    sizes: list[int] = []
+
+    async def ask() -> list[Answered]:
+        batcher = Batcher(1, LIMITS)
+        batcher.on_batch = sizes.append
+        batcher.start()
+        tasks = [batcher.submit(jpegs[i % 12], served[i % 4], {}, explain=False) for i in range(48)]
+        answers = await asyncio.gather(*(task.future for task in tasks))
+        batcher.close()
+        return answers
+
+    answers = asyncio.run(ask())
+    expected = [load(models_dir / f"m{i}") for i in range(4)]
+    for i, answer in enumerate(answers):
+        assert np.array_equal(answer.probabilities, expected[i % 4].probabilities(jpegs[i % 12]))
+    assert max(sizes) == 4
+
+
+def test_a_bad_picture_fails_alone_and_the_gone_are_skipped(served: list[ServedModel], jpegs: list[bytes]) -> None:
+    worked: list[int] = []
+
+    async def ask() -> list[Any]:
+        batcher = Batcher(1, LIMITS)
+        batcher.on_batch = worked.append
+        tasks = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batcher, "_loop", asyncio.get_running_loop(), raising=False)
+            tasks = [
+                batcher.submit(data, served[0], {"vizsla.gone": gone}, explain=False)
+                for data, gone in ((jpegs[0], False), (b"nonsense", False), (jpegs[1], True), (jpegs[2], False))
+            ]
+        batcher.start()
+        results = await asyncio.gather(*(tasks[i].future for i in (0, 1, 3)), return_exceptions=True)
+        batcher.close()
+        return results
+
+    first, bad, last = asyncio.run(ask())
+    assert isinstance(first, Answered)
+    assert isinstance(bad, ImageError)
+    assert isinstance(last, Answered)
+    assert sum(worked) == 3
+
+
+def test_heavy_pictures_leave_a_worker_to_the_others(
+    served: list[ServedModel], jpegs: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two heavy pictures are stuck; with two workers the small ones still pass."""
+    release = threading.Event()
+    answer = batcher_module._answer
+
+    def stuck(tasks: list[Any], limits: Limits, alone: bool) -> None:
+        if tasks[0].heavy:
+            release.wait(20)
+        answer(tasks, limits, alone)
+
+    monkeypatch.setattr(batcher_module, "_answer", stuck)
+
+    async def ask() -> None:
+        batcher = Batcher(2, LIMITS)
+        batcher.start()
+        heavy = [batcher.submit(bytes(2_000_000), served[0], {}, explain=False) for _ in range(2)]
+        light = [batcher.submit(jpeg, served[0], {}, explain=False) for jpeg in jpegs]
+        async with asyncio.timeout(15):
+            await asyncio.gather(*(task.future for task in light))
+        assert not any(task.future.done() for task in heavy)
+        release.set()
+        results = await asyncio.gather(*(task.future for task in heavy), return_exceptions=True)
+        assert all(isinstance(result, ImageError) for result in results)
+        batcher.close()
+
+    asyncio.run(ask())
+
+
+def test_a_queue_that_is_full_says_so(served: list[ServedModel], jpegs: list[bytes]) -> None:
+    async def ask() -> None:
+        batcher = Batcher(1, LIMITS, max_waiting=3)
+        batcher._loop = asyncio.get_running_loop()
+        tasks = [batcher.submit(jpegs[0], served[0], {}, explain=False) for _ in range(3)]
+        with pytest.raises(RequestError) as full:
+            batcher.submit(jpegs[0], served[0], {}, explain=False)
+        assert full.value.kind == "overloaded"
+        batcher.start()
+        await asyncio.gather(*(task.future for task in tasks))
+        batcher.close()
+
+    asyncio.run(ask())
+
+
+class _Rounding:
+    """An engine whose answers depend on the batch, as some engines' do."""
+
+    name, precision = "rounding", "fp32"
+
+    def features(self, pixels: Any) -> Any:
+        return np.full((len(pixels), 4), 1 + 1e-6 * (len(pixels) > 2), np.float32)
+
+    def features_and_map(self, pixels: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_a_batch_that_changes_a_bit_is_never_used() -> None:
+    engine = _Rounding()
+    plan = measure(engine, engine, 8, 1, lambda: False)
+    assert plan is not None
+    assert plan.batch <= 2
+
+
+def test_requests_in_between_spoil_the_measurement() -> None:
+    engine = _Rounding()
+    assert measure(engine, engine, 8, 1, lambda: True) is None

@@ -1,0 +1,121 @@
+"""What ``vizsla serve`` says when it cannot start, and what it does once when it can."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Running
+
+
+def serve(*arguments: str, **environment: str) -> tuple[int, str]:
+    command = [sys.executable, "-c", "from vizsla.cli.main import main; main()", "serve", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+    return done.returncode, done.stderr
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    code, words = serve(str(tmp_path / "none"), "--port", str(free_port()))
+    assert code == 1
+    assert "There is no model here." in words
+    assert str(tmp_path / "none") in words
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_model_that_is_damaged(write_model: Any, backbone: Any, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m", backbone)
+    (model / "head.safetensors").write_bytes(b"broken")
+    code, words = serve(str(model), "--port", str(free_port()))
+    assert code == 1
+    assert "head.safetensors is not the file that the model was saved with" in words
+
+
+def test_a_port_that_is_taken(saved_model: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, words = serve(str(saved_model), "--port", str(taken.getsockname()[1]))
+    assert code == 2
+    assert "Address already in use" in words
+    assert "choose another --port" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["m", "--models-dir", "x"], {}, "Models and --models-dir were both given."),
+        (["--models-dir", "absent"], {}, "There is no such folder of models."),
+        (["--models-dir", "s3://"], {}, "'s3://' names no bucket."),
+        (["a/dogs", "b/dogs"], {}, "Two models have the name 'dogs'."),
+        (["m", "--host", "0.0.0.0"], {}, "everybody who can reach this machine could use the server"),
+        (["m"], {"VIZSLA_SIGV4_KEYS": "AKID"}, "VIZSLA_SIGV4_KEYS cannot be read."),
+        (["m"], {"VIZSLA_THREADS": "many"}, "VIZSLA_THREADS='many' is not a usable number."),
+    ],
+)
+def test_options_that_cannot_be_meant(arguments: list[str], environment: dict[str, str], words: str) -> None:
+    code, said = serve(*arguments, **environment)
+    assert code == 2
+    assert words in said
+
+
+def test_a_bucket_that_cannot_be_reached(tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    login = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+    code, words = serve("s3://bucket/dogs/model.tar.gz", VIZSLA_CACHE=str(tmp_path), **login)
+    assert code == 1
+    assert "The endpoint cannot be reached" in words
+
+
+def test_others_get_in_with_a_key_or_when_allowed(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes]
+) -> None:
+    post = {"content": jpegs[0], "headers": {"content-type": "image/jpeg"}}
+    guarded = serving(str(saved_model), "--host", "0.0.0.0", VIZSLA_API_KEYS="secret")
+    assert guarded.client.post("/invocations", **post).status_code == 403
+    opened = serving(str(saved_model), "--host", "0.0.0.0", "--allow-anonymous")
+    assert opened.client.post("/invocations", **post).status_code == 200
+
+
+def test_one_endpoint_name_only_when_asked(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes]
+) -> None:
+    server = serving(str(saved_model), "--endpoint-name", "dogs")
+    post = {"content": jpegs[0], "headers": {"content-type": "image/jpeg"}}
+    assert server.client.post("/endpoints/dogs/invocations", **post).status_code == 200
+    other = server.client.post("/endpoints/cats/invocations", **post)
+    assert (other.status_code, other.headers["x-amzn-errortype"]) == (400, "ValidationError")
+    assert "Endpoint cats of account local not found." in other.json()["Message"]
+
+
+@pytest.mark.slow
+def test_how_to_run_the_backbone_is_measured_once_and_kept(
+    serving: Callable[..., Running], saved_model: Path, tmp_path: Path
+) -> None:
+    """Proves that a second start uses the first one's measurement; needs quiet seconds in both."""
+    first = serving(str(saved_model), VIZSLA_CACHE=str(tmp_path), VIZSLA_THREADS="2")
+    deadline = time.monotonic() + 40
+    plans = tmp_path / "serving" / "plans.json"
+    while not plans.is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    (plan,) = json.loads(plans.read_text()).values()
+    assert plan["batch"] in (1, 2, 4, 8)
+    assert [line["event"] for line in first.log()].count("plan") == 1
+    first.stop()
+    again = serving(str(saved_model), VIZSLA_CACHE=str(tmp_path), VIZSLA_THREADS="2")
+    time.sleep(3)
+    assert "plan" not in [line["event"] for line in again.log()]
