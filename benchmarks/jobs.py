@@ -1,6 +1,6 @@
 """What running as a job costs, and what it survives.
 
-    python benchmarks/jobs.py [--quick] [overhead watching list metrics log soak]
+    python benchmarks/jobs.py [--quick] [overhead training watching list metrics log soak]
 
 Every comparison is interleaved in one run; medians are printed with their spread. Run it on an idle machine.
 """
@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.controller import follow, summaries
@@ -74,6 +75,33 @@ def overhead(home: Path, quick: bool) -> None:
         more = "" if label == "alone" else f", overhead {statistics.median(values) - alone * (label[0] == 'a'):.3f} s"
         print(f"  {label:<24} {spread(values)}{more}")
     print("  (limit: 2 s)")
+
+
+def training(home: Path, quick: bool) -> None:
+    """The built-in training: ``vizsla fit`` (a job in its own process) and ``vizsla train`` (a process of its own)."""
+    data, draw = home.parent / "photos", np.random.default_rng(0)
+    for i in range(60):
+        path = data / ("red", "green")[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    values = {"backbone": "test_resnet", "random_init": True, "epochs": 5}
+    commands = {
+        "fit": ["fit", str(data), "--backbone", "test_resnet", "--random-init", "--epochs", "5"],
+        "train": ["train", str(data), "--hp", json.dumps(values)],
+    }
+    environment = os.environ | {"VIZSLA_HOME": str(home), "VIZSLA_CACHE": str(home.parent / "cache")}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(4 if quick else 11):
+        for name, words in commands.items():
+            began = time.perf_counter()
+            command = [sys.executable, "-m", "vizsla", *words]
+            subprocess.run(command, env=environment, capture_output=True, check=True)
+            if turn:  # the first fills the cache
+                times[name].append(time.perf_counter() - began)
+    for name, taken in times.items():
+        print(f"  vizsla {name:<6} {spread(taken)}")
+    more = statistics.median(times["train"]) - statistics.median(times["fit"])
+    print(f"  overhead of the process of its own {more:.3f} s (limit: 2 s)")
 
 
 def watching(home: Path, quick: bool) -> None:
@@ -263,6 +291,7 @@ def check(handle: Handle, ledger: Path) -> None:
 
 PARTS = {
     "overhead": overhead,
+    "training": training,
     "watching": watching,
     "list": listing,
     "metrics": metrics,

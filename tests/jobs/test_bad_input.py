@@ -13,10 +13,11 @@ import pytest
 
 from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, wait_for
 from vizsla.errors import JobError, UsageError
+from vizsla.jobs import request
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.processes import Process
-from vizsla.jobs.request import channels, hyper_parameters, metric_definitions, script_spec
+from vizsla.jobs.request import channels, hyper_parameters, metric_definitions
 from vizsla.jobs.spec import Channel, ResourceConfig, TrainingJobSpec, decoded, encoded
 
 
@@ -255,7 +256,47 @@ def test_what_is_typed_on_the_command_line() -> None:
     with pytest.raises(UsageError, match="There are no data for channel 'training'"):
         channels(["/nowhere"])
     with pytest.raises(JobError, match="There is no script"):
-        script_spec("nowhere.py", None, [], [], [], "local", None, None)
+        request.script_spec("nowhere.py", None, [], [], [], "local", None, None)
+
+
+def test_the_folder_of_the_jobs_may_lie_within_the_code(tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    (source / "package").mkdir(parents=True)
+    (source / "package" / "part.py").write_text("value = 7")
+    (source / "train.py").write_text("from package.part import value; print('value', value)")
+    executor = LocalExecutor(source / "package" / "jobs", cpus=2)
+    spec = request.script_spec("train.py", source, [], [], [], "local", None, None)
+    handle = executor.submit(spec, "within")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", state.reason
+    assert (handle.path / "logs.txt").read_text() == "value 7\n"
+    assert sorted(p.name for p in (handle.path / "code" / "package").iterdir() if p.suffix) == ["part.py"]
+
+
+def test_much_more_than_code_in_the_folder_is_linked_not_copied(tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    source.mkdir()
+    (source / "train.py").write_text("import os; print(os.path.getsize('data.bin'))")
+    with open(source / "data.bin", "wb") as file:
+        file.truncate(60 << 20)
+    executor = LocalExecutor(tmp_path / "jobs", cpus=2)
+    handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "big")
+    run_to_end(executor, handle)
+    assert (handle.path / "logs.txt").read_text() == f"{60 << 20}\n"
+    assert (handle.path / "code").is_symlink()
+
+
+def test_a_job_that_cannot_be_started_fails_alone(
+    executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/nowhere/python")
+        handle = executor.submit(script_spec("print(1)"), "unstartable")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Failed"
+    assert "it could not be started: [Errno 2] No such file or directory: '/nowhere/python'" in str(state.reason)
+    state, _ = run_to_end(executor, executor.submit(script_spec("print(1)"), "next"))
+    assert state.status == "Completed"
 
 
 def wheel(folder: Path, version: str) -> None:

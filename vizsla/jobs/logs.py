@@ -47,6 +47,8 @@ class CappedLog:
             data = data[len(part) :]
 
     def _put(self, file: int, data: bytes) -> None:
+        if file < 0:
+            return
         try:
             while data:
                 data = data[os.write(file, data) :]
@@ -59,8 +61,11 @@ class CappedLog:
         self._in_tail = 0
         self._number += 1
         flags = os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC
-        self._tail = os.open(self.run / _TAIL.format(self._number), flags, 0o666)
         (self.run / _TAIL.format(self._number - 2)).unlink(missing_ok=True)
+        try:
+            self._tail = os.open(self.run / _TAIL.format(self._number), flags, 0o666)
+        except OSError:
+            self._tail, self.full = -1, True
 
     def close(self) -> None:
         """Put the end behind the beginning."""

@@ -51,15 +51,27 @@ def check_script(folder: Path, program: str) -> None:
 
 
 def copy_code(folder: Path, to: Path) -> None:
-    """Keep the code that runs with the job; a folder with much more than code in it is linked instead."""
+    """Keep the code that runs with the job; a folder with much more than code in it is linked instead.
+
+    ``to`` lies in the job's directory; that, and the folder of the jobs, may lie within ``folder``.
+    """
+    jobs = {parent.resolve() for parent in to.parents[:2]}
+
+    def is_code(path: Path) -> bool:
+        return path.name not in _NOT_CODE and path.resolve() not in jobs and not (path / "job.json").exists()
+
     total = 0
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in _NOT_CODE]
+        folders[:] = [name for name in folders if is_code(Path(root, name))]
         total += sum(os.lstat(os.path.join(root, name)).st_size for name in files)
         if total > _COPY_BYTES:
             to.symlink_to(folder.absolute(), target_is_directory=True)
             return
-    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(*_NOT_CODE), symlinks=True)
+
+    def left_out(inside: str, names: list[str]) -> set[str]:
+        return {name for name in names if not is_code(Path(inside, name))}
+
+    shutil.copytree(folder, to, ignore=left_out, symlinks=True)
 
 
 def names_opt_ml(code: Path) -> bool:

@@ -34,6 +34,7 @@ _BOOT = (
 )
 _LONG_SECONDS = 15.0
 _PAUSE = 0.25
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def tracking_uri(home: Path) -> str | None:
@@ -59,6 +60,7 @@ def announce(job: JobDirectory) -> None:
             return  # one is there already
         os.close(lock)
         with open(home / FOLDER / "log.txt", "ab") as log:
+            _started[:] = [process for process in _started if process.poll() is None]
             waiter = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _BOOT, str(_ROOT), str(home.absolute())],
                 stdin=subprocess.DEVNULL,
@@ -66,7 +68,7 @@ def announce(job: JobDirectory) -> None:
                 stderr=log,
                 start_new_session=True,
             )
-            waiter.returncode = 0  # nobody waits for it: it outlives the controller
+            _started.append(waiter)  # it may outlive the controller; its exit code is taken at the next job
 
 
 def recorder_lock(home: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import JobError
+from vizsla.errors import JobError, VizslaError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import script, tracking
 from vizsla.jobs.directory import JobDirectory
@@ -258,7 +259,15 @@ class LocalExecutor:
             log_head=self._log_bytes[0],
             log_tail=self._log_bytes[1],
         )
-        active.process = attempts.start(job, command)
+        try:
+            active.process = attempts.start(job, command)
+        except (OSError, VizslaError) as error:  # no disk, no process: this job's failure, not its controller's
+            reason = f"it could not be started: {error}".splitlines()[0]
+            self._ended[job.name] = job.state.then("Failed", reason)
+            self._release(active)
+            with contextlib.suppress(VizslaError):
+                job.set_state("Failed", reason)
+            return
         active.running = True
         tracking.announce(job)
 
