@@ -20,6 +20,7 @@ from vizsla.files import write_json
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import read_metrics_after
+from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State
 from vizsla.jobs.supervisor import load
@@ -147,6 +148,9 @@ class Recorder:
         for path in [*sorted(job.output.glob("*")), job.model / "model.json", job.path / "job.json"]:
             if path.is_file() and path.suffix != ".gz" and path.stat().st_size <= _ARTIFACT_BYTES:
                 self.client.log_artifact(run, str(path))
+        summary = load(job.output / "tuning.json")
+        if summary is not None:
+            record_trials(self.client, self._entities, self.experiment, run, summary, self.home, _name)
         ended = _milliseconds(state.ended) if state.ended else None
         self.client.set_terminated(run, _STATUS[state.status], ended)
 

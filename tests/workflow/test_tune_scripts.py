@@ -1,0 +1,214 @@
+"""Searches whose trials are jobs: real scripts in real processes, killed and taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vizsla.errors import UsageError, VizslaError
+from vizsla.jobs.directory import JobDirectory
+from vizsla.tuning.limits import Limits
+from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.space import Space
+from vizsla.tuning.trials import TrialRecord
+from vizsla.workflow.observer import Silent
+from vizsla.workflow.script_search import ScriptSearch, ScriptSearchResult, objective_of, resume_script, tune_script
+from vizsla.workflow.tune import load_tuning
+
+TRAIN = """
+import argparse, time
+p = argparse.ArgumentParser()
+p.add_argument("--lr", type=float)
+p.add_argument("--batch-size", type=int)
+p.add_argument("--epochs", type=int, default=3)
+p.add_argument("--seed", type=int, default=0)
+a = p.parse_args()
+for epoch in range(a.epochs):
+    time.sleep({sleep})
+    loss = (a.lr - 0.3) ** 2 + a.batch_size / 1000 + 1 / (epoch + 1) + a.seed * 1e-3
+    print(f"epoch {{epoch}} Valid Loss: {{loss}}", flush=True)
+"""
+LOSS = "valid loss=Valid Loss: ([0-9.e+-]+)"
+RANGES = {"lr": "0.0..1.0", "batch-size": "16,32"}
+
+
+def ask(
+    folder: Path, text: str, *, metrics: tuple[str, ...] = (LOSS,), objective: str = "valid loss", **options: Any
+) -> ScriptSearch:
+    path = folder / "train.py"
+    path.write_text(textwrap.dedent(text))
+    limits = Limits(max_jobs=options.pop("trials", 4), max_parallel=options.pop("parallel", 2))
+    search = SearchRequest(
+        space=Space.of(options.pop("ranges", RANGES)),
+        objective=objective_of(objective, "minimize", [m.partition("=")[0] for m in metrics]),
+        limits=limits,
+        **({"strategy": "tpe", "finalists": 0, "early_stopping": "off"} | options),
+    )
+    return ScriptSearch.of(str(path), None, [], [], metrics, "local-1cpu", "tune-it", search=search)
+
+
+def run(folder: Path, text: str = TRAIN.format(sleep=0), **options: Any) -> ScriptSearchResult:
+    return tune_script(ask(folder, text, **options), Silent())
+
+
+def test_each_trial_is_a_job_and_the_last_value_counts(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    result = found.result
+    assert [t.status for t in result.trials] == ["Completed"] * 4
+    for t in result.trials:
+        assert t.value == pytest.approx((float(t.params["lr"]) - 0.3) ** 2 + int(t.params["batch-size"]) / 1000 + 1 / 3)
+        assert len(t.curve) == 3
+        job = JobDirectory.open(found.job.parent / t.name)
+        assert job.state.status == "Completed"
+        assert job.request["about"] == {"parent": "tune-it", "trial": t.number}
+        assert job.request["HyperParameters"]["batch-size"] == str(t.params["batch-size"])
+    assert result.best.value == min(t.value for t in result.trials if t.value is not None)
+    tuning = load_tuning("tune-it")
+    assert tuning.best_hyperparameters() == result.best.params
+    assert tuning.job.state.status == "Completed"
+    page = found.report.read_text()
+    assert "valid loss" in page
+    frame = tuning.analytics().dataframe()
+    assert list(frame.columns) == [
+        "lr",
+        "batch-size",
+        "TrainingJobName",
+        "TrainingJobStatus",
+        "FinalObjectiveValue",
+        "TrainingStartTime",
+        "TrainingEndTime",
+        "TrainingElapsedTimeSeconds",
+    ]
+    assert frame["FinalObjectiveValue"].tolist() == [t.value for t in result.trials]
+    assert (frame["TrainingElapsedTimeSeconds"] > 0).all()
+
+
+def test_an_objective_that_is_never_printed_is_named_with_what_was_seen(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        run(tmp_path, metrics=("accuracy=Accuracy: ([0-9.]+)", LOSS), objective="accuracy", trials=9)
+    text = str(caught.value)
+    assert "The objective 'accuracy' is not among the metrics in the log" in text
+    assert "valid loss" in text
+    assert "Valid Loss" in text, "names that stand before numbers in the log"
+    assert len(load_tuning("tune-it").trials) <= 3, "it is said after the first trial"
+    assert load_tuning("tune-it").job.state.status == "Failed"
+
+
+def test_trials_that_all_fail_end_the_search_after_three(tmp_path: Path) -> None:
+    with pytest.raises(VizslaError) as caught:
+        run(tmp_path, "import nothing_like_this", trials=20, parallel=1)
+    assert "All of the first 3 trials failed, 3 of them because:" in str(caught.value)
+    assert "nothing_like_this" in str(caught.value)
+    assert len(load_tuning("tune-it").trials) == 3
+
+
+def test_a_trial_that_prints_nan_fails_and_the_others_count(tmp_path: Path) -> None:
+    text = """
+    import sys
+    lr = float(sys.argv[sys.argv.index("--lr") + 1])
+    print("Valid Loss:", "nan" if lr > 0.5 else lr)
+    """
+    metric = "valid loss=Valid Loss: (nan|[0-9.e+-]+)"
+    found = run(tmp_path, text, metrics=(metric,), trials=6, parallel=1, strategy="grid", ranges={"lr": "0.1,0.2,0.9"})
+    by_lr = {t.params["lr"]: t for t in found.result.trials}
+    assert (by_lr[0.9].status, by_lr[0.9].reason) == ("Failed", "the objective valid loss became nan")
+    assert by_lr[0.1].status == by_lr[0.2].status == "Completed"
+    assert found.result.reason == "every combination was tried"
+
+
+def test_hopeless_jobs_are_stopped(tmp_path: Path) -> None:
+    text = """
+    import sys, time
+    lr = float(sys.argv[sys.argv.index("--lr") + 1])
+    for epoch in range(60):
+        print("Valid Loss:", lr + 1 / (epoch + 1), flush=True)
+        time.sleep(0.15 if lr > 0.55 else 0.01)
+    """
+    ranges = {"lr": "0.1,0.2,0.3,0.4,0.5,0.6,0.7"}
+    found = run(tmp_path, text, ranges=ranges, trials=7, parallel=1, strategy="grid", early_stopping="auto")
+    stopped = [t for t in found.result.trials if t.status == "Stopped"]
+    assert {t.params["lr"] for t in stopped} == {0.6, 0.7}
+    for t in stopped:
+        assert t.reason == "no better than the others at this epoch"
+        assert len(t.curve) < 60
+        assert JobDirectory.open(found.job.parent / t.name).state.status == "Stopped"
+
+
+def test_finalists_are_trained_again_with_other_seeds(tmp_path: Path) -> None:
+    found = run(tmp_path, finalists=2, finalist_seeds=2, trials=3)
+    verdict = found.result.verdict
+    assert verdict is not None
+    assert [len(f.values) for f in verdict.finalists] == [2, 2]
+    assert verdict.finalists[0].spread > 0, "the script uses its seed"
+
+
+CONTROLLER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_tune_scripts import TRAIN, ask
+from vizsla.workflow.observer import Silent
+from vizsla.workflow.script_search import tune_script
+tune_script(ask(Path(sys.argv[2]), TRAIN.format(sleep=0.4), trials=5), Silent())
+"""
+
+
+def test_a_killed_controller_finds_its_jobs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "controller.py"
+    script.write_text(CONTROLLER)
+    home = Path(os.environ["VIZSLA_HOME"])
+    controller = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(tmp_path)])
+
+    def started() -> list[TrialRecord]:
+        try:
+            return [t for t in load_tuning("tune-it").trials if (home / t.name / "logs.txt").exists()]
+        except VizslaError:
+            return []
+
+    deadline = time.monotonic() + 60
+    while len(started()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(controller.pid, signal.SIGKILL)
+    controller.wait()
+    before = {t.number: t for t in load_tuning("tune-it").trials}
+    assert any(not t.ended for t in before.values()), "it was killed while trials ran"
+    found = resume_script("tune-it", Silent()).result
+    assert [t.number for t in found.trials] == [0, 1, 2, 3, 4]
+    assert all(t.complete for t in found.trials)
+    for number, was in before.items():
+        assert found.trials[number].params == was.params
+        if was.ended:
+            assert found.trials[number] == was
+    jobs = [p for p in home.iterdir() if p.name.startswith("tune-it-0")]
+    assert len(jobs) == 5, "no trial has two jobs"
+    for job in jobs:
+        assert json.loads((job / "state.json").read_text())["attempts"] == 1, "a job that ran on was not started again"
+        text = (job / "logs.txt").read_text()
+        assert text.count("Valid Loss") == 3
+
+
+def test_what_is_not_said_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="It is not said which metric decides"):
+        objective_of(None, None, ["a", "b"])
+    assert objective_of(None, None, ["valid loss"]).metric == "valid loss"
+    request = ask(tmp_path, "print(1)")
+    silent = ScriptSearch(request.spec, SearchRequest(objective=request.search.objective), "x")
+    with pytest.raises(UsageError, match="It is not said what to search"):
+        tune_script(silent, Silent())
+
+
+def test_a_script_that_tunes_on_the_test_split_is_warned(tmp_path: Path) -> None:
+    found = run(
+        tmp_path, metrics=("average test loss=Valid Loss: ([0-9.e+-]+)",), objective="average test loss", trials=2
+    )
+    assert any("measured on the test split, by its name" in note for note in found.result.notes)
+    assert "measured on the test split" in found.report.read_text()
