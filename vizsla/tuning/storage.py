@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,24 +20,41 @@ RECORD = "record"
 """The attribute of a stored trial that holds all that Optuna has no field for."""
 
 
-def connect(optuna: Any, uri: str) -> Any:
-    """Optuna's storage at an address: a file for SQLite, or any database that SQLAlchemy knows."""
+def connect(optuna: Any, uri: str, *, reading: bool = False) -> Any:
+    """Optuna's storage at an address: a file for SQLite, or any database that SQLAlchemy knows.
+
+    A new file appears whole, in one step: a kill leaves none or an empty study, and who only reads meets no half one.
+    """
     if "://" in uri:
-        return optuna.storages.RDBStorage(uri)
+        return optuna.storages.RDBStorage(uri, skip_table_creation=reading)
     path = Path(uri).absolute()
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # Write-ahead: a kill leaves the last whole transaction, and a commit need not wait for the disk.
-    first = optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
+    if not path.exists():
+        _create(optuna, path)
+    opened = optuna.storages.RDBStorage(
+        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}}, skip_table_creation=reading
+    )
     event = require("sqlalchemy.event", extra="tune", feature=FEATURE)
 
     def configure(connection: Any, record: Any) -> None:
+        # Write-ahead: a kill leaves the last whole transaction, and a commit need not wait for the disk.
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
 
-    event.listen(first.engine, "connect", configure)
-    first.engine.dispose()
-    return first
+    event.listen(opened.engine, "connect", configure)
+    opened.engine.dispose()
+    return opened
+
+
+def _create(optuna: Any, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        optuna.storages.RDBStorage(f"sqlite:///{temporary}").engine.dispose()
+        with storage(path):
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -81,7 +100,7 @@ def stored_trials(uri: str, name: str) -> Sequence[TrialRecord]:
     if "://" not in uri and not Path(uri).is_file():
         return []
     with understandable(uri):
-        backend = connect(optuna, uri)
+        backend = connect(optuna, uri, reading=True)
         if name not in optuna.get_all_study_names(backend):
             return []
         study = optuna.load_study(storage=backend, study_name=name)
