@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data.inspection import RECORD
-from vizsla.files import replacing, storage
+from vizsla.files import replacing
 
 _VERSION = 1
 _FILE = np.dtype([("path", np.uint64), ("bytes", np.int64), ("mtime", np.int64), ("sha256", np.uint8, 32)])
@@ -141,9 +140,3 @@ def _read(path: Path, dtype: np.dtype[np.void]) -> Records | None:
     except (OSError, ValueError, EOFError):
         return None
     return array if array.dtype == dtype and array.ndim == 1 else None
-
-
-def clear(cache: Path) -> None:
-    """Forget all scans."""
-    with storage(cache / "scans"):
-        shutil.rmtree(cache / "scans", ignore_errors=True)

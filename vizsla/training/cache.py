@@ -204,14 +204,16 @@ def bound(cache: Path, most_bytes: int) -> int:
 
 
 def clear(cache: Path) -> int:
-    """Remove all stored features and exported backbones; models keep their own copy.
+    """Remove all that is kept: features, backbones, scans, unpacked and mirrored sources, downloads.
+
+    Models keep their own copy of what they need.
 
     Returns
     -------
     Bytes removed.
     """
     removed = 0
-    for folder in (cache / "features", cache / "backbones"):
+    for folder in (cache / name for name in ("features", "backbones", "scans", "sources", "downloads")):
         removed += sum(stat.st_size for path in folder.rglob("*") if path.is_file() and (stat := _stat(path)))
         with storage(folder):
             shutil.rmtree(folder, ignore_errors=True)
