@@ -192,6 +192,19 @@ def test_a_persons_decisions_are_obeyed_and_kept(folder_of_photos):
         assert "train/b/002.jpg" not in read_data(DataRequest(str(root))).paths
 
 
+def test_names_that_are_no_text_keep_their_splits_and_decisions(folder_of_photos):
+    root = folder_of_photos({"a": 20, "b": 20})
+    for i in range(10):
+        os.rename(root / f"a/{i:03}.jpg", os.fsencode(root) + b"/a/caf\xe9%d.jpg" % i)
+    result = checked(root)
+    before = splits_of(result)
+    edit(result.manifest, "a/caf\\udce93.jpg", status="left-out", reason="mine")
+    result = checked(root, seed=5)
+    assert splits_of(result) == before
+    assert "a/caf\udce93.jpg" not in result.gated.dataset.paths
+    assert "a/caf\udce94.jpg" in result.gated.dataset.paths
+
+
 def test_manifests_that_cannot_be_meant(folder_of_photos):
     root = folder_of_photos(splits=GIVEN)
     result = checked(root)

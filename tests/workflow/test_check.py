@@ -40,6 +40,7 @@ def _breeds(dogs: Path) -> list[Path]:
     return [next((dogs / "train").glob(f"*{name}*")) for name in ("Australian_terrier", "Samoyed")]
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_found_and_nothing_else(three_kinds: Path, dogs: Path, flowers: Path, mobilenet_weights: Path):
     weights = WeightsRequest.resolve(None, mobilenet_weights)
     request = CheckRequest(DataRequest(str(three_kinds)), weights)

@@ -231,4 +231,4 @@ def _group(name: str) -> str | None:
 
 def _text(value: str) -> str:
     """Parquet holds UTF-8 only; a file name that is none keeps its bytes in visible form."""
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")

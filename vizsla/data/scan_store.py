@@ -120,10 +120,10 @@ class FileIndex:
 
 
 def digests(paths: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """64 bits of each path, uint64 (n,)."""
+    """64 bits of each path, uint64 (n,); a path that is no UTF-8 counts as what the manifest writes for it."""
     found = np.empty(len(paths), np.uint64)
     for row in range(len(paths)):
-        digest = hashlib.blake2b(paths[row].encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        digest = hashlib.blake2b(paths[row].encode("utf-8", "backslashreplace"), digest_size=8).digest()
         found[row] = int.from_bytes(digest, "little")
     return found
 
