@@ -50,7 +50,7 @@ def _number(name: str, default: float, least: float) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not value >= least:
+    if not least <= value < float("inf"):
         raise UsageError(
             f"{name}={text!r} is not a usable number.",
             where=f"environment variable {name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_other_files_are_passed_over_and_counted(folder_of_photos):
     (root / "red" / ".DS_Store").write_text("x")
     dataset = read_folder(root)
     assert len(dataset) == 40
-    assert "1 files without a picture's name ending" in " ".join(dataset.notes)
+    assert "1 file without a picture's name ending" in " ".join(dataset.notes)
 
 
 def test_no_such_folder(tmp_path: Path):
@@ -96,3 +97,45 @@ def test_a_class_without_a_test_picture_is_a_warning(folder_of_photos):
 def test_an_empty_split(folder_of_photos):
     with pytest.raises(DataError, match="The valid split is empty"):
         read_folder(folder_of_photos({"a": 1, "b": 1})).check()
+
+
+def test_the_folder_above_a_data_set_is_not_taken_for_one(folder_of_photos):
+    splits = {"train": {"red": 4, "green": 4}, "valid": {"red": 2, "green": 2}, "test": {"red": 2, "green": 2}}
+    folder_of_photos(splits=splits, name="above/first")
+    root = folder_of_photos(splits=splits, name="above/second").parent
+    with pytest.raises(DataError, match="the folder above a data set: first/ holds splits") as error:
+        read_folder(root)
+    assert str(root / "first") in str(error.value.do)
+
+
+def test_a_class_folder_whose_name_is_no_text(folder_of_photos):
+    root = folder_of_photos()
+    os.rename(os.fsencode(root / "red"), os.fsencode(root) + b"/tul\xe9p")
+    with pytest.raises(DataError, match="its bytes are not UTF-8") as error:
+        read_folder(root)
+    assert "udce9p" in str(error.value)
+    assert "convmv" in str(error.value)
+
+
+def test_a_file_name_that_is_no_text_is_read(folder_of_photos):
+    root = folder_of_photos()
+    photo = next((root / "red").iterdir())
+    os.rename(photo, os.fsencode(photo.parent) + b"/caf\xe9.jpg")
+    dataset = read_folder(root)
+    assert len(dataset) == 40
+    assert all(dataset.path(row).is_file() for row in range(40))
+
+
+def test_a_class_folder_without_pictures_is_told(folder_of_photos):
+    root = folder_of_photos()
+    (root / "lily").mkdir()
+    dataset = read_folder(root)
+    assert dataset.classes == ("green", "red")
+    assert "Passed over, because no picture is inside: lily." in dataset.notes
+
+
+def test_classes_too_small_to_split_say_how_many_they_need(folder_of_photos):
+    with pytest.raises(DataError, match="no class has enough pictures") as error:
+        read_folder(folder_of_photos({"red": 2, "green": 1})).check()
+    assert "'red', has 2" in error.value.what
+    assert "at least 3 pictures" in str(error.value.allowed)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vizsla.evaluation import evaluate
-from vizsla.evaluation.intervals import bootstrap, wilson
+from vizsla.evaluation.intervals import bootstrap, macro_f1_interval, wilson
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn as the reference")
 
@@ -80,3 +80,29 @@ def test_top_k_of_few_classes_is_trivial_and_known_to_be():
     found = evaluate(np.array([[0.9, 0.1]], np.float32), np.array([1], np.int32), ["a", "b"])
     assert found.top_k == 2
     assert found.top5.value == 1
+
+
+def test_macro_f1_of_a_small_perfect_test_is_not_certain() -> None:
+    low, high = macro_f1_interval(np.diag([4, 4]), 0)
+    assert 0.5 < low < 0.85
+    assert high <= 1
+
+
+@pytest.mark.parametrize("n", [8, 30, 100])
+def test_macro_f1_intervals_cover_the_truth(n: int) -> None:
+    rng = np.random.default_rng(n)
+    recall = np.array([0.95, 0.8, 0.7])
+    rates = np.full((3, 3), 0.0)
+    for i in range(3):
+        rates[i] = (1 - recall[i]) / 2
+        rates[i, i] = recall[i]
+    expected = rates * n / 3
+    truth = (2 * np.diagonal(expected) / (expected.sum(axis=0) + expected.sum(axis=1))).mean()
+    per_class = np.array([n - 2 * (n // 3), n // 3, n // 3])
+    inside = 0
+    for trial in range(200):
+        low, high = macro_f1_interval(
+            np.array([rng.multinomial(k, p) for k, p in zip(per_class, rates, strict=True)]), trial
+        )
+        inside += low <= truth <= high
+    assert inside / 200 > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -284,3 +285,10 @@ def test_any_damage_is_an_image_error_or_a_picture(which: int, changes: list[tup
     except ImageError as caught:
         error = caught
     assert error is None or (error.kind in IMAGE_ERROR_KINDS and error.what.endswith("."))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="not a regular file") as error:
+        read_file(tmp_path / "pipe.jpg", LIMITS)
+    assert error.value.kind == "unreadable"

@@ -161,3 +161,17 @@ def test_a_truncated_archive(saved: Path, tmp_path: Path) -> None:
 def test_saved_model_is_immutable(saved: Path) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         artifact.load(saved).head = None  # type: ignore[misc,assignment]
+
+
+def test_a_model_that_does_not_prove_itself_is_not_left_behind(
+    saved: Path, tmp_path: Path, tiny_backbone: ExportedBackbone
+) -> None:
+    loaded = artifact.load(saved)
+
+    def prove(written: Path) -> None:
+        assert artifact.load(written).card == loaded.card
+        raise ModelError("It does not answer what was evaluated.")
+
+    with pytest.raises(ModelError, match="does not answer"):
+        artifact.save(tmp_path / "unproven", loaded.card, tiny_backbone.path, loaded.head, prove=prove)
+    assert not [path for path in tmp_path.iterdir() if "unproven" in path.name]

@@ -152,6 +152,20 @@ def test_changed_weights_are_another_key(tmp_path: Path) -> None:
     assert WeightsRequest.resolve("test_resnet", path).key() != before
 
 
+def test_how_pictures_are_prepared_belongs_to_the_key(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "model.safetensors")
+    config: dict[str, Any] = {"architecture": "test_resnet", "pretrained_cfg": {"mean": [0.25] * 3, "std": [0.5] * 3}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    alone = ensure_exported(WeightsRequest.resolve("test_resnet", tmp_path / "model.safetensors"), tmp_path / "cache")
+    folder = ensure_exported(WeightsRequest.resolve(None, tmp_path), tmp_path / "cache")
+    assert folder.preprocessing.mean == (0.25, 0.25, 0.25)
+    assert alone.preprocessing.mean != folder.preprocessing.mean
+    config["pretrained_cfg"]["crop_pct"] = 1.0
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    changed = ensure_exported(WeightsRequest.resolve(None, tmp_path), tmp_path / "cache")
+    assert changed.preprocessing.resize != folder.preprocessing.resize
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit", "test_convnext"])
 def test_the_export_answers_as_torch_does(name: str) -> None:
     backbone = load_backbone(WeightsRequest.resolve(name, random_init=True))

@@ -18,7 +18,8 @@ import pytest
 from vizsla.errors import StorageError
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
-from vizsla.models.export import ExportedBackbone
+from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.weights import WeightsRequest
 from vizsla.training import cache
 from vizsla.training.features import Extraction, extract
 
@@ -244,7 +245,7 @@ def test_the_cache_is_shown_bounded_and_cleared(
     old = next(root.rglob("*.features"))
     os.utime(old, (1, 1))
     run(root, paths[20:], tiny_backbone, engine)
-    (space,) = cache.usage(root)
+    (space,) = [used for used in cache.usage(root) if used.pictures is not None]
     assert (space.backbone, space.pictures) == ("test_resnet", len(paths))
     assert space.bytes == sum(p.stat().st_size for p in root.rglob("*.features"))
     assert cache.bound(root, space.bytes) == 0
@@ -254,3 +255,24 @@ def test_the_cache_is_shown_bounded_and_cleared(
     assert run(root, paths[:20], tiny_backbone, engine).computed == 20
     assert cache.clear(root) > 0
     assert cache.usage(root) == []
+
+
+def test_backbones_are_bounded_too_but_the_one_in_use_stays(tmp_path: Path) -> None:
+    requests = [WeightsRequest.resolve("test_resnet", random_init=True, seed=seed) for seed in (11, 12)]
+    first, second = (ensure_exported(request, tmp_path) for request in requests)
+    os.utime(first.path, (1, 1))
+    sizes = {used.path: used.bytes for used in cache.usage(tmp_path)}
+    assert set(sizes) == {first.path, second.path}
+    assert cache.bound(tmp_path, 0) == sizes[first.path]
+    assert not first.path.exists()
+    assert ensure_exported(requests[0], tmp_path) == first
+
+
+def test_a_pipe_among_the_pictures_holds_nothing_up(
+    tmp_path: Path, folder_of_photos: Folder, tiny_backbone: ExportedBackbone, engine: OnnxEngine
+) -> None:
+    paths = sorted(folder_of_photos().rglob("*.jpg"))
+    paths[4].unlink()
+    os.mkfifo(paths[4])
+    found = run(tmp_path / "cache", paths, tiny_backbone, engine)
+    assert found.damaged[4].what == "This is not a regular file."

@@ -185,3 +185,14 @@ def test_a_value_out_of_range_names_parameter_value_and_range(parameter: str, va
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(UsageError, match="nesterov=True needs a momentum"):
         HeadConfig(momentum=0, nesterov=True)
+
+
+def test_why_training_ended_is_known() -> None:
+    configs = [
+        HeadConfig(lr=0.001, epochs=3),
+        HeadConfig(lr=0.1, epochs=60, patience=2),
+        HeadConfig(optimizer="sgd", lr=1e39, momentum=0, epochs=5),
+        HeadConfig(lr=0.001, epochs=50, patience=None),
+    ]
+    trained = train_heads(data(noise=6.0), configs, lambda metrics: [3] if metrics.get(3, None) else [])
+    assert [t.stopped_by for t in trained] == ["epochs", "patience", "divergence", "watcher"]

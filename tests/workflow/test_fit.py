@@ -272,3 +272,35 @@ def test_killed_in_the_middle_the_next_run_goes_on(folder_of_photos: Folder, tin
     result = fit(request(data))
     assert 0 < result.computed <= 800 - 160
     assert result.evaluation.n == 120
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(UsageError, match="No data set is named"):
+        vizsla.fit("", random_init=True)
+
+
+def test_the_report_counts_the_pictures_that_were_used(folder_of_photos: Folder) -> None:
+    data = folder_of_photos(splits=SPLITS)
+    for path in sorted((data / "train" / "red").iterdir())[:5]:
+        path.write_bytes(path.read_bytes()[:200])
+    page = fit(request(data)).report.read_text("utf-8")
+    assert '<tr><td>red</td><td class="n">7</td><td class="n">4</td><td class="n">6</td>' in page
+
+
+def test_training_that_time_ended_is_told(folder_of_photos: Folder) -> None:
+    data = folder_of_photos()
+    fit(request(data))
+    result = fit(request(data, head=HeadConfig(epochs=10**6, patience=10**6), minutes=0.05))
+    assert any("The time was over after epoch" in warning for warning in result.warnings)
+    assert "because it was asked to" in result.report.read_text("utf-8")
+
+
+def test_a_head_that_learnt_nothing_is_told(folder_of_photos: Folder) -> None:
+    data = folder_of_photos({"red": 40, "green": 40})
+    for path in sorted((data / "red").iterdir())[::2]:  # half of each class is in the other's folder
+        other = data / "green" / path.name
+        content = path.read_bytes(), other.read_bytes()
+        other.write_bytes(content[0])
+        path.write_bytes(content[1])
+    result = fit(request(data, head=HeadConfig(optimizer="sgd", lr=1e6, momentum=0)))
+    assert any("no better than guessing" in warning for warning in result.warnings)

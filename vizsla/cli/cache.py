@@ -15,13 +15,14 @@ def cache(
     clear: bool = typer.Option(False, "--clear", help="Remove everything. Models keep their own copy."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
-    """Show the features that are kept, and bound or clear them.
+    """Show the features and exported backbones that are kept, and bound or clear them.
 
     Everything here can be computed again and may be deleted at any time. VIZSLA_CACHE_GB (20) is the bound that
     every run keeps to.
     """
     from datetime import datetime
 
+    from rich.markup import escape
     from rich.table import Table
 
     from vizsla.cli.console import errors, print_json
@@ -33,12 +34,13 @@ def cache(
     if bound_gb is not None:
         removed += store.bound(s.cache, int(bound_gb * 1e9))
     spaces = store.usage(s.cache)
-    table = Table(title=f"Features in {s.cache}", title_justify="left", show_edge=False)
-    for column in ("backbone", "weights", "pictures", "MB", "last used"):
-        table.add_column(column, justify="right" if column in ("pictures", "MB") else "left")
+    table = Table(title=escape(f"Kept in {s.cache}"), title_justify="left", show_edge=False)
+    for column in ("backbone", "weights", "features of", "MB", "last used"):
+        table.add_column(column, justify="right" if column in ("features of", "MB") else "left")
     for space in spaces:
         used = datetime.fromtimestamp(space.last_used).strftime("%Y-%m-%d %H:%M") if space.last_used else "never"
-        table.add_row(space.backbone, space.weights, f"{space.pictures:,}", f"{space.bytes / 1e6:,.1f}", used)
+        what = "the backbone itself" if space.pictures is None else f"{space.pictures:,} pictures"
+        table.add_row(escape(space.backbone), escape(space.weights), what, f"{space.bytes / 1e6:,.1f}", used)
     errors.print(table)
     total = sum(space.bytes for space in spaces)
     errors.print(f"{total / 1e9:.3f} GB of at most {s.cache_bytes / 1e9:g} GB (VIZSLA_CACHE_GB).")

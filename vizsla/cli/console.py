@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
@@ -53,6 +54,7 @@ class LiveView:
     def __init__(self, progress: Progress) -> None:
         self.bars = progress
         self._task: TaskID | None = None
+        self.noted: list[str] = []
 
     def stage(self, name: str, total: int | None = None) -> None:
         """Begin a new bar."""
@@ -66,7 +68,8 @@ class LiveView:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(f"[yellow]note[/] {_plain(text)}")
+        self.noted.append(text)
+        self.bars.console.print(f"[yellow]note[/] {escape(text)}")
 
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Move the bar: one step for each trial that ended."""
@@ -94,7 +97,3 @@ def print_json(value: dict[str, Any]) -> None:
     """Print the last line of stdout: one JSON object."""
     print(json.dumps(value), flush=True)
     sys.stdout.flush()
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -53,7 +55,10 @@ def fit(
         "none", help="Against unequal classes: none, weights or sampling.", rich_help_panel=_HEAD
     ),
     patience: int = typer.Option(
-        5, help="Stop after so many epochs without a better validation loss; 0 never stops.", rich_help_panel=_HEAD
+        5,
+        min=0,
+        help="Stop after so many epochs without a better validation loss; 0 never stops.",
+        rich_help_panel=_HEAD,
     ),
     hyperparameters: list[str] = typer.Option(
         [],
@@ -133,13 +138,14 @@ def fit(
     else:
         with live_view() as view:
             result = run(request, view)
-    print_result(result)
+    print_result(result, (trials if search is not None else view).noted)
     if as_json:
         print_json(result.to_dict())
 
 
-def print_result(result: FitResult) -> None:
-    """What was measured, and what to type next."""
+def print_result(result: FitResult, noted: Collection[str] = ()) -> None:
+    """What was measured, and what to type next; of the warnings those that were not ``noted`` on the way."""
+    from rich.markup import escape
     from rich.table import Table
 
     from vizsla.cli.console import errors
@@ -158,14 +164,18 @@ def print_result(result: FitResult) -> None:
     table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
     errors.print(table)
     for warning in result.warnings:
-        errors.print(f"[yellow]note[/] {warning}", markup=True)
+        if warning not in noted:
+            errors.print(f"[yellow]note[/] {escape(warning)}")
     speed = f", {result.images_per_second:.0f} pictures a second" if result.images_per_second else ""
     errors.print(f"{duration(sum(result.seconds.values()))} in all ({result.computed:,} features computed{speed}).")
-    errors.print(f"model   {_near(result.model)}\nreport  {_near(result.report)}", soft_wrap=True)
-    errors.print(f"next    [bold]vizsla predict {_near(result.model)} PICTURE...[/]", soft_wrap=True)
+    model = _near(result.model)
+    errors.print(f"model   {escape(model)}\nreport  {escape(_near(result.report))}", soft_wrap=True)
+    errors.print(f"next    [bold]vizsla predict {escape(model)} PICTURE...[/]", soft_wrap=True)
+    errors.print(f"        [bold]vizsla serve {escape(model)}[/]", soft_wrap=True)
 
 
 def _print_plan(planned: Plan) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from vizsla.cli.console import errors
@@ -180,13 +190,11 @@ def _print_plan(planned: Plan) -> None:
     table.add_row("", "in all", f"about {duration(planned.seconds)}")
     errors.print(table)
     for warning in planned.warnings:
-        errors.print(f"[yellow]note[/] {warning}")
+        errors.print(f"[yellow]note[/] {escape(warning)}")
     errors.print("next    the same command without --dry-run")
 
 
-def _near(path: Path) -> Any:
-    """The path from here, where that is shorter."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path
+def _near(path: Path) -> str:
+    """The path as it can be typed: from here, where that is shorter."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

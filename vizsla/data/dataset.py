@@ -110,8 +110,7 @@ class Dataset:
         """
         counts = self.counts(usable)
         if not counts.any():
-            what = "There is no picture here." if usable is None else "No picture could be read."
-            raise DataError(what, where=self.root)
+            raise DataError("There is no picture that can be used.", where=self.root)
         if len(self.classes) < 2:
             raise DataError(
                 f"There is one class only: {self.classes[0]!r}. A classifier needs two or more to tell apart.",
@@ -121,7 +120,13 @@ class Dataset:
             )
         for split in SPLITS[: 2 if self.is_sealed else 3]:
             if not counts[:, SPLITS.index(split)].any():
-                raise DataError(f"The {split} split is empty.", where=self.root, do=f"put pictures into {split}/")
+                raise DataError(
+                    f"The {split} split is empty: no class has enough pictures (the largest, "
+                    f"{self.classes[int(counts.sum(axis=1).argmax())]!r}, has {int(counts.sum(axis=1).max()):,}).",
+                    where=self.root,
+                    allowed="at least 3 pictures in a class that is to be split into train, valid and test",
+                    do=f"add pictures, or put some into {split}/",
+                )
         lacking = self._without(counts, "train")
         if lacking:
             raise DataError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def list_folder(root: Path) -> Listing:
     Raises
     ------
     DataError
-        When there is no such folder, or it holds no pictures.
+        When there is no such folder, it holds no pictures, it is the folder above a data set, or a class has a name
+        that is no text.
     """
     if not root.is_dir():
         raise DataError(
@@ -57,15 +59,20 @@ def list_folder(root: Path) -> Listing:
         if passed:
             notes.append(f"Passed over, beside the splits: {', '.join(passed)}.")
     folders: list[tuple[Path, Split | None]] = list(split_folders.items()) or [(root, None)]
+    if not split_folders:
+        _refuse_the_folder_above(root)
     start = len(str(root)) + 1 if str(root) != "." else 0
+    found: Counter[str] = Counter()
     for folder, split in folders:
         for class_folder in _folders(folder):
-            label = class_folder.name
+            label = _label(class_folder)
+            before = len(rows)
             for file in _files(str(class_folder)):
                 if os.path.splitext(file)[1].lower() in SUFFIXES:
                     rows.append((file[start:].replace(os.sep, "/"), label, split))
                 else:
                     others += 1
+            found[label] += len(rows) - before
     if not rows:
         raise DataError(
             "There is no picture in this folder.",
@@ -74,7 +81,10 @@ def list_folder(root: Path) -> Listing:
             do=_hint(root),
         )
     if others:
-        notes.append(f"{others:,} files without a picture's name ending were passed over.")
+        notes.append(f"{others:,} file{'s' * (others > 1)} without a picture's name ending passed over.")
+    empty = [label for label, count in found.items() if not count]
+    if empty:
+        notes.append(f"Passed over, because no picture is inside: {', '.join(empty)}.")
     rows.sort(key=lambda row: row[0])
     return Listing(
         name=root.resolve().name,
@@ -84,6 +94,31 @@ def list_folder(root: Path) -> Listing:
         splits=[split for _, _, split in rows],
         notes=notes,
     )
+
+
+def _label(folder: Path) -> str:
+    try:
+        folder.name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "The name of this class folder is no text: its bytes are not UTF-8.",
+            where=str(folder).encode("utf-8", "backslashreplace").decode(),
+            do="rename the folder (convmv converts whole trees)",
+        ) from error
+    return folder.name
+
+
+def _refuse_the_folder_above(root: Path) -> None:
+    """Folders of whole data sets must not be taken for classes."""
+    inside = {entry.name: {below.name.lower() for below in _folders(entry)} for entry in _folders(root)}
+    sets = [name for name, below in inside.items() if len({SPLIT_FOLDERS.get(n) for n in below} - {None}) >= 2]
+    if sets:
+        raise DataError(
+            f"This looks like the folder above a data set: {sets[0]}/ holds splits and not pictures.",
+            where=root,
+            allowed=_LAYOUT,
+            do=f"name the data set itself: {root / sets[0]}",
+        )
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.evaluation.intervals import bootstrap, wilson
+from vizsla.evaluation.intervals import bootstrap, macro_f1_interval, wilson
 
 CALIBRATION_BINS = 15
 """Bins of equal width over the confidence, as Guo et al. 2017 use for ECE."""
@@ -94,7 +94,8 @@ def evaluate(
 ) -> Evaluation:
     """Compare probabilities (n, classes) with labels (n,), n >= 1.
 
-    Accuracy, top-5, precision and recall have Wilson intervals; macro-F1, loss and ECE bootstrap intervals.
+    Accuracy, top-5, precision and recall have Wilson intervals, loss and ECE bootstrap intervals, macro-F1 a
+    credible interval (:mod:`vizsla.evaluation.intervals` says how each is made).
     Macro-F1 is the mean over the classes that the split has; loss is the cross-entropy in nats; ECE is the
     expected calibration error of Guo et al. 2017.
     """
@@ -110,25 +111,26 @@ def evaluate(
     confidence = probabilities.max(axis=1).astype(np.float64)
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
-    def statistics(rows: npt.NDArray[np.int64]) -> tuple[float, float, float]:
+    def statistics(rows: npt.NDArray[np.int64]) -> tuple[float, float]:
         return (
-            _macro_f1(labels[rows], predicted[rows], c),
             float(losses[rows].mean()),
             _ece(_reliability(bins[rows], confidence[rows], right[rows])),
         )
 
-    macro_f1, loss, ece = statistics(np.arange(n))
+    loss, ece = statistics(np.arange(n))
     low, high = np.maximum(bootstrap(statistics, n, seed), 0)
     hits, top = int(right.sum()), int((ahead < k).sum())
     confusion = np.bincount(labels.astype(np.int64) * c + predicted, minlength=c * c).reshape(c, c)
+    macro_f1 = _macro_f1(confusion)
+    worst, best = macro_f1_interval(confusion, seed)
     return Evaluation(
         n=n,
         accuracy=Estimate(hits / n, *wilson(hits, n)),
         top5=Estimate(top / n, *wilson(top, n)),
         top_k=k,
-        macro_f1=Estimate(macro_f1, float(low[0]), min(1.0, float(high[0]))),
-        loss=Estimate(loss, float(low[1]), float(high[1])),
-        ece=Estimate(ece, float(low[2]), min(1.0, float(high[2]))),
+        macro_f1=Estimate(macro_f1, min(macro_f1, worst), max(macro_f1, best)),
+        loss=Estimate(loss, float(low[0]), float(high[0])),
+        ece=Estimate(ece, float(low[1]), min(1.0, float(high[1]))),
         classes=tuple(_class_score(name, i, confusion) for i, name in enumerate(classes)),
         confusion=confusion,
         reliability=_reliability(bins, confidence, right),
@@ -147,10 +149,9 @@ def _class_score(name: str, i: int, confusion: npt.NDArray[np.int64]) -> ClassSc
     )
 
 
-def _macro_f1(labels: npt.NDArray[np.int32], predicted: npt.NDArray[np.int64], c: int) -> float:
-    support = np.bincount(labels, minlength=c)
-    hits = np.bincount(labels[labels == predicted], minlength=c)
-    f1 = 2 * hits / np.maximum(support + np.bincount(predicted, minlength=c), 1)
+def _macro_f1(confusion: npt.NDArray[np.int64]) -> float:
+    support = confusion.sum(axis=1)
+    f1 = 2 * np.diagonal(confusion) / np.maximum(support + confusion.sum(axis=0), 1)
     return float(f1[support > 0].mean())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import time
 import zlib
@@ -110,7 +111,12 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
         ``unreadable``, ``empty`` or ``too-many-bytes``.
     """
     try:
-        with open(path, "rb") as file:
+        # Opening a pipe that nobody writes to would wait for ever.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ImageError(
+                    "unreadable", "This is not a regular file.", where=path, do="take it out of the folder"
+                )
             data = file.read(limits.max_bytes + 1)
     except OSError as error:
         raise ImageError("unreadable", f"The file cannot be read: {error.strerror or error}.", where=path) from error

@@ -11,7 +11,7 @@ import shutil
 import tarfile
 import uuid
 import zlib
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -104,10 +104,13 @@ def head_bytes(head: Head) -> bytes:
     return content
 
 
-def save(folder: Path, card: ModelCard, backbone: Path, head: Head) -> None:
+def save(
+    folder: Path, card: ModelCard, backbone: Path, head: Head, *, prove: Callable[[Path], None] = lambda written: None
+) -> None:
     """Write a model directory in one step: it is there whole, or not at all.
 
-    The backbone is linked, not copied, where the file system allows: models share it.
+    The backbone is linked, not copied, where the file system allows: models share it. ``prove`` gets the folder
+    before it takes its place; what it raises leaves no model behind.
 
     Raises
     ------
@@ -126,6 +129,7 @@ def save(folder: Path, card: ModelCard, backbone: Path, head: Head) -> None:
                 shutil.copyfile(backbone, temporary / BACKBONE)
         write_bytes(temporary / HEAD, head_bytes(head))
         write_bytes(temporary / CARD, (card.model_dump_json(indent=2) + "\n").encode())
+        prove(temporary)
         with storage(folder):
             if folder.exists():
                 shutil.rmtree(folder)

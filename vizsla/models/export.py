@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +48,7 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
         path = cache / "backbones" / f"{entry['sha256']}.onnx"
         if sha256_file(path) != entry["sha256"]:
             return None
+        os.utime(path)  # used now: what bounds the cache looks at this
         return ExportedBackbone(
             name=request.backbone,
             weights=request.describe(),
@@ -56,6 +59,18 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
         )
     except (OSError, ValueError, KeyError, ModelError):
         return None
+
+
+def exported(cache: Path) -> list[tuple[str, str, Path]]:
+    """Every exported backbone in the cache: its name, its weights, its file."""
+    found = {}
+    for index in (cache / "backbones").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            entry = json.loads(index.read_text("utf-8"))
+            path = cache / "backbones" / f"{entry['sha256']}.onnx"
+            if path.is_file():
+                found[path] = (entry["backbone"], entry["weights"], path)
+    return list(found.values())
 
 
 def ensure_exported(

@@ -18,7 +18,7 @@ WAYS_OUT = (
     "untrained backbone with --random-init (for trying things out only)"
 )
 
-_EXPORT_VERSION = 1
+_EXPORT_VERSION = 2
 """Raised when the exported graph changes, so that older exports are made again."""
 
 
@@ -89,13 +89,15 @@ class WeightsRequest:
         return f"hub:{self.backbone}" if self.weights is None else self.weights.name
 
     def key(self) -> str:
-        """A digest that changes whenever the exported backbone would: name, weights' content, versions."""
+        """A digest that changes whenever the exported backbone would: name, weights, their configuration, versions."""
         if self.random_init:
             source = f"random:{self.seed}"
-        elif self.file is None:
+        elif self.file is None or self.weights is None:
             source = "hub"
         else:
-            source = sha256_file(self.file)
+            # A folder's config.json also says how pictures are prepared; a file alone leaves that to the architecture.
+            config = sha256_file(self.weights / "config.json") if self.weights.is_dir() else "none"
+            source = f"{sha256_file(self.file)} config:{config}"
         versions = {name: _version(name) for name in ("torch", "timm")}
         return sha256_json([_EXPORT_VERSION, self.backbone, source, versions])
 

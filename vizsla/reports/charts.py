@@ -12,6 +12,9 @@ from markupsafe import Markup, escape
 
 _WIDTH, _HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 40
+MOST_DRAWN_CLASSES = 40
+"""A confusion matrix of more could not be read."""
+
 _COLOURS = ("var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)")
 
 
@@ -70,11 +73,18 @@ def reliability(bins: npt.NDArray[np.float64]) -> Markup:
 
 
 def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
-    """A confusion matrix (rows the truth, columns the prediction), shaded by the share of its row."""
+    """A confusion matrix (rows the truth, columns the prediction), shaded by the share of its row.
+
+    Of more than :data:`MOST_DRAWN_CLASSES`, those with the most mistakes are drawn.
+    """
+    if len(names) > MOST_DRAWN_CLASSES:
+        off = matrix * (1 - np.eye(len(names), dtype=np.int64))
+        worst = np.sort(np.argsort(-(off.sum(axis=0) + off.sum(axis=1)), kind="stable")[:MOST_DRAWN_CLASSES])
+        drawn = confusion(matrix[np.ix_(worst, worst)], [names[i] for i in worst.tolist()])
+        return drawn + Markup(f"<p>The {len(worst)} classes with the most mistakes, of {len(names)}.</p>")
     c = len(names)
-    cell = max(6, min(44, 640 // c))
-    written = cell >= 24
-    margin = 130 if written else 16
+    cell = max(24, min(44, 640 // c))
+    margin = 130
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     parts = []
     for i, j in zip(*np.nonzero(matrix), strict=True):
@@ -85,16 +95,14 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
             f'opacity="{0.12 + 0.88 * strong:.2f}"><title>{escape(names[i])} taken for {escape(names[j])}: '
             f"{matrix[i, j]}</title></rect>"
         )
-        if written:
-            place = f'x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
-            parts.append(f'<text {place} class="cell">{matrix[i, j]}</text>')
-    if written:
-        for i, name in enumerate(names):
-            middle = margin + i * cell + cell / 2
-            parts.append(f'<text x="{margin - 6}" y="{middle + 4}" text-anchor="end">{escape(_short(name))}</text>')
-            parts.append(
-                f'<text transform="translate({middle + 4},{margin - 6}) rotate(-60)">{escape(_short(name))}</text>'
-            )
+        place = f'x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle"'
+        parts.append(f'<text {place} class="cell">{matrix[i, j]}</text>')
+    for i, name in enumerate(names):
+        middle = margin + i * cell + cell / 2
+        parts.append(f'<text x="{margin - 6}" y="{middle + 4}" text-anchor="end">{escape(_short(name))}</text>')
+        parts.append(
+            f'<text transform="translate({middle + 4},{margin - 6}) rotate(-60)">{escape(_short(name))}</text>'
+        )
     size = margin + c * cell + 2
     parts.append(f'<rect x="{margin}" y="{margin}" width="{c * cell}" height="{c * cell}" class="frame"/>')
     return _svg(parts, size, size)

@@ -27,7 +27,7 @@ class FitReport:
     """What the page tells.
 
     ``rows`` are the dataset's rows that were evaluated, ``probabilities`` (len(rows), classes) what the model
-    says of them.
+    says of them; ``usable`` (bool, (n,)) marks the pictures that were read.
     """
 
     job: str
@@ -40,6 +40,7 @@ class FitReport:
     rows: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
     damaged: dict[int, ImageError]
+    usable: npt.NDArray[np.bool_]
     warnings: Sequence[str]
     facts: Sequence[tuple[str, str]]
     seconds: Sequence[tuple[str, float]]
@@ -89,6 +90,7 @@ def page(report: FitReport) -> str:
         confusion_chart=charts.confusion(evaluation.confusion, dataset.classes),
         mistakes=_mistakes(evaluation, dataset.classes),
         class_rows=_class_rows(report),
+        many_classes=len(dataset.classes) > charts.MOST_DRAWN_CLASSES,
         reliability_chart=charts.reliability(evaluation.reliability),
         calibration_words=_calibration_words(evaluation),
         wrong=[_picture(report, int(at)) for at in wrong],
@@ -127,10 +129,13 @@ def _training_words(trained: TrainedHead) -> str:
     config, last = trained.config, trained.history[-1].epoch
     kept = f"epoch {trained.best_epoch}, the one with the lowest validation loss, was kept"
     if config.patience is None:
-        return f"{last} epochs; the last was kept."
-    if last < config.epochs:
-        return f"Stopped after epoch {last}: {config.patience} epochs brought nothing better; {kept}."
-    return f"All {last} epochs were used; {kept}."
+        kept = f"epoch {trained.best_epoch} was kept"
+    return {
+        "epochs": f"All {last} epochs were used; {kept}.",
+        "patience": f"Stopped after epoch {last}: {config.patience} epochs brought nothing better; {kept}.",
+        "watcher": f"Stopped after epoch {last} of {config.epochs}, because it was asked to (time or search); {kept}.",
+        "divergence": f"Stopped after epoch {last}, whose loss is no number; {kept}.",
+    }[trained.stopped_by]
 
 
 def _calibration_words(e: Evaluation) -> str:
@@ -156,7 +161,7 @@ def _mistakes(e: Evaluation, classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _class_rows(report: FitReport) -> list[dict[str, Any]]:
-    counts = report.dataset.counts()
+    counts = report.dataset.counts(report.usable)
     rows = []
     for i, score in enumerate(report.evaluation.classes):
         train, valid, _ = counts[i]

@@ -24,7 +24,7 @@ import safetensors.numpy
 
 from vizsla.files import sha256_json, storage, write_bytes, write_json
 from vizsla.models.engine import Engine
-from vizsla.models.export import ExportedBackbone
+from vizsla.models.export import ExportedBackbone, exported
 
 Key = bytes
 """SHA-256 of a picture's bytes, 32 bytes."""
@@ -34,12 +34,15 @@ _SUFFIX = ".features"
 
 @dataclass(frozen=True)
 class Usage:
-    """What one space takes. ``last_used`` is in seconds since 1970."""
+    """What one space of features, or one exported backbone (``pictures`` None), takes.
+
+    ``last_used`` is in seconds since 1970.
+    """
 
     backbone: str
     weights: str
-    folder: Path
-    pictures: int
+    path: Path
+    pictures: int | None
     bytes: int
     last_used: float
 
@@ -57,8 +60,13 @@ class FeatureSpace:
             "features": backbone.features,
         }
         self.folder = cache / "features" / sha256_json(identity)[:32]
+        self._description = {"backbone": backbone.name, "weights": backbone.weights, **identity}
+
+    def ready(self) -> Path:
+        """The folder, made and described."""
         if not (self.folder / "space.json").is_file():
-            write_json(self.folder / "space.json", {"backbone": backbone.name, "weights": backbone.weights, **identity})
+            write_json(self.folder / "space.json", self._description)
+        return self.folder
 
     def index(self) -> Index:
         """What is stored at this moment."""
@@ -85,7 +93,7 @@ class FeatureSpace:
         content = safetensors.numpy.save(
             {"keys": keys_array, "features": features}, metadata={"crc32": f"{checksum:08x}"}
         )
-        write_bytes(self.folder / f"{uuid.uuid4().hex}{_SUFFIX}", content)
+        write_bytes(self.ready() / f"{uuid.uuid4().hex}{_SUFFIX}", content)
 
 
 @dataclass(frozen=True)
@@ -167,8 +175,12 @@ def _checksum(keys: npt.NDArray[np.uint8], features: npt.NDArray[np.float32]) ->
 
 
 def usage(cache: Path) -> list[Usage]:
-    """What each space takes, the last used first."""
-    spaces = []
+    """What each space and each exported backbone takes, the last used first."""
+    spaces = [
+        Usage(name, weights, path, None, stat.st_size, stat.st_mtime)
+        for name, weights, path in exported(cache)
+        if (stat := _stat(path))
+    ]
     for folder in (cache / "features").glob("*/"):
         shards = [stat for path in folder.glob(f"*{_SUFFIX}") if (stat := _stat(path))]
         description = _describe(folder)
@@ -177,7 +189,7 @@ def usage(cache: Path) -> list[Usage]:
             Usage(
                 backbone=str(description.get("backbone", "?")),
                 weights=str(description.get("weights", "?")),
-                folder=folder,
+                path=folder,
                 pictures=sum(stat.st_size // width for stat in shards),
                 bytes=sum(stat.st_size for stat in shards),
                 last_used=max((stat.st_mtime for stat in shards), default=0.0),
@@ -187,15 +199,18 @@ def usage(cache: Path) -> list[Usage]:
 
 
 def bound(cache: Path, most_bytes: int) -> int:
-    """Remove the shards used longest ago until the cache takes at most ``most_bytes``.
+    """Remove the shards and backbones used longest ago until the cache takes at most ``most_bytes``.
+
+    The backbone used last always stays: a job may be working with it.
 
     Returns
     -------
     Bytes removed.
     """
+    backbones = [(stat.st_mtime, path, stat.st_size) for _, _, path in exported(cache) if (stat := _stat(path))]
     shards = [(stat.st_mtime, path, stat.st_size) for path in _shard_paths(cache) if (stat := _stat(path))]
-    total, removed = sum(size for _, _, size in shards), 0
-    for _, path, size in sorted(shards):
+    total, removed = sum(size for _, _, size in (*shards, *backbones)), 0
+    for _, path, size in sorted([*shards, *sorted(backbones)[:-1]]):
         if total - removed <= most_bytes:
             break
         path.unlink(missing_ok=True)

@@ -98,7 +98,7 @@ def extract(
     rows = np.arange(len(paths)) if order is None else order
     for _ in range(_ROUNDS):
         run.work(rows, threads)
-        table = FeatureTable.empty(space.folder, len(paths), space.features)
+        table = FeatureTable.empty(space.ready(), len(paths), space.features)
         stored = np.zeros(len(paths), bool)
         known = np.flatnonzero(run.hashed & ~_mask(len(paths), list(run.damaged)))
         for found, features in space.index().read(run.keys, known):

@@ -22,6 +22,8 @@ from vizsla.training.table import FeatureTable
 
 Floats = npt.NDArray[np.float32]
 Balance = Literal["none", "weights", "sampling"]
+StoppedBy = Literal["epochs", "patience", "divergence", "watcher"]
+"""Why training ended: all epochs done; nothing better for ``patience`` of them; a loss that is no number; asked to."""
 
 _CHUNK = 1024
 _MINIMUM_GAIN = 1e-4
@@ -107,6 +109,7 @@ class TrainedHead:
     config: HeadConfig
     head: Head
     best_epoch: int
+    stopped_by: StoppedBy
     history: list[EpochMetrics] = field(default_factory=list)
 
 
@@ -194,6 +197,7 @@ class _Group:
         self.balanced = (len(data.train) / (c * np.maximum(counts, 1))).astype(np.float32)
         self.history: dict[int, list[EpochMetrics]] = {i: [] for i in self.ids}
         self.best: dict[int, tuple[float, int, Floats]] = {}
+        self.ended: dict[int, StoppedBy] = {}
 
     def train(self, on_epoch: OnEpoch) -> dict[int, TrainedHead]:
         epoch = 0
@@ -209,14 +213,16 @@ class _Group:
                 self.history[i].append(metrics[i])
                 self._remember(i, at, epoch, metrics[i].valid_loss)
             stopped = set(on_epoch(metrics) or ())
-            going = [at for at, i in enumerate(self.ids) if i not in stopped and not self._finished(i, epoch)]
+            ends = {i: self._end(i, epoch) or ("watcher" if i in stopped else None) for i in self.ids}
+            self.ended |= {i: end for i, end in ends.items() if end}
+            going = [at for at, i in enumerate(self.ids) if i not in self.ended]
             if len(going) < len(self.ids):
                 positions = np.array(going, np.int64)
                 self.ids = [self.ids[at] for at in going]
                 self.weights = np.ascontiguousarray(self.weights[:, positions])
                 self.optimizer.keep(positions)
         return {
-            i: TrainedHead(config, self._fold(self.best[i][2]), self.best[i][1], self.history[i])
+            i: TrainedHead(config, self._fold(self.best[i][2]), self.best[i][1], self.ended[i], self.history[i])
             for i, config in self.configs.items()
         }
 
@@ -271,11 +277,15 @@ class _Group:
         if best is None or self.configs[i].patience is None or valid_loss < best[0] - _MINIMUM_GAIN:
             self.best[i] = (valid_loss, epoch, self.weights[:, at].copy())
 
-    def _finished(self, i: int, epoch: int) -> bool:
+    def _end(self, i: int, epoch: int) -> StoppedBy | None:
         config = self.configs[i]
         if not np.isfinite(self.history[i][-1].train_loss):
-            return True
-        return epoch >= config.epochs or (config.patience is not None and epoch - self.best[i][1] >= config.patience)
+            return "divergence"
+        if epoch >= config.epochs:
+            return "epochs"
+        if config.patience is not None and epoch - self.best[i][1] >= config.patience:
+            return "patience"
+        return None
 
     def _fold(self, weights: Floats) -> Head:
         """Weights (d + 1, c) for standardised features to a head for features as they are."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -141,7 +143,6 @@ class _Fit:
             self._evaluate()
         with self.watch.stage("model"):
             self._save(engine)
-            self._prove()
         with self.watch.stage("report"):
             report = self._report()
             if self.search is not None:
@@ -251,6 +252,13 @@ class _Fit:
                 where=f"lr={self.request.head.lr:g}",
                 do="use a smaller --lr",
             )
+        if self.trained.stopped_by == "watcher":
+            self._warn(f"The time was over after epoch {len(self.trained.history)} of {self.request.head.epochs}.")
+        best = self.trained.history[self.trained.best_epoch - 1].valid_loss
+        if best > math.log(len(self.dataset.classes)):
+            self._warn(
+                f"The head is no better than guessing (validation loss {best:.3g}): a smaller learning rate may help."
+            )
 
     def _search(self, data: HeadData, asked: SearchRequest, deadline: float | None) -> None:
         from vizsla.workflow.head_search import search_heads
@@ -306,12 +314,12 @@ class _Fit:
                 hyperparameters=self.trained.config.to_dict(),
             ),
         )
-        artifact.save(self.job.model, card, self.backbone.path, self.trained.head)
+        artifact.save(self.job.model, card, self.backbone.path, self.trained.head, prove=self._prove)
         artifact.pack(self.job.model, self.job.output / artifact.ARCHIVE)
 
-    def _prove(self) -> None:
-        """Ask the saved model itself about some test pictures: it must answer what was evaluated, to the bit."""
-        model, limits = load(self.job.model), Limits.from_settings()
+    def _prove(self, written: Path) -> None:
+        """Ask the written model itself about some test pictures: it must answer what was evaluated, to the bit."""
+        model, limits = load(written), Limits.from_settings()
         count = min(_PROOF_PICTURES, len(self.test_rows))
         for at in np.linspace(0, len(self.test_rows) - 1, count).astype(int):
             path = self.dataset.path(int(self.test_rows[at]))
@@ -325,7 +333,7 @@ class _Fit:
     def _report(self) -> Path:
         from vizsla.reports.fit import FitReport, page
 
-        extraction = self.extraction
+        extraction, model = self.extraction, shlex.quote(str(self.job.model))
         speed = extraction.images_per_second
         report = FitReport(
             job=self.job.name,
@@ -338,6 +346,7 @@ class _Fit:
             rows=self.test_rows,
             probabilities=self.probabilities,
             damaged=extraction.damaged,
+            usable=extraction.usable,
             warnings=[*self.dataset.notes, *self.warnings],
             facts=[
                 ("dataset", str(self.dataset.root)),
@@ -346,7 +355,7 @@ class _Fit:
                 ("vizsla", __version__),
             ],
             seconds=list(self.watch.seconds.items()),
-            commands=[f"vizsla predict {self.job.model} PICTURE..."],
+            commands=[f"vizsla {use}" for use in (f"predict {model} PICTURE...", f"serve {model}")],
             seed=self.seed,
         )
         path = self.job.output / "report.html"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from vizsla.models.export import find_exported, to_onnx
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
+from vizsla.training.heads import HeadConfig, HeadData, train_heads
+from vizsla.training.table import FeatureTable
 from vizsla.workflow.gate import read_data
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.request import FitRequest
@@ -27,8 +29,8 @@ _SAMPLE_SECONDS = 2.0
 _EXPORT_SECONDS = 8.0
 _SCAN_SECONDS = 0.005
 """Looking at one picture on one thread, at most (docs/data.md)."""
-_HEAD_SECONDS_PER_PASS = 1.5e-9
-"""Training a head: seconds for each picture, feature, class and epoch at most (docs/performance.md)."""
+_TEST_SECONDS = 2e-4
+"""Measuring and writing down one test picture."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,18 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
         untrained = load_backbone(WeightsRequest.resolve(weights.backbone, random_init=True))
         preprocessing, features = untrained.preprocessing, untrained.features
         engine, cached = OnnxEngine(to_onnx(untrained.module, preprocessing)), 0.0
-        what = f"fetch and export {weights.backbone}" if weights.weights is None else f"export {weights.backbone}"
+        what = (
+            f"fetch (the network is not tried now) and export {weights.backbone}"
+            if weights.weights is None
+            else f"export {weights.backbone}"
+        )
         backbone = Stage("backbone", f"{what} ({weights.describe()})", _EXPORT_SECONDS)
     observer.stage("features")
     rate = _rate(dataset, rows, preprocessing, engine)
     missing = round(len(dataset) * (1 - cached))
     train = len(dataset.rows("train"))
-    head = request.head.epochs * train * features * len(dataset.classes) * _HEAD_SECONDS_PER_PASS
+    head = _head_seconds(request.head, train, features, len(dataset.classes))
+    tested = len(dataset.rows("test"))
     stages = (
         Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
         Stage("scan", "every picture that was not looked at before", len(dataset) * _SCAN_SECONDS / settings().threads),
@@ -116,9 +123,20 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
             missing / rate + len(dataset) * 2e-4,
         ),
         Stage("head", f"at most {request.head.epochs} epochs on {train:,} pictures", 0.2 + head),
-        Stage("evaluation", f"{len(dataset.rows('test')):,} test pictures, model and report", 1.0),
+        Stage("evaluation", f"{tested:,} test pictures, model and report", 1.0 + tested * _TEST_SECONDS),
     )
     return Plan(len(dataset), dataset.classes, cached, rate, stages, tuple(warnings))
+
+
+def _head_seconds(config: HeadConfig, train: int, features: int, classes: int) -> float:
+    """The time of all epochs, from one epoch over a few batches of noise."""
+    rows = np.arange(min(train, 6 * config.batch_size))
+    rng = np.random.default_rng(0)
+    noise = FeatureTable.of(rng.random((len(rows), features), np.float32))
+    data = HeadData(noise, rng.integers(0, classes, len(rows), np.int32), rows, rows[:1], classes)
+    began = time.monotonic()
+    train_heads(data, [replace(config, epochs=1, patience=None)])
+    return config.epochs * (time.monotonic() - began) * train / len(rows)
 
 
 def _cached_share(dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], space: FeatureSpace) -> float:

@@ -43,6 +43,13 @@ class FitRequest:
     tune: SearchRequest | None = None
 
     def __post_init__(self) -> None:
+        if not str(self.data).strip():
+            raise UsageError(
+                "No data set is named: the path is empty.",
+                where="parameter data",
+                allowed="a folder, table, archive or address",
+                do="check that the variable you meant is set",
+            )
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(
                 f"minutes={self.minutes!r} leaves no time.",

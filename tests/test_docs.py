@@ -1,0 +1,32 @@
+"""The documents tell the truth about files, rooms and verbs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import vizsla
+from vizsla.cli.main import VERBS
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_readme_names_every_verb_and_no_other() -> None:
+    named = set(re.findall(r"^\| \[?`vizsla (\w+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    assert named == set(VERBS)
+
+
+def test_the_architecture_draws_every_room_and_no_other() -> None:
+    drawn = set(re.findall(r"\b(\w+)/  +", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
+    built = {path.name for path in Path(vizsla.__file__).parent.iterdir() if path.is_dir() and path.name[0] != "_"}
+    assert drawn == built - {"cli"}
