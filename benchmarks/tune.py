@@ -139,7 +139,7 @@ def usual_epoch(flowers: Path, name: str, pictures: int | None) -> tuple[float, 
     return time.monotonic() - began, len(dataset)
 
 
-def cold(flowers: Path, weights: Path, sample: int | None, names: list[str]) -> None:
+def cold(flowers: Path, weights: Path, sample: int | None, names: list[str], repeats: int) -> None:
     """20 x 5 from nothing, against one bare pass and against the usual loop."""
     dataset = read_folder(flowers)
     each = len(dataset.rows("train")) + len(dataset.rows("valid"))
@@ -149,7 +149,7 @@ def cold(flowers: Path, weights: Path, sample: int | None, names: list[str]) -> 
         with fresh_cache() as exported:
             ensure_exported(asked, settings().cache)
             ratios, passes, tunes = [], [], []
-            for _ in range(3):
+            for _ in range(repeats):
                 with fresh_cache(exported):
                     passes.append(bare_pass(flowers, asked))
                 with fresh_cache(exported):
@@ -272,6 +272,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("--quick", action="store_true", help="only mobilenetv2_100, 320 pictures of the usual loop")
     parser.add_argument("--full", action="store_true", help="the usual loop over all training pictures")
+    parser.add_argument("--repeats", type=int, default=3, help="of the cold search")
     parser.add_argument("--only", default="script,alone,many,cold")
     arguments = parser.parse_args()
     parts = arguments.only.split(",")
@@ -284,7 +285,7 @@ def main() -> None:
         "script": lambda: script(20),
         "alone": lambda: alone(data) if data else None,
         "many": lambda: many(data) if data else None,
-        "cold": lambda: cold(arguments.flowers, arguments.weights, sample, names),
+        "cold": lambda: cold(arguments.flowers, arguments.weights, sample, names, arguments.repeats),
     }
     for part in parts:
         jobs[part]()

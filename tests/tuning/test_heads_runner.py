@@ -130,4 +130,4 @@ def test_the_default_space_can_be_trained() -> None:
 
 
 def test_generations() -> None:
-    assert [generation(0, 20), generation(8, 20), generation(0, 256), generation(32, 256)] == [8, 2, 32, 32]
+    assert [generation(0, 20), generation(8, 20), generation(0, 256), generation(64, 256)] == [8, 2, 64, 64]

@@ -17,8 +17,9 @@ from vizsla.tuning.strategies import START
 from vizsla.tuning.study import Outcome
 from vizsla.tuning.trials import TrialRecord
 
-GENERATIONS = 8
-"""A long search has about so many generations: few enough to batch, enough for each to learn from the last."""
+LONG = 64
+GENERATIONS = 4
+"""A search of more than ``LONG`` trials has so many generations: few enough to batch, enough to learn from the last."""
 SMALL = 2
 """The least generation after the first (benchmarks/search_quality.py: two lose nothing against one)."""
 _NAMES = {"learning_rate": "lr", "wd": "weight_decay", "batch": "batch_size"}
@@ -81,9 +82,8 @@ def default_space() -> Space:
 
 def generation(started: int, total: int) -> int:
     """How many trials train together, when ``started`` of ``total`` were started before."""
-    if started == 0:
-        return max(START, total // GENERATIONS)
-    return max(SMALL, total // GENERATIONS)
+    large = total // GENERATIONS if total > LONG else 0
+    return max(START if started == 0 else SMALL, large)
 
 
 @dataclass(frozen=True)

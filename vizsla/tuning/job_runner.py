@@ -23,7 +23,7 @@ from vizsla.tuning.study import Outcome
 from vizsla.tuning.trials import TrialRecord
 
 GRACE_SECONDS = 30.0
-_PAUSES = (0.02, 0.2)
+_PAUSES = (0.01, 0.1)
 """Seconds between polls: short after something happened, longer while nothing does."""
 _NAMED_NUMBER = re.compile(r"([A-Za-z][\w ./-]{0,40}?)\s*[:=]\s*[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 _LOG_BYTES = 200_000
