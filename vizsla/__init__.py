@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from vizsla.api import fit as fit
+    from vizsla.api import tune as tune
     from vizsla.data.dataset import Dataset as Dataset
     from vizsla.data.gate import GateOptions as GateOptions
     from vizsla.data.sources import SourceOptions as SourceOptions
@@ -22,9 +23,18 @@ if TYPE_CHECKING:
     from vizsla.models.model import Model as Model
     from vizsla.models.model import Prediction as Prediction
     from vizsla.models.model import load as load
+    from vizsla.tuning.space import CategoricalParameter as CategoricalParameter
+    from vizsla.tuning.space import ContinuousParameter as ContinuousParameter
+    from vizsla.tuning.space import IntegerParameter as IntegerParameter
+    from vizsla.workflow.tune import load_tuning as load_tuning
 
 _WHERE = {
     "fit": "vizsla.api",
+    "tune": "vizsla.api",
+    "load_tuning": "vizsla.workflow.tune",
+    "CategoricalParameter": "vizsla.tuning.space",
+    "ContinuousParameter": "vizsla.tuning.space",
+    "IntegerParameter": "vizsla.tuning.space",
     "load": "vizsla.models.model",
     "Dataset": "vizsla.data.dataset",
     "GateOptions": "vizsla.data.gate",
@@ -37,16 +47,21 @@ _WHERE = {
 """Public names and where they live: imported when first used, so that ``import vizsla`` is quick and torch-free."""
 
 __all__ = [
+    "CategoricalParameter",
+    "ContinuousParameter",
     "Dataset",
     "GateOptions",
+    "IntegerParameter",
     "Model",
     "Prediction",
     "SourceOptions",
     "__version__",
     "fit",
     "load",
+    "load_tuning",
     "log_metric",
     "open_dataset",
+    "tune",
 ]
 
 

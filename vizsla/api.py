@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,11 @@ from vizsla.data.gate import GateOptions
 from vizsla.data.sources import SourceOptions
 from vizsla.errors import UsageError
 from vizsla.training.heads import HeadConfig
+from vizsla.tuning.limits import Limits
+from vizsla.tuning.objective import own_objective
+from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.space import Space
+from vizsla.tuning.strategies import EarlyStopping
 from vizsla.workflow.fit import fit as _fit
 from vizsla.workflow.request import FitRequest, FitResult
 
@@ -68,5 +74,78 @@ def fit(
             name,
             source or SourceOptions(),
             gate or GateOptions(),
+        )
+    )
+
+
+def tune(
+    data: str | os.PathLike[str],
+    space: Mapping[str, Any] | Space | None = None,
+    *,
+    trials: int = 20,
+    objective: str | None = None,
+    strategy: str = "default",
+    target: float | None = None,
+    patience: int | None = None,
+    early_stopping: EarlyStopping = "auto",
+    seeds: int = 1,
+    finalists: int = 4,
+    finalist_seeds: int = 5,
+    warm_start: Sequence[str] = (),
+    study: str | None = None,
+    backbone: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    random_init: bool = False,
+    seed: int = 0,
+    minutes: float | None = None,
+    name: str | None = None,
+) -> FitResult:
+    """Search for the hyperparameters of a head, and train, evaluate and save the winner.
+
+    ``result.search`` tells the trials: ``result.search.analytics().dataframe()``.
+
+    Parameters
+    ----------
+    data, backbone, weights, random_init, seed, minutes, name:
+        As for :func:`fit`.
+    space:
+        Parameters by name: :class:`~vizsla.tuning.space.ContinuousParameter`,
+        :class:`~vizsla.tuning.space.IntegerParameter`, :class:`~vizsla.tuning.space.CategoricalParameter`, lists of
+        values, texts such as ``"0.001..0.1:log"``, and values that stay the same. By default learning rate, weight
+        decay and batch size.
+    trials:
+        Most trials.
+    objective:
+        ``valid_loss`` (the default) or ``valid_accuracy``. The test split is refused.
+    strategy, target, patience, early_stopping, seeds, finalists, finalist_seeds, warm_start, study:
+        See :class:`vizsla.tuning.request.SearchRequest` and docs/tune.md.
+
+    Raises
+    ------
+    VizslaError
+        Of the kind that tells what went wrong.
+    """
+    request = SearchRequest(
+        space=space if space is None or isinstance(space, Space) else Space.of(space),
+        objective=own_objective(objective),
+        strategy=strategy,
+        limits=Limits(max_jobs=trials, target=target, patience=patience),
+        early_stopping=early_stopping,
+        seeds=seeds,
+        finalists=finalists,
+        finalist_seeds=finalist_seeds,
+        warm_start=tuple(warm_start),
+        study=study,
+    )
+    return _fit(
+        FitRequest(
+            os.fspath(data),
+            backbone,
+            None if weights is None else Path(weights),
+            random_init,
+            HeadConfig(seed=seed),
+            minutes,
+            name,
+            tune=request,
         )
     )

@@ -230,6 +230,21 @@ def test_each_trial_is_a_run_below_the_jobs_run(photos: Path) -> None:
             assert by_name[t.name].data.metrics["FinalObjectiveValue"] == pytest.approx(t.value)
 
 
+def test_the_python_door(photos: Path) -> None:
+    import vizsla as package
+
+    space = {"lr": package.ContinuousParameter(0.001, 0.1), "batch-size": package.CategoricalParameter([8, 16])}
+    result = package.tune(photos, space | {"epochs": 2}, trials=3, random_init=True, strategy="random", finalists=0)
+    assert result.search is not None
+    assert result.search.verdict is None
+    frame = package.load_tuning(result.job).analytics().dataframe()
+    assert frame["TrainingJobStatus"].isin(["Completed", "Stopped"]).all()
+    assert len(frame) == 3
+    assert set(result.search.analytics().tuning_ranges) == {"lr", "batch-size"}
+    with pytest.raises(UsageError, match="sealed"):
+        package.tune(photos, space, objective="test loss")
+
+
 def test_sparklines() -> None:
     assert sparkline([1.0, 0.5, 0.0], 0.0, 1.0) == "█▅▁"
     assert sparkline([1.0, float("nan"), 0.0], 0.0, 1.0) == "█ ▁"
