@@ -43,6 +43,7 @@ def photos(folder_of_photos: Folder) -> Path:
     return folder_of_photos(splits={name: {"red": 10, "green": 10} for name in ("train", "valid", "test")})
 
 
+@pytest.mark.slow
 def test_a_new_layer_on_resnet18_with_argparse_and_a_state_dict(executor: LocalExecutor, photos: Path) -> None:
     handle, _, events = run(
         executor,
@@ -85,6 +86,7 @@ def test_the_hook_in_every_place_and_three_channels(executor: LocalExecutor, pho
     assert archived(handle) == ["model.pt", "scripted.pt"], "with the hook registered, the whole model can be saved"
 
 
+@pytest.mark.slow
 def test_truncated_images_workers_and_torchscript(executor: LocalExecutor, photos: Path) -> None:
     picture = next((photos / "train" / "red").iterdir())
     picture.write_bytes(picture.read_bytes()[:-200])

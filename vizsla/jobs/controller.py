@@ -22,7 +22,7 @@ from vizsla.jobs.processes import Process, signal_group
 from vizsla.jobs.states import State
 
 GRACE_SECONDS = 30.0
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 _PAUSE_SHARE = 0.02
 """A poll comes after this share of the time a job has run: its end is seen soon, and waiting costs nothing."""
 
