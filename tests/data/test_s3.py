@@ -185,6 +185,19 @@ def test_a_wrong_key(endpoint, monkeypatch):
     assert "AWS_ACCESS_KEY_ID" in caught.value.do
 
 
+def test_credentials_of_a_profile(monkeypatch, tmp_path, endpoint):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    with pytest.raises(SourceError, match="There are no AWS credentials") as caught:
+        open_dataset("s3://photos/p", endpoint_url=endpoint)
+    assert "AWS_PROFILE=mine" in caught.value.where
+    (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = S3RVER\naws_secret_access_key = S3RVER\n")
+    with pytest.raises(SourceError, match="There are no pictures under this address"):
+        open_dataset("s3://photos/p", endpoint_url=endpoint)
+
+
 def test_an_unreachable_endpoint():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -20,6 +20,13 @@ _NAMES = {
     "aws_secret_access_key": "secret_access_key",
     "aws_session_token": "session_token",
 }
+_ROLES = (
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+"""When one of these is set and there are no keys, boto3's chain is asked."""
 _AGAIN = "run the command again: it goes on where it stopped"
 _LOGIN = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
@@ -141,15 +148,17 @@ def _credentials() -> dict[str, Any]:
     profile = _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")
     if profile.get("aws_access_key_id"):
         return {_NAMES[name]: profile[name] for name in _NAMES if profile.get(name)}
-    chain = (
-        "AWS_PROFILE",
-        "AWS_ROLE_ARN",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    )
-    if any(os.environ.get(name) for name in chain):
+    if any(os.environ.get(name) for name in _ROLES):
         auth = require("obstore.auth.boto3", extra="s3", feature="AWS roles and single sign-on")
-        return {"credential_provider": auth.Boto3CredentialProvider()}
+        boto = require("botocore.exceptions", extra="s3", feature="AWS roles and single sign-on")
+        try:
+            return {"credential_provider": auth.Boto3CredentialProvider()}
+        except (boto.BotoCoreError, ValueError) as error:
+            raise SourceError(
+                f"There are no AWS credentials: {error}.",
+                where=", ".join(f"{name}={os.environ[name]}" for name in _ROLES if os.environ.get(name)),
+                do=f"{_LOGIN}; or unset these variables for a public bucket",
+            ) from error
     return {"skip_signature": True}
 
 
