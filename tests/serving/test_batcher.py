@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vizsla.errors import ImageError
 from vizsla.images import Limits
@@ -17,8 +19,8 @@ from vizsla.models.model import load
 from vizsla.serving import batcher as batcher_module
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import Backbones, ServedModel
-from vizsla.serving.batcher import Batcher
-from vizsla.serving.faults import RequestError
+from vizsla.serving.batcher import Batcher, is_heavy
+from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.plan import Plan, measure
 
 LIMITS = Limits(64_000_000, 100_000_000, 20)
@@ -69,11 +71,12 @@ def test_a_bad_picture_fails_alone_and_the_gone_are_skipped(served: list[ServedM
                 for data, gone in ((jpegs[0], False), (b"nonsense", False), (jpegs[1], True), (jpegs[2], False))
             ]
         batcher.start()
-        results = await asyncio.gather(*(tasks[i].future for i in (0, 1, 3)), return_exceptions=True)
+        results = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
         batcher.close()
         return results
 
-    first, bad, last = asyncio.run(ask())
+    first, bad, gone, last = asyncio.run(ask())
+    assert isinstance(gone, ClientGoneError)
     assert isinstance(first, Answered)
     assert isinstance(bad, ImageError)
     assert isinstance(last, Answered)
@@ -123,6 +126,16 @@ def test_a_queue_that_is_full_says_so(served: list[ServedModel], jpegs: list[byt
         batcher.close()
 
     asyncio.run(ask())
+
+
+def test_what_counts_as_heavy(jpegs: list[bytes]) -> None:
+    flat = io.BytesIO()
+    Image.new("L", (9000, 9000)).save(flat, "PNG")
+    assert flat.tell() < 200_000
+    assert is_heavy(flat.getvalue())
+    assert not is_heavy(jpegs[1])
+    assert is_heavy(b"\xff\xd8" + bytes(1_000_000))
+    assert is_heavy(np.zeros((3000, 3000, 3), np.uint8))
 
 
 class _Rounding:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,3 +126,50 @@ def test_the_sagemaker_sdks_endpoint_object(
     )
     result = endpoint.invoke(body=jpegs[0], content_type="image/jpeg").body
     assert np.array_equal(np.array(result, np.float32), load(saved_model).probabilities(jpegs[0]))
+
+
+SEED_003 = """
+import sys, json, boto3, sagemaker
+from sagemaker.predictor import Predictor
+url, path = sys.argv[1:]
+session = sagemaker.Session(
+    boto_session=boto3.Session(region_name="us-east-1"),
+    sagemaker_client=boto3.client("sagemaker", endpoint_url=url),
+    sagemaker_runtime_client=boto3.client("sagemaker-runtime", endpoint_url=url),
+    default_bucket="unused",
+)
+jpeg_serializer = sagemaker.serializers.IdentitySerializer("image/jpeg")
+json_deserializer = sagemaker.deserializers.JSONDeserializer()
+
+class ImgPredictor(Predictor):
+    def __init__(self, endpoint_name, sagemaker_session):
+        super(ImgPredictor, self).__init__(
+            endpoint_name, sagemaker_session=sagemaker_session,
+            serializer=jpeg_serializer, deserializer=json_deserializer,
+        )
+
+predictor = ImgPredictor("breeds", session)
+with open(path, "rb") as f:
+    print(json.dumps(predictor.predict(f.read(), initial_args={"ContentType": "image/jpeg"})))
+"""
+
+
+def test_the_predictor_of_the_sdks_version_2(
+    server: Running, saved_model: Path, jpegs: list[bytes], tmp_path: Path
+) -> None:
+    """Seed 003's own class. Version 2 cannot be installed beside version 3: its interpreter is named from outside."""
+    python = os.environ.get("VIZSLA_SAGEMAKER2_PYTHON")
+    if not python:
+        pytest.skip("needs VIZSLA_SAGEMAKER2_PYTHON, the python of an environment with sagemaker<3")
+    (tmp_path / "photo.jpg").write_bytes(jpegs[0])
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    output = subprocess.run(
+        [python, "-c", SEED_003, server.url, str(tmp_path / "photo.jpg")],
+        env=clean | keys,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    result = np.array(json.loads(output.splitlines()[-1]), np.float32)
+    assert np.array_equal(result, load(saved_model).probabilities(jpegs[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +20,24 @@ def serve(
         None, help="Model folders, job folders, model.tar.gz files or s3:// addresses; the first is the default."
     ),
     models_dir: str = typer.Option(None, "--models-dir", help="Many models: a folder or s3://bucket/prefix of them."),
-    host: str = typer.Option("127.0.0.1", "--host", help="Address to listen on."),
+    host: str = typer.Option("127.0.0.1", "--host", envvar="VIZSLA_HOST", help="Address to listen on."),
     port: int = typer.Option(8080, "--port", min=1, max=65535, envvar="SAGEMAKER_BIND_TO_PORT", help="Port."),
     endpoint_name: str = typer.Option(None, "--endpoint-name", help="Answer to this endpoint name only."),
     memory_mb: int = typer.Option(4000, "--memory-mb", min=1, help="Most memory for loaded models."),
     max_payload_mb: float = typer.Option(
         25, "--max-payload-mb", min=0.01, envvar="SAGEMAKER_MAX_PAYLOAD_IN_MB", help="Largest request body."
     ),
-    allow_code: bool = typer.Option(False, "--allow-code", help="Run the code/inference.py of models that bring it."),
+    allow_code: bool = typer.Option(
+        False, "--allow-code", envvar="VIZSLA_ALLOW_CODE", help="Run the code/inference.py of models that bring it."
+    ),
     allow_urls: bool = typer.Option(
         False, "--allow-urls", help='Fetch pictures for {"url": ...}, public addresses only.'
     ),
     allow_anonymous: bool = typer.Option(
-        False, "--allow-anonymous", help="Let others than this machine in without a key."
+        False,
+        "--allow-anonymous",
+        envvar="VIZSLA_ALLOW_ANONYMOUS",
+        help="Let others than this machine in without a key.",
     ),
     log_requests: bool = typer.Option(True, help="Write a line of JSON to stderr for every request."),
 ) -> None:
@@ -70,6 +76,8 @@ def _shelf(models: list[str], models_dir: str | None, now: Settings) -> dict[str
 
     if models and models_dir:
         raise UsageError("Models and --models-dir were both given.", do="give one of them")
+    if not models and not models_dir and os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true":
+        models_dir = "/opt/ml/models"
     if models_dir and models_dir.startswith("s3://"):
         return {"shelf": S3Shelf(models_dir, now.cache)}
     if models_dir:

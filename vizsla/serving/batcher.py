@@ -9,6 +9,7 @@ share a batch.
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 import time
 from collections import deque
@@ -23,13 +24,26 @@ from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
 from vizsla.serving.explain import explained, opened
-from vizsla.serving.faults import RequestError
+from vizsla.serving.faults import ClientGoneError, RequestError
 
 _LOOK_AHEAD = 64
 """Waiting pictures that a worker looks through for companions on the same backbone."""
 
 _LIGHT_BYTES = 1_000_000
-"""A picture file above this is heavy: it gets a call of its own, and heavy ones never hold all workers."""
+_LIGHT_PIXELS = 4_000_000
+
+
+def is_heavy(picture: Picture) -> bool:
+    """Whether a picture may take long to decode: a large file, or a small PNG of many pixels (its IHDR tells).
+
+    A heavy picture gets a call of its own, and heavy ones never hold all workers.
+    """
+    if not isinstance(picture, bytes):
+        return picture.size > 3 * _LIGHT_PIXELS
+    if picture.startswith(b"\x89PNG") and len(picture) >= 24:
+        width, height = struct.unpack(">II", picture[16:24])
+        return bool(width * height > _LIGHT_PIXELS)
+    return len(picture) > (_LIGHT_BYTES if picture.startswith(b"\xff\xd8") else _LIGHT_BYTES // 4)
 
 
 class Task:
@@ -45,7 +59,7 @@ class Task:
         self.future = future
         self.scope = scope
         self.explain = False
-        self.heavy = len(picture) > _LIGHT_BYTES if isinstance(picture, bytes) else picture.nbytes > 16 * _LIGHT_BYTES
+        self.heavy = is_heavy(picture)
         self.taken = self.finished = 0.0
         self.result: Answered | None = None
         self.error: Exception | None = None
@@ -133,8 +147,11 @@ class Batcher:
                     if tasks[0].heavy:
                         self._changed.notify()
                 self.last_active = time.monotonic()
-                self.on_batch(len(tasks))
-                self._loop.call_soon_threadsafe(_deliver, tasks)
+                self._loop.call_soon_threadsafe(self._finish, tasks)
+
+    def _finish(self, tasks: list[Task]) -> None:
+        self.on_batch(len(tasks))
+        _deliver(tasks)
 
     def _take(self) -> list[Task]:
         """Some waiting pictures of one backbone, the oldest first; none when only heavy ones wait for their turn."""
@@ -145,7 +162,8 @@ class Batcher:
         while self._waiting and len(taken) < wanted and len(skipped) < _LOOK_AHEAD:
             task = self._waiting.popleft()
             if task.scope.get("vizsla.gone") or task.future.cancelled():
-                task.error = RequestError("internal", "The client has gone.")
+                task.error = ClientGoneError()
+                self._loop.call_soon_threadsafe(_deliver, [task])
                 continue
             if not taken and (not task.heavy or heavy_allowed):
                 taken.append(task)

@@ -53,6 +53,8 @@ class PatientConnection(HttpToolsProtocol):
         self._in_headers, self._header_bytes = True, 0
         self._stop_timer()
         super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()  # paused by a large body: a client that leaves would not be noticed
 
     def eof_received(self) -> Any:
         """Keep the connection for the answer when the whole request has come."""

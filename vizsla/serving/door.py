@@ -13,7 +13,7 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from vizsla.serving.access import Access
-from vizsla.serving.faults import RequestError, as_request_error, container_body, runtime_answer
+from vizsla.serving.faults import ClientGoneError, RequestError, as_request_error, container_body, runtime_answer
 from vizsla.serving.observe import Observer, Record
 from vizsla.serving.sigv4 import SignedRequest
 
@@ -21,10 +21,6 @@ _DISCARD_SECONDS = 10.0
 _WITHOUT_BODY = frozenset(("GET", "HEAD", "OPTIONS"))
 _WITHOUT_KEY = frozenset(("/", "/ping", "/docs", "/openapi.json", "/favicon.ico"))
 """What holds no secret: the probe of the platform, the page's frame, the description of the service."""
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection before its request was complete."""
 
 
 class Door:

@@ -75,6 +75,10 @@ class RequestError(VizslaError):
         return FAULTS[self.kind]
 
 
+class ClientGoneError(Exception):
+    """The client closed the connection before its answer."""
+
+
 def as_request_error(error: BaseException) -> RequestError:
     """Any error as one that can be answered; what is not a :class:`VizslaError` is a fault of ours and not shown."""
     if isinstance(error, RequestError):

@@ -76,13 +76,11 @@ class Pool:
         RequestError, ModelError
             When it is not there or cannot be loaded.
         """
-        entry = self._entries.get(name)
-        if entry is None:
+        while (entry := self._entries.get(name)) is None:  # also when it is unloaded again before its turn comes
             if not load:
                 raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
-            entry = await self._load(name, None, evict=True, pinned=False)
-        if not entry.gone:
-            self._entries.move_to_end(name)
+            await self._load(name, None, evict=True, pinned=False)
+        self._entries.move_to_end(name)
         entry.uses += 1
         try:
             yield entry.model
