@@ -12,7 +12,7 @@ import pytest
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs import isolate
 from vizsla.jobs.directory import FOLDERS, JobDirectory, job_name
-from vizsla.jobs.here import running_here
+from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.inside import log_metric
 from vizsla.jobs.lock import ControllerLock, take
 from vizsla.jobs.metrics import MetricWriter, read_metrics
@@ -123,6 +123,9 @@ def test_a_job_in_this_process_keeps_its_state(tmp_path: Path) -> None:
         _ = 1 / 0
     assert failed.state.status == "Failed"
     assert failed.failure.read_text() == "ZeroDivisionError: division by zero"
+    with resuming_here(failed):
+        assert (failed.state.status, failed.state.attempts) == ("InProgress", 2)
+    assert failed.state.status == "Completed"
 
 
 def test_a_number_given_out_again_is_not_the_old_process() -> None:

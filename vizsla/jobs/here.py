@@ -13,7 +13,7 @@ from typing import Any
 
 from vizsla.errors import JobError, VizslaError
 from vizsla.jobs import tracking
-from vizsla.jobs.attempt import stop_reason
+from vizsla.jobs.attempt import settle, stop_reason
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.processes import Process
@@ -64,6 +64,7 @@ def resuming_here(job: JobDirectory) -> Iterator[JobDirectory]:
     JobError
         When another process controls it, it is completed, or somebody stopped it.
     """
+    settle(job)  # an attempt that was killed is over
     lock = ControllerLock(job.path)
     try:
         with _recorded(job):
