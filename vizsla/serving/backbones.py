@@ -13,6 +13,7 @@ from vizsla.models.artifact import SavedModel
 from vizsla.models.engine import Features, OnnxEngine, Pixels
 from vizsla.models.head import Head
 from vizsla.serving.answers import Labels
+from vizsla.serving.memory import give_memory_back
 from vizsla.serving.plan import Plan, load_plan, measure, plan_key, store_plan
 
 _OVERHEAD_BYTES = 20_000
@@ -119,6 +120,7 @@ class Backbones:
                 if not saved.backbone:
                     raise KeyError(key)
                 backbone = Backbone(card.backbone.name, key, saved.backbone, card.preprocessing.size, self._threads)
+                give_memory_back()  # ONNX Runtime takes twice the weights while it prepares them
                 backbone.planned = backbone.recall_plan(self._plans)
             self._loaded[key] = (backbone, users + 1)
             classes = tuple(sys.intern(name) for name in card.classes)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import gc
 import logging
 import signal
 import socket
@@ -26,6 +24,7 @@ from vizsla.serving.connection import PatientConnection
 from vizsla.serving.contract import Container, Runtime
 from vizsla.serving.door import Door
 from vizsla.serving.fetch import Fetcher, refuse_urls
+from vizsla.serving.memory import give_memory_back
 from vizsla.serving.observe import Observer
 from vizsla.serving.page import Page
 from vizsla.serving.pool import Pool
@@ -172,7 +171,7 @@ class Server:
                 trimmed = time.monotonic()
                 for backbone in self._pool.backbones.all():
                     await loop.run_in_executor(None, backbone.shrink)
-                _give_memory_back()
+                give_memory_back()
             for backbone in self._pool.backbones.all():
                 if not backbone.planned and await loop.run_in_executor(
                     None, backbone.measure_plan, self._plans, lambda: self._batcher.in_flight > 0
@@ -207,11 +206,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host}:{port}: {error.strerror or error}.", do="choose another --port or --host"
         ) from error
     return listening
-
-
-def _give_memory_back() -> None:
-    """Free what failed requests left in circles (errors hold their frames, and those the bodies), then ask glibc to
-    return what it keeps; elsewhere there is nothing to ask for."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
