@@ -34,7 +34,7 @@ SPACE = {"lr": "0.001..0.1:log", "batch-size": "8,16", "optimizer": "sgd"}
 def request(photos: Path, name: str | None = "tune-it", trials: int = 10, **options: Any) -> FitRequest:
     asked = {"space": Space.of(SPACE), "strategy": "tpe", "finalists": 2, "finalist_seeds": 2} | options
     search = SearchRequest(limits=Limits(max_jobs=trials), **asked)
-    return FitRequest(photos, "resnet18", None, True, HeadConfig(epochs=3), name=name, tune=search)
+    return FitRequest(photos, "test_resnet", None, True, HeadConfig(epochs=3), name=name, tune=search)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_what_is_exported_trains_the_same_head(tuned: FitResult, photos: Path) -
     from vizsla.tuning.heads_runner import head_config
 
     best = load_tuning("tune-it").best_hyperparameters()
-    again = fit(FitRequest(photos, "resnet18", None, True, head_config(HeadConfig(epochs=3), best)))
+    again = fit(FitRequest(photos, "test_resnet", None, True, head_config(HeadConfig(epochs=3), best)))
     first, second = load(tuned.model), load(again.model)
     for picture in list((photos / "blue").glob("*.jpg"))[:3]:
         data = picture.read_bytes()
@@ -170,7 +170,8 @@ def vizsla(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_line(photos: Path, tmp_path: Path) -> None:
     done = vizsla(
-        "tune", photos, "--space", "lr=0.001..0.1:log", "batch-size=8,16", "--random-init", "--epochs", 2,
+        "tune", photos, "--space", "lr=0.001..0.1:log", "batch-size=8,16", "--random-init",
+        "--backbone", "test_resnet", "--epochs", 2,
         "--trials", 9, "--strategy", "random", "--name", "t", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -184,7 +185,7 @@ def test_the_command_line(photos: Path, tmp_path: Path) -> None:
     assert vizsla("tune", "export", "t", "-o", best).returncode == 0
     values = json.loads(best.read_text())
     assert set(values) == {"lr", "batch-size", "epochs"}
-    fitted = vizsla("fit", photos, "--random-init", "--hyperparameters", best, "--json")
+    fitted = vizsla("fit", photos, "--random-init", "--backbone", "test_resnet", "--hyperparameters", best, "--json")
     assert fitted.returncode == 0, fitted.stderr
     job = Path(json.loads(fitted.stdout.splitlines()[-1])["model"])
     used = json.loads((job / "model.json").read_text())["provenance"]["hyperparameters"]
@@ -200,7 +201,7 @@ def test_the_command_line(photos: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow  # proves the option of fit, 10 seconds of processes
 def test_the_search_inside_fit(photos: Path) -> None:
-    done = vizsla("fit", photos, "--random-init", "--tune", 8, "--epochs", 2, "--json")
+    done = vizsla("fit", photos, "--random-init", "--backbone", "test_resnet", "--tune", 8, "--epochs", 2, "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout.splitlines()[-1])["tuning"]["TrainingJobSummaries"]) == 8
 
@@ -234,7 +235,15 @@ def test_the_python_door(photos: Path) -> None:
     import vizsla as package
 
     space = {"lr": package.ContinuousParameter(0.001, 0.1), "batch-size": package.CategoricalParameter([8, 16])}
-    result = package.tune(photos, space | {"epochs": 2}, trials=3, random_init=True, strategy="random", finalists=0)
+    result = package.tune(
+        photos,
+        space | {"epochs": 2},
+        trials=3,
+        random_init=True,
+        backbone="test_resnet",
+        strategy="random",
+        finalists=0,
+    )
     assert result.search is not None
     assert result.search.verdict is None
     frame = package.load_tuning(result.job).analytics().dataframe()

@@ -14,7 +14,7 @@ from vizsla.reports import search_charts as charts
 from vizsla.reports.render import duration, render
 from vizsla.reports.search_charts import Axis, Dot
 from vizsla.tuning.objective import Objective
-from vizsla.tuning.result import SearchResult
+from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.space import CategoricalParameter, Parameter
 from vizsla.tuning.trials import TrialRecord
 
@@ -52,6 +52,7 @@ def page(result: SearchResult, created: str) -> str:
         total=len(trials),
         notes=result.notes,
         reason=result.reason,
+        sealed=result.cost_unit == COST_UNIT,
         seconds=duration(result.seconds),
         verdict=_verdict(result),
         history=charts.history(dots, _best_so_far(complete, objective), goal),
