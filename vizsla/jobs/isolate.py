@@ -28,6 +28,8 @@ def enter(job: Path) -> None:
     OSError
         When the system does not allow it.
     """
+    if job.is_relative_to(OPT_ML):
+        raise OSError(errno.EBUSY, "the jobs themselves lie there")
     if not OPT_ML.is_dir():
         OPT_ML.mkdir(parents=True)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -52,6 +54,8 @@ def link(job: Path) -> None:
     OSError
         When it is another job's, holds something, or cannot be made.
     """
+    if job.is_relative_to(OPT_ML):
+        raise OSError(errno.EBUSY, "the jobs themselves lie there")
     if OPT_ML.is_symlink():
         owner = OPT_ML.resolve()
         if owner != job and (lock := take(owner)) is None:
