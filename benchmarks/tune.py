@@ -101,7 +101,7 @@ def cold_tune(flowers: Path, weights: Path | None) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(
             [sys.executable, "-c", _COLD, asked],
-            env=os.environ | {"VIZSLA_HOME": home},
+            env=os.environ | {"VIZSLA_HOME": home, "VIZSLA_TRACKING": "off"},
             capture_output=True,
             text=True,
             check=True,
@@ -234,6 +234,7 @@ def script(trials: int) -> None:
     from vizsla.workflow.observer import Silent
     from vizsla.workflow.script_search import ScriptSearch, objective_of, tune_script
 
+    os.environ["VIZSLA_TRACKING"] = "off"  # recording runs in a process of its own
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.py"
         path.write_text(_SCRIPT)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vizsla.errors import UsageError
-from vizsla.tuning.encoding import Encoding, even_points
+from vizsla.tuning.encoding import Encoding, quasi_random
 from vizsla.tuning.space import (
     CategoricalParameter,
     ContinuousParameter,
@@ -154,12 +154,15 @@ def test_the_scaling_decides_where_the_middle_lies() -> None:
     assert middle["batch"] == 32, "numbers to choose from are searched by rank"
 
 
-def test_evenly_spread_points_reach_every_part_of_every_axis() -> None:
-    points = even_points(8, 3, seed=5)
-    for column in points.T:
-        assert sorted(int(8 * v) for v in column) == list(range(8))
-    apart = np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(8, 1)]
-    assert apart.min() > 0.35, "no two are close"
-    assert (even_points(8, 3, seed=5) == points).all()
-    assert (even_points(8, 3, seed=6) != points).any()
-    assert even_points(1, 2, seed=0).shape == (1, 2)
+def test_quasi_random_points_keep_apart() -> None:
+    def closest(points: np.ndarray) -> float:
+        return float(np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(len(points), 1)].min())
+
+    for dimensions in (1, 2, 3, 5):
+        ours = np.mean([closest(quasi_random(16, dimensions, seed)) for seed in range(20)])
+        chance = np.mean([closest(np.random.default_rng(seed).random((16, dimensions))) for seed in range(20)])
+        assert ours > 1.3 * chance
+    assert (quasi_random(8, 3, seed=5) == quasi_random(20, 3, seed=5)[:8]).all(), "more points begin with the fewer"
+    assert (quasi_random(8, 3, seed=6) != quasi_random(8, 3, seed=5)).any()
+    assert quasi_random(100, 4, seed=1).min() >= 0
+    assert quasi_random(100, 4, seed=1).max() < 1

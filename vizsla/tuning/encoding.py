@@ -12,8 +12,6 @@ import numpy.typing as npt
 from vizsla.optional import require
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter, IntegerParameter, Parameter, Space, Value
 
-_DESIGNS = 200
-
 
 class Encoding:
     """Turns a space's values into those of Optuna's distributions and back.
@@ -94,21 +92,20 @@ class Encoding:
         return found
 
 
-def even_points(count: int, dimensions: int, seed: int) -> npt.NDArray[np.float64]:
-    """Points that fill the unit cube evenly, of shape (count, dimensions).
+def quasi_random(count: int, dimensions: int, seed: int) -> npt.NDArray[np.float64]:
+    """Points that fill the unit cube evenly however many are taken, of shape (count, dimensions).
 
-    A Latin hypercube (McKay et al. 1979): each axis has one point in each of ``count`` equal parts. Of many drawn,
-    the one whose closest two points are farthest apart (Johnson et al. 1990).
+    The R sequence of Roberts (The unreasonable effectiveness of quasirandom sequences, 2018), shifted by chance. A
+    Latin hypercube of the same size was measured to be no better on any of the stored problems and worse on three
+    (benchmarks/search_quality.py).
     """
-    rng = np.random.default_rng(seed)
-    best, widest = np.zeros((count, dimensions)), -1.0
-    for _ in range(_DESIGNS):
-        cells = np.stack([rng.permutation(count) for _ in range(dimensions)], axis=1)
-        points = (cells + rng.random((count, dimensions))) / count
-        apart = np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(count, 1)]
-        if not len(apart) or apart.min() > widest:
-            best, widest = points, float(apart.min(initial=np.inf))
-    return best
+    root = 2.0
+    for _ in range(64):
+        root = (1 + root) ** (1 / (dimensions + 1))
+    steps = root ** -np.arange(1, dimensions + 1)
+    shift = np.random.default_rng(seed).random(dimensions)
+    points: npt.NDArray[np.float64] = (shift + np.arange(1, count + 1)[:, None] * steps) % 1
+    return points
 
 
 def _plain(d: Any, p: Parameter) -> Any:

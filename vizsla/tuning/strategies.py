@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from vizsla.errors import UsageError
 from vizsla.optional import require
-from vizsla.tuning.encoding import Encoding, even_points
+from vizsla.tuning.encoding import Encoding, quasi_random
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter, IntegerParameter, Space, Value
 
 EarlyStopping = Literal["auto", "off"]
 
 START = 8
-"""Evenly spread trials before a model of the objective is trusted (benchmarks/search_quality.py)."""
+"""Quasi-random trials before a model of the objective is trusted (benchmarks/search_quality.py)."""
 _REDUCTION = 3
 _MODEL_TRIALS = 200
 """More trials than this are left to TPE: the Gaussian process grows slow."""
@@ -55,7 +55,7 @@ def _evenly(space: Space, total: int, seed: int) -> Iterator[dict[str, Value]]:
     encoding = Encoding(space)
     # A short search must keep some trials for what the first ones taught.
     count = min(START, max(3, (total * 2) // 5)) if total > 3 else total
-    for point in even_points(count, len(space.parameters), seed):
+    for point in quasi_random(count, len(space.parameters), seed):
         yield encoding.at(point)
 
 
@@ -112,9 +112,9 @@ def median_pruner() -> Any:
 STRATEGIES: dict[str, Strategy] = {
     s.name: s
     for s in (
-        Strategy("default", "evenly spread start, then a Gaussian process (TPE in long searches)", _evenly, _gp_or_tpe),
-        Strategy("tpe", "evenly spread start, then tree-structured Parzen estimators", _evenly, _tpe),
-        Strategy("gp", "evenly spread start, then a Gaussian process", _evenly, _gp),
+        Strategy("default", "quasi-random start, then a Gaussian process (TPE in long searches)", _evenly, _gp_or_tpe),
+        Strategy("tpe", "quasi-random start, then tree-structured Parzen estimators", _evenly, _tpe),
+        Strategy("gp", "quasi-random start, then a Gaussian process", _evenly, _gp),
         Strategy("random", "independent draws", _nothing, _random),
         Strategy("grid", "every combination, in order", _combinations, _random, finite=True),
         Strategy("asha", "TPE; only the best third goes on after epochs 1, 3, 9, ...", _evenly, _tpe, _halving),
