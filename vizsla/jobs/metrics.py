@@ -70,13 +70,15 @@ class MetricWriter:
             value = _number(name, value)
         time = clock.time()
         self._waiting.append((name, value, step, epoch, time))
+        if self._wake.is_set() and self._error is None:
+            return  # the thread is about to write
         if time - self._written > _QUIET or self._error is not None:
             self.flush()
-        elif not self._wake.is_set():
-            if self._thread is None:
-                self._thread = threading.Thread(target=_write_blocks, args=(weakref.ref(self), self._wake), daemon=True)
-                self._thread.start()
-            self._wake.set()
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=_write_blocks, args=(weakref.ref(self), self._wake), daemon=True)
+            self._thread.start()
+        self._wake.set()
 
     def flush(self) -> None:
         """Write what waits."""
