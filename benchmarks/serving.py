@@ -90,6 +90,13 @@ class Target:
     process: subprocess.Popen[bytes]
     ready_seconds: float
 
+    def processor_seconds(self) -> float:
+        """Processor time of the process so far."""
+        import psutil
+
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
     def rss(self) -> float:
         """Resident megabytes of the process and its children."""
         import psutil
@@ -305,9 +312,14 @@ def one_model(model: Path, pictures: list[bytes], python: str | None, *, rounds:
         print(f"again {target.ready_seconds:.2f} s, resident {target.rss():.0f} MB, idle")
         bodies = [body_of(p, as_json=False) for p in pictures]
         bare, mine, direct, single = [], [], [], []
+        bare_cost, my_cost = [], []
         for _ in range(rounds):
+            before = time.process_time()
             bare.append(bare_loop(model, pictures, seconds))
+            bare_cost.append(1000 * (time.process_time() - before) / (bare[-1] * seconds))
+            before = target.processor_seconds()
             mine.append(wrk(target, bodies, 32, seconds, {}))
+            my_cost.append(1000 * (target.processor_seconds() - before) / (mine[-1].rate * seconds))
             direct.append(bare_latency(model, pictures, 60))
             single.append(wrk(target, bodies, 1, seconds / 2, {}))
         ratios = [m.rate / b for m, b in zip(mine, bare, strict=True)]
@@ -316,6 +328,10 @@ def one_model(model: Path, pictures: list[bytes], python: str | None, *, rounds:
         print(f"c=32: {rate:.0f} images/s, bare loop {statistics.median(bare):.0f}: ratio "
               f"{statistics.median(ratios):.2f} (rounds {', '.join(f'{r:.2f}' for r in ratios)}), "
               f"p99 {statistics.median(m.p99 for m in mine):.0f} ms, errors {sum(m.errors for m in mine)}")  # fmt: skip
+        costs = [b / m for b, m in zip(bare_cost, my_cost, strict=True)]
+        print(f"processor time an image at c=32: {statistics.median(my_cost):.2f} ms, bare loop "
+              f"{statistics.median(bare_cost):.2f} ms: ratio {statistics.median(costs):.2f} "
+              f"(rounds {', '.join(f'{c:.2f}' for c in costs)}; neighbours disturb it less)")  # fmt: skip
         print(f"c=1: p50 {statistics.median(s.p50 for s in single):.1f} ms, decode + engine "
               f"{statistics.median(direct):.1f} ms: added {statistics.median(added):.2f} ms "
               f"(rounds {', '.join(f'{a:.2f}' for a in added)})")  # fmt: skip
