@@ -91,11 +91,12 @@ class Target:
     ready_seconds: float
 
     def processor_seconds(self) -> float:
-        """Processor time of the process so far."""
+        """Processor time of the process and its children so far."""
         import psutil
 
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
+        own = psutil.Process(self.process.pid)
+        times = [process.cpu_times() for process in (own, *own.children(recursive=True))]
+        return float(sum(t.user + t.system for t in times))
 
     def rss(self) -> float:
         """Resident megabytes of the process and its children."""
@@ -344,11 +345,13 @@ def against_peers(model: Path, pictures: list[bytes], python: str, rate: float, 
     """Each peer and Vizsla in turns; the half load is half of what Vizsla does at c=32."""
     picture = pictures[0]
     print(
-        "| server/engine/workers/batch | images/s c=32 | Vizsla / it | p99 half load | Vizsla's | ready | MB | errors |"
+        "| server/engine/workers/batch | images/s c=32 | Vizsla / it | p99 half load | Vizsla's "
+        "| processor ms an image | Vizsla's | ready | MB | errors |"
     )
-    print("|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for spec in [*PEERS["onnx"], *PEERS["torch"]]:
         theirs, mine, half_theirs, half_mine = [], [], [], []
+        its_cost, my_cost = [], []
         try:
             # The one that is not asked stands idle beside, so that turns can be short.
             with peer(python, spec, model, picture) as other, ours(model, picture) as target:
@@ -356,8 +359,12 @@ def against_peers(model: Path, pictures: list[bytes], python: str, rate: float, 
                 memory, ready = other.rss(), other.ready_seconds
                 wrk(other, raw, 32, 2, {})
                 for _ in range(rounds):
+                    before = other.processor_seconds()
                     theirs.append(wrk(other, raw, 32, seconds, {}))
+                    its_cost.append(1000 * (other.processor_seconds() - before) / (theirs[-1].rate * seconds))
+                    before = target.processor_seconds()
                     mine.append(wrk(target, pictures, 32, seconds, {}))
+                    my_cost.append(1000 * (target.processor_seconds() - before) / (mine[-1].rate * seconds))
                     if "/onnx/" in spec:
                         half_theirs.append(asyncio.run(open_loop(other, raw, rate / 2, seconds)))
                         half_mine.append(asyncio.run(open_loop(target, pictures, rate / 2, seconds)))
@@ -367,7 +374,8 @@ def against_peers(model: Path, pictures: list[bytes], python: str, rate: float, 
         its, my = statistics.median(t.rate for t in theirs), statistics.median(m.rate for m in mine)
         halves = [statistics.median(h.p99 for h in half) if half else float("nan") for half in (half_theirs, half_mine)]
         print(f"| {spec} | {its:.0f} | {my:.0f} / {its:.0f} = {my / its:.2f} | {halves[0]:.0f} ms | {halves[1]:.0f} ms "
-              f"| {ready:.1f} s | {memory:.0f} | {sum(t.errors for t in theirs)} |", flush=True)  # fmt: skip
+              f"| {statistics.median(its_cost):.2f} | {statistics.median(my_cost):.2f} | {ready:.1f} s "
+              f"| {memory:.0f} | {sum(t.errors for t in theirs)} |", flush=True)  # fmt: skip
 
 
 def many_models(root: Path, weights: Path | None, pictures: list[bytes], *, count: int, seconds: float) -> None:
