@@ -46,7 +46,7 @@ def main() -> int:
     code = run("fit", str(data), "--random-init", "--epochs", "100", "--lr", "0.003")
     if code:
         return code
-    newest = max((FOLDER / "runs").iterdir(), key=lambda job: job.stat().st_mtime)
+    newest = max((FOLDER / "runs").glob("train-*"), key=lambda job: job.stat().st_mtime)
     code = run("predict", str(newest / "model"), str(data / "7" / "0007.png"))
     print(
         "\nThe backbone here was untrained, so that nothing had to be fetched. Now with your own photos, one folder a"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import struct
 import subprocess
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,17 +28,25 @@ MUST_RUN = bool(os.environ.get("VIZSLA_TESTS_MUST_RUN"))
 """Set where everything that tests need is known to be there: what is missing then fails and does not skip."""
 
 
-def missing(reason: str) -> NoReturn:
-    """Skip the test that needs what is not there, or fail it where it must run."""
-    if MUST_RUN:
-        pytest.fail(reason)
-    pytest.skip(reason)
+MAY_SKIP = ("small file system", "its own /opt/ml", "sagemaker<3", *os.environ.get("VIZSLA_TESTS_MAY_SKIP", "").split())
+"""Parts of the reasons for which a test may skip even there: rights that containers withhold, a client of old."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Where everything must run, a skip for another reason than the allowed ones is a failure."""
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])}
+    refused = sorted(reason for reason in reasons if not any(part in reason for part in MAY_SKIP))
+    if MUST_RUN and refused:
+        terminalreporter.section("skipped although it must run", red=True)
+        for reason in refused:
+            terminalreporter.line(reason)
+        terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _shared(*parts: str) -> Path:
     path = SHARED.joinpath(*parts)
     if not path.exists():
-        missing(f"needs {'/'.join(parts)} in the folder `shared` beside the checkout (or VIZSLA_SHARED)")
+        pytest.skip(f"needs {'/'.join(parts)} in the folder `shared` beside the checkout (or VIZSLA_SHARED)")
     return path
 
 
@@ -83,11 +93,38 @@ def browser() -> Iterator[Any]:
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
     if found is None:
-        missing("needs Chromium (Debian: apt install chromium)")
+        pytest.skip("needs Chromium (Debian: apt install chromium)")
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of s3rver, a real S3-compatible server process, with empty buckets photos, other and models."""
+    beside = Path.home() / ".cache/vizsla/s3rver/node_modules/.bin/s3rver"
+    program = os.environ.get("VIZSLA_S3RVER") or shutil.which("s3rver") or (str(beside) if beside.exists() else None)
+    if program is None:
+        pytest.skip("needs s3rver: npm install --prefix ~/.cache/vizsla/s3rver s3rver")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, "-d", str(tmp_path_factory.mktemp("s3")), "-a", "127.0.0.1", "-p", str(port), "--silent"]
+    for bucket in ("photos", "other", "models"):
+        command += ["--configure-bucket", bucket]
+    # Its lists of more than 1,000 objects need a cipher that OpenSSL 3 keeps for old programs.
+    environment = os.environ | {"NODE_OPTIONS": "--openssl-legacy-provider"}
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    for _ in range(400):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(10)
 
 
 @pytest.fixture

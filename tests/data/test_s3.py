@@ -12,8 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,34 +25,9 @@ pytestmark = pytest.mark.s3
 obstore = pytest.importorskip("obstore")
 
 
-def _program() -> str | None:
-    beside = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vizsla/s3rver/node_modules/.bin/s3rver"
-    named = os.environ.get("VIZSLA_S3RVER") or shutil.which("s3rver")
-    return named or (str(beside) if beside.exists() else None)
-
-
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory) -> Iterator[str]:
-    program = _program()
-    if program is None:
-        pytest.skip("needs s3rver: npm install --prefix ~/.cache/vizsla/s3rver s3rver")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program, "-d", str(tmp_path_factory.mktemp("s3")), "-a", "127.0.0.1", "-p", str(port), "--silent",
-               "--configure-bucket", "photos", "--configure-bucket", "other"]  # fmt: skip
-    # Its lists of more than 1,000 objects need a cipher that OpenSSL 3 keeps for old programs.
-    environment = os.environ | {"NODE_OPTIONS": "--openssl-legacy-provider"}
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait(10)
+def endpoint(s3_server: str) -> str:
+    return s3_server
 
 
 @pytest.fixture(autouse=True)

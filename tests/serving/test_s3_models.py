@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,36 +22,18 @@ LOGIN = {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER", "AWS_
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    beside = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vizsla/s3rver/node_modules/.bin/s3rver"
-    program = os.environ.get("VIZSLA_S3RVER") or shutil.which("s3rver") or (str(beside) if beside.exists() else None)
-    if program is None:
-        pytest.skip("needs s3rver: npm install --prefix ~/.cache/vizsla/s3rver s3rver")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program, "-d", str(tmp_path_factory.mktemp("s3")), "-a", "127.0.0.1", "-p", str(port), "--silent"]
-    server = subprocess.Popen([*command, "--configure-bucket", "models"])
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait(10)
-
-
-@pytest.fixture(scope="module")
-def filled(store: str, models_dir: Path) -> str:
+def filled(s3_server: str, models_dir: Path) -> str:
     client = boto3.client(
-        "s3", endpoint_url=store, aws_access_key_id="S3RVER", aws_secret_access_key="S3RVER", region_name="us-east-1"
+        "s3",
+        endpoint_url=s3_server,
+        aws_access_key_id="S3RVER",
+        aws_secret_access_key="S3RVER",
+        region_name="us-east-1",
     )
     archive = models_dir / "dog-breed-classifier" / "model.tar.gz"
     client.upload_file(str(archive), "models", "prod/dog-breed-classifier/model.tar.gz")
     client.put_object(Bucket="models", Key="prod/broken/model.tar.gz", Body=b"no archive")
-    return store
+    return s3_server
 
 
 def test_many_models_under_a_prefix(
