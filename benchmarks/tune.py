@@ -155,7 +155,7 @@ def cold(flowers: Path, weights: Path, sample: int | None, names: list[str], rep
                 with fresh_cache(exported):
                     found = cold_tune(flowers, local)
                 # Looking at the data (check) is not tuning: it is its own stage, and its result is kept.
-                tunes.append(found["all"] - found["dataset"] - found.get("check", 0.0))
+                tunes.append(found["all"] - found.get("dataset", 0.0) - found.get("scan", 0.0))
                 ratios.append(tunes[-1] / passes[-1])
                 stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in found.items())
                 print(f"  {name}: bare pass {passes[-1]:.1f} s, tune {tunes[-1]:.1f} s ({stages})", flush=True)

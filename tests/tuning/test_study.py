@@ -60,7 +60,14 @@ class Instant:
         return outcomes
 
 
-@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"grid"}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        # The Gaussian process of the default strategy is the same one: ten seconds more to prove it twice.
+        pytest.param(name, marks=[pytest.mark.slow] if name == "gp" else [])
+        for name in sorted(set(STRATEGIES) - {"grid"})
+    ],
+)
 def test_every_strategy_finds_a_good_point_and_repeats_nothing(name: str, tmp_path: Path) -> None:
     study = open_study(tmp_path / "s.db", how=name)
     end = search(study, Instant(), Limits(max_jobs=20))

@@ -71,7 +71,7 @@ class JobsRunner:
     def room(self, running: int, started: int, total: int) -> int:
         """As many as the free CPUs and GPUs hold."""
         capacity = self._executor.capacity()
-        if capacity.waiting:
+        if capacity.waiting or self._unknown is not None:
             return 0
         cpus, gpus = self._spec.resource_config.share(capacity.cpus, capacity.gpus)
         room = capacity.free_cpus // cpus
