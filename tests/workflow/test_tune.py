@@ -158,7 +158,7 @@ def test_a_killed_search_goes_on(photos: Path, tmp_path: Path) -> None:
         assert found.trials[was.number].params == was.params
         if was.ended:
             assert found.trials[was.number] == was
-    with pytest.raises(JobError):
+    with pytest.raises(JobError, match="The search 'tune-it' is completed: there is nothing left to do"):
         resume("tune-it", Silent())
 
 

@@ -31,7 +31,7 @@ from vizsla.tuning.trials import best, ranked
 from vizsla.workflow.head_search import ABOUT, open_study, write_result
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
-from vizsla.workflow.tune import find
+from vizsla.workflow.tune import find_unfinished
 
 COST_UNIT = "seconds"
 
@@ -122,7 +122,7 @@ def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSea
     JobError
         When it is completed, or another process controls it.
     """
-    job = find(name)
+    job = find_unfinished(name)
     request = ScriptSearch(
         TrainingJobSpec.read(job.request["definition"]),
         SearchRequest.from_dict(job.request["about"]["tuning"]),

@@ -114,6 +114,24 @@ def find(name: str | os.PathLike[str]) -> JobDirectory:
     return job
 
 
+def find_unfinished(name: str | os.PathLike[str]) -> JobDirectory:
+    """The directory of a tuning job that there is something left to do for.
+
+    Raises
+    ------
+    JobError
+        When there is none, or it is completed.
+    """
+    job = find(name)
+    if job.state.ended_well:
+        raise JobError(
+            f"The search {job.name!r} is completed: there is nothing left to do.",
+            where=job.path,
+            do=f"`vizsla tune show {job.name}` shows it; `vizsla tune ... --warm-start {job.name}` searches further",
+        )
+    return job
+
+
 def resume(name: str | os.PathLike[str], observer: Observer) -> FitResult:
     """Go on with a search for heads that was killed, stopped or failed.
 
@@ -122,7 +140,7 @@ def resume(name: str | os.PathLike[str], observer: Observer) -> FitResult:
     JobError
         When it is completed, or another process controls it.
     """
-    job = find(name)
+    job = find_unfinished(name)
     with resuming_here(job):
         return fit_in(job, from_job(job.request), observer)
 
