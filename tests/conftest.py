@@ -86,9 +86,9 @@ def tiny_backbone(_own_cache: None) -> ExportedBackbone:
     return ensure_exported(WeightsRequest.resolve("test_resnet", random_init=True), settings().cache)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A real headless Chromium."""
+    """A real headless Chromium. No longer than a module: its event loop would be in the way of other tests'."""
     sync_api = pytest.importorskip("playwright.sync_api")
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
