@@ -109,7 +109,6 @@ def test_what_is_stored_is_what_was_told(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     study = open_study(path)
     a, b, c, d = study.ask(4)
-    study.submitted(a.number, "job-a")
     assert not study.report(a.number, 1, 0.9)
     study.report(a.number, 2, 0.5)
     study.tell(Outcome(a.number, value=0.5, cost=12.0, metrics={"acc": 0.8}))
@@ -117,7 +116,7 @@ def test_what_is_stored_is_what_was_told(tmp_path: Path) -> None:
     study.tell(Outcome(c.number, reason="it crashed"))
     again = open_study(path).trials()
     assert again[0].curve == (0.9, 0.5)
-    assert (again[0].value, again[0].cost, again[0].metrics, again[0].job) == (0.5, 12.0, {"acc": 0.8}, "job-a")
+    assert (again[0].value, again[0].cost, again[0].metrics) == (0.5, 12.0, {"acc": 0.8})
     assert (again[1].status, again[1].reason) == ("Failed", "the objective loss became nan")
     assert (again[2].status, again[2].reason) == ("Failed", "it crashed")
     assert again[3].status == "InProgress"

@@ -117,6 +117,6 @@ def _check_failures(study: Study) -> None:
     example = next(t for t in failed if (t.reason or "no reason was given") == reason)
     raise VizslaError(
         f"All of the first {len(failed)} trials failed, {count} of them because: {reason}",
-        where=example.job or example.name,
+        where=example.name,
         do="correct that and go on with `vizsla tune resume`, or start again",
     )

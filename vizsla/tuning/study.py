@@ -151,11 +151,6 @@ class Study:
                 asked.append(record)
         return asked
 
-    def submitted(self, number: int, job: str) -> None:
-        """Remember which job runs a trial."""
-        self._records[number] = replace(self._records[number], job=job)
-        self._keep(number)
-
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Take the objective after an epoch (counted from 1); True when the trial should be given up."""
         record = self._records[number]

@@ -20,7 +20,7 @@ class TrialRecord:
 
     number: int
     name: str
-    """SageMaker's TrainingJobName."""
+    """SageMaker's TrainingJobName; of a script's trial also the name of its job."""
     params: dict[str, Value]
     """The searched parameters only."""
     status: TrialStatus
@@ -36,8 +36,6 @@ class TrialRecord:
     """What one such training costs, for comparison: optimizer steps, or seconds for a script."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Other final values."""
-    job: str | None = None
-    """The job that ran it."""
 
     @property
     def ended(self) -> bool:
@@ -67,7 +65,6 @@ class TrialRecord:
             "ObjectiveCurve": list(self.curve),
             "FailureReason": self.reason,
             "Metrics": self.metrics,
-            "Job": self.job,
         }
 
 
