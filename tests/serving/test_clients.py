@@ -108,6 +108,25 @@ def test_signatures_are_checked_when_keys_are_configured(
     assert server.client.get("/ping").status_code == 200
 
 
+def test_headers_that_were_not_signed_are_refused(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes]
+) -> None:
+    """Who stands between may not add a header that changes what is answered."""
+    auth = pytest.importorskip("botocore.auth")
+    awsrequest = pytest.importorskip("botocore.awsrequest")
+    credentials = pytest.importorskip("botocore.credentials")
+    server = serving(str(saved_model), VIZSLA_SIGV4_KEYS="AKIDONE:secret-one, AKIDTWO:secret-two")
+    url = f"{server.url}/endpoints/breeds/invocations"
+    request = awsrequest.AWSRequest("POST", url, {"content-type": "image/jpeg"}, jpegs[0])
+    auth.SigV4Auth(credentials.Credentials("AKIDTWO", "secret-two"), "sagemaker", "us-east-1").add_auth(request)
+    signed = {**dict(request.headers), "x-amzn-trace-id": "Root=1"}
+    assert server.client.post(url, content=jpegs[0], headers=signed).status_code == 200
+    added = {**signed, "X-Amzn-SageMaker-Target-Model": "breeds"}
+    answer = server.client.post(url, content=jpegs[0], headers=added)
+    assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (403, "InvalidSignatureException")
+    assert "headers which were not signed: x-amzn-sagemaker-target-model" in answer.json()["Message"]
+
+
 def test_the_sagemaker_sdks_endpoint_object(
     server: Running, saved_model: Path, jpegs: list[bytes], monkeypatch
 ) -> None:

@@ -91,6 +91,18 @@ def test_others_get_in_with_a_key_or_when_allowed(
     assert opened.client.post("/invocations", **post).status_code == 200
 
 
+def test_the_platforms_payload_limit_is_in_mib_and_0_is_its_maximum(
+    serving: Callable[..., Running], saved_model: Path
+) -> None:
+    unlimited = serving(str(saved_model), SAGEMAKER_MAX_PAYLOAD_IN_MB="0")
+    assert unlimited.client.get("/execution-parameters").json()["MaxPayloadInMB"] == 100
+    one = serving(str(saved_model), SAGEMAKER_MAX_PAYLOAD_IN_MB="1")
+    headers = {"content-type": "image/jpeg"}
+    assert one.client.post("/invocations", content=bytes(2**20), headers=headers).status_code == 400
+    over = one.client.post("/invocations", content=bytes(2**20 + 1), headers=headers)
+    assert (over.status_code, over.json()["Allowed"]) == (413, "at most 1 MiB")
+
+
 def test_one_endpoint_name_only_when_asked(
     serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes]
 ) -> None:

@@ -110,8 +110,8 @@ def test_pipelined_requests_are_answered_in_order(server: Running, saved_model: 
         sock.shutdown(socket.SHUT_WR)
         data = read_all(sock)
     bodies = [part.partition(b"\r\n\r\n")[2] for part in data.split(b"HTTP/1.1 200 OK")[1:]]
-    assert len(bodies) >= 1
-    for body, jpeg in zip(bodies, jpegs, strict=False):
+    assert len(bodies) == 4
+    for body, jpeg in zip(bodies, jpegs[:4], strict=True):
         assert np.array_equal(np.array(httpx.Response(200, content=body).json(), np.float32), model.probabilities(jpeg))
 
 
@@ -188,7 +188,7 @@ def test_memory_returns_to_its_level(serving: Callable[..., Running], saved_mode
 
     def burst() -> None:
         def one(i: int) -> int:
-            body = (large, bytes(26_000_000), large[: len(large) // 2])[i % 3]
+            body = (large, bytes(27_000_000), large[: len(large) // 2])[i % 3]
             return server.client.post("/invocations", content=body, headers=JPEG).status_code
 
         with ThreadPoolExecutor(6) as pool:
@@ -205,19 +205,83 @@ def test_memory_returns_to_its_level(serving: Callable[..., Running], saved_mode
     assert settled() < level + 30_000_000
 
 
-def test_too_much_at_a_time_is_turned_away(serving: Callable[..., Running], saved_model: Path) -> None:
-    """Bytes in flight are bounded: announced bodies that never come do not eat the memory."""
-    server = serving(str(saved_model))
-    waiting = []
-    for _ in range(24):
-        sock = connect(server)
-        sock.sendall(post_head(25_000_000))
-        waiting.append(sock)
+def test_announced_bodies_that_never_come_refuse_nobody(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes]
+) -> None:
+    """Silent clients, with and without a key, hold no memory: others are served all the time."""
+    server = serving(str(saved_model), VIZSLA_API_KEYS="k1, k2")
+    keyed = post_head(25_000_000).replace(b"Host: x", b"Host: x\r\nx-api-key: k2")
+    silent = []
+    for i in range(60):
+        silent.append(connect(server))
+        silent[-1].sendall(keyed if i % 2 else post_head(25_000_000))
     time.sleep(0.3)
+    answer = server.client.post("/invocations", content=jpegs[0], headers={**JPEG, "x-api-key": "k2"})
+    assert answer.status_code == 200
+    for sock in silent[::2]:  # no key: answered before a byte of the body
+        assert sock.recv(65536).startswith(b"HTTP/1.1 403")
+    for sock in silent:
+        sock.close()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_in_memory_are_bounded(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes], chunked: bool
+) -> None:
+    """Thirty bodies of 24 MB that never end: what is over 512 MB is turned away, announced or in chunks."""
+    server = serving(str(saved_model))
+    head = post_head(25_000_000)
+    if chunked:
+        head = head.replace(b"Content-Length: 25000000", b"Transfer-Encoding: chunked")
+    part = b"17d7840\r\n" + bytes(24_000_000) if chunked else bytes(24_000_000)
+    socks = []
+    for _ in range(30):
+        socks.append(connect(server))
+        with contextlib.suppress(ConnectionError):
+            socks[-1].sendall(head + part)
     answer = server.client.post("/invocations", content=bytes(24_000_000), headers=JPEG)
     assert (answer.status_code, answer.json()["ErrorCode"]) == (503, "overloaded")
     assert answer.headers["retry-after"] == "1"
-    for sock in waiting:
+    assert server.rss() < 512_000_000 + 250_000_000
+    for sock in socks:
         sock.close()
     time.sleep(0.3)
-    assert server.client.post("/invocations", content=b"x", headers=JPEG).status_code == 400
+    assert server.client.post("/invocations", content=jpegs[0], headers=JPEG).status_code == 200
+
+
+def test_an_upload_that_is_not_done_does_not_hold_the_end(serving: Callable[..., Running], saved_model: Path) -> None:
+    server = serving(str(saved_model))
+    with connect(server) as container, connect(server) as runtime:
+        container.sendall(post_head(1000) + b"x")
+        runtime.sendall(post_head(1000).replace(b"/invocations", b"/endpoints/a/invocations") + b"x")
+        time.sleep(0.2)
+        start = time.monotonic()
+        server.process.terminate()
+        for sock in (container, runtime):
+            head, _, body = read_all(sock).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503")
+            assert b"x-amzn-requestid" in head
+            assert "The server is stopping." in httpx.Response(503, content=body).json()["Message"]
+        assert b"x-amzn-errortype: ServiceUnavailable" in head
+    assert server.process.wait(30) == 0
+    assert time.monotonic() - start < 12  # far below the 25 s that work in flight is given
+
+
+@pytest.mark.slow
+def test_what_is_not_answered_in_the_drains_time_is_told_so(serving: Callable[..., Running], tmp_path: Path) -> None:
+    """Proves the 25 s: own code that sleeps for a minute when SIGTERM comes."""
+    (tmp_path / "sleepy" / "code").mkdir(parents=True)
+    code = "import time\ndef model_fn(d): return 0\ndef transform_fn(m, b, c, a): time.sleep(50); return b, a\n"
+    (tmp_path / "sleepy" / "code" / "inference.py").write_text(code)
+    server = serving(str(tmp_path / "sleepy"), "--allow-code")
+    with connect(server) as sock:
+        sock.sendall(post_head(3) + b"abc")
+        time.sleep(2)
+        start = time.monotonic()
+        server.process.terminate()
+        sock.settimeout(60)
+        head, _, body = read_all(sock).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503")
+    assert httpx.Response(503, content=body).json()["ErrorCode"] == "stopping"
+    assert server.process.wait(30) == 0
+    assert 20 < time.monotonic() - start < 29  # the platform kills after 30 s

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+_MOST_PAYLOAD_MB = 100
+"""The platform says 0 for bodies of any length; its batch transform allows no more than this (CreateTransformJob)."""
+
 
 @app.command()
 def serve(
@@ -25,7 +28,11 @@ def serve(
     endpoint_name: str = typer.Option(None, "--endpoint-name", help="Answer to this endpoint name only."),
     memory_mb: int = typer.Option(4000, "--memory-mb", min=1, help="Most memory for loaded models."),
     max_payload_mb: float = typer.Option(
-        25, "--max-payload-mb", min=0.01, envvar="SAGEMAKER_MAX_PAYLOAD_IN_MB", help="Largest request body."
+        25,
+        "--max-payload-mb",
+        min=0,
+        envvar="SAGEMAKER_MAX_PAYLOAD_IN_MB",
+        help="Largest request body in MiB; 0 for SageMaker's own maximum of 100.",
     ),
     allow_code: bool = typer.Option(
         False, "--allow-code", envvar="VIZSLA_ALLOW_CODE", help="Run the code/inference.py of models that bring it."
@@ -61,7 +68,7 @@ def serve(
         port=port,
         endpoint_name=endpoint_name,
         memory=memory_mb * 1_000_000,
-        max_payload=int(max_payload_mb * 1_000_000),
+        max_payload=int((max_payload_mb or _MOST_PAYLOAD_MB) * 2**20),
         allow_code=allow_code,
         allow_urls=allow_urls,
         log_requests=log_requests,

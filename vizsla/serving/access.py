@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from vizsla.errors import UsageError
 from vizsla.serving.faults import RequestError
-from vizsla.serving.sigv4 import SignedRequest, check_signature
+from vizsla.serving.sigv4 import Claim, read_claim
 
 API_KEYS, SIGV4_KEYS = "VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS"
 
@@ -35,9 +35,9 @@ class Access:
         UsageError
             When a variable cannot be read, or keys are needed and there are none.
         """
-        api_keys = tuple(key for key in os.environ.get(API_KEYS, "").split(",") if key)
+        api_keys = tuple(key.strip() for key in os.environ.get(API_KEYS, "").split(",") if key.strip())
         sigv4 = {}
-        for pair in filter(None, os.environ.get(SIGV4_KEYS, "").split(",")):
+        for pair in filter(None, map(str.strip, os.environ.get(SIGV4_KEYS, "").split(","))):
             key_id, separator, secret = pair.partition(":")
             if not separator or not key_id or not secret:
                 raise UsageError(
@@ -58,8 +58,8 @@ class Access:
         """Whether no key is needed."""
         return not self.api_keys and not self.sigv4
 
-    def check(self, request: SignedRequest) -> None:
-        """Let a request pass, or not.
+    def check(self, headers: Mapping[str, str]) -> Claim | None:
+        """Let a request pass by its headers, or not; a signature is left to verify when the body has come.
 
         Raises
         ------
@@ -67,21 +67,21 @@ class Access:
             ``credentials`` or ``signature``.
         """
         if self.open:
-            return
-        offered = request.headers.get("x-api-key") or ""
-        authorization = request.headers.get("authorization") or ""
+            return None
+        offered = headers.get("x-api-key") or ""
+        authorization = headers.get("authorization") or ""
         if not offered and authorization.lower().startswith("bearer "):
             offered = authorization[7:].strip()
         if offered:
             matches = [hmac.compare_digest(offered.encode(), key.encode()) for key in self.api_keys]
             if any(matches):
-                return
+                return None
             raise RequestError("credentials", "The API key is not known here.", where="header x-api-key")
         if not self.sigv4:
             raise RequestError(
                 "credentials", "An API key is needed.", where="header x-api-key", do="send it as x-api-key: KEY"
             )
-        check_signature(request, self.sigv4, datetime.datetime.now(datetime.UTC))
+        return read_claim(headers, self.sigv4, datetime.datetime.now(datetime.UTC))
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Refuse requests that a page of another site makes a browser send.

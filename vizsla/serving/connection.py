@@ -15,6 +15,8 @@ HEADER_SECONDS = 15.0
 """Time for a request's headers, and for a new connection to begin one."""
 BODY_SECONDS = 60.0
 """Time for a request's body."""
+UPLOAD_DRAIN_SECONDS = 2.0
+"""Time for a body that is still coming when the server is told to stop."""
 MAX_HEADER_BYTES = 65_536
 
 
@@ -70,6 +72,17 @@ class PatientConnection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.scope["vizsla.gone"] = True  # type: ignore[typeddict-unknown-key]
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops: what has come is answered, what is still coming gets a little time."""
+        super().shutdown()
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
+            self.loop.call_later(UPLOAD_DRAIN_SECONDS, self._stop_reading)
+
+    def _stop_reading(self) -> None:
+        reading: asyncio.Task[None] | None = self.cycle.scope.get("vizsla.reading")  # type: ignore[assignment]
+        if reading is not None:
+            reading.cancel()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the service's shape."""

@@ -40,7 +40,7 @@ class Container:
         self._parameters = {
             "MaxConcurrentTransforms": concurrency,
             "BatchStrategy": "SINGLE_RECORD",
-            "MaxPayloadInMB": max(1, max_payload // 1_000_000),
+            "MaxPayloadInMB": max(1, max_payload // 2**20),
         }
         self.routes = [
             Route("/ping", self.ping, methods=["GET"]),

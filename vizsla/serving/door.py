@@ -35,9 +35,9 @@ class Door:
         self._routes = routes
         self._access = access
         self._observer = observer
-        self._max_body = max_body
-        self._max_bytes_in_flight = max_bytes_in_flight
-        self._bytes_in_flight = 0
+        self.max_body = max_body
+        self.max_bytes_in_flight = max_bytes_in_flight
+        self.bytes_in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -47,7 +47,7 @@ class Door:
         client = scope.get("client")
         record = Record(_request_id(), scope["method"], scope["path"], client[0] if client else "")
         started = False
-        held = 0
+        body = _Body(self)
 
         async def send_marked(message: Message) -> None:
             nonlocal started
@@ -64,64 +64,38 @@ class Door:
         try:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             self._access.check_origin(headers)
-            body = b""
+            guarded = scope["path"] not in _WITHOUT_KEY or scope["method"] not in _WITHOUT_BODY
+            claim = self._access.check(headers) if guarded else None  # before a byte of the body is kept
+            content = b""
             if scope["method"] not in _WITHOUT_BODY:
-                held = self._announced(headers)
-                self._bytes_in_flight += held
-                body = await self._read(receive)
-                if held == 0:
-                    held = len(body)
-                    self._bytes_in_flight += held
-                record.bytes_in = len(body)
-            if scope["path"] not in _WITHOUT_KEY or scope["method"] not in _WITHOUT_BODY:
-                self._access.check(_signed(scope, headers, body))
-            scope.update({"vizsla.record": record, "vizsla.body": body, "vizsla.headers": headers, "app": self})
+                scope["vizsla.reading"] = asyncio.current_task()  # the connection may end it when the server stops
+                try:
+                    content = await body.read(receive)
+                finally:
+                    del scope["vizsla.reading"]
+                record.bytes_in = len(content)
+            if claim:
+                claim.verify(_signed(scope, headers, content))
+            scope.update({"vizsla.record": record, "vizsla.body": content, "vizsla.headers": headers, "app": self})
             await self._routes(scope, receive, send_marked)
         except ClientGoneError:
             record.status = 499  # nginx's number for it; nobody is there to read an answer
             record.error = "client-gone"
+        except asyncio.CancelledError:  # the server stops and waits no longer
+            failure = RequestError("stopping", "The server is stopping.", do="send the request again")
+            record.error = failure.kind
+            if not started:
+                await _refuse(failure, record, scope, send_marked)
+            raise
         except Exception as error:  # noqa: BLE001 - the last place that can answer
             failure = self._as_failure(error, record, scope)
             record.error = failure.kind
             if not started:
                 await _refuse(failure, record, scope, send_marked)
         finally:
-            self._bytes_in_flight -= held
+            body.release()
             scope.pop("vizsla.body", None)  # an idle connection keeps its last scope
             self._observer.finished(record)
-
-    def _announced(self, headers: dict[str, str]) -> int:
-        text = headers.get("content-length", "")
-        length = int(text) if text.isdecimal() and len(text) < 20 else 0
-        held = min(length, self._max_body)
-        if self._bytes_in_flight + held > self._max_bytes_in_flight:
-            raise RequestError(
-                "overloaded", "Too many bytes are being received at the same time.", do="try again a little later"
-            )
-        return held
-
-    async def _read(self, receive: Receive) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body:
-                break
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
-        await _discard(receive, 8 * self._max_body)
-        raise RequestError(
-            "body-too-large",
-            "The request's body is too large.",
-            allowed=f"at most {self._max_body / 1e6:g} MB",
-            do="send a smaller picture, or start the server with a larger --max-payload-mb",
-        )
 
     def _as_failure(self, error: Exception, record: Record, scope: Scope) -> RequestError:
         if isinstance(error, HTTPException):
@@ -137,16 +111,69 @@ class Door:
         return failure
 
 
-async def _discard(receive: Receive, most: int) -> None:
+class _Body:
+    """A body as it arrives. What has come is counted, what was announced is not: a client that stays silent holds
+    nothing."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._held = 0
+
+    async def read(self, receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises
+        ------
+        RequestError
+            ``body-too-large``, or ``overloaded`` when the bodies of all requests together are.
+        ClientGoneError
+            When the connection ends before the body.
+        """
+        door = self._door
+        chunks: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            chunk = message.get("body", b"")
+            if door.bytes_in_flight + len(chunk) > door.max_bytes_in_flight:
+                chunks.clear()
+                self.release()
+                await _discard(receive, message, door.max_body)
+                raise RequestError(
+                    "overloaded", "Too many bytes are being received at the same time.", do="try again a little later"
+                )
+            self._held += len(chunk)
+            door.bytes_in_flight += len(chunk)
+            if self._held > door.max_body:
+                break
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self.release()
+        await _discard(receive, message, 8 * door.max_body)
+        raise RequestError(
+            "body-too-large",
+            "The request's body is too large.",
+            allowed=f"at most {door.max_body / 2**20:g} MiB",
+            do="send a smaller picture, or start the server with a larger --max-payload-mb",
+        )
+
+    def release(self) -> None:
+        """The body is in memory no more."""
+        self._door.bytes_in_flight -= self._held
+        self._held = 0
+
+
+async def _discard(receive: Receive, message: Message, most: int) -> None:
     """Let a client that sends too much finish, within bounds: only then does it read the answer."""
     left = most
     try:
         async with asyncio.timeout(_DISCARD_SECONDS):
-            while left > 0:
+            while left > 0 and message["type"] != "http.disconnect" and message.get("more_body", False):
                 message = await receive()
                 left -= len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
     except TimeoutError:
         return
 
@@ -159,11 +186,11 @@ async def _refuse(error: RequestError, record: Record, scope: Scope, send: Send)
         headers.append((b"x-amzn-errortype", error.fault.runtime.encode()))
     else:
         status, body = error.fault.status, container_body(error, record.request_id)
-    if error.kind == "overloaded":
+    if error.kind in ("overloaded", "stopping"):
         headers.append((b"retry-after", b"1"))
     if error.kind == "method" and error.allowed:
         headers.append((b"allow", error.allowed.encode()))
-    if error.kind in ("body-too-large", "overloaded"):
+    if error.kind in ("body-too-large", "overloaded", "stopping"):
         headers.append((b"connection", b"close"))
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -55,6 +55,7 @@ FAULTS: dict[str, Fault] = {
     "path-unknown": Fault(404, "UnknownOperationException"),
     "method": Fault(405, "UnknownOperationException"),
     "overloaded": Fault(503, "ServiceUnavailable"),
+    "stopping": Fault(503, "ServiceUnavailable"),
     "internal": Fault(500, "InternalFailure"),
 }
 """Kind of trouble to its answer."""
