@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.lock import take
 from vizsla.jobs.logs import join_tails
 from vizsla.jobs.outcome import Outcome, outcome
-from vizsla.jobs.processes import Process, signal_group
+from vizsla.jobs.processes import Process, boot_id, processes_with, signal_group
 from vizsla.jobs.states import State
 from vizsla.jobs.supervisor import Command, Ended, Running, load
 
@@ -27,6 +28,7 @@ _BOOT = (
 )
 _ROOT = Path(vizsla.__file__).parents[1]
 _LAST_WORDS = 0.2
+_KILL_TURNS = 5
 _LOST = "its process was killed and left no word; `vizsla jobs resume {name}` goes on from what was finished"
 _NEVER_STARTED = "its controller ended before it was started; `vizsla jobs resume {name}` starts it"
 
@@ -68,7 +70,7 @@ def is_alive(job: JobDirectory, state: State) -> bool:
     """Whether the process of this attempt (its supervisor, or the process it runs in) is there."""
     found = running(job, state.attempts) or running(job, state.attempts + 1)  # started, but not yet in the state
     if found is not None:
-        return Process(found.supervisor, found.supervisor_started).alive
+        return _same_boot(found) and Process(found.supervisor, found.supervisor_started).alive
     return state.pid is not None and Process(state.pid, state.pid_started).alive
 
 
@@ -77,9 +79,32 @@ def request_stop(job: JobDirectory, state: State, grace: float, reason: str | No
     write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
     found = running(job, state.attempts)
     if found is not None:
-        Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
+        if _same_boot(found):
+            Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
     elif state.pid is not None and not (job.run / "command.json").exists():  # it runs within that process
         Process(state.pid, state.pid_started).signal(signal.SIGTERM)
+
+
+def kill(job: JobDirectory, found: Running) -> None:
+    """End what an attempt left running: its own processes by their identity, never a number that was given out again.
+
+    Those that made a session of their own are found by ``VIZSLA_JOB_DIR``, which all of a job's processes carry.
+    """
+    if not _same_boot(found):
+        return
+    if found.group_started is not None and Process(found.group, found.group_started).alive:
+        signal_group(found.group, signal.SIGKILL)
+    for _ in range(_KILL_TURNS):  # one may fork while the others are looked for
+        left = processes_with("VIZSLA_JOB_DIR", str(job.path.absolute()))
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            return
+
+
+def _same_boot(found: Running) -> bool:
+    return found.boot in (None, boot_id())
 
 
 def stop_reason(job: JobDirectory) -> str | None:
@@ -98,8 +123,8 @@ def conclude(job: JobDirectory, state: State) -> State | None:
         time.sleep(_LAST_WORDS)  # the supervisor may have been killed between its last write and now
         told = ended(job, state.attempts)
     found = running(job, state.attempts)
-    if found is not None:
-        signal_group(found.group, signal.SIGKILL)  # what a killed supervisor left running
+    if told is None and found is not None:
+        kill(job, found)  # what a killed supervisor left running; one that told has ended all of it itself
     join_tails(job.logs, job.run)
     wrote = job.failure.read_text(errors="replace") if job.failure.exists() else None
     asked = stop_reason(job)

@@ -18,10 +18,12 @@ from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import Event, Executor, Handle, StatusEvent
 from vizsla.jobs.lock import take
-from vizsla.jobs.processes import Process, signal_group
+from vizsla.jobs.processes import Process
 from vizsla.jobs.states import State
 
 GRACE_SECONDS = 30.0
+UNREADABLE = "Unreadable"
+"""Stands for the state of a job whose files are damaged."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 _PAUSE_SHARE = 0.02
 """A poll comes after this share of the time a job has run: its end is seen soon, and waiting costs nothing."""
@@ -30,13 +32,16 @@ _PAUSE_SHARE = 0.02
 def find(name: str, home: Path) -> JobDirectory:
     """The job of this name under ``home``, or at this path; its state is brought up to date.
 
+    What has a separator in it is a path and nothing else: a wrong one never means a job of the same name elsewhere.
+
     Raises
     ------
     JobError
         When there is none.
     """
     path = Path(name)
-    job = JobDirectory.open(path if (path / "job.json").is_file() else home / path.name)
+    is_path = path.name != name or (path / "job.json").is_file()
+    job = JobDirectory.open(path if is_path else home / name)
     attempts.settle(job)
     return job
 
@@ -90,7 +95,7 @@ def _summary(job: JobDirectory) -> Summary | None:
         if not state.has_ended:
             state = attempts.settle(job)
     except JobError as error:
-        return Summary(job.name, "?", "Unreadable", "", problem=str(error))
+        return Summary(job.name, "?", UNREADABLE, "", problem=str(error))
     about = request.get("about")
     return Summary(
         name=job.name,
@@ -148,8 +153,8 @@ def stop(job: JobDirectory, grace: float = GRACE_SECONDS, reason: str | None = N
         time.sleep(0.05)
     found = attempts.running(job, state.attempts)
     if found is not None:
-        signal_group(found.group, signal.SIGKILL)
         Process(found.supervisor, found.supervisor_started).signal(signal.SIGKILL)
+        attempts.kill(job, found)
     elif state.pid is not None:
         Process(state.pid, state.pid_started).signal(signal.SIGKILL)
     time.sleep(1)

@@ -58,9 +58,10 @@ def link(job: Path) -> None:
         raise OSError(errno.EBUSY, "the jobs themselves lie there")
     if OPT_ML.is_symlink():
         owner = OPT_ML.resolve()
-        if owner != job and (lock := take(owner)) is None:
-            raise OSError(errno.EBUSY, f"it is that of job {owner.name!r} now")
-        if owner != job and lock is not None:
+        if owner != job and owner.is_dir():  # a removed job's link is nobody's
+            lock = take(owner)
+            if lock is None:
+                raise OSError(errno.EBUSY, f"it is that of job {owner.name!r} now")
             lock.release()
         OPT_ML.unlink()
     elif OPT_ML.is_dir():

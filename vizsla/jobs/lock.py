@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+import weakref
 from pathlib import Path
 
 from vizsla.errors import JobError
@@ -17,7 +18,7 @@ _PATIENCE = 1.0
 class ControllerLock:
     """Held by the process that controls a job: the only one that writes its ``state.json``.
 
-    A process that is killed loses it at once; a forked child does not hold the job any longer than its parent.
+    A process that is killed loses it at once; a forked child never holds it.
     ``patience`` is how many seconds to wait for it: whoever only looks whether a job has ended holds it for a moment.
 
     Raises
@@ -44,15 +45,27 @@ class ControllerLock:
             ) from error
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
-        self._owner = os.getpid()
+        _HELD.add(self)
 
     def release(self) -> None:
         """Let another process control the job."""
         if self._file >= 0:
-            if os.getpid() == self._owner:
-                fcntl.flock(self._file, fcntl.LOCK_UN)  # also for forked children, which share the lock
+            fcntl.flock(self._file, fcntl.LOCK_UN)
             os.close(self._file)
             self._file = -1
+
+
+_HELD: weakref.WeakSet[ControllerLock] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    for lock in list(_HELD):
+        if lock._file >= 0:
+            os.close(lock._file)  # closing leaves the parent's lock; LOCK_UN would end it
+            lock._file = -1
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def _lock(file: int, patience: float) -> None:

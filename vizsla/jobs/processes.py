@@ -28,7 +28,7 @@ class Process:
         except ProcessLookupError:
             return False
         except PermissionError:
-            return True
+            pass  # another user's: the old process only where the start is the same
         stat = _stat(self.pid)
         return stat is None or (stat[0] not in ("Z", "X") and self.started in (None, float(stat[19])))
 
@@ -43,6 +43,31 @@ def signal_group(group: int, number: int) -> None:
     """Send a signal to a process group, if there is still one."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+def boot_id() -> str | None:
+    """Names this run of the system: process numbers and start times mean nothing after the next one (random(4))."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def processes_with(variable: str, value: str) -> list[int]:
+    """The processes that were started with this variable, or forked from such; not this one and its ancestors."""
+    wanted = os.fsencode(f"{variable}={value}")
+    spared, parent = set[int](), os.getpid()
+    while parent > 1 and parent not in spared:
+        spared.add(parent)
+        parent = int((_stat(parent) or ["", "0"])[1])
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
+        if name.isdigit() and int(name) not in spared:
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    found.append(int(name))
+    return found
 
 
 def children(pid: int) -> list[int]:

@@ -26,7 +26,7 @@ from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, read_metrics
 from vizsla.jobs.pack import ARCHIVE, holds_anything, pack_model
-from vizsla.jobs.processes import Process, children, signal_group
+from vizsla.jobs.processes import Process, boot_id, children, signal_group
 from vizsla.jobs.scrape import Scraper
 
 _PIPE_BYTES = 1 << 20
@@ -68,6 +68,10 @@ class Running:
     supervisor_started: float | None
     group: int
     """The job's process group: the number of its first process."""
+    group_started: float | None = None
+    """The start of that process: without it the number may be somebody else's by now."""
+    boot: str | None = None
+    """The run of the system in which these numbers mean something."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ class _Attempt:
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         me = Process.of(os.getpid())
-        running = Running(self.command.attempt, me.pid, me.started, pid)
+        running = Running(self.command.attempt, me.pid, me.started, pid, Process.of(pid).started, boot_id())
         write_json(self.run_folder / "process.json", asdict(running))
         os.write(opened, b".")
         for file in (into, gate, opened):
@@ -202,13 +206,7 @@ class _Attempt:
             os.dup2(into, 1)
             os.dup2(into, 2)
             environment = os.environ | self.command.environment
-            try:
-                enter(self.job)
-            except OSError as error:
-                if environment.get("VIZSLA_OPT_ML") == "wanted":
-                    os.write(
-                        2, f"[vizsla: no /opt/ml for this job: {error.strerror}; use the SM_ variables]\n".encode()
-                    )
+            self._give_opt_ml()
             os.chdir(self.command.folder)
             os.execvpe(self.command.argv[0], self.command.argv, environment)
         except OSError as error:
