@@ -124,6 +124,11 @@ def test_a_killed_controller_and_resume_takes_the_job_over(script: Path, tmp_pat
         (["--script", "nowhere.py"], "There is no script 'nowhere.py'"),
         (["--request", "nowhere.json"], "The request cannot be read"),
         (["--script", "hpo.py", "--instance-type", "local-99cpu"], "is more than this machine has"),
+        (["photos", "--metric", "a=(b)"], "--metric would have no effect here"),
+        (["photos", "--source-dir", "src", "--data", "x"], "--source-dir, --data would have no effect here"),
+        (["--request", "r.json", "--hp", "lr=1"], "--hyperparameters would have no effect here"),
+        (["--request", "r.json", "--max-runtime", "5"], "--max-runtime would have no effect here"),
+        (["--request", "r.json", "--instance-type", "local"], "--instance-type would have no effect here"),
     ],
 )
 def test_what_cannot_be_meant(
@@ -134,6 +139,13 @@ def test_what_cannot_be_meant(
     assert done.returncode in (1, 2)
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_state_that_no_job_has() -> None:
+    done = vizsla("jobs", "list", "--status", "Borked")
+    assert done.returncode == 2
+    assert "There is no state 'Borked'" in done.stderr
+    assert "InProgress" in done.stderr
 
 
 def test_a_document_from_a_file(script: Path, tmp_path: Path) -> None:

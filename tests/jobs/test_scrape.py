@@ -50,6 +50,11 @@ def test_the_expressions_that_notebooks_use() -> None:
     ]
 
 
+def test_a_progress_bar_that_overwrites_its_line() -> None:
+    log = b"epoch 1\rloss=1\rloss=2\rdone\n"
+    assert [value for _, value, _, _ in scrape([("loss", r"^loss=(\d)$")], [log])] == [1.0, 2.0]
+
+
 def test_lines_of_json() -> None:
     log = (
         b'{"name": "a", "value": 1}\n{"metric": "b", "value": "0.5", "step": 3, "epoch": 1.5}\n'

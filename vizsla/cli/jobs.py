@@ -28,9 +28,13 @@ def list_(
     from rich.table import Table
 
     from vizsla.cli.console import errors, print_json
-    from vizsla.jobs.controller import summaries
+    from vizsla.errors import UsageError
+    from vizsla.jobs.controller import UNREADABLE, summaries
+    from vizsla.jobs.states import STATUSES
     from vizsla.settings import settings
 
+    if status is not None and status.lower() not in {known.lower() for known in (*STATUSES, UNREADABLE)}:
+        raise UsageError(f"There is no state {status!r}.", where="--status", allowed=", ".join((*STATUSES, UNREADABLE)))
     home = settings().home
     found = [job for job in summaries(home) if status is None or job.status.lower() == status.lower()]
     shown = found[-last:] if last else found

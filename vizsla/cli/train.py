@@ -45,8 +45,8 @@ def train(
         help="Also a JSON object. Repeat; a value with a comma goes into an option of its own.",
         rich_help_panel=_JOB,
     ),
-    instance_type: str = typer.Option(
-        "local", help="local is all of this machine, local-1cpu a share.", rich_help_panel=_JOB
+    instance_type: str | None = typer.Option(
+        None, help="local (the default) is all of this machine, local-1cpu a share.", rich_help_panel=_JOB
     ),
     max_runtime: int | None = typer.Option(
         None, min=1, metavar="SECONDS", help="Most seconds it may run.", rich_help_panel=_JOB
@@ -82,16 +82,33 @@ def train(
             allowed="one of a folder of pictures, --script, or --request",
             do="vizsla train photos/, or vizsla train --script train.py --data photos/",
         )
+    instance = instance_type or "local"
+    foreign: dict[str, object] = {}  # what was given and says nothing in this mode
+    if script is None:
+        foreign |= {"--source-dir": source_dir, "--data": data, "--metric": metric}
+    if request is not None:
+        foreign |= {"--hyperparameters": hyperparameters, "--instance-type": instance_type}
+        foreign |= {"--max-runtime": max_runtime}
+    refused = [option for option, value in foreign.items() if value]
+    if refused:
+        raise UsageError(
+            f"{', '.join(refused)} would have no effect here.",
+            where="vizsla train --request" if request is not None else "vizsla train FOLDER",
+            allowed="--name, --tracking-uri and --json beside --request"
+            if request is not None
+            else "--source-dir, --data and --metric belong to --script",
+            do="write it into the document" if request is not None else "leave it out, or name a script",
+        )
     if request is not None:
         spec, about = read_spec(request, name), request.stem
     elif script is not None:
         spec, about = (
-            script_spec(script, source_dir, data, hyperparameters, metric, instance_type, max_runtime, name),
+            script_spec(script, source_dir, data, hyperparameters, metric, instance, max_runtime, name),
             Path(script).stem,
         )
     else:
         assert folder is not None
-        spec, about = builtin_spec(folder, hyperparameters, instance_type, max_runtime, name), folder.resolve().name
+        spec, about = builtin_spec(folder, hyperparameters, instance, max_runtime, name), folder.resolve().name
     executor = LocalExecutor()
     handle = executor.submit(spec, about)
     follow_to_end(executor, handle, as_json=as_json)

@@ -58,6 +58,7 @@ class Scraper:
             self._block(block.decode("utf-8", "replace"))
 
     def _block(self, text: str) -> None:
+        text = text.replace("\r", "\n")  # a progress bar's lines: ^ and $ know only \n
         possible = [
             pattern
             for pattern, quick in zip(self._patterns, self._quick, strict=True)
