@@ -141,6 +141,33 @@ def test_what_cannot_be_meant(
     assert "Traceback" not in done.stderr
 
 
+LOUD = """
+import os, sys
+mark = os.path.join(os.environ["VIZSLA_JOB_DIR"], "checkpoints", "mark")
+turn = "second" if os.path.exists(mark) else "first"
+open(mark, "w").close()
+sys.stdout.write("".join(f"{turn} attempt, line {i:07}" + "." * 70 + "\\n" for i in range(60_000)))
+for i in range(60_000): print('{"name": "i", "value": %d}' % i)
+print(f"the end of the {turn} attempt")
+sys.exit(turn == "first")
+"""
+
+
+def test_the_end_of_a_long_log_is_printed_and_a_resume_prints_its_own_part(tmp_path: Path) -> None:
+    path = tmp_path / "loud.py"
+    path.write_text(LOUD)
+    first = vizsla("train", "--script", str(path), "--name", "loud", "--json")
+    assert first.returncode == 1
+    assert first.stderr.count("first attempt, line ") == 60_000
+    assert "the end of the first attempt\n" in first.stderr
+    assert json.loads(first.stdout)["metrics"] == {"i": 59_999}
+    second = vizsla("jobs", "resume", "loud", "--json")
+    assert second.returncode == 0
+    assert second.stderr.count("second attempt, line ") == 60_000
+    assert "the end of the second attempt\n" in second.stderr
+    assert "first attempt" not in second.stderr
+
+
 def test_a_state_that_no_job_has() -> None:
     done = vizsla("jobs", "list", "--status", "Borked")
     assert done.returncode == 2

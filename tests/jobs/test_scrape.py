@@ -9,6 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vizsla.jobs.growing import near_the_end, read_text_after
 from vizsla.jobs.logs import CappedLog
 from vizsla.jobs.scrape import Scraper
 
@@ -83,6 +84,18 @@ def test_how_the_log_is_cut_into_blocks_changes_nothing(lines: list[str], cuts: 
     blocks = [log[a:b] for a, b in itertools.pairwise(places)]
     definitions = [("x", r"x=([0-9.]+)")]
     assert scrape(definitions, blocks) == scrape(definitions, [log])
+
+
+def test_whoever_is_far_behind_reads_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "logs.txt"
+    log.write_bytes(b"0123456789abcde\n" * (1 << 20))
+    assert near_the_end(log, 0) == ("", 0), "16 MiB are no more than that"
+    log.write_bytes(b"0123456789abcde\n" * (2 << 20))
+    words, at = near_the_end(log, 100)
+    assert f"{at - 100:,} bytes of the log are not shown" in words
+    text, end = read_text_after(log, at)
+    assert text.startswith("0123456789abcde\n")
+    assert end == log.stat().st_size
 
 
 @settings(max_examples=60, deadline=None)

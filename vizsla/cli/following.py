@@ -8,12 +8,12 @@ import typer
 
 from vizsla.cli.console import errors, print_json
 from vizsla.jobs.controller import follow
-from vizsla.jobs.executors.base import Event, Executor, Handle, LogEvent, MetricEvent, StatusEvent
+from vizsla.jobs.executors.base import Event, Executor, Handle, LogEvent, MetricEvent, Since, StatusEvent
 from vizsla.jobs.states import State
 
 
-def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool) -> State:
-    """Print the log to stderr while the job runs, and how it ended; the exit code is 1 unless it completed."""
+def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: Since | None = None) -> State:
+    """Print the log after ``since`` to stderr, and how the job ended; the exit code is 1 unless it completed."""
     last: dict[str, float] = {}
 
     def show(event: Event) -> None:
@@ -25,7 +25,7 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool) -> State
         elif isinstance(event, StatusEvent) and event.state.status == "Pending":
             errors.print(f"{handle.name} waits for room on this machine ...", markup=False)
 
-    state = follow(executor, handle, show)
+    state = follow(executor, handle, show, since)
     archive = handle.path / "output" / "model.tar.gz"
     model = str(archive) if archive.exists() and state.ended_well else None
     if as_json:

@@ -100,7 +100,7 @@ def logs(
     import time
 
     from vizsla.jobs.attempt import settle
-    from vizsla.jobs.executors.local import read_text_after
+    from vizsla.jobs.growing import read_text_after
 
     job, at = _find(name), 0
     while True:
@@ -131,13 +131,15 @@ def stop(name: str = _NAME, grace: float = _GRACE, as_json: bool = _JSON) -> Non
 def resume(name: str = _NAME, as_json: bool = _JSON) -> None:
     """Go on with a job that failed or was stopped or killed, and follow it; one that still runs is taken over."""
     from vizsla.cli.following import follow_to_end
-    from vizsla.jobs.executors.base import Handle
+    from vizsla.jobs.executors.base import Handle, Position
     from vizsla.jobs.executors.local import LocalExecutor
+    from vizsla.jobs.growing import size
 
     job = _find(name)
+    since = {job.name: Position(log=size(job.logs))}  # what was printed before is in the log
     executor = LocalExecutor(job.path.parent)
     handle = executor.resume(Handle(job.name, job.path))
-    follow_to_end(executor, handle, as_json=as_json)
+    follow_to_end(executor, handle, as_json=as_json, since=since)
 
 
 @app.command()

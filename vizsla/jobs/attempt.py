@@ -48,6 +48,7 @@ def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=command.slots,
         )
     facts = Process.of(process.pid)
     job.set_state("InProgress", pid=facts.pid, pid_started=facts.started)

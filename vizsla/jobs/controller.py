@@ -16,7 +16,7 @@ from vizsla.errors import JobError
 from vizsla.files import storage
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Event, Executor, Handle, StatusEvent
+from vizsla.jobs.executors.base import Event, Executor, Handle, Since, StatusEvent
 from vizsla.jobs.lock import take
 from vizsla.jobs.processes import Process
 from vizsla.jobs.states import State
@@ -109,14 +109,19 @@ def _summary(job: JobDirectory) -> Summary | None:
     )
 
 
-def follow(executor: Executor, handle: Handle, on_event: Callable[[Event], None] = lambda event: None) -> State:
-    """Poll a job until it has ended, and hand on what happens. Ctrl-C stops the job and waits for its end.
+def follow(
+    executor: Executor,
+    handle: Handle,
+    on_event: Callable[[Event], None] = lambda event: None,
+    since: Since | None = None,
+) -> State:
+    """Poll a job until it has ended, and hand on what happens after ``since``. Ctrl-C stops it and waits for its end.
 
     Returns
     -------
     The state it ended in.
     """
-    since, began, interrupted = None, time.monotonic(), False
+    began, interrupted = time.monotonic(), False
     while True:
         try:
             poll = executor.poll([handle], since)

@@ -19,7 +19,7 @@ from vizsla.errors import VizslaError
 from vizsla.files import write_json
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.local import read_metrics_after
+from vizsla.jobs.growing import read_metrics_after
 from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State

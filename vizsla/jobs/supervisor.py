@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ class Command:
     """Whether the code names ``/opt/ml``."""
     log_head: int
     log_tail: int
+    slots: list[int] = field(default_factory=list)
+    """Open files: the cores and GPUs that the job has for as long as this process holds them."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def main(job: Path) -> None:
     run = job / ".run"
     fields = load(run / "command.json") or {}
     fields["metrics"] = [(name, regex) for name, regex in fields["metrics"]]
+    for slot in fields.get("slots", []):
+        os.set_inheritable(slot, False)  # what the job leaves running must not keep them
     _Attempt(job, Command(**fields)).run()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import time
@@ -27,16 +28,16 @@ from vizsla.jobs.executors.base import (
     Since,
     StatusEvent,
 )
+from vizsla.jobs.growing import near_the_end, read_metrics_after, read_text_after
 from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
-from vizsla.jobs.metrics import Metric, parse_line
+from vizsla.jobs.slots import Ledger, Share
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
 from vizsla.jobs.supervisor import Command
 from vizsla.settings import settings, usable_cores
 
 GRACE_SECONDS = 30.0
-_EVENT_BYTES = 1 << 20
 _OVER_LIMIT_GRACE = 30.0
 
 
@@ -48,7 +49,6 @@ class _Active:
     lock: ControllerLock
     spec: TrainingJobSpec
     want: tuple[int, int]
-    gpus: tuple[int, ...] = ()
     running: bool = False
     process: subprocess.Popen[bytes] | None = None
 
@@ -57,7 +57,8 @@ class LocalExecutor:
     """Runs jobs as processes of this machine.
 
     The process that makes it controls its jobs: it writes their states, and gives waiting jobs their turn when it
-    polls. When it is killed, running jobs go on; :meth:`resume` takes them over.
+    polls. When it is killed, running jobs go on; :meth:`resume` takes them over. Several processes may run jobs of one
+    folder: they share the machine (:mod:`vizsla.jobs.slots`). Within a job, its own share is shared out again.
 
     Parameters
     ----------
@@ -81,6 +82,9 @@ class LocalExecutor:
         self.cpus = cpus or usable_cores()
         self.gpus = tuple(visible_gpus() if gpus is None else gpus)
         self._log_bytes = log_bytes
+        within = os.environ.get("VIZSLA_JOB_DIR")
+        slots = Path(within) / ".run" / "slots" if within else self.home.absolute() / ".slots"
+        self._ledger = Ledger(slots, self.cpus, self.gpus)
         self._active: dict[str, _Active] = {}  # in the order of submission
         self._ended: dict[str, State] = {}
 
@@ -144,8 +148,7 @@ class LocalExecutor:
                 (job.run / "stop.json").unlink(missing_ok=True)
                 job.set_state("Pending")
             else:
-                active.running = True  # another controller started it; the share it was given is not known
-                active.want = (0, 0)
+                active.running = True  # another controller started it; its supervisor holds the share it was given
         except BaseException:
             lock.release()
             raise
@@ -165,13 +168,18 @@ class LocalExecutor:
             active = self._active.get(handle.name)
             if active is not None and active.running:
                 events.append(HeartbeatEvent(handle.name, time.time()))
-            if state.status != "Pending":
-                metrics, metrics_at = read_metrics_after(handle.path / "metrics.jsonl", before.metrics)
+            metrics_at, log_at = before.metrics, before.log
+            reading = state.status != "Pending"
+            while reading:
+                metrics, at = read_metrics_after(handle.path / "metrics.jsonl", metrics_at)
                 events += [MetricEvent(handle.name, metric) for metric in metrics]
-                text, log_at = read_text_after(handle.path / "logs.txt", before.log)
-                events += [LogEvent(handle.name, text)] if text else []
-            else:
-                metrics_at, log_at = before.metrics, before.log
+                reading, metrics_at = state.has_ended and at > metrics_at, at  # an end comes after all that was written
+            reading = state.status != "Pending"
+            while reading:
+                left_out, log_at = near_the_end(handle.path / "logs.txt", log_at)
+                text, log_at = read_text_after(handle.path / "logs.txt", log_at)
+                events += [LogEvent(handle.name, left_out + text)] if text else []
+                reading = state.has_ended and bool(text)
             if state.updated != before.updated:
                 events.append(StatusEvent(handle.name, state))
             positions[handle.name] = Position(metrics_at, log_at, state.updated)
@@ -195,7 +203,7 @@ class LocalExecutor:
         """See :meth:`vizsla.jobs.executors.base.Executor.capacity`."""
         self._advance()
         waiting = sum(not active.running for active in self._active.values())
-        return Capacity(self.cpus, len(self.gpus), self._free_cpus(), len(self._free_gpus()), waiting)
+        return Capacity(self.cpus, len(self.gpus), *self._ledger.free(), waiting)
 
     def fetch(self, handle: Handle, path: str) -> Path:
         """See :meth:`vizsla.jobs.executors.base.Executor.fetch`."""
@@ -228,14 +236,16 @@ class LocalExecutor:
             if reason is not None:
                 active.job.set_state("Stopped", reason or "stopped before it was started")
                 self._release(active)
-            elif active.want[0] <= self._free_cpus() and active.want[1] <= len(self._free_gpus()):
-                self._start(active)
+            elif (share := self._ledger.take(*active.want)) is not None:
+                try:
+                    self._start(active, share)
+                finally:
+                    share.close()  # the supervisor has it now
             else:
                 return
 
-    def _start(self, active: _Active) -> None:
-        job, spec, (cpus, gpus) = active.job, active.spec, active.want
-        active.gpus = self._free_gpus()[:gpus]
+    def _start(self, active: _Active, share: Share) -> None:
+        job, spec, (cpus, _) = active.job, active.spec, active.want
         user = spec.script
         program = user[1] if user else ""
         algorithm = spec.algorithm_specification
@@ -250,7 +260,7 @@ class LocalExecutor:
             argv=argv,
             folder=str(job.code if user else job.path),
             environment=script.variables(
-                job.path, spec, cpus=cpus, gpus=active.gpus if self.gpus else None, program=program
+                job.path, spec, cpus=cpus, gpus=share.gpus if self.gpus else None, program=program
             ),
             metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
             limit=None if condition is None else condition.max_runtime_in_seconds,
@@ -258,6 +268,7 @@ class LocalExecutor:
             opt_ml=user is not None and script.names_opt_ml(job.code),
             log_head=self._log_bytes[0],
             log_tail=self._log_bytes[1],
+            slots=list(share.files),
         )
         try:
             active.process = attempts.start(job, command)
@@ -271,13 +282,6 @@ class LocalExecutor:
         active.running = True
         tracking.announce(job)
 
-    def _free_cpus(self) -> int:
-        return self.cpus - sum(active.want[0] for active in self._active.values() if active.running)
-
-    def _free_gpus(self) -> tuple[int, ...]:
-        taken = {gpu for active in self._active.values() if active.running for gpu in active.gpus}
-        return tuple(gpu for gpu in self.gpus if gpu not in taken)
-
     def _release(self, active: _Active) -> None:
         active.lock.release()
         del self._active[active.job.name]
@@ -285,40 +289,8 @@ class LocalExecutor:
 
 def visible_gpus() -> Iterator[int]:
     """Numbers of the NVIDIA GPUs that this process may use, found without loading a driver."""
-    import os
-
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         yield from (int(part) for part in allowed.split(",") if part.strip().isdigit())
         return
     yield from sorted(int(p.name[6:]) for p in Path("/dev").glob("nvidia[0-9]*") if p.name[6:].isdigit())
-
-
-def read_metrics_after(path: Path, start: int) -> tuple[list[Metric], int]:
-    """The values in ``metrics.jsonl`` after byte ``start``, and where the next whole line begins."""
-    data = _read_after(path, start)
-    end = data.rfind(b"\n") + 1
-    found = [metric for line in data[:end].splitlines() if (metric := parse_line(line)) is not None]
-    return found, start + end
-
-
-def read_text_after(path: Path, start: int) -> tuple[str, int]:
-    """The text of a log after byte ``start``, at most 1 MiB, and where it goes on."""
-    data = _read_after(path, start)[:_EVENT_BYTES]
-    cut = len(data)
-    while 0 < cut > len(data) - 4 and data[cut - 1] & 0xC0 == 0x80:  # a character is not cut
-        cut -= 1
-    if cut > 0 and data[cut - 1] >= 0xC0:
-        cut -= 1
-    else:
-        cut = len(data)
-    return data[:cut].decode("utf-8", "replace"), start + cut
-
-
-def _read_after(path: Path, start: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            file.seek(start)
-            return file.read(16 * _EVENT_BYTES)
-    except FileNotFoundError:
-        return b""
