@@ -139,3 +139,11 @@ def test_classes_too_small_to_split_say_how_many_they_need(folder_of_photos):
         read_folder(folder_of_photos({"red": 2, "green": 1})).check()
     assert "'red', has 2" in error.value.what
     assert "at least 3 pictures" in str(error.value.allowed)
+
+
+@pytest.mark.parametrize("splits", [("val", "test"), ("test",), ("validation", "testing", "cats")])
+def test_splits_without_train_are_not_taken_for_classes(folder_of_photos, splits):
+    root = folder_of_photos(splits={split: {"a": 3, "b": 3} for split in splits})
+    with pytest.raises(DataError, match="There is no train folder beside test") as caught:
+        read_folder(root)
+    assert "train/" in caught.value.do

@@ -150,6 +150,7 @@ def test_adding_photos_moves_no_old_one_to_another_split(folder_of_photos, paint
         paint(5000 + i).save(root / "a" / f"A{i:03}.jpg")
     (root / "b/000.jpg").unlink()
     after = splits_of(checked(root, seed=7))
+    assert after.pop("b/000.jpg") == before["b/000.jpg"]  # absent, and known if it comes back
     assert all(after[path] == split for path, split in before.items() if path in after)
     assert [list(after.values()).count(split) for split in SPLITS] == [83, 18, 18]
     # and what only reads the data, without looking at them, sees the same
@@ -242,3 +243,50 @@ def test_a_warm_gate_imports_nothing_heavy(folder_of_photos):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:2] == ["0", "[]"]
+
+
+def test_an_intact_part_that_lies_in_two_splits_is_a_leak(folder_of_photos, paint):
+    root = folder_of_photos(splits=GIVEN)
+    paint(77, size=(300, 240)).save(root / "train/a/cut.jpg", quality=90)
+    truncate(root / "train/a/cut.jpg", 0.8)
+    shutil.copy(root / "train/a/cut.jpg", root / "test/a/cut.jpg")
+    table = rows_of(checked(root, on_damaged="repair"))
+    assert (table["train/a/cut.jpg"]["status"], table["test/a/cut.jpg"]["status"]) == ("left-out", "repaired")
+    assert table["train/a/cut.jpg"]["reason"] == "gate: leak-exact: test/a/cut.jpg is in another split"
+    assert len(table["test/a/cut.jpg"]["phash"]) == 64
+
+
+def test_a_leak_that_a_person_has_resolved_costs_no_second_picture(folder_of_photos):
+    root = folder_of_photos(splits=GIVEN)
+    shutil.copy(root / "train/a/001.jpg", root / "test/a/copy.jpg")
+    edit(checked(root).manifest, "test/a/copy.jpg", status="left-out", reason="a copy of 001")
+    for _ in range(3):
+        table = rows_of(checked(root, on_leak="drop-from-train"))
+        assert table["train/a/001.jpg"]["status"] == "ok"
+        assert (table["test/a/copy.jpg"]["status"], table["test/a/copy.jpg"]["reason"]) == ("left-out", "a copy of 001")
+        (root / f"train/b/more{len(table)}.jpg").write_bytes(os.urandom(9))  # the manifest is written anew
+    assert checked(root, on_leak="fail").gated.usable.sum() == 40
+
+
+def test_copies_that_empty_a_class_are_named(folder_of_photos):
+    root = folder_of_photos(splits=GIVEN | {"train": {"a": 12, "b": 2}})
+    for i in range(2):
+        shutil.copy(root / f"train/b/00{i}.jpg", root / f"test/b/copy{i}.jpg")
+    gated = checked(root).gated
+    with pytest.raises(DataError, match="No training picture for 'b'") as caught:
+        gated.check()
+    assert "2 pictures were left out because a copy lies in another split: train/b/000.jpg, train/b/001.jpg." in (
+        caught.value.what
+    )
+    assert "--on-leak warn" in caught.value.do
+    assert checked(root, on_leak="warn").gated.check() == ()
+
+
+def test_the_same_black_picture_under_two_labels_is_told(folder_of_photos):
+    from PIL import Image
+
+    root = folder_of_photos(splits=GIVEN)
+    for label in "ab":
+        Image.new("RGB", (64, 64)).save(root / "train" / label / "black.png")
+    (finding,) = [f for f in checked(root).gated.findings if f.id == "two-labels"]
+    assert {file.path for file in finding.files} == {"train/a/black.png", "train/b/black.png"}

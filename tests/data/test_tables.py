@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -54,6 +55,21 @@ def test_groups_of_a_column_stay_together(photos):
     assert dataset.groups is not None
     for group in set(dataset.groups.tolist()):
         assert len(set(dataset.splits[dataset.groups == group].tolist())) == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_group_0_is_a_group(photos, suffix):
+    rows = rows_of(photos, animal=lambda i: i // 10)
+    file = photos / f"t.{suffix}"
+    if suffix == "csv":
+        write_csv(file, rows)
+    elif suffix == "jsonl":
+        file.write_text("\n".join(json.dumps(row) for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    dataset = open_dataset(file, group_by="animal")
+    assert dataset.groups is not None
+    assert np.bincount(dataset.groups).tolist() == [10, 10, 10, 10]
 
 
 def test_a_missing_column_is_named_with_those_there_are(photos):

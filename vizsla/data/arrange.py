@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.data.dataset import SPLITS, Dataset
+from vizsla.data.dataset import SPLITS, Dataset, Split
 from vizsla.data.listing import Listing
-from vizsla.data.split import DEFAULT_SHARE, carve
+from vizsla.data.split import DEFAULT_SHARE, UNDRAWN, carve
 
 
 def arrange(
@@ -27,7 +29,7 @@ def arrange(
     groups:
         int32 (n,): what must share a split. By default the listing's own groups.
     frozen:
-        int8 (n,): the splits of an earlier draw; see :func:`vizsla.data.split.carve`.
+        int8 (n,): the splits of an earlier run; see :func:`vizsla.data.split.carve`.
     """
     classes = listing.classes()
     position = {label: i for i, label in enumerate(classes)}
@@ -39,13 +41,27 @@ def arrange(
     given = set(listing.splits)
     missing = [split for split in SPLITS[1:] if split not in given]
     notes = list(listing.notes)
-    if missing and len(labels):
+    if (missing or frozen is not None) and len(labels):
+        pool = splits == SPLITS.index("train")
         splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)
-        notes.append(
-            f"No {' and no '.join(missing)} split is given: {DEFAULT_SHARE:.0%} of every class "
-            f"{'each ' if len(missing) > 1 else ''}was drawn for it (seed {seed})."
-        )
+        known = 0 if frozen is None else int((pool & (frozen != UNDRAWN)).sum())
+        if missing:
+            notes.append(_drawn(missing, seed, known, int(pool.sum()) - known))
+        elif held := int((pool & (splits != SPLITS.index("train"))).sum()):
+            notes.append(
+                f"{held:,} pictures that the source has in train stay in valid or test, where earlier runs had them "
+                "(remove the manifest to follow the source)."
+            )
     return Dataset(listing.name, listing.root, classes, listing.paths, labels, splits, tuple(notes), groups)
+
+
+def _drawn(missing: Sequence[Split], seed: int, known: int, new: int) -> str:
+    """How the splits that the source does not bring have come about."""
+    share = f"{DEFAULT_SHARE:.0%} of every class {'each ' if len(missing) > 1 else ''}was drawn for it (seed {seed})"
+    if known:
+        kept = f"{known:,} pictures keep what an earlier run drew"
+        share = f"{kept}; {new:,} new ones were drawn (seed {seed})" if new else kept
+    return f"No {' and no '.join(missing)} split is given: {share}."
 
 
 def group_codes(listing: Listing) -> npt.NDArray[np.int32] | None:

@@ -8,6 +8,7 @@ those of re-saving do). So each band is sorted, and only pictures that share a b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,16 +78,62 @@ def near(
     # Copies of one hash stand for one another: a thousand copies are not half a million pairs.
     first, copy_of = _distinct(phash, rows)
     copies = np.bincount(copy_of)
-    pairs = _close_pairs(phash[rows[first]], bits)
-    parent = _united(len(first), pairs)[copy_of]
-    _, label, sizes = np.unique(parent, return_inverse=True, return_counts=True)
-    together = sizes[label] > 1
-    _, of[rows[together]] = np.unique(label[together], return_inverse=True)
+    hashes = phash[rows[first]]
+    parent, pairs = _united(hashes, bits)
+    root = parent[copy_of]
+    _, label, sizes = np.unique(root, return_inverse=True, return_counts=True)
+    among = sizes[label] > 1
+    _, of[rows[among]] = np.unique(label[among], return_inverse=True)
     least = np.where(copies > 1, 0, BITS_APART).astype(np.int16)
     for side in (0, 1):
         np.minimum.at(least, pairs[:, side], pairs[:, 2].astype(np.int16))
-    closest[rows[together]] = least[copy_of[together]]
+    closest[rows[among]] = least[copy_of[among]]
     return Clusters(of), closest
+
+
+def close(phash: npt.NDArray[np.uint64], rows: Rows, others: Rows, bits: int = NEAR_BITS) -> npt.NDArray[np.int64]:
+    """For each of ``rows`` the position in ``others`` of the first whose hash differs in at most ``bits`` bits.
+
+    Returns
+    -------
+    int64 (len(rows),); -1 where there is none.
+    """
+    found = np.full(len(rows), -1, np.int64)
+    step = max(1, _BLOCK // max(1, len(others)))
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        apart = _count(phash[part][:, None] ^ phash[others][None]).reshape(len(part), len(others), 4).sum(axis=2)
+        near = apart <= bits
+        found[start : start + step] = np.where(near.any(axis=1), near.argmax(axis=1), -1)
+    return found
+
+
+def together(clusterings: Sequence[npt.NDArray[np.int32] | None]) -> npt.NDArray[np.int32] | None:
+    """Pictures connected by any of the clusterings (-1 is alone) as one numbering, int32 (n,); None for none."""
+    real = [of for of in clusterings if of is not None and (of >= 0).any()]
+    if not real:
+        return None
+    n = len(real[0])
+    label = np.arange(n)
+    while True:  # each turn carries the smallest number through every cluster
+        before = label.copy()
+        for of in real:
+            rows = np.flatnonzero(of >= 0)
+            least = np.full(int(of.max()) + 1, n)
+            np.minimum.at(least, of[rows], label[rows])
+            label[rows] = least[of[rows]]
+        if np.array_equal(label, before):
+            return np.unique(label, return_inverse=True)[1].astype(np.int32)
+
+
+def joined(first: Clusters, second: Clusters) -> Clusters:
+    """Clusters of what either of the two connects."""
+    of = np.full(len(first.of), -1, np.int32)
+    number = together([first.of, second.of])
+    if number is not None:
+        rows = np.flatnonzero(np.bincount(number)[number] > 1)
+        of[rows] = np.unique(number[rows], return_inverse=True)[1]
+    return Clusters(of)
 
 
 BITS_APART = 256
@@ -105,26 +152,58 @@ def _distinct(phash: npt.NDArray[np.uint64], rows: Rows) -> tuple[Rows, Rows]:
     return order[new], number
 
 
-def _close_pairs(hashes: npt.NDArray[np.uint64], bits: int) -> Rows:
-    """Pairs of hashes (u, 4) that differ in at most ``bits`` bits, each once: (pairs, 3) of row, row, bits."""
-    found = []
+def _united(hashes: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.int64], Rows]:
+    """Unite hashes (u, 4) that differ in at most ``bits`` bits, bucket by bucket.
+
+    Pairs that are known to be connected are not compared: a burst of thousands is not millions of pairs.
+
+    Returns
+    -------
+    A representative for each hash, int64 (u,), and the pairs that were compared and are close: (pairs, 3) of row,
+    row, bits.
+    """
+    parent = np.arange(len(hashes))
+    found: list[Rows] = []
     bands = hashes.view(np.uint16)
     for band in range(_BANDS):
-        values = bands[:, band]
-        order = np.argsort(values, kind="stable")
-        values = values[order]
-        at = np.arange(len(order))
+        order = np.argsort(bands[:, band], kind="stable")
+        values = bands[order, band]
+        at, grown = np.arange(len(order)), False
         for step in range(1, _MOST_BUCKET):
+            if step & (step - 1) == 0 and (grown or step == 1) and found:
+                parent, grown = _flat(parent), False
+                at = at[_mixed(values, parent[order])[at]]
             at = at[at < len(order) - step]
             at = at[values[at] == values[at + step]]
             if not len(at):
                 break
             for start in range(0, len(at), _BLOCK):
                 part = at[start : start + _BLOCK]
-                found.append(_verified(hashes, order[part], order[part + step], bits))
-    if not found:
-        return np.zeros((0, 3), np.int64)
-    return np.unique(np.concatenate(found), axis=0)
+                a, b = order[part], order[part + step]
+                if found:
+                    apart = parent[a] != parent[b]
+                    a, b = a[apart], b[apart]
+                pairs = _verified(hashes, a, b, bits)
+                if len(pairs):
+                    _unite(parent, pairs)
+                    found.append(pairs)
+                    grown = True
+    return _flat(parent), np.concatenate(found) if found else np.zeros((0, 3), np.int64)
+
+
+def _mixed(values: npt.NDArray[np.uint16], roots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which members of the buckets (equal, sorted values) lie in a bucket that is not yet all connected."""
+    new = np.diff(values, prepend=~values[:1]) != 0
+    starts, number = np.flatnonzero(new), np.cumsum(new) - 1
+    mixed: npt.NDArray[np.bool_] = (np.minimum.reduceat(roots, starts) != np.maximum.reduceat(roots, starts))[number]
+    return mixed
+
+
+def _flat(parent: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Every node with its root."""
+    while not np.array_equal(above := parent[parent], parent):
+        parent = above
+    return parent
 
 
 def _verified(hashes: npt.NDArray[np.uint64], a: Rows, b: Rows, bits: int) -> Rows:
@@ -144,9 +223,8 @@ def _count(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _united(n: int, pairs: Rows) -> npt.NDArray[np.int64]:
-    """A representative for each of ``n`` things, the same for all that pairs connect."""
-    parent = np.arange(n)
+def _unite(parent: npt.NDArray[np.int64], pairs: Rows) -> None:
+    """Connect what the pairs connect, in place."""
 
     def root(i: int) -> int:
         while parent[i] != i:
@@ -155,7 +233,5 @@ def _united(n: int, pairs: Rows) -> npt.NDArray[np.int64]:
         return i
 
     for a, b, _ in pairs.tolist():
-        parent[max(root(a), root(b))] = min(root(a), root(b))
-    for i in np.unique(pairs[:, :2]).tolist():
-        parent[i] = root(i)
-    return parent
+        first, second = root(a), root(b)
+        parent[max(first, second)] = min(first, second)

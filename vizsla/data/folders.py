@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vizsla.data.dataset import Split
@@ -35,8 +35,8 @@ def list_folder(root: Path) -> Listing:
     Raises
     ------
     DataError
-        When there is no such folder, it holds no pictures, it is the folder above a data set, or a class has a name
-        that is no text.
+        When there is no such folder, it holds no pictures, it has splits but no train, it is the folder above a data
+        set, or a class has a name that is no text.
     """
     if not root.is_dir():
         raise DataError(
@@ -49,7 +49,8 @@ def list_folder(root: Path) -> Listing:
         for entry in _folders(root)
         if entry.name.lower() in SPLIT_FOLDERS and any(_folders(entry))
     }
-    if "train" not in split_folders.values():
+    if split_folders and "train" not in split_folders.values():
+        _refuse_without_train(root, split_folders)
         split_folders = {}
     notes = []
     rows: list[tuple[str, str, Split | None]] = []
@@ -106,6 +107,19 @@ def _label(folder: Path) -> str:
             do="rename the folder (convmv converts whole trees)",
         ) from error
     return folder.name
+
+
+def _refuse_without_train(root: Path, split_folders: Mapping[Path, Split]) -> None:
+    """Folders of splits must not be taken for classes; one class that is called test may be."""
+    if len(set(split_folders.values())) < 2 and set(_folders(root)) != set(split_folders):
+        return
+    names = " and ".join(f"{entry.name}/" for entry in split_folders)
+    raise DataError(
+        f"There is no train folder beside {names}.",
+        where=root,
+        allowed=_LAYOUT,
+        do="add train/ with a folder for each class, or name a folder that holds the classes themselves",
+    )
 
 
 def _refuse_the_folder_above(root: Path) -> None:

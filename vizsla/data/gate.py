@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,18 +15,18 @@ from vizsla.data import checks
 from vizsla.data.arrange import arrange, group_codes
 from vizsla.data.checks import Facts, Finding
 from vizsla.data.dataset import Dataset
-from vizsla.data.duplicates import Clusters, exact, near
+from vizsla.data.duplicates import Clusters, exact, near, together
+from vizsla.data.inspection import inspect
+from vizsla.data.leaks import LEAKS, leaks
 from vizsla.data.listing import Listing
 from vizsla.data.manifest import DAMAGED, KEEP, LEFT_OUT, OK, OURS, REPAIRED, Decisions
 from vizsla.data.repair import repair
 from vizsla.data.scan import Scan
 from vizsla.errors import DataError, UsageError
-from vizsla.images import Limits
+from vizsla.images import Limits, read_file
 
 OnDamaged = Literal["skip", "repair", "fail"]
 OnLeak = Literal["drop-from-train", "warn", "fail"]
-
-_LEAKS = ("leak-exact", "leak-near", "leak-group")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,34 @@ class Gated:
         mask: npt.NDArray[np.bool_] = (self.status != LEFT_OUT) & (self.status != DAMAGED)
         return mask
 
+    def check(self) -> tuple[str, ...]:
+        """As :meth:`Dataset.check` of what may be used; an error tells when leaving out copies has led to it.
+
+        Raises
+        ------
+        DataError
+            When no classifier can be trained on what is left.
+        """
+        try:
+            return self.dataset.check()
+        except DataError as error:
+            dropped = [row for row, reason in self.reasons.items() if reason.startswith(f"{OURS}leak")]
+            dataset = self.facts.dataset
+            before = self.usable
+            before[dropped] = True
+            emptied = (dataset.counts(before) > 0) & (dataset.counts(self.usable) == 0)
+            rows = [row for row in dropped if emptied[dataset.labels[row], dataset.splits[row]]]
+            if not rows:
+                raise
+            shown = ", ".join(dataset.paths[row] for row in rows[:5])
+            raise DataError(
+                f"{error.what} {len(rows):,} pictures were left out because a copy lies in another split: "
+                f"{shown}{' and others' if len(rows) > 5 else ''}.",
+                where=error.where,
+                allowed=error.allowed,
+                do="take the copies out of the other splits, or keep both by --on-leak warn",
+            ) from error
+
 
 def pass_gate(
     listing: Listing,
@@ -102,95 +131,85 @@ def pass_gate(
         For damaged pictures or leaks, where the options say ``fail``.
     """
     named = group_codes(listing)
-    same = exact(scan.records["sha256"], scan.seen)
-    alike, bits = near(scan.records["phash"], scan.seen)
-    together = _together(len(listing.paths), [named, same.of, alike.of])
-    frozen, decided = earlier.of(listing.paths)
-    dataset = arrange(listing, seed=seed, groups=together, frozen=frozen if len(earlier) else None)
+    status = np.full(len(listing.paths), OK, np.int8)
+    reasons: dict[int, str] = {}
+    scan, copies = _decide_damaged(listing, scan, options.on_damaged, repaired, limits, status, reasons)
+    visible = scan.seen | (status == REPAIRED)
+    same = exact(scan.records["sha256"], visible)
+    alike, bits = near(scan.records["phash"], visible)
+    known = earlier.of(listing.paths, scan.records["sha256"])
+    dataset = arrange(
+        listing,
+        seed=seed,
+        groups=together([named, same.of, alike.of]),
+        frozen=known.splits if len(earlier) else None,
+    )
     groups = Clusters(np.full(len(dataset), -1, np.int32) if named is None else named)
     facts = Facts(dataset, scan, same, alike, bits, groups)
     findings = checks.run(facts)
-    status = np.full(len(dataset), OK, np.int8)
-    reasons: dict[int, str] = {}
-    copies = _decide_damaged(facts, options.on_damaged, repaired, limits, status, reasons)
-    _decide_leaks(facts, findings, options.on_leak, decided, status, reasons)
-    for row in np.flatnonzero(decided == LEFT_OUT).tolist():
-        status[row], reasons[row] = LEFT_OUT, "left out by hand"
-    kept = (decided == KEEP) & (status == OK)
-    status[kept] = KEEP
+    for row in np.flatnonzero(known.statuses == LEFT_OUT).tolist():
+        status[row], reasons[row] = LEFT_OUT, known.reasons.get(row, "left out by hand")
+    for row in np.flatnonzero((known.statuses == KEEP) & (status == OK)).tolist():
+        status[row] = KEEP
+        if row in known.reasons:
+            reasons[row] = known.reasons[row]
+    _decide_leaks(facts, findings, options.on_leak, status, reasons)
     return Gated(facts, findings, status, reasons, copies)
 
 
-def _together(n: int, clusterings: Sequence[npt.NDArray[np.int32] | None]) -> npt.NDArray[np.int32] | None:
-    """Pictures connected by any of the clusterings (-1 is alone) as one numbering, int32 (n,)."""
-    real = [of for of in clusterings if of is not None and (of >= 0).any()]
-    if not real:
-        return None
-    label = np.arange(n)
-    while True:  # each turn carries the smallest number through every cluster
-        before = label.copy()
-        for of in real:
-            rows = np.flatnonzero(of >= 0)
-            least = np.full(int(of.max()) + 1, n)
-            np.minimum.at(least, of[rows], label[rows])
-            label[rows] = least[of[rows]]
-        if np.array_equal(label, before):
-            return np.unique(label, return_inverse=True)[1].astype(np.int32)
-
-
 def _decide_damaged(
-    facts: Facts,
+    listing: Listing,
+    scan: Scan,
     choice: OnDamaged,
     folder: Path,
     limits: Limits,
     status: npt.NDArray[np.int8],
     reasons: dict[int, str],
-) -> dict[str, Path]:
-    errors, dataset = facts.scan.errors, facts.dataset
+) -> tuple[Scan, dict[str, Path]]:
+    """The scan with records of the repaired pictures (of their content before), and their copies by path."""
+    errors = scan.errors
     if errors and choice == "fail":
         row = min(errors)
         raise DataError(
-            f"{len(errors):,} pictures cannot be read, such as {dataset.paths[row]} ({errors[row].what})",
-            where=dataset.root,
+            f"{len(errors):,} pictures cannot be read, such as {listing.paths[row]} ({errors[row].what})",
+            where=listing.root,
             do="replace them, or choose --on-damaged skip or repair; `vizsla check` lists them",
         )
     copies: dict[str, Path] = {}
+    records = scan.records.copy() if errors and choice == "repair" else scan.records
     for row, error in sorted(errors.items()):
         status[row], reasons[row] = DAMAGED, f"{OURS}{error.kind}: {error.what}"
         if choice == "repair" and error.kind == "truncated":
-            copy = repair(dataset.path(row), folder, limits)
+            path = listing.root / listing.paths[row]
+            copy = repair(path, folder, limits)
             if copy is not None:
-                copies[dataset.paths[row]] = copy
+                copies[listing.paths[row]] = copy
                 status[row], reasons[row] = REPAIRED, f"{OURS}{error.kind}; its intact part is {copy.name}"
-    return copies
+                data = read_file(path, limits)
+                records[row] = inspect(read_file(copy, limits), limits, with_quality=False)[0]
+                records["sha256"][row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+                records["bytes"][row] = len(data)
+    return replace(scan, records=records), copies
 
 
 def _decide_leaks(
     facts: Facts,
     findings: Sequence[Finding],
     choice: OnLeak,
-    decided: npt.NDArray[np.int8],
     status: npt.NDArray[np.int8],
     reasons: dict[int, str],
 ) -> None:
     """Of pictures in several splits, the one that is furthest from training stays."""
-    leaks = [finding for finding in findings if finding.id in _LEAKS]
-    if leaks and choice == "fail":
+    found = [finding for finding in findings if finding.id in LEAKS]
+    if not found or choice == "warn":
+        return
+    gone = leaks(facts, np.isin(status, (OK, REPAIRED, KEEP)), status == KEEP)
+    if gone and choice == "fail":
+        first = min(gone)
         raise DataError(
-            "Pictures lie in more than one split: " + " ".join(finding.evidence for finding in leaks),
-            where=f"{facts.dataset.root}, such as {leaks[0].files[0].path} and {leaks[0].files[1].path}",
+            "Pictures lie in more than one split: " + " ".join(finding.evidence for finding in found),
+            where=f"{facts.dataset.root}, such as {facts.dataset.paths[first]} ({gone[first]})",
             do="take the copies out of one split, or choose --on-leak drop-from-train or warn",
         )
-    if choice != "drop-from-train":
-        return
-    splits = facts.dataset.splits
-    for finding in leaks:
-        clusters: dict[int, list[int]] = {}
-        for file in finding.files:
-            clusters.setdefault(file.cluster or 0, []).append(file.row)
-        for rows in clusters.values():
-            last = max(splits[rows])
-            kept = facts.dataset.paths[next(row for row in rows if splits[row] == last)]
-            for row in rows:
-                if splits[row] < last and decided[row] != KEEP and status[row] == OK:
-                    status[row], reasons[row] = LEFT_OUT, f"{OURS}{finding.id}: {kept} is in another split"
+    for row, reason in gone.items():
+        status[row], reasons[row] = LEFT_OUT, OURS + reason

@@ -41,7 +41,7 @@ class Listing:
         Raises
         ------
         UsageError
-            When there is no such class.
+            When there is no such class, or no picture is left.
         """
         if not unwanted:
             return
@@ -57,6 +57,12 @@ class Listing:
                 )
             gone |= found
         keep = [i for i, label in enumerate(self.labels) if label not in gone]
+        if not keep:
+            raise UsageError(
+                f"No picture is left: {_some(sorted(gone))} are all the classes there are.",
+                where="--drop-class",
+                do="drop fewer classes",
+            )
         self.notes.append(f"Dropped {len(self.labels) - len(keep):,} pictures of {_some(sorted(gone))} (--drop-class).")
         self.paths = [self.paths[i] for i in keep]
         self.labels = [self.labels[i] for i in keep]

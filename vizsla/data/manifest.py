@@ -6,8 +6,9 @@ It is written and read in blocks, so that memory does not grow with its rows by 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,39 +21,93 @@ from vizsla.errors import DataError
 from vizsla.files import replacing
 from vizsla.optional import require
 
-STATUSES = ("ok", "damaged", "repaired", "left-out", "keep")
-"""What became of a picture. ``left-out`` and ``keep`` may be written by a person: the gate then obeys."""
+STATUSES = ("ok", "damaged", "repaired", "left-out", "keep", "absent")
+"""What became of a picture. ``left-out`` and ``keep`` may be written by a person: the gate then obeys. ``absent`` was
+there in an earlier run: its row keeps its split until it comes back, under this or another name."""
 OURS = "gate: "
 """How reasons begin that the gate has written; a ``left-out`` with any other reason is a person's decision."""
 
-OK, DAMAGED, REPAIRED, LEFT_OUT, KEEP = range(len(STATUSES))
+OK, DAMAGED, REPAIRED, LEFT_OUT, KEEP, ABSENT = range(len(STATUSES))
 
 _BLOCK = 1 << 14
-_INDEX = np.dtype([("path", np.uint64), ("split", np.int8), ("status", np.int8)])
+_NEEDED = ("path", "split", "status", "reason", "sha256")
+_INDEX = np.dtype([("path", np.uint64), ("sha256", np.uint64), ("split", np.int8), ("status", np.int8)])
+
+Rows = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What an earlier manifest says of some pictures.
+
+    ``splits`` int8 (n,), -1 for an unknown picture; ``statuses`` int8 (n,), :data:`LEFT_OUT` or :data:`KEEP` for a
+    person's decision and :data:`OK` for everything else; ``reasons`` the person's words, by row.
+    """
+
+    splits: npt.NDArray[np.int8]
+    statuses: npt.NDArray[np.int8]
+    reasons: dict[int, str]
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What an earlier manifest says, by path: the split it froze, and what a person decided.
+    """What an earlier manifest says, by path and by content: the split it froze, and what a person decided.
 
-    ``rows`` is sorted by the path's digest; ``status`` there is :data:`LEFT_OUT` or :data:`KEEP` for a person's
-    decision and :data:`OK` for everything else.
+    ``rows`` is sorted by the path's digest and holds the first eight bytes of the SHA-256 (0 where the picture could
+    not be read); ``reasons`` are those of a person's decisions, by the path's digest.
     """
 
-    rows: npt.NDArray[np.void]
+    rows: Rows
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of(self, paths: Sequence[str]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-        """Split codes (-1 for an unknown path) and statuses of some paths, int8 (n,) each."""
+    def of(self, paths: Sequence[str], sha256: npt.NDArray[np.uint8] | None = None) -> Known:
+        """What is known of some pictures.
+
+        A picture that was renamed, or moved to the folder of another label, is known by its content. A copy is not:
+        a content speaks only for one that is no longer where it was.
+
+        Parameters
+        ----------
+        sha256:
+            uint8 (n, 32), zeros where unknown; without it, pictures are known by their paths only.
+        """
         splits, statuses = np.full(len(paths), -1, np.int8), np.full(len(paths), OK, np.int8)
-        if len(self.rows) and len(paths):
-            words = digests(paths)
-            found = self.rows[np.minimum(np.searchsorted(self.rows["path"], words), len(self.rows) - 1)]
-            known = found["path"] == words
-            splits[known], statuses[known] = found["split"][known], found["status"][known]
-        return splits, statuses
+        if not len(self.rows) or not len(paths):
+            return Known(splits, statuses, {})
+        words = digests(paths)
+        at = np.minimum(np.searchsorted(self.rows["path"], words), len(self.rows) - 1)
+        at = np.where(self.rows["path"][at] == words, at, -1)
+        if sha256 is not None:
+            at = self._by_content(at, np.ascontiguousarray(sha256).view(np.uint64)[:, 0])
+        known = at >= 0
+        found = self.rows[at[known]]
+        splits[known], statuses[known] = found["split"], found["status"]
+        decided = np.flatnonzero(statuses != OK)
+        reasons = {int(row): self.reasons.get(int(self.rows["path"][at[row]]), "") for row in decided}
+        return Known(splits, statuses, {row: reason for row, reason in reasons.items() if reason})
+
+    def _by_content(self, at: npt.NDArray[np.int64], contents: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """``at`` (rows by path), replaced where the content of a picture was elsewhere."""
+        before = self.rows["sha256"][at]
+        stayed = (at >= 0) & ((before == contents) | (before == 0) | (contents == 0))
+        moved = self.rows["sha256"] != 0
+        moved[at[stayed]] = False
+        candidates = np.flatnonzero(moved)
+        seek = np.flatnonzero(~stayed & (contents != 0))
+        if not len(candidates) or not len(seek):
+            return at
+        rows = self.rows[candidates]
+        # Of one content under several names, the one furthest from training comes last and is the one that is found.
+        candidates = candidates[np.lexsort((rows["status"], rows["split"], rows["sha256"]))]
+        words = self.rows["sha256"][candidates]
+        place = np.searchsorted(words, contents[seek], side="right") - 1
+        same = (place >= 0) & (words[place] == contents[seek])
+        at = at.copy()
+        at[seek[same]] = candidates[place[same]]
+        return at
 
 
 def write_manifest(
@@ -63,7 +118,7 @@ def write_manifest(
     reasons: Mapping[int, str],
     groups: Sequence[str] | None = None,
 ) -> None:
-    """Replace the manifest by one row a picture.
+    """Replace the manifest by one row a picture; rows of the earlier one whose picture is absent now stay in it.
 
     Parameters
     ----------
@@ -90,6 +145,10 @@ def write_manifest(
     def named(codes: Any, values: Sequence[str]) -> Any:
         return arrow.DictionaryArray.from_arrays(arrow.array(codes, arrow.int32()), arrow.array(values, text))
 
+    words = digests(dataset.paths)
+    decided = _by_person(status, reasons)
+    index = [_indexed(words, _words(records), dataset.splits, decided)]
+    texts = {int(words[row]): reasons[row] for row in np.flatnonzero(decided != OK).tolist() if row in reasons}
     with replacing(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(dataset), _BLOCK):
             stop = min(start + _BLOCK, len(dataset))
@@ -109,7 +168,36 @@ def write_manifest(
                 arrow.array([reasons.get(row) for row in range(start, stop)], text),
             ]
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
-    _save_index(path, _indexed(dataset.paths, dataset.splits, _by_person(status, reasons)))
+        for rows in _absent(path, parquet, words):
+            columns = []
+            for name, target in zip(names, types, strict=True):
+                values = arrow.array([row.get(name) for row in rows], text if target == kind else target)
+                columns.append(values.dictionary_encode() if target == kind else values)
+            writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
+            part_index, part_texts = _index_of(rows, path)
+            index.append(part_index)
+            texts |= part_texts
+    _save_index(path, Decisions(_sorted(index), texts))
+
+
+def _absent(path: Path, parquet: Any, present: npt.NDArray[np.uint64]) -> Iterator[list[dict[str, Any]]]:
+    """Rows of the manifest at ``path`` whose picture is not among the present ones."""
+    if not path.is_file():
+        return
+    present = np.sort(present)
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BLOCK):
+            words = digests(batch.column("path").to_pylist())
+            gone = np.ones(len(words), bool)
+            if len(present):
+                gone = present[np.minimum(np.searchsorted(present, words), len(present) - 1)] != words
+            if not gone.any():
+                continue
+            rows = batch.take(np.flatnonzero(gone)).to_pylist()
+            for row in rows:
+                if _person(_code(row["status"], STATUSES, "status", path), row["reason"]) == OK:
+                    row["status"], row["reason"] = STATUSES[ABSENT], None
+            yield rows
 
 
 def read_decisions(path: Path) -> Decisions:
@@ -131,40 +219,43 @@ def read_decisions(path: Path) -> Decisions:
         index = _read(path)
         with contextlib.suppress(OSError):
             _save_index(path, index)
-    return Decisions(index)
+    return index
 
 
-def _read(path: Path) -> npt.NDArray[np.void]:
+def _read(path: Path) -> Decisions:
     parquet = require("pyarrow.parquet", extra="train", feature="The manifest")
-    parts = []
+    parts: list[Rows] = []
+    texts: dict[int, str] = {}
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BLOCK, columns=["path", "split", "status", "reason"]):
-                paths, splits, statuses, reasons = (batch.column(i).to_pylist() for i in range(4))
-                parts.append(
-                    _indexed(
-                        paths,
-                        np.array([_code(split, SPLITS, "split", path) for split in splits], np.int8),
-                        np.array(
-                            [
-                                _person(_code(status, STATUSES, "status", path), reason)
-                                for status, reason in zip(statuses, reasons, strict=True)
-                            ],
-                            np.int8,
-                        ),
-                    )
-                )
+            for batch in file.iter_batches(_BLOCK, columns=list(_NEEDED)):
+                part, reasons = _index_of(batch.select(_NEEDED).to_pylist(), path)
+                parts.append(part)
+                texts |= reasons
     except DataError:
         raise
     except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are ValueErrors and KeyErrors
         raise DataError(
             f"The manifest cannot be read: {str(error).splitlines()[0]}.",
             where=path,
-            allowed="the Parquet file that `vizsla check` has written, with its columns path, split, status, reason",
+            allowed=f"the Parquet file that `vizsla check` has written, with its columns {', '.join(_NEEDED)}",
             do="restore it, or remove it: the splits are then drawn anew",
         ) from error
-    rows = np.concatenate(parts) if parts else np.zeros(0, _INDEX)
-    return rows[np.argsort(rows["path"], kind="stable")]
+    return Decisions(_sorted(parts), texts)
+
+
+def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict[int, str]]:
+    """The index of some rows of the manifest, and a person's reasons."""
+    words = digests([row["path"] for row in rows])
+    contents = np.array(
+        [int.from_bytes(bytes.fromhex((row["sha256"] or "")[:16]), "little") for row in rows], np.uint64
+    )
+    splits = np.array([_code(row["split"], SPLITS, "split", path) for row in rows], np.int8)
+    statuses = np.array(
+        [_person(_code(row["status"], STATUSES, "status", path), row["reason"]) for row in rows], np.int8
+    )
+    texts = {int(words[i]): rows[i]["reason"] for i in np.flatnonzero(statuses != OK).tolist() if rows[i]["reason"]}
+    return _indexed(words, contents, splits, statuses), texts
 
 
 def _code(value: object, known: Sequence[str], column: str, path: Path) -> int:
@@ -190,32 +281,48 @@ def _by_person(status: npt.NDArray[np.int8], reasons: Mapping[int, str]) -> npt.
 
 
 def _indexed(
-    paths: Sequence[str], splits: npt.NDArray[np.int8], statuses: npt.NDArray[np.int8]
-) -> npt.NDArray[np.void]:
-    rows = np.zeros(len(paths), _INDEX)
-    rows["path"], rows["split"], rows["status"] = digests(paths), splits, statuses
+    words: npt.NDArray[np.uint64],
+    contents: npt.NDArray[np.uint64],
+    splits: npt.NDArray[np.int8],
+    statuses: npt.NDArray[np.int8],
+) -> Rows:
+    rows = np.zeros(len(words), _INDEX)
+    rows["path"], rows["sha256"], rows["split"], rows["status"] = words, contents, splits, statuses
+    return rows
+
+
+def _sorted(parts: Sequence[Rows]) -> Rows:
+    rows = np.concatenate(parts) if parts else np.zeros(0, _INDEX)
     return rows[np.argsort(rows["path"], kind="stable")]
+
+
+def _words(records: Records) -> npt.NDArray[np.uint64]:
+    """The first eight bytes of each content, uint64 (n,)."""
+    return np.ascontiguousarray(records["sha256"][:, :8]).view(np.uint64)[:, 0]
 
 
 def _index_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.index")
 
 
-def _save_index(path: Path, index: npt.NDArray[np.void]) -> None:
+def _save_index(path: Path, index: Decisions) -> None:
     stat = path.stat()
+    reasons = json.dumps({str(word): reason for word, reason in index.reasons.items()}).encode()
     with replacing(_index_path(path)) as file:
         np.save(file, np.array([stat.st_size, stat.st_mtime_ns], np.int64))
-        np.save(file, index)
+        np.save(file, index.rows)
+        np.save(file, np.frombuffer(reasons, np.uint8))
 
 
-def _load_index(path: Path, size: int, mtime_ns: int) -> npt.NDArray[np.void] | None:
+def _load_index(path: Path, size: int, mtime_ns: int) -> Decisions | None:
     try:
         with open(_index_path(path), "rb") as file:
-            stamp, index = np.load(file, allow_pickle=False), np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+            stamp, rows, reasons = (np.load(file, allow_pickle=False) for _ in range(3))
+        texts = {int(word): reason for word, reason in json.loads(reasons.tobytes()).items()}
+    except (OSError, ValueError, EOFError, AttributeError):
         return None
-    same = stamp.tolist() == [size, mtime_ns] and index.dtype == _INDEX
-    return index if same else None
+    same = stamp.tolist() == [size, mtime_ns] and rows.dtype == _INDEX
+    return Decisions(rows, texts) if same else None
 
 
 def _hexadecimal(arrow: Any, values: npt.NDArray[Any], unread: npt.NDArray[np.bool_]) -> Any:

@@ -40,8 +40,9 @@ def carve(
     groups:
         int32 (n,): pictures that stay together. Each picture alone by default.
     frozen:
-        int8 (n,): the split that an earlier draw gave, or :data:`UNDRAWN`. Those pictures keep it; new pictures
-        of a placed group follow the group; the others fill what the shares still lack.
+        int8 (n,): the split that an earlier run gave, or :data:`UNDRAWN`. Pictures in train keep it, whether that
+        split is wanted or not; new pictures of a placed group follow the group; the others fill what the shares
+        still lack.
 
     Returns
     -------
@@ -52,11 +53,13 @@ def carve(
     codes = [SPLITS.index(split) for split in wanted]
     free = splits == train
     if frozen is not None:
-        placed = free & np.isin(frozen, [train, *codes])
+        placed = free & (frozen != UNDRAWN)
         splits[placed] = frozen[placed]
         free &= ~placed
         if groups is not None and placed.any():
             _follow(splits, free, placed, groups)
+    if not codes:
+        return splits
     owners = labels if groups is None else _owners(labels, groups)
     for label in np.unique(owners):
         members = np.flatnonzero((owners == label) & np.isin(splits, [train, *codes]))
@@ -80,7 +83,7 @@ def _follow(
 ) -> None:
     """Place new pictures of a group where its old ones are."""
     home = np.full(int(groups.max()) + 1, UNDRAWN, np.int8)
-    home[groups[placed]] = splits[placed]
+    np.maximum.at(home, groups[placed], splits[placed])
     followers = np.flatnonzero(free & (home[groups] != UNDRAWN))
     splits[followers] = home[groups[followers]]
     free[followers] = False

@@ -65,7 +65,8 @@ def list_table(file: Path, group_by: str | None = None) -> Listing:
         listing.labels.append(label)
         listing.splits.append(_split(row, where))
         if column:
-            groups.append(str(row.get(column) or f"\0{path}"))
+            group = row.get(column)
+            groups.append(f"\0{path}" if group in (None, "") else str(group))
     if not listing.paths:
         raise DataError("The table holds no rows.", where=file, allowed=f"a table with the columns {_COLUMNS}")
     if column:

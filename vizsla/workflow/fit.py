@@ -91,7 +91,7 @@ def _checked(request: FitRequest, watch: Watch) -> tuple[WeightsRequest, Checked
     # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
     deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
     checked = check_data(request.data_request(deadline), watch.observer, watch)
-    checked.gated.dataset.check()  # what cannot be trained on is no job
+    checked.gated.check()  # what cannot be trained on is no job
     return weights, checked
 
 

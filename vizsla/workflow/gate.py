@@ -86,9 +86,9 @@ def read_data(request: DataRequest) -> Dataset:
     """
     listing = list_source(request.source, request.options)
     earlier = read_decisions(_folder(request.source) / MANIFEST)
-    frozen, decided = earlier.of(listing.paths)
-    dataset = arrange(listing, seed=request.seed, frozen=frozen if len(earlier) else None)
-    return dataset.take(np.flatnonzero(decided != LEFT_OUT))
+    known = earlier.of(listing.paths)
+    dataset = arrange(listing, seed=request.seed, frozen=known.splits if len(earlier) else None)
+    return dataset.take(np.flatnonzero(known.statuses != LEFT_OUT))
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:

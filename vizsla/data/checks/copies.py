@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.checks.finding import Finding, Severity
-from vizsla.data.duplicates import Clusters
+from vizsla.data.duplicates import Clusters, joined
 
 _MEASURED = "unless one is left out, accuracy is measured on pictures that training has seen"
 
@@ -50,7 +50,7 @@ _KINDS = (
         "The same picture under two labels",
         "pictures, the same or nearly so, with different labels",
         "keep the copy with the right label",
-        lambda facts: facts.near,
+        lambda facts: joined(facts.exact, facts.near),
         lambda facts, rows: not _one_label(facts, rows),
     ),
     _Kind(

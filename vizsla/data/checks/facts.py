@@ -29,6 +29,12 @@ class Facts:
     bits: npt.NDArray[np.int16]
     groups: Clusters
 
+    @property
+    def phash(self) -> npt.NDArray[np.uint64]:
+        """Perceptual hashes, uint64 (n, 4)."""
+        hashes: npt.NDArray[np.uint64] = self.scan.records["phash"]
+        return hashes
+
     def file(self, row: int, detail: str, cluster: int | None = None) -> FoundFile:
         """One picture of a finding."""
         dataset = self.dataset
