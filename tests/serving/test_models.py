@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tarfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from vizsla.models import artifact
 from vizsla.models.model import load
+from vizsla.serving.backbones import Backbone, Backbones
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -80,7 +84,18 @@ def test_targets_that_try_to_climb(
     link.symlink_to(saved_model)
     try:
         server = serving("--models-dir", str(models_dir))
-        for target in ("../breeds", str(saved_model), "m0/../../x", "link", "a\\b", "~root/x"):
+        for target in (
+            "../breeds",
+            str(saved_model),
+            "m0/../../x",
+            "link",
+            "a\\b",
+            "~root/x",
+            "./m0",
+            "m0/",
+            "m0//model.tar.gz",
+            "m0/.",
+        ):
             answer = ask(server, target, jpegs[0])
             assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "target-name"), target
         none = server.client.post("/invocations", content=jpegs[0], headers=JPEG)
@@ -159,6 +174,72 @@ def test_memory_is_bounded_by_unloading_what_was_used_least_recently(
         assert server.client.delete(f"/models/{name}").status_code == 200
     assert server.client.get("/status").json()["model_bytes"] == 0
     assert server.client.post("/models", json={"model_name": "extra", "url": str(root / "h1")}).status_code == 200
+
+
+def test_a_model_that_can_never_fit_unloads_nothing(
+    serving: Callable[..., Running], backbone: Any, write_model: Any, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    root = tmp_path / "models"
+    for i in range(3):
+        write_model(root / f"h{i}", backbone, seed=i)
+    write_model(root / "huge", backbone, classes=tuple(f"c{i}" for i in range(12_000_000 // (backbone.features * 4))))
+    server = serving(
+        "--models-dir", str(root), "--memory-mb", str((backbone.path.stat().st_size * 2 + 9_000_000) // 1_000_000)
+    )
+    for i in range(3):
+        assert ask(server, f"h{i}", jpegs[0]).status_code == 200
+    answer = ask(server, "huge", jpegs[0])
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (507, "target-memory")
+    own = re.search(r"the model 'huge' of ([\d.]+) MB", answer.json()["Message"])
+    assert own is not None
+    assert float(own[1]) > 12
+    assert server.client.get("/status").json()["models_loaded"] == 3
+
+
+def test_one_name_is_loaded_from_one_address(serving: Callable[..., Running], models_dir: Path) -> None:
+    """Of several POST at the same time one loads, and its answer names the address that it was given."""
+    server = serving("--models-dir", str(models_dir))
+
+    def load_from(i: int) -> tuple[int, str, str]:
+        url = str(models_dir / f"m{i % 4}")
+        answer = server.client.post("/models", json={"model_name": "shared", "url": url})
+        return answer.status_code, url, answer.json().get("modelUrl")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(load_from, range(8)))
+    assert sorted(status for status, _, _ in answers) == [200] + [409] * 7
+    _, given, told = next(answer for answer in answers if answer[0] == 200)
+    assert told == given
+    assert server.client.get("/models/shared").json()["modelUrl"] == given
+
+
+def test_a_backbone_that_loads_blocks_nobody_and_is_loaded_once(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one loads, the event loop may list and release others; who wants the same one waits for it."""
+    backbones = Backbones(1, tmp_path / "plans.json")
+    saved = artifact.load(models_dir / "m0")
+    go, begun, built = threading.Event(), threading.Event(), []
+    build = Backbone.__init__
+
+    def slow(self: Backbone, *arguments: Any) -> None:
+        built.append(arguments[0])
+        begun.set()
+        assert go.wait(20)
+        build(self, *arguments)
+
+    monkeypatch.setattr(Backbone, "__init__", slow)
+    with ThreadPoolExecutor(4) as pool:
+        models = [pool.submit(backbones.serve, f"m{i}", "", saved) for i in range(3)]
+        assert begun.wait(20)
+        assert pool.submit(backbones.all).result(5) == []  # not behind the lock of the load
+        go.set()
+        served = [model.result(20) for model in models]
+    assert len(built) == 1
+    for model in served:
+        assert backbones.all() == [model.backbone]
+        backbones.release(model)
+    assert backbones.all() == []
 
 
 def test_several_models_by_name_and_what_was_named_stays(

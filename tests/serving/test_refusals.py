@@ -104,6 +104,28 @@ def test_an_accept_that_nobody_can_write(server: Running, jpegs: list[bytes]) ->
     assert "application/jsonlines" in document["Allowed"]
 
 
+EXPLAIN = {"x-amzn-sagemaker-enable-explanations": "true"}
+
+
+@pytest.mark.parametrize("accept", ["text/csv", "application/x-npy", "application/json;form=list"])
+def test_an_explanation_is_not_dropped_in_silence(server: Running, jpegs: list[bytes], accept: str) -> None:
+    status, document = refused(server, jpegs[0], accept=accept, **EXPLAIN)
+    assert (status, document["ErrorCode"]) == (406, "accept")
+    assert document["Message"] == f"An explanation cannot be written as {accept!r}."
+    assert document["Allowed"] == "application/json, application/json;form=object"
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/csv, application/json;q=0.5", "*/*"])
+def test_with_an_explanation_json_means_the_object(server: Running, jpegs: list[bytes], accept: str) -> None:
+    answer = server.client.post("/invocations", content=jpegs[0], headers={**JPEG, **EXPLAIN, "accept": accept})
+    assert "class_activation_map" in answer.json()["explanation"]
+
+
+def test_a_form_that_is_not_known(server: Running, jpegs: list[bytes]) -> None:
+    status, document = refused(server, jpegs[0], accept="application/json;form=tree")
+    assert (status, document["ErrorCode"]) == (406, "accept")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "kind"),
     [("GET", "/nothing", 404, "path-unknown"), ("GET", "/invocations", 405, "method"), ("PUT", "/ping", 405, "method")],

@@ -6,11 +6,14 @@ import io
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from conftest import Running
 
 CODE = """
-import io, json, os, sys, time
+import io, json, os, subprocess, sys, time
 import numpy as np
 from PIL import Image
 
@@ -40,6 +43,9 @@ def predict_fn(data, model, context):
         if data == "die": os._exit(7)
         if data == "exit": sys.exit(3)
         if data == "pid": return os.getpid()
+        if data == "count": model["count"] = model.get("count", 0) + 1; return model["count"]
+        if data == "child": return subprocess.Popen(["sleep", "300"]).pid
+        if data.startswith("sleep"): return time.sleep(float(data[5:]))
         if data == "secrets": return [name for name in os.environ if name.startswith("VIZSLA_")]
         raise ValueError("no such word: " + data)
     return model["scale"] * float(data.mean())
@@ -97,6 +103,56 @@ def test_own_code_answers_and_is_restarted_when_it_dies(
     assert server.stop() == 0
     time.sleep(0.2)
     assert not Path(f"/proc/{kept}/stat").exists() or " Z " in Path(f"/proc/{kept}/stat").read_text()
+
+
+def raw(server: Running, word: str) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", server.port), timeout=30)
+    head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\nContent-Length: {len(word)}"
+    sock.sendall(f"{head}\r\n\r\n{word}".encode())
+    return sock
+
+
+def test_own_code_is_not_asked_for_clients_that_left(serving: Callable[..., Running], code_model: Path) -> None:
+    server = serving(str(code_model), "--allow-code")
+    assert say(server, "count")[1] == {"mean": 1}
+    with raw(server, "sleep 1.5"):
+        time.sleep(0.3)
+        for _ in range(5):
+            sock = raw(server, "count")
+            time.sleep(0.05)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        assert say(server, "count")[1] == {"mean": 2}
+
+
+def test_few_wait_for_own_code_and_the_others_are_told(serving: Callable[..., Running], code_model: Path) -> None:
+    server = serving(str(code_model), "--allow-code")
+    assert say(server, "pid")[0] == 200
+    with raw(server, "sleep 3"), ThreadPoolExecutor(40) as pool:
+        time.sleep(0.3)
+        answers = list(pool.map(lambda _: say(server, "pid"), range(40)))
+    assert sorted(status for status, _ in answers) == [200] * 32 + [503] * 8
+    document = next(document for status, document in answers if status == 503)
+    assert document["Message"] == "32 requests wait for the model's code already."
+
+
+def test_own_code_counts_with_the_memory_of_its_process(serving: Callable[..., Running], code_model: Path) -> None:
+    server = serving(str(code_model), "--allow-code")
+    assert server.client.get("/status").json()["model_bytes"] < 100_000
+    pid = say(server, "pid")[1]["mean"]
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+    assert server.client.get("/status").json()["model_bytes"] >= resident > 10_000_000
+
+
+def test_what_own_code_started_ends_with_it(serving: Callable[..., Running], code_model: Path) -> None:
+    server = serving(str(code_model), "--allow-code")
+    child = say(server, "child")[1]["mean"]
+    assert Path(f"/proc/{child}").exists()
+    assert server.stop() == 0
+    time.sleep(0.3)
+    stat = Path(f"/proc/{child}/stat")
+    assert not stat.exists() or " Z " in stat.read_text()
 
 
 def test_own_code_is_not_run_unless_allowed(

@@ -88,10 +88,11 @@ class Form:
 
     content_type: str
     write: Callable[[Sequence[Answered], Labels, bool], bytes]
+    explains: bool = False
 
 
 LIST = Form("application/json", _json_list)
-OBJECT = Form("application/json", _json_object)
+OBJECT = Form("application/json", _json_object, explains=True)
 FORMS: dict[str, Form] = {
     "application/json": LIST,
     "application/json;form=list": LIST,
@@ -106,23 +107,32 @@ FORMS: dict[str, Form] = {
 _ANYTHING = frozenset(("*/*", "application/*", ""))
 
 
-def choose_form(accept: str | None, *, json_asked: bool) -> Form:
-    """The form that the ``Accept`` header prefers; ``*/*`` gives a list to a picture, an object to JSON.
+def choose_form(accept: str | None, *, json_asked: bool, explain: bool = False) -> Form:
+    """The form that the ``Accept`` header prefers; ``*/*`` gives a list to a picture, an object to JSON. With
+    ``explain`` only the object will do, and ``application/json`` means it.
 
     Raises
     ------
     RequestError
-        ``accept`` when none of its media types is offered.
+        ``accept`` when none of its media types is offered, or none that can hold an explanation.
     """
-    default = OBJECT if json_asked else LIST
+    default = OBJECT if json_asked or explain else LIST
     if accept is None or accept in _ANYTHING:
         return default
     for wanted in _by_preference(accept):
         if wanted in _ANYTHING:
             return default
-        form = FORMS.get(wanted) or FORMS.get(wanted.partition(";")[0])
-        if form:
+        form = OBJECT if explain and wanted == "application/json" else FORMS.get(wanted)
+        if form and (form.explains or not explain):
             return form
+    if explain:
+        raise RequestError(
+            "accept",
+            f"An explanation cannot be written as {accept!r}.",
+            where="header Accept",
+            allowed=", ".join(["application/json", *(name for name, form in FORMS.items() if form.explains)]),
+            do="ask for the object form, or without an explanation",
+        )
     raise RequestError(
         "accept",
         f"No answer can be written as {accept!r}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,7 @@ class Backbones:
         self._plans = plans
         self._lock = threading.Lock()
         self._loaded: dict[str, tuple[Backbone, int]] = {}
+        self._building: dict[str, Future[None]] = {}
         self._names: dict[tuple[str, ...], Labels] = {}
 
     def __contains__(self, sha256: object) -> bool:
@@ -100,7 +102,8 @@ class Backbones:
 
     def all(self) -> list[Backbone]:
         """The backbones in memory."""
-        return [backbone for backbone, _ in self._loaded.values()]
+        with self._lock:
+            return [backbone for backbone, _ in self._loaded.values()]
 
     def serve(self, name: str, url: str, saved: SavedModel) -> ServedModel:
         """Put a saved model to use; its backbone is loaded if it is the first one with it.
@@ -114,18 +117,42 @@ class Backbones:
         """
         card = saved.card
         key = card.backbone.sha256
+        backbone = self._take(key) or self._build(saved)
+        classes = tuple(sys.intern(name) for name in card.classes)
         with self._lock:
-            backbone, users = self._loaded.get(key) or (None, 0)
-            if backbone is None:
-                if not saved.backbone:
-                    raise KeyError(key)
-                backbone = Backbone(card.backbone.name, key, saved.backbone, card.preprocessing.size, self._threads)
-                give_memory_back()  # ONNX Runtime takes twice the weights while it prepares them
-                backbone.planned = backbone.recall_plan(self._plans)
-            self._loaded[key] = (backbone, users + 1)
-            classes = tuple(sys.intern(name) for name in card.classes)
             labels = self._names.setdefault(classes, Labels(classes))
         return ServedModel(name, url, labels, saved.preprocessing, saved.head, backbone)
+
+    def _take(self, key: str) -> Backbone | None:
+        """One user more of a backbone that is loaded, or that another thread is loading now."""
+        while True:
+            with self._lock:
+                if key in self._loaded:
+                    backbone, users = self._loaded[key]
+                    self._loaded[key] = (backbone, users + 1)
+                    return backbone
+                building = self._building.get(key)
+                if building is None:
+                    self._building[key] = Future()
+                    return None
+            building.result()
+
+    def _build(self, saved: SavedModel) -> Backbone:
+        """Load a backbone for its first user, without the lock: the event loop takes that, too."""
+        card = saved.card
+        key = card.backbone.sha256
+        try:
+            if not saved.backbone:
+                raise KeyError(key)
+            backbone = Backbone(card.backbone.name, key, saved.backbone, card.preprocessing.size, self._threads)
+            give_memory_back()  # ONNX Runtime takes twice the weights while it prepares them
+            backbone.planned = backbone.recall_plan(self._plans)
+            with self._lock:
+                self._loaded[key] = (backbone, 1)
+        finally:
+            with self._lock:
+                self._building.pop(key).set_result(None)
+        return backbone
 
     def release(self, model: ServedModel) -> None:
         """Give a model up; its backbone goes with the last one on it."""

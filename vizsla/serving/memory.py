@@ -1,10 +1,11 @@
-"""Memory that is free in Python's eyes, back to the system."""
+"""Memory: what processes hold, and what is free in Python's eyes back to the system."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+from pathlib import Path
 
 
 def give_memory_back() -> None:
@@ -13,3 +14,12 @@ def give_memory_back() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process in bytes (``VmRSS``, proc(5)); 0 where that cannot be read."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +30,14 @@ class _Entry:
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What ``POST /models`` named: the local path, and the address as it was given."""
+
+    path: Path
+    url: str
+
+
 class Pool:
     """Loaded models in the order of their last use. Everything but the loading itself happens in the event loop.
 
@@ -50,6 +58,7 @@ class Pool:
         self._allow_code = allow_code
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._loading: dict[str, asyncio.Future[_Entry]] = {}
+        self._removals: set[asyncio.Future[None]] = set()
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self.on_load: Callable[[str, float], None] = lambda name, seconds: None
 
@@ -98,16 +107,16 @@ class Pool:
             ``target-loaded`` when it is loaded, ``target-memory`` when it does not fit (nothing is unloaded for it:
             that is the platform's choice).
         """
-        if name in self._entries:
-            raise RequestError("target-loaded", f"The model {name[:200]!r} is loaded already.")
-        path = None
+        if name in self._entries or name in self._loading:
+            raise RequestError("target-loaded", f"The model {name[:200]!r} is loaded already, or being loaded.")
+        source = None
         if url is not None:
             if not isinstance(self.shelf, FolderShelf):
                 raise RequestError(
                     "target-name", "This server loads no models by address.", do="start it with --models-dir"
                 )
-            path = self.shelf.within(name, url)
-        return (await self._load(name, path, evict=False, pinned=pinned)).model
+            source = _Source(self.shelf.within(name, url), url)
+        return (await self._load(name, source, evict=False, pinned=pinned)).model
 
     async def unload(self, name: str) -> None:
         """Unload a model; its memory is free when this returns.
@@ -130,37 +139,37 @@ class Pool:
         """Unload everything."""
         for name in list(self._entries):
             self._drop(name)
+        await asyncio.gather(*self._removals, return_exceptions=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
-    async def _load(self, name: str, path: Path | None, *, evict: bool, pinned: bool) -> _Entry:
+    async def _load(self, name: str, source: _Source | None, *, evict: bool, pinned: bool) -> _Entry:
         """Load once, however many ask at the same time; all of them get the one result or the one error."""
         loop = asyncio.get_running_loop()
         running = self._loading.get(name)
         if running is None:
-            running = loop.create_task(self._load_now(name, path, evict=evict, pinned=pinned))
+            running = loop.create_task(self._load_now(name, source, evict=evict, pinned=pinned))
             self._loading[name] = running
             running.add_done_callback(
                 lambda task: (self._loading.pop(name, None), task.cancelled() or task.exception())
             )
         return await asyncio.shield(running)
 
-    async def _load_now(self, name: str, path: Path | None, *, evict: bool, pinned: bool) -> _Entry:
+    async def _load_now(self, name: str, source: _Source | None, *, evict: bool, pinned: bool) -> _Entry:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        model = await loop.run_in_executor(self._loaders, self._read, name, path)
+        model = await loop.run_in_executor(self._loaders, self._read, name, source)
         entry = _Entry(model, pinned)
         try:
             self._make_room(model, evict=evict)
-        except RequestError:
+        except BaseException:
             self._release(entry)
             raise
         self._entries[name] = entry
         self.on_load(name, loop.time() - start)
         return entry
 
-    def _read(self, name: str, path: Path | None) -> Served:
-        path = path or self.shelf.locate(name)
-        url = self.shelf.url(name)
+    def _read(self, name: str, source: _Source | None) -> Served:
+        path, url = (source.path, source.url) if source else (self.shelf.locate(name), self.shelf.url(name))
         if has_code(path):
             if not self._allow_code:
                 raise RequestError(
@@ -176,17 +185,19 @@ class Pool:
             return self.backbones.serve(name, url, artifact.load(path))
 
     def _make_room(self, model: Served, *, evict: bool) -> None:
-        """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits."""
-        while self.nbytes + model.nbytes > self.memory:
-            idle = next((n for n, e in self._entries.items() if not e.pinned and not e.uses), None) if evict else None
-            if idle is None:
-                raise RequestError(
-                    "target-memory",
-                    f"There is no room for the model {model.name[:200]!r}: {self.nbytes / 1e6:,.0f} MB of "
-                    f"{self.memory / 1e6:,.0f} MB are taken.",
-                    do="unload a model, or start the server with a larger --memory-mb",
-                )
-            self._drop(idle)
+        """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits. What cannot
+        fit unloads nothing."""
+        kept = [e.model for e in self._entries.values() if e.pinned or e.uses or not evict]
+        if _together([*kept, model]) > self.memory:
+            raise RequestError(
+                "target-memory",
+                f"There is no room for the model {model.name[:200]!r} of {_together([model]) / 1e6:,.1f} MB: "
+                f"{_together(kept) / 1e6:,.1f} MB of {self.memory / 1e6:,.0f} MB are taken, and stay.",
+                do="unload a model, or start the server with a larger --memory-mb",
+            )
+        idle = [n for n, e in self._entries.items() if not e.pinned and not e.uses]
+        while self.nbytes + model.nbytes > self.memory and idle:
+            self._drop(idle.pop(0))
 
     def _drop(self, name: str) -> None:
         entry = self._entries.pop(name)
@@ -196,7 +207,17 @@ class Pool:
 
     def _release(self, entry: _Entry) -> None:
         if isinstance(entry.model, CodeModel):
-            entry.model.close()
+            entry.model.stop()
+            removal = asyncio.get_running_loop().run_in_executor(None, entry.model.remove)
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
+            removal.add_done_callback(lambda _: entry.released.set())
         else:
             self.backbones.release(entry.model)
-        entry.released.set()
+            entry.released.set()
+
+
+def _together(models: Sequence[Served]) -> int:
+    """Bytes of models and of their backbones, each of which counts once."""
+    backbones = {id(m.backbone): m.backbone.nbytes for m in models if isinstance(m, ServedModel)}
+    return sum(m.nbytes for m in models) + sum(backbones.values())

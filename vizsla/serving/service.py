@@ -15,6 +15,7 @@ from vizsla.serving.bodies import FetchPicture, Picture, is_json, read_pictures
 from vizsla.serving.faults import RequestError, as_request_error
 from vizsla.serving.observe import Record
 from vizsla.serving.pool import Pool
+from vizsla.serving.toolkit import CodeModel
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,18 @@ class Service:
         target = record.model = self.target(asked.target)
         async with self.pool.use(target, load=load) as model:
             if not isinstance(model, ServedModel):
-                return await self._own_code(model, asked, record)
-            form = choose_form(asked.accept, json_asked=is_json(asked.content_type) or asked.explain)
+                return await self._own_code(model, asked, record, scope)
+            form = choose_form(asked.accept, json_asked=is_json(asked.content_type), explain=asked.explain)
             pictures, several = await read_pictures(asked.body, asked.content_type, self.fetch)
             answers = await self._classify(pictures, model, asked.explain, record, scope)
             return form.write(answers, model.labels, several), form.content_type
 
-    async def _own_code(self, model: Any, asked: Invocation, record: Record) -> tuple[bytes, str]:
+    async def _own_code(
+        self, model: CodeModel, asked: Invocation, record: Record, scope: Mapping[str, Any]
+    ) -> tuple[bytes, str]:
         start = time.perf_counter()
-        accept = asked.accept if asked.accept not in (None, "", "*/*") else "application/json"
-        answer: tuple[bytes, str] = await model.invoke(asked.body, asked.content_type, accept)
+        accept = asked.accept if asked.accept and asked.accept != "*/*" else "application/json"
+        answer = await model.invoke(asked.body, asked.content_type, accept, scope)
         record.work_seconds = time.perf_counter() - start
         return answer
 

@@ -33,7 +33,8 @@ class Shelf(Protocol):
 
 
 def safe_parts(name: str) -> PurePosixPath:
-    """A target's name as a relative path that cannot climb.
+    """A target's name as a relative path that cannot climb, spelled in the one way that names it: ``a//b`` and
+    ``./a/b`` would be loaded beside ``a/b``.
 
     Raises
     ------
@@ -41,12 +42,13 @@ def safe_parts(name: str) -> PurePosixPath:
         ``target-name``.
     """
     path = PurePosixPath(name)
-    if not _NAME.fullmatch(name) or path.is_absolute() or ".." in path.parts or not path.parts or "~" in name[:1]:
+    climbs = path.is_absolute() or ".." in path.parts or not path.parts or "~" in name[:1]
+    if climbs or not _NAME.fullmatch(name) or str(path) != name:
         raise RequestError(
             "target-name",
             f"{name[:200]!r} cannot name a model.",
             where="TargetModel",
-            allowed="a relative path such as dogs/model.tar.gz, without '..'",
+            allowed="a relative path such as dogs/model.tar.gz, without '..', '.', '//' or '/' at its end",
         )
     return path
 

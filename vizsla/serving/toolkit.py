@@ -11,15 +11,19 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tarfile
 import tempfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vizsla.errors import ModelError
 from vizsla.models.artifact import BACKBONE, CARD, HEAD
-from vizsla.serving.faults import RequestError
+from vizsla.serving.faults import ClientGoneError, RequestError
+from vizsla.serving.memory import resident_bytes
 
 CODE = "code/inference.py"
 """Where SageMaker's PyTorch toolkit looks for a model's own code."""
@@ -27,6 +31,8 @@ CODE = "code/inference.py"
 ANSWER_SECONDS = 60.0
 """What SageMaker gives a container for an answer."""
 START_SECONDS = 240.0
+MAX_WAITING = 32
+"""Requests that wait for one model's code, which takes one at a time."""
 
 _MAX_UNPACKED_BYTES = 20_000_000_000
 _MAX_MEMBERS = 20_000
@@ -63,44 +69,82 @@ class CodeModel:
     def __init__(self, name: str, url: str, path: Path) -> None:
         self.name = name
         self.url = url
-        self.nbytes = sum(p.stat().st_size for p in path.rglob("*")) if path.is_dir() else path.stat().st_size
         self._temporary: Path | None = None
         if path.is_dir():
             self._folder = path if (path / CODE).is_file() else path / "model"
         else:
             self._folder = self._temporary = _unpacked(path)
+        self._unpacked_bytes = sum(p.stat().st_size for p in self._folder.rglob("*") if p.is_file())
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._waiting = 0
         self.starts = 0
 
-    async def invoke(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
-        """Ask the code; returns its answer and the answer's content type.
+    @property
+    def nbytes(self) -> int:
+        """What was unpacked, and what the worker process has resident now."""
+        return self._unpacked_bytes + (resident_bytes(self.pid) if self.pid else 0)
+
+    async def invoke(self, body: bytes, content_type: str, accept: str, scope: Mapping[str, Any]) -> tuple[bytes, str]:
+        """Ask the code; returns its answer and the answer's content type. ``scope`` says when the client has gone.
 
         Raises
         ------
         RequestError
-            ``code-failed`` with the code's own words, ``code-died``, ``code-too-slow``.
+            ``code-failed`` with the code's own words, ``code-died``, ``code-too-slow``, ``overloaded`` when too many
+            wait already or the turn did not come in time.
+        ClientGoneError
+            When the client left before the turn came: the code is not asked for nobody.
         """
-        async with self._turn:
-            process = await self._alive()
-            try:
-                return await self._ask(process, body, content_type, accept)
-            except asyncio.CancelledError:
-                self._kill()  # half an exchange is on the pipe
-                raise
+        if self._waiting >= MAX_WAITING:
+            raise _busy(f"{self._waiting} requests wait for the model's code already.")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + ANSWER_SECONDS
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise _busy(f"The model's code was busy with other requests for {ANSWER_SECONDS:g} s.") from error
+        finally:
+            self._waiting -= 1
+        asking: asyncio.Task[tuple[bytes, str]] | None = None
+        try:
+            if scope.get("vizsla.gone"):
+                raise ClientGoneError
+            if self.pid is None:
+                await self._start()
+                deadline = loop.time() + ANSWER_SECONDS  # the load of the model is not the answer's time
+            asking = loop.create_task(self._ask(body, content_type, accept))
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(asking)
+        except TimeoutError as error:  # after a wait the code may still be well within its time: it is left to finish
+            raise _too_slow() from error
+        except asyncio.CancelledError:
+            self._kill()  # half an exchange is on the pipe
+            raise
+        finally:
+            if asking is None or asking.done():
+                self._turn.release()
+            else:
+                asking.add_done_callback(self._end_turn)
 
-    async def _ask(
-        self, process: asyncio.subprocess.Process, body: bytes, content_type: str, accept: str
-    ) -> tuple[bytes, str]:
+    def _end_turn(self, asking: asyncio.Task[tuple[bytes, str]]) -> None:
+        self._turn.release()
+        if not asking.cancelled():
+            asking.exception()  # nobody waits for it
+
+    async def _ask(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
+        process = self._process
+        if process is None:
+            raise EOFError
         header = {"content_type": content_type, "accept": accept, "size": len(body)}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer, content = await _exchange(process, header, body)
         except TimeoutError as error:
             self._kill()
-            raise RequestError(
-                "code-too-slow", f"The model's code gave no answer within {ANSWER_SECONDS:g} s.", where=CODE
-            ) from error
+            raise _too_slow() from error
         except (OSError, EOFError, asyncio.IncompleteReadError, ValueError) as error:
             self._kill()
             code = await process.wait()
@@ -114,9 +158,12 @@ class CodeModel:
             raise RequestError(str(answer["kind"]), content.decode("utf-8", "replace"), where=CODE)
         return content, str(answer["content_type"])
 
-    def close(self) -> None:
-        """End the process and remove what was unpacked."""
+    def stop(self) -> None:
+        """End the process."""
         self._kill()
+
+    def remove(self) -> None:
+        """Remove what was unpacked; may take long, and is done outside the event loop."""
         if self._temporary:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -125,9 +172,7 @@ class CodeModel:
         """Process id of the worker, while there is one."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def _alive(self) -> asyncio.subprocess.Process:
-        if self._process and self._process.returncode is None:
-            return self._process
+    async def _start(self) -> None:
         self.starts += 1
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -156,13 +201,21 @@ class CodeModel:
         if ready["status"] != 200:
             self._kill()
             raise RequestError("code-failed", words.decode("utf-8", "replace"), where=CODE)
-        return process
 
     def _kill(self) -> None:
         process, self._process = self._process, None
         if process and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)  # with whatever the code has started
+
+
+def _too_slow() -> RequestError:
+    words = f"The model's code gave no answer within {ANSWER_SECONDS:g} s."
+    return RequestError("code-too-slow", words, where=CODE)
+
+
+def _busy(words: str) -> RequestError:
+    return RequestError("overloaded", words, where=CODE, do="try again a little later, with less at a time")
 
 
 async def _exchange(
