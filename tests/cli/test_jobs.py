@@ -124,6 +124,7 @@ def test_a_killed_controller_and_resume_takes_the_job_over(script: Path, tmp_pat
         (["--script", "nowhere.py"], "There is no script 'nowhere.py'"),
         (["--request", "nowhere.json"], "The request cannot be read"),
         (["--script", "hpo.py", "--instance-type", "local-99cpu"], "is more than this machine has"),
+        (["--script", "hpo.py", "--tracking-uri", "htp://x"], "Jobs cannot be recorded at 'htp://x'"),
         (["photos", "--metric", "a=(b)"], "--metric would have no effect here"),
         (["photos", "--source-dir", "src", "--data", "x"], "--source-dir, --data would have no effect here"),
         (["--request", "r.json", "--hp", "lr=1"], "--hyperparameters would have no effect here"),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +21,10 @@ import pytest
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import UsageError
 from vizsla.jobs import tracking
+from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
+from vizsla.jobs.recorder import Recorder
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -77,6 +84,99 @@ def test_off_records_nothing(executor: LocalExecutor, script_spec: MakeSpec) -> 
     assert not (executor.home / ".tracking").exists()
     with pytest.raises(UsageError, match="Tracking is off"):
         tracking.ui_command(executor.home, None, 5000)
+
+
+def test_a_server_that_fails_holds_no_other_job_up(
+    executor: LocalExecutor, script_spec: MakeSpec, tracked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = executor.home
+    with failing_server() as address:
+        monkeypatch.setenv("VIZSLA_TRACKING", address)
+        bad = executor.submit(script_spec("print(1)", name="a-bad-one"), "x")
+        run_to_end(executor, bad)
+        monkeypatch.setenv("VIZSLA_TRACKING", "")
+        run_to_end(executor, executor.submit(script_spec("print(1)", name="good"), "x"))
+        error = bad.path / ".run" / "tracking-error.json"
+        wait_for(lambda: [job.name for job, _ in tracking.waiting(home)] == ["a-bad-one"] and error.exists(), 90)
+        pid = recorder_of(home)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+    client = mlflow.MlflowClient(tracking.tracking_uri(home))
+    assert [run.info.run_name for run in client.search_runs(["1"])] == ["good"]
+    shown = subprocess.run([sys.executable, "-m", "vizsla", "jobs", "show", str(bad.path)], capture_output=True)
+    assert b"not recorded" in shown.stderr
+    assert address.encode() in shown.stderr
+    assert b"the disk of the server is full" in shown.stderr
+
+
+@contextlib.contextmanager
+def failing_server() -> Iterator[str]:
+    """A server that answers every question with an error."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(507, "the disk of the server is full")
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_name_used_again_is_a_run_of_its_own(tmp_path: Path) -> None:
+    home = tmp_path / "runs"
+    recorder = Recorder(f"sqlite:///{tmp_path / 'mlflow.db'}", home)
+    for status in ("Failed", "Completed"):
+        job = JobDirectory.create("train", "x", {"HyperParameters": {"lr": status}}, home, "mine")
+        job.set_state("InProgress")
+        job.set_state(status)
+        assert recorder.record(job)
+        shutil.rmtree(job.path)
+    runs = recorder.client.search_runs([recorder.experiment])
+    assert sorted((run.info.status, run.data.params["lr"]) for run in runs) == [
+        ("FAILED", "Failed"),
+        ("FINISHED", "Completed"),
+    ]
+
+
+def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
+    tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "runs"
+    first, second = (f"sqlite:///{tmp_path / name}.db" for name in ("first", "second"))
+    job = JobDirectory.create("train", "x", {}, home, "mine")
+    job.set_state("InProgress", pid=os.getpid())
+    job.append_metric("m", 1.0)
+    job.close()
+    assert not Recorder(first, home).record(job)
+    monkeypatch.setenv("VIZSLA_TRACKING", second)
+    (home / ".tracking").mkdir()
+    lock = tracking.recorder_lock(home)  # no recorder of its own starts
+    tracking.announce(job)
+    assert lock is not None
+    os.close(lock)
+    ((_, note),) = tracking.waiting(home)
+    assert note.read_text() == first
+    job.set_state("Completed")
+    other = Recorder(second, home)  # somebody has it recorded there all the same
+    assert other.record(job)
+    (run,) = other.client.search_runs([other.experiment])
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"m": 1.0})
+
+
+def test_addresses_that_cannot_be_meant() -> None:
+    for uri in ("off", "http://127.0.0.1:5000", "sqlite:///x.db", "postgresql+psycopg2://u@h/db", "./mlruns", "file:x"):
+        assert tracking.check_tracking_uri(uri) == uri
+    for uri in ("htp://127.0.0.1:5000", "127.0.0.1:5000", "localhost", "s3://bucket/x"):
+        with pytest.raises(UsageError, match="Jobs cannot be recorded at"):
+            tracking.check_tracking_uri(uri)
 
 
 @pytest.mark.slow

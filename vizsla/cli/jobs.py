@@ -62,9 +62,11 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
 
     from vizsla.cli.console import errors, print_json
     from vizsla.jobs.metrics import read_metrics
+    from vizsla.jobs.tracking import error_of
 
     job = _find(name)
     state = job.state
+    not_recorded = error_of(job)
     last = {metric.name: metric for metric in read_metrics(job.metrics)}
     if as_json:
         metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
@@ -77,6 +79,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
                 "request": job.request,
                 "metrics": metrics,
                 "failure": failure,
+                "tracking_error": not_recorded,
             }
         )
         return
@@ -85,6 +88,8 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     lines += [("attempts", str(state.attempts))]
     lines += [(f"  {name}", value) for name, value in job.request.get("HyperParameters", {}).items()]
     lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last.values()]
+    if not_recorded is not None:
+        lines += [("not recorded", f"{not_recorded['error']} (at {not_recorded['uri']}, {not_recorded['time']})")]
     for label, value in lines:
         if value is not None:
             errors.print(f"{label:<24} {escape(str(value))}", soft_wrap=True)

@@ -72,9 +72,10 @@ def train(
     from vizsla.errors import UsageError
     from vizsla.jobs.executors.local import LocalExecutor
     from vizsla.jobs.request import builtin_spec, read_spec, script_spec
+    from vizsla.jobs.tracking import check_tracking_uri
 
     if tracking_uri is not None:
-        os.environ["VIZSLA_TRACKING"] = tracking_uri
+        os.environ["VIZSLA_TRACKING"] = check_tracking_uri(tracking_uri)
     given = [what for what in (folder, script, request) if what is not None]
     if len(given) != 1:
         raise UsageError(

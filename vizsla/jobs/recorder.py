@@ -7,29 +7,33 @@ and tags: ``vizsla.job``, ``vizsla.kind``, ``vizsla.parent``, ``vizsla.directory
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import time
+from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import VizslaError
+from vizsla.errors import StorageError, VizslaError
 from vizsla.files import write_json
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after
 from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.spec import decoded
-from vizsla.jobs.states import State
+from vizsla.jobs.states import State, now
 from vizsla.jobs.supervisor import load
-from vizsla.jobs.tracking import artifact_root, recorder_lock, waiting
+from vizsla.jobs.tracking import ERROR, NOTE, artifact_root, recorder_lock, waiting
 from vizsla.optional import require
 
 EXPERIMENT = "vizsla"
-_NOTE = "tracking.json"
 _PAUSE = 1.0
+_LONGEST_WAIT = 60.0
+_TRIES = 5
 _IDLE_SECONDS = 10.0
 _BATCH = 1000
 _LONGEST_PARAMETER = 6000
@@ -58,7 +62,7 @@ class Recorder:
     def __init__(self, uri: str, home: Path) -> None:
         mlflow = require("mlflow", extra="track", feature="Tracking")
         self._entities = require("mlflow.entities", extra="track", feature="Tracking")
-        self.home = home
+        self.home, self.uri = home, uri
         self.client: Any = mlflow.MlflowClient(tracking_uri=uri)
         self.experiment = self._experiment(uri)
 
@@ -78,29 +82,39 @@ class Recorder:
             When the job is gone.
         """
         state = settle(job)
-        note = load(job.run / _NOTE) or self._begin(job, state)
+        note = self._note(job) or self._begin(job, state)
         run = note["run"]
         if state.attempts != note.get("attempt"):
             self.client.update_run(run, status="RUNNING")
             note["attempt"] = state.attempts
-        metrics, note["metrics"] = read_metrics_after(job.metrics, note["metrics"])
-        for start in range(0, len(metrics), _BATCH):
-            batch = [
-                self._entities.Metric(_name(m.name), m.value, int(m.time * 1000), _step(m.step, m.epoch))
-                for m in metrics[start : start + _BATCH]
-            ]
-            self.client.log_batch(run, metrics=batch)
-        write_json(job.run / _NOTE, note)
+        written = None
+        while written != note["metrics"]:  # a part at a time, to the end of the file
+            written = note["metrics"]
+            metrics, note["metrics"] = read_metrics_after(job.metrics, written)
+            for start in range(0, len(metrics), _BATCH):
+                batch = [
+                    self._entities.Metric(_name(m.name), m.value, int(m.time * 1000), _step(m.step, m.epoch))
+                    for m in metrics[start : start + _BATCH]
+                ]
+                self.client.log_batch(run, metrics=batch)
+            write_json(job.run / NOTE, note)
         if not state.has_ended:
             return False
         self._end(job, state, run)
         return True
 
+    def _note(self, job: JobDirectory) -> dict[str, Any] | None:
+        """What is known of the job's run at this address; None when it has none there."""
+        note = load(job.run / NOTE)
+        return note if note is not None and note.get("uri", self.uri) == self.uri else None
+
     def _begin(self, job: JobDirectory, state: State) -> dict[str, Any]:
         """The job's run: the one it has already (of a recorder that was killed), or a new one."""
         directory = str(job.path)
         quoted = directory.replace("'", "")
-        found = self.client.search_runs([self.experiment], f"tags.`vizsla.directory` = '{quoted}'", max_results=1)
+        # A directory may have been another job's, which was removed: only with its moment it is this one.
+        same = f"tags.`vizsla.directory` = '{quoted}' and tags.`vizsla.created` = '{state.created}'"
+        found = self.client.search_runs([self.experiment], same, max_results=1)
         if found:
             run = found[0].info.run_id
         else:
@@ -108,6 +122,7 @@ class Recorder:
                 "vizsla.job": job.name,
                 "vizsla.kind": job.kind,
                 "vizsla.directory": quoted,
+                "vizsla.created": state.created,
                 "mlflow.user": os.environ.get("USER", ""),
                 "mlflow.source.name": f"vizsla {job.kind}",
             }
@@ -125,8 +140,8 @@ class Recorder:
         ]
         for start in range(0, len(batch), 100):
             self.client.log_batch(run, params=batch[start : start + 100])
-        note = {"run": run, "metrics": 0, "attempt": state.attempts}
-        write_json(job.run / _NOTE, note)
+        note = {"run": run, "metrics": 0, "attempt": state.attempts, "uri": self.uri}
+        write_json(job.run / NOTE, note)
         return note
 
     def _parent(self, job: JobDirectory) -> dict[str, str]:
@@ -137,7 +152,7 @@ class Recorder:
         tags = {"vizsla.parent": str(name)}
         parent = JobDirectory(self.home / str(name))
         if (parent.path / "job.json").exists():
-            note = load(parent.run / _NOTE) or self._begin(parent, parent.state)
+            note = self._note(parent) or self._begin(parent, parent.state)
             tags["mlflow.parentRunId"] = note["run"]
         return tags
 
@@ -155,31 +170,79 @@ class Recorder:
         self.client.set_terminated(run, _STATUS[state.status], ended)
 
 
+@dataclass
+class _Trouble:
+    """Failures one after another: of a job, or of an address."""
+
+    count: int = 0
+    not_before: float = 0.0
+
+    def add(self) -> None:
+        self.count += 1
+        self.not_before = time.monotonic() + min(_LONGEST_WAIT, _PAUSE * 2**self.count)
+
+
 def record_all(home: Path, lock: int) -> None:
-    """Record the jobs of ``home`` until none is left and none has come for a while."""
+    """Record the jobs of ``home`` until none is left and none has come for a while.
+
+    A job that cannot be recorded holds nobody up: the error is kept in its ``.run/tracking-error.json``, its address
+    rests for a while, and the others go on. It is tried a few times, and again when the next job is recorded.
+    """
     recorders: dict[str, Recorder] = {}
+    addresses: dict[str, _Trouble] = defaultdict(_Trouble)
+    jobs: dict[str, _Trouble] = defaultdict(_Trouble)
     idle_since = time.monotonic()
     while True:
-        for job, note in waiting(home):
+        for job, note in sorted(waiting(home), key=lambda found: jobs[found[0].name].count):  # those never tried first
+            uri = _address(note)
+            troubles = jobs[job.name], addresses[uri]
+            if any(trouble.count >= _TRIES for trouble in troubles):
+                continue
             idle_since = time.monotonic()
+            if any(trouble.not_before > idle_since for trouble in troubles):
+                continue
             try:
-                uri = note.read_text()
                 if uri not in recorders:
                     recorders[uri] = Recorder(uri, home)
-                if recorders[uri].record(job):
+                done = recorders[uri].record(job)
+                addresses.pop(uri, None)
+                jobs.pop(job.name, None)
+                (job.run / ERROR).unlink(missing_ok=True)
+                if done:
                     note.unlink(missing_ok=True)
-            except (VizslaError, FileNotFoundError) as error:
-                if job.path.exists():
-                    raise
-                print(f"{job.name} was removed before it was recorded: {error}", flush=True)
-                note.unlink(missing_ok=True)
+            except Exception as error:  # noqa: BLE001 - of the server, of its client, of this job's files: words for all
+                if not (job.path / "job.json").exists():
+                    print(f"{job.name} was removed before it was recorded: {error}", flush=True)
+                    note.unlink(missing_ok=True)
+                    continue
+                jobs[job.name].add()
+                if uri not in recorders or not isinstance(error, VizslaError):
+                    addresses[uri].add()
+                _keep_error(job, uri, error)
         if time.monotonic() - idle_since > _IDLE_SECONDS:
             os.close(lock)
-            again = recorder_lock(home) if any(waiting(home)) else None  # announced just now
+            left = any(
+                max(jobs[job.name].count, addresses[_address(note)].count) < _TRIES for job, note in waiting(home)
+            )
+            again = recorder_lock(home) if left else None  # announced just now
             if again is None:
                 return
             lock = again
         time.sleep(_PAUSE)
+
+
+def _address(note: Path) -> str:
+    try:
+        return note.read_text()
+    except (OSError, ValueError):
+        return ""  # just taken away
+
+
+def _keep_error(job: JobDirectory, uri: str, error: Exception) -> None:
+    words = f"{type(error).__name__}: {error}"[:_LONGEST_TAG]
+    print(f"{job.name} could not be recorded at {uri}: {words}", flush=True)
+    with contextlib.suppress(StorageError):
+        write_json(job.run / ERROR, {"uri": uri, "error": words, "time": now()})
 
 
 def _name(text: str) -> str:
@@ -202,4 +265,6 @@ def _uri(channel: dict[str, Any]) -> str:
 if __name__ == "__main__":
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # this process tries again itself
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     record_all(Path(sys.argv[1]), int(sys.argv[2]))

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,10 +24,14 @@ from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaErr
 from vizsla.files import write_bytes
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.supervisor import load
 from vizsla.settings import settings
 
 FOLDER = ".tracking"
 OFF = "off"
+NOTE, ERROR = "tracking.json", "tracking-error.json"
+"""In ``.run`` of a job: its run and the address, and why it could not be recorded."""
+_ADDRESSES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "databricks-uc")
 _ROOT = Path(vizsla.__file__).parents[1]
 _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
@@ -48,12 +53,43 @@ def tracking_uri(home: Path) -> str | None:
     return chosen or f"sqlite:///{home.absolute() / 'mlflow.db'}"
 
 
+def check_tracking_uri(uri: str) -> str:
+    """Return an address that MLflow may be able to record at, or ``off``.
+
+    Raises
+    ------
+    UsageError
+        For any other scheme, or none.
+    """
+    scheme, colon, _ = uri.partition(":")
+    is_folder = not colon and os.sep in uri
+    known = scheme.partition("+")[0] in _ADDRESSES and (bool(colon) or scheme == "databricks")
+    if uri.lower() != OFF and not is_folder and not known:
+        raise UsageError(
+            f"Jobs cannot be recorded at {uri!r}.",
+            where="--tracking-uri",
+            allowed="http://, https://, sqlite:///, postgresql://, mysql://, mssql://, file:, databricks, a folder, "
+            "or off",
+            do=f"http://{uri} for a server of MLflow" if re.fullmatch(r"[\w.-]+:\d+/?", uri) else None,
+        )
+    return uri
+
+
+def error_of(job: JobDirectory) -> dict[str, str] | None:
+    """Why the job could not be recorded the last time: ``uri``, ``error``, ``time``; None when nothing is wrong."""
+    return load(job.run / ERROR)
+
+
 def announce(job: JobDirectory) -> None:
-    """Have the job recorded. Returns at once; a job never fails for want of tracking."""
+    """Have the job recorded. Returns at once; a job never fails for want of tracking.
+
+    A job that has a run already is recorded where that is, whatever the settings say by now, unless tracking is off.
+    """
     home = job.path.parent
     uri = tracking_uri(home)
     if uri is None:
         return
+    uri = str((load(job.run / NOTE) or {}).get("uri", uri))
     with contextlib.suppress(StorageError, OSError):
         write_bytes(home / FOLDER / "queue" / job.name, uri.encode())
         if (lock := recorder_lock(home)) is None:
@@ -106,8 +142,10 @@ def wait(home: Path) -> None:
             try:
                 ended = settle(job).has_ended
             except VizslaError:
-                note.unlink(missing_ok=True)  # removed meanwhile
-                continue
+                if not (job.path / "job.json").exists():
+                    note.unlink(missing_ok=True)  # removed meanwhile
+                    continue
+                ended = True  # its files are damaged: the recorder says so
             if ended or time.monotonic() - first_seen.setdefault(job.name, time.monotonic()) > _LONG_SECONDS:
                 arguments = [sys.executable, "-m", "vizsla.jobs.recorder", str(home), str(lock)]
                 path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *_extra_path()]))
