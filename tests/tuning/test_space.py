@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vizsla.errors import UsageError
+from vizsla.files import sha256_json
 from vizsla.tuning.encoding import Encoding, quasi_random
 from vizsla.tuning.space import (
     CategoricalParameter,
@@ -166,3 +168,30 @@ def test_quasi_random_points_keep_apart() -> None:
     assert (quasi_random(8, 3, seed=6) != quasi_random(8, 3, seed=5)).any()
     assert quasi_random(100, 4, seed=1).min() >= 0
     assert quasi_random(100, 4, seed=1).max() < 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "0.01..1",
+        "0..0.99:reverse-log",
+        "1..1000.5:log",
+        "2..4",
+        "16,32,64",
+        "Adam,SGD",
+        "true,false",
+        ["32", "64"],
+        [32, 64.0, "x", True],
+        {"min": 0, "max": 1, "type": "continuous"},
+        {"min": 1, "max": 9, "scaling": "log"},
+        ContinuousParameter(1, 10),
+        CategoricalParameter(["1e3", "true"]),
+    ],
+)
+def test_a_space_written_down_and_read_again_is_the_same_to_the_last_byte(form: object) -> None:
+    space = Space.of({"a": form, "fixed": 1, "text": "x"})
+    written = space.to_dict()
+    again = Space.of(json.loads(json.dumps(written)))
+    assert sha256_json(again.to_dict()) == sha256_json(written)
+    assert again == space
+    assert [repr(p) for p in again.parameters.values()] == [repr(p) for p in space.parameters.values()]

@@ -309,3 +309,32 @@ def test_importances_name_the_parameter_that_decides(tmp_path: Path) -> None:
     assert set(found) == {"x", "n", "kind"}
     assert max(found, key=lambda name: found[name]) == "x"
     assert sum(found.values()) == pytest.approx(1)
+
+
+def test_a_study_with_whole_number_ends_is_gone_on_with(tmp_path: Path) -> None:
+    space = Space.of({"lr": "0.01..1"})
+    open_study(tmp_path / "s.db", space=space).ask(1)
+    assert len(open_study(tmp_path / "s.db", space=Space.of(space.to_dict())).trials()) == 1
+
+
+def test_what_differs_is_said_though_it_is_typed_alike(tmp_path: Path) -> None:
+    open_study(tmp_path / "s.db", space=Space.of({"n": [32, 64], "x": "0.0..1.0"})).ask(1)
+    with pytest.raises(UsageError, match=r"n: .*\(32, 64\).* there, .*\('32', '64'\).* now"):
+        open_study(tmp_path / "s.db", space=Space.of({"n": ["32", "64"], "x": "0.0..1.0"}))
+    with pytest.raises(UsageError, match="order: n, x there, x, n now"):
+        open_study(tmp_path / "s.db", space=Space.of({"x": "0.0..1.0", "n": [32, 64]}))
+
+
+def test_a_sampler_learns_from_trials_that_crashed(tmp_path: Path) -> None:
+    study = open_study(tmp_path / "s.db")
+    asked = study.ask(5)
+    study.tell(Outcome(0, reason="out of memory"))
+    study.tell(Outcome(1, 0.5))
+    study.tell(Outcome(2, 0.7))
+    study.tell(Outcome(3, reason="out of memory"))
+    again = open_study(tmp_path / "s.db")
+    for mind in (study._mind, again._mind):
+        taught = sorted(t.value for t in mind.get_trials(deepcopy=False) if t.state.name == "COMPLETE")
+        assert taught == [0.5, 0.5, 0.7, 0.7], "the two that crashed count as the worst that was seen then"
+    assert [t.status for t in study.trials()] == ["Failed", "Completed", "Completed", "Failed", "InProgress"]
+    assert len(asked) == 5

@@ -26,12 +26,15 @@ _COLOURS = {"InProgress": "cyan", "Completed": "green", "Stopped": "yellow", "Fa
 
 
 def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """A curve in one line, at most 24 characters; a value that is no number is a blank."""
+    """A curve in one line, at most 24 characters; a value that is no number is a blank.
+
+    Values beyond ``low`` and ``high`` are drawn at those ends.
+    """
     step = max(1.0, len(values) / _CURVE)
     shown = [values[min(int((i + 1) * step), len(values)) - 1] for i in range(min(len(values), _CURVE))]
     spread = high - low
     return "".join(
-        _BLOCKS[min(int((v - low) / spread * len(_BLOCKS)), len(_BLOCKS) - 1) if spread > 0 else 0]
+        _BLOCKS[int(min(max((v - low) / spread * len(_BLOCKS), 0), len(_BLOCKS) - 1)) if spread > 0 else 0]
         if math.isfinite(v)
         else " "
         for v in shown

@@ -38,6 +38,9 @@ class ContinuousParameter:
 
     def __post_init__(self) -> None:
         _check_range(self, int | float, "a number")
+        # 1 and 1.0 are the same end: written down and read again, the space must be the same.
+        object.__setattr__(self, "min_value", float(self.min_value))
+        object.__setattr__(self, "max_value", float(self.max_value))
 
     @property
     def scaling(self) -> Scaling:
@@ -332,10 +335,17 @@ def _from_sagemaker(document: Mapping[str, Any]) -> Space:
             # boto3's documents hold numbers as text.
             low, high = number(entry["MinValue"]), number(entry["MaxValue"])
             found[entry["Name"]] = kind(low, high, _scaling(entry.get("ScalingType", "Auto")))  # type: ignore[arg-type]
+    # Our own documents keep each value's type; SageMaker's hold every value as text.
+    value = _as_it_is if "Order" in document else parse_one
     for entry in document.get("CategoricalParameterRanges") or []:
-        found[entry["Name"]] = CategoricalParameter([parse_one(v) for v in entry["Values"]])
+        found[entry["Name"]] = CategoricalParameter([value(v) for v in entry["Values"]])
     order = document.get("Order") or list(found)
     return Space({name: found[name] for name in order}, dict(document.get("StaticHyperParameters") or {}))
+
+
+def _as_it_is(value: Any) -> Value:
+    kept: Value = value
+    return kept
 
 
 def parse_one(value: Any) -> Value:

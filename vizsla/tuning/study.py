@@ -76,6 +76,7 @@ class Study:
         self._records: dict[int, TrialRecord] = {}
         self._ids: dict[int, int] = {}
         self._thinking: dict[int, Any] = {}
+        self._unlearned: list[TrialRecord] = []
         pruner = strategy.pruner(epochs) if strategy.pruner else median_pruner()
         self._prunes = early_stopping == "auto"
         old = stored.get_trials(deepcopy=False)
@@ -268,23 +269,36 @@ class Study:
             self._mind.tell(thought, record.value if record.complete else lesson)
         else:
             self._mind.tell(thought, state=states.PRUNED if pruned and self._prunes else states.FAIL)
+            if record.status == "Failed":
+                self._unlearned.append(record)
+        self._learn_late()
         backend, trial_id = self._stored._storage, self._trial_id(record.number)
         if not backend.get_trial(trial_id).state.is_finished():
             backend.set_trial_state_values(trial_id, state, [record.value] if record.complete else None)
 
+    def _learn_late(self) -> None:
+        """Teach what failed before there was any value."""
+        lessons = [(record, self._lesson(record)) for record in self._unlearned]
+        for record, lesson in lessons:
+            if lesson is not None:
+                self._mind.add_trial(self._frozen("COMPLETE", record.params, value=lesson))
+                self._unlearned.remove(record)
+
     def _lesson(self, record: TrialRecord) -> float | None:
         """What a sampler should think of a trial without a final value: samplers overlook those that have none, and
-        would ask for the same again. Given up: its last value; diverged: the worst that was seen.
+        would ask for the same again. Given up: its last value; failed: the worst that was seen.
 
-        None where the strategy's own pruner and sampler work hand in hand.
+        None where nothing was seen yet, and for what the strategy's own pruner gave up.
         """
+        if record.status == "Failed":
+            seen = [
+                v for t in self._records.values() for v in (*t.curve, t.value) if v is not None and math.isfinite(v)
+            ]
+            return max(seen, key=self.objective.cost) if seen else None
         if record.complete or self.strategy.pruner is not None:
             return None
         finite = [v for v in record.curve if math.isfinite(v)]
-        if record.status == "Stopped":
-            return finite[-1] if finite else None
-        values = [v for t in self._records.values() for v in (*t.curve, t.value) if v is not None and math.isfinite(v)]
-        return max(values, key=self.objective.cost) if record.curve and values else None
+        return finite[-1] if finite else None
 
     def _keep(self, number: int) -> None:
         self._stored._storage.set_trial_user_attr(self._trial_id(number), RECORD, facts_of(self._records[number]))
@@ -316,11 +330,21 @@ class Study:
 def _other_study(uri: str, name: str, earlier: dict[str, Any], space: Space, objective: Objective) -> UsageError:
     stored = Space.of(earlier["space"])
     kept, asked = stored.words(), space.words()
-    different = [n for n in {**kept, **asked} if kept.get(n) != asked.get(n)]
-    differences = "; ".join(f"{n}: {kept.get(n, 'absent')} there, {asked.get(n, 'absent')} now" for n in different)
-    if not different:
-        there = Objective.from_dict(earlier["objective"])
-        differences = f"objective: {there.direction} {there.metric} there, {objective.direction} {objective.metric} now"
+    before, now = stored.parameters | stored.static, space.parameters | space.static
+    found = []
+    for n in {**before, **now}:
+        # 32 and "32" are typed alike: then only the exact form tells them apart.
+        there, here = kept.get(n, "absent"), asked.get(n, "absent")
+        if there != here:
+            found.append(f"{n}: {there} there, {here} now")
+        elif before.get(n) != now.get(n) or repr(before.get(n)) != repr(now.get(n)):
+            found.append(f"{n}: {before.get(n)!r} there, {now.get(n)!r} now")
+    if not found and list(stored.parameters) != list(space.parameters):
+        found.append(f"order: {', '.join(stored.parameters)} there, {', '.join(space.parameters)} now")
+    was = Objective.from_dict(earlier["objective"])
+    if was != objective:
+        found.append(f"objective: {was.direction} {was.metric} there, {objective.direction} {objective.metric} now")
+    differences = "; ".join(found)
     return UsageError(
         f"The study {name!r} searches another space. {differences}.",
         where=uri,
