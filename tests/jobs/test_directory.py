@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vizsla.errors import JobError, UsageError
-from vizsla.jobs import isolate
+from vizsla.jobs import inside, isolate
 from vizsla.jobs.directory import FOLDERS, JobDirectory, job_name
 from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.inside import log_metric
@@ -91,6 +91,31 @@ def test_several_processes_write_whole_lines(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in path.read_text().splitlines())
     for i in range(3):
         assert [m.step for m in read_metrics(path) if m.name == f"w{i}"] == list(range(2000))
+
+
+def _log_many(name: str) -> None:
+    for step in range(200):
+        log_metric(name, float(step), step=step)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_children_lose_and_double_no_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setenv("VIZSLA_JOB_DIR", str(tmp_path))
+    for turn in range(10 if method == "fork" else 1):
+        _log_many(f"before {turn}")  # its last values wait for the thread when the child is forked
+        child = multiprocessing.get_context(method).Process(target=_log_many, args=(f"child {turn}",))
+        child.start()
+        _log_many(f"after {turn}")
+        child.join()
+        assert child.exitcode == 0
+    assert inside._writer is not None
+    inside._writer[1].close()
+    monkeypatch.setattr(inside, "_writer", None)
+    values: dict[str, list[float]] = {}
+    for metric in read_metrics(tmp_path / "metrics.jsonl"):
+        values.setdefault(metric.name, []).append(metric.value)
+    assert len(values) == (30 if method == "fork" else 3)
+    assert all(found == [float(step) for step in range(200)] for found in values.values())
 
 
 def test_log_metric_in_a_job_and_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

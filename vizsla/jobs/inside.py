@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vizsla.jobs.metrics import MetricWriter
 
-_writer: tuple[int, Path, MetricWriter] | None = None
+_writer: tuple[Path, MetricWriter] | None = None
 
 
 def log_metric(name: str, value: float, step: int | None = None, epoch: float | None = None) -> bool:
@@ -35,8 +35,8 @@ def log_metric(name: str, value: float, step: int | None = None, epoch: float | 
     folder = os.environ.get("VIZSLA_JOB_DIR")
     if not folder:
         return False
-    key = (os.getpid(), Path(folder))
-    if _writer is None or _writer[:2] != key:  # a forked worker writes through a file of its own
-        _writer = (*key, MetricWriter(key[1] / "metrics.jsonl"))
-    _writer[2].append(name, value, step, epoch)
+    path = Path(folder)
+    if _writer is None or _writer[0] != path:
+        _writer = path, MetricWriter(path / "metrics.jsonl")
+    _writer[1].append(name, value, step, epoch)
     return True

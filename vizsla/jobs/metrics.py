@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import sys
 import threading
 import time as clock
 import weakref
@@ -36,18 +37,13 @@ class MetricWriter:
     """Appends values to ``metrics.jsonl``; cheap enough for every step of a fast loop.
 
     A value that comes alone is in the file when :meth:`append` returns. When values come faster than one in 20 ms, they
-    are formatted and written by a thread at most 20 ms later, so that the loop does not wait.
+    are formatted and written by a thread at most 20 ms later, so that the loop does not wait. In a forked child it goes
+    on with what the child appends; what waited in the parent is the parent's.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._waiting: deque[tuple[str, float, int | None, float | None, float]] = deque()
-        self._written = 0.0
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
-        self._unwritten = b""
+        self._forget()
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -55,6 +51,15 @@ class MetricWriter:
             if size and os.pread(self._file, 1, size - 1) != b"\n":  # the writer before was killed within a line
                 os.write(self._file, b"\n")
         _OPEN.add(self)
+
+    def _forget(self) -> None:
+        self._waiting: deque[tuple[str, float, int | None, float | None, float]] = deque()
+        self._written = 0.0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._unwritten = b""
 
     def append(self, name: str, value: float, step: int | None = None, epoch: float | None = None) -> None:
         """Add one value.
@@ -76,6 +81,7 @@ class MetricWriter:
             self.flush()
             return
         if self._thread is None:
+            _flush_at_the_end_of_a_child()
             self._thread = threading.Thread(target=_write_blocks, args=(weakref.ref(self), self._wake), daemon=True)
             self._thread.start()
         self._wake.set()
@@ -112,9 +118,34 @@ _OPEN: weakref.WeakSet[MetricWriter] = weakref.WeakSet()
 
 
 @atexit.register
-def _flush_all() -> None:
+def _close_all() -> None:
     for writer in list(_OPEN):
         writer.close()
+
+
+def _flush_all() -> None:
+    for writer in list(_OPEN):
+        writer.flush()
+
+
+_finalizer_of: int | None = None
+
+
+def _flush_at_the_end_of_a_child() -> None:
+    """Processes of multiprocessing end without atexit: they run finalizers of their own."""
+    global _finalizer_of
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _finalizer_of != os.getpid():
+        _finalizer_of = os.getpid()
+        util.Finalize(None, _flush_all, exitpriority=0)
+
+
+def _forget_in_child() -> None:
+    for writer in list(_OPEN):
+        writer._forget()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _write_blocks(writer_of: weakref.ref[MetricWriter], wake: threading.Event) -> None:
