@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, wait_for
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs import request
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.environment import _named
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.processes import Process
 from vizsla.jobs.request import channels, hyper_parameters, metric_definitions
@@ -34,7 +36,7 @@ def test_a_script_that_does_not_exist(tmp_path: Path, executor: LocalExecutor, s
 def test_a_script_that_exits_3(executor: LocalExecutor, script_spec: MakeSpec) -> None:
     handle = executor.submit(script_spec("import sys; print('bye'); sys.exit(3)"), "three")
     state, _ = run_to_end(executor, handle)
-    assert (state.status, state.exit_code, state.reason) == ("Failed", 3, "bye (exit code 3)")
+    assert (state.status, state.exit_code, state.reason) == ("Failed", 3, "exit code 3; last line: bye")
 
 
 def test_the_last_lines_of_the_traceback_are_the_reason(executor: LocalExecutor, script_spec: MakeSpec) -> None:
@@ -64,6 +66,21 @@ def test_a_script_that_writes_its_own_failure(executor: LocalExecutor, script_sp
     ("text", "words"),
     [
         ("raise MemoryError('no room for 9 GB')", "it ran out of memory (exit code 1): MemoryError: no room for 9 GB"),
+        ("print('skipped 3 pictures: out of memory'); raise KeyError('a')", "KeyError: 'a' (exit code 1)"),
+        (
+            "print('out of memory? No space left on device? no.'); import sys; sys.exit(3)",
+            "exit code 3; last line: out",
+        ),
+        (
+            "import sys, traceback\ntry: raise MemoryError\nexcept MemoryError: traceback.print_exc()\n"
+            "print('gives up', file=sys.stderr); sys.exit(3)",
+            "exit code 3; last line: gives up",
+        ),
+        (
+            "import os\nopen(os.environ['SM_OUTPUT_DIR'] + '/failure', 'w').write('my words')\nraise MemoryError",
+            "my words (exit code 1)",
+        ),
+        ("class Stop(Exception): pass\nraise Stop('no data')", "Stop: no data (exit code 1)"),
         ("import os; os.abort()", "it crashed: native code gave up (SIGABRT)"),
         ("import ctypes; ctypes.string_at(0)", "it crashed: a segmentation fault in native code (SIGSEGV)"),
         ("import os; os.kill(os.getpid(), 15)", "it was asked to end (SIGTERM) by someone else than its controller"),
@@ -271,6 +288,50 @@ def test_the_folder_of_the_jobs_may_lie_within_the_code(tmp_path: Path) -> None:
     assert state.status == "Completed", state.reason
     assert (handle.path / "logs.txt").read_text() == "value 7\n"
     assert sorted(p.name for p in (handle.path / "code" / "package").iterdir() if p.suffix) == ["part.py"]
+
+
+def test_packages_called_runs_and_pipes_in_the_folder(tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    for name in ("runs", "venv", "old-job", "env"):
+        (source / name).mkdir(parents=True)
+        (source / name / "part.py").write_text(f"value = {name!r}")
+        (source / name / "__init__.py").touch()
+    (source / "env" / "pyvenv.cfg").write_text("home = /usr")
+    (source / "old-job" / "job.json").write_text("{}")
+    os.mkfifo(source / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(source / "socket"))
+        (source / "train.py").write_text("import runs.part, venv.part; print(runs.part.value, venv.part.value)")
+        executor = LocalExecutor(tmp_path / "jobs", cpus=2)
+        handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "names")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", state.reason
+    assert (handle.path / "logs.txt").read_text() == "runs venv\n"
+    assert sorted(p.name for p in (handle.path / "code").iterdir()) == ["runs", "train.py", "venv"]
+
+
+def test_channels_of_one_variable(executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="The channels 'train' and 'Train' would have the same variable, SM_CHANNEL_TR"):
+        executor.submit(script_spec("print(1)", data={"train": tmp_path, "Train": tmp_path}), "x")
+
+
+def test_included_files_and_local_packages_make_another_environment(tmp_path: Path) -> None:
+    def key() -> list[tuple[Path, str]]:
+        return list(_named(tmp_path / "requirements.txt", set()))
+
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "setup.py").write_text("1")
+    (tmp_path / "requirements.txt").write_text("-r base.txt\nnumpy==2; python_version > '3'\n./package[all]\n")
+    (tmp_path / "base.txt").write_text("-c limits.txt\nscipy\n")
+    (tmp_path / "limits.txt").write_text("scipy<2")
+    keys = [key()]
+    assert [path.name for path, _ in keys[0]] == ["base.txt", "limits.txt", "package"]
+    for path, text in ((tmp_path / "limits.txt", "scipy<1"), (package / "setup.py", "22")):
+        path.write_text(text)
+        keys.append(key())
+        assert keys[-1] != keys[-2]
+    assert key() == key()
 
 
 def test_much_more_than_code_in_the_folder_is_linked_not_copied(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +26,8 @@ from vizsla.settings import settings
 
 _READY = "ready"
 _LAST_LINES = 12
+_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
+_PLACE = re.compile(r"^(?:(?:-e|--editable)[ =]\s*|[\w.-]+(?:\[[^]]*\])?\s*@\s*)")
 
 
 def environment(requirements: Path, cache: Path) -> Path:
@@ -35,8 +39,9 @@ def environment(requirements: Path, cache: Path) -> Path:
         When pip cannot install them, with its last lines.
     """
     content = requirements.read_bytes()
+    known = [(str(path), what) for path, what in _named(requirements, set())]
     base = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    key = hashlib.sha256(json.dumps([sys.version, sys.prefix, base]).encode() + b"\0" + content).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([sys.version, sys.prefix, base, known]).encode() + b"\0" + content).hexdigest()[:32]
     folder = cache / "environments" / key
     program = folder / "bin" / "python"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +66,33 @@ def environment(requirements: Path, cache: Path) -> Path:
             )
         write_json(folder / _READY, {"requirements": content.decode(errors="replace")})
     return program
+
+
+def _named(requirements: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
+    """The files that a requirements file names, and what tells one content of them from another.
+
+    Those included by ``-r`` and ``-c`` by their bytes, and what they name in turn; a package on this machine by the
+    names, sizes and times of its files.
+    """
+    for line in requirements.read_text(errors="replace").splitlines():
+        line = line.split(" #")[0].split(";")[0].strip()
+        if not line or line.startswith("#"):
+            continue
+        included = _INCLUDE.match(line)
+        text = included[1] if included else _PLACE.sub("", line)
+        if text.startswith("-") or ("://" in text and not text.startswith("file://")):
+            continue
+        place = requirements.parent / text.removeprefix("file://").partition("[")[0].strip()
+        if place in seen:
+            continue
+        seen.add(place)
+        if included and place.is_file():
+            yield place, hashlib.sha256(place.read_bytes()).hexdigest()
+            yield from _named(place, seen)
+        elif place.exists():
+            files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
+            stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if "__pycache__" not in p.parts]
+            yield place, hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 
 
 def main(arguments: list[str]) -> NoReturn:

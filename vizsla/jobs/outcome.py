@@ -10,7 +10,6 @@ from vizsla.jobs.states import Status
 from vizsla.jobs.supervisor import Ended
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
-_PYTHON_ERROR = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception|Interrupt|Exit|Warning)\b.*)$", re.MULTILINE)
 _SIGNALS = {
     signal.SIGKILL: "it was killed (SIGKILL), by a person or by the system",
     signal.SIGSEGV: "it crashed: a segmentation fault in native code (SIGSEGV)",
@@ -23,6 +22,7 @@ _SIGNALS = {
 _MEMORY = ("MemoryError", "OutOfMemoryError", "out of memory", "Cannot allocate memory", "std::bad_alloc")
 _DISK = ("No space left on device", "Disk quota exceeded")
 _FEW_LINES = 40
+_LONGEST = 300
 
 
 @dataclass(frozen=True)
@@ -68,27 +68,39 @@ NO_MODEL = (
 
 
 def _cause(ended: Ended, wrote: str | None) -> str:
-    """One line: what happened, and the exit code."""
+    """One line: what happened, and the exit code. What the job itself wrote comes before what is guessed here."""
     code = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
-    if ended.out_of_memory:
-        return f"it ran out of memory and the system killed it ({code}); use a smaller batch size or fewer workers"
-    if any(words in ended.tail for words in _DISK) or (ended.disk_full and ended.code in (1, -signal.SIGBUS)):
-        return f"the disk was full ({code}); free some space and resume the job"
-    if any(words in ended.tail for words in _MEMORY):
-        return f"it ran out of memory ({code}): {_error_line(ended.tail)}; use a smaller batch size or fewer workers"
     if wrote and wrote.strip():
         return f"{wrote.strip().splitlines()[0]} ({code})"
+    if ended.out_of_memory:
+        return f"it ran out of memory and the system killed it ({code}); use a smaller batch size or fewer workers"
+    error, last = _exception_line(ended.tail), _last_line(ended.tail)
+    # A log speaks of memory and disks often; only the words that the process ended with say why.
+    final = error if error and (ended.code == 1 or error == last) else ""
+    if any(words in final or last.endswith(words) for words in _DISK) or (
+        ended.disk_full and ended.code in (1, -signal.SIGBUS)
+    ):
+        return f"the disk was full ({code}); free some space and resume the job"
+    said = last if ended.code == -signal.SIGABRT else final  # native code that gives up says why at last
+    if any(words in said for words in _MEMORY):
+        return f"it ran out of memory ({code}): {said}; use a smaller batch size or fewer workers"
     if ended.code < 0:
         return _SIGNALS.get(signal.Signals(-ended.code), f"it was ended by {signal.Signals(-ended.code).name}")
-    line = _error_line(ended.tail)
-    return f"{line} ({code})" if line else f"it ended with {code} and said nothing"
+    if final:
+        return f"{final} ({code})"
+    return f"{code}; last line: {last}" if last else f"it ended with {code} and said nothing"
 
 
-def _error_line(tail: str) -> str:
-    found = _PYTHON_ERROR.findall(_last_traceback(tail)) if _TRACEBACK.search(tail) else []
-    lines = [line for line in tail.splitlines() if line.strip()]
-    line: str = found[-1] if found else (lines[-1] if lines else "")
-    return line.strip()[:300]
+def _exception_line(tail: str) -> str:
+    """The line of the exception in the last traceback: the first one after it that is not indented."""
+    if not _TRACEBACK.search(tail):
+        return ""
+    lines = _last_traceback(tail).splitlines()[1:]
+    return next((line.strip()[:_LONGEST] for line in lines if line.strip() and not line[0].isspace()), "")
+
+
+def _last_line(tail: str) -> str:
+    return next((line.strip()[:_LONGEST] for line in reversed(tail.splitlines()) if line.strip()), "")
 
 
 def _last_traceback(tail: str) -> str:

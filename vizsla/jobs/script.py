@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from vizsla.errors import JobError
 from vizsla.jobs.spec import TrainingJobSpec, decoded
 
 _HOST = "algo-1"
-_NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", ".venv", "venv", "node_modules", "mlruns", "runs")
+_NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", "node_modules", "mlruns")
+_MARKS = ("pyvenv.cfg", "conda-meta", "job.json", ".tracking")
+"""What an environment, a job, or a folder of jobs has in it: known by that and not by a name that packages may have."""
 _COPY_BYTES = 50 << 20
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
 _PACKAGE = Path(vizsla.__file__).parent
@@ -58,7 +61,10 @@ def copy_code(folder: Path, to: Path) -> None:
     jobs = {parent.resolve() for parent in to.parents[:2]}
 
     def is_code(path: Path) -> bool:
-        return path.name not in _NOT_CODE and path.resolve() not in jobs and not (path / "job.json").exists()
+        if path.name in _NOT_CODE or path.resolve() in jobs or any((path / mark).exists() for mark in _MARKS):
+            return False
+        mode = os.lstat(path).st_mode
+        return stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode)  # a pipe or socket would be waited for
 
     total = 0
     for root, folders, files in os.walk(folder):
@@ -222,8 +228,19 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
     Raises
     ------
     JobError
-        When a channel's data are not there.
+        When a channel's data are not there, or two channels have one name but for upper and lower case.
     """
+    places: dict[str, str] = {}
+    for channel in spec.input_data_config:
+        name = channel.channel_name
+        other = places.setdefault(name.upper(), name)
+        if other is not name:
+            raise JobError(
+                f"The channels {other!r} and {name!r} would have the same variable, SM_CHANNEL_{name.upper()}.",
+                where="InputDataConfig",
+                allowed="names that differ in more than upper and lower case",
+                do="rename one of them",
+            )
     config = job / "input" / "config"
     files: dict[str, Any] = {
         "hyperparameters.json": dict(spec.hyper_parameters),
