@@ -21,7 +21,7 @@ from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.batcher import Batcher, is_heavy
 from vizsla.serving.faults import ClientGoneError, RequestError
-from vizsla.serving.plan import Plan, measure
+from vizsla.serving.plan import Plan, load_plan, measure, store_plan
 
 LIMITS = Limits(64_000_000, 100_000_000, 20)
 
@@ -128,6 +128,41 @@ def test_a_queue_that_is_full_says_so(served: list[ServedModel], jpegs: list[byt
     asyncio.run(ask())
 
 
+def test_a_list_is_queued_whole_or_not_at_all(served: list[ServedModel], jpegs: list[bytes]) -> None:
+    async def ask() -> None:
+        batcher = Batcher(1, LIMITS, max_waiting=4)
+        batcher._loop = asyncio.get_running_loop()
+        with pytest.raises(RequestError) as full:
+            batcher.submit_all(jpegs[:5], served[0], {}, explain=False)
+        assert full.value.kind == "overloaded"
+        assert batcher.waiting == 0
+        assert len(batcher.submit_all(jpegs[:4], served[0], {}, explain=False)) == batcher.waiting == 4
+
+    asyncio.run(ask())
+
+
+def test_a_list_takes_turns_with_single_pictures(served: list[ServedModel], jpegs: list[bytes]) -> None:
+    served[0].backbone.plan = Plan(batch=1)
+
+    async def ask() -> None:
+        batcher = Batcher(1, LIMITS)
+        batcher._loop = asyncio.get_running_loop()
+        listed = batcher.submit_all([jpegs[1]] * 100, served[0], {}, explain=False)
+        single = [batcher.submit(jpegs[2], served[0], {}, explain=False) for _ in range(3)]
+        order = [batcher._take()[0] for _ in range(103)]
+        assert [order.index(task) for task in single] == [1, 2, 3]
+        assert [task for task in order if task in listed] == listed
+
+        listed = batcher.submit_all([jpegs[1]] * 10, served[0], {}, explain=False)
+        late = []
+        for _ in range(40):  # single pictures that never stop coming do not stop the list either
+            batcher.submit(jpegs[2], served[0], {}, explain=False)
+            late += batcher._take()
+        assert set(listed) <= set(late)
+
+    asyncio.run(ask())
+
+
 def test_what_counts_as_heavy(jpegs: list[bytes]) -> None:
     flat = io.BytesIO()
     Image.new("L", (9000, 9000)).save(flat, "PNG")
@@ -160,3 +195,12 @@ def test_a_batch_that_changes_a_bit_is_never_used() -> None:
 def test_requests_in_between_spoil_the_measurement() -> None:
     engine = _Rounding()
     assert measure(engine, engine, 8, 1, lambda: True) is None
+
+
+def test_a_file_of_plans_that_is_none_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "plans.json"
+    for text in ("[]", "3", "{"):
+        file.write_text(text)
+        assert load_plan(file, "key") is None
+        store_plan(file, "key", Plan(4, True))
+        assert load_plan(file, "key") == Plan(4, True)

@@ -104,6 +104,32 @@ def test_targets_that_try_to_climb(
         link.unlink()
 
 
+def test_a_model_whose_backbone_links_outside_is_refused(
+    serving: Callable[..., Running], models_dir: Path, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    root = tmp_path / "models"
+    shutil.copytree(models_dir / "m0", root / "m0", copy_function=shutil.copyfile)
+    (root / "m0" / "backbone.onnx").unlink()
+    (root / "m0" / "backbone.onnx").symlink_to(models_dir / "m0" / "backbone.onnx")
+    server = serving("--models-dir", str(root))
+    answer = ask(server, "m0", jpegs[0])
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "target-name")
+    assert answer.json()["Message"] == "backbone.onnx of 'm0' leads out of the models' folder."
+    posted = server.client.post("/models", json={"model_name": "m0", "url": str(root / "m0")})
+    assert (posted.status_code, posted.json()["ErrorCode"]) == (400, "target-name")
+
+
+def test_paths_of_the_server_are_for_its_log(
+    serving: Callable[..., Running], models_dir: Path, jpegs: list[bytes]
+) -> None:
+    server = serving("--models-dir", str(models_dir))
+    for target in ("broken", "absent"):
+        answer = ask(server, target, jpegs[0])
+        assert answer.status_code in (404, 500)
+        assert str(models_dir) not in answer.text
+    assert [line["where"] for line in server.log() if line["event"] == "model"] == [str(models_dir / "broken")]
+
+
 def test_links_in_archives_are_not_followed(
     serving: Callable[..., Running], models_dir: Path, tmp_path: Path, jpegs: list[bytes]
 ) -> None:

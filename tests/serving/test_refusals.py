@@ -8,6 +8,7 @@ import json
 import re
 import struct
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,6 +147,28 @@ def test_another_sites_page_is_refused(server: Running, jpegs: list[bytes]) -> N
     assert server.client.post("/invocations", content=jpegs[0], headers=own).status_code == 200
 
 
+def test_a_name_that_was_bent_to_this_machine_reads_nothing(server: Running) -> None:
+    for path in ("/status", "/metrics", "/models", "/"):
+        answer = server.client.get(path, headers={"host": "evil.example:8080"})
+        assert (answer.status_code, answer.json()["ErrorCode"]) == (403, "origin")
+        assert "--public-origin" in answer.json()["Do"]
+    for host in ("localhost:1", "127.0.0.1", "[::1]:80"):
+        assert server.client.get("/status", headers={"host": host}).status_code == 200
+
+
+def test_a_proxy_is_named_or_keys_are_set(serving: Any, saved_model: Path, jpegs: list[bytes]) -> None:
+    named = serving(str(saved_model), "--public-origin", "https://models.example.com")
+    through = {"host": "models.example.com", "origin": "https://models.example.com", **JPEG}
+    assert named.client.post("/invocations", content=jpegs[0], headers=through).status_code == 200
+    inside = {"origin": "https://models.example.com", **JPEG}  # a proxy that does not keep the name
+    assert named.client.post("/invocations", content=jpegs[0], headers=inside).status_code == 200
+    assert named.client.get("/status", headers={"host": "evil.example"}).status_code == 403
+    keyed = serving(str(saved_model), VIZSLA_API_KEYS="k")
+    assert keyed.client.get("/status", headers={"host": "any.example", "x-api-key": "k"}).status_code == 200
+    foreign = {"host": "any.example", "origin": "https://evil.example", "x-api-key": "k"}
+    assert keyed.client.get("/status", headers=foreign).status_code == 403
+
+
 def test_the_runtime_api_wraps_what_the_container_refuses(server: Running) -> None:
     answer = server.client.post("/endpoints/any/invocations", content=b"text", headers=JPEG)
     assert answer.status_code == 424
@@ -174,8 +197,6 @@ def test_the_runtime_api_validates_names_and_headers(
 
 
 def test_every_error_kind_raised_in_the_code_is_in_the_table() -> None:
-    from pathlib import Path
-
     import vizsla.serving
     from vizsla.serving.faults import FAULTS
 

@@ -64,6 +64,7 @@ def test_a_port_that_is_taken(saved_model: Path) -> None:
         (["a/dogs", "b/dogs"], {}, "Two models have the name 'dogs'."),
         (["m", "--host", "0.0.0.0"], {}, "everybody who can reach this machine could use the server"),
         (["m"], {"VIZSLA_SIGV4_KEYS": "AKID"}, "VIZSLA_SIGV4_KEYS cannot be read."),
+        (["m", "--public-origin", "example.com/x"], {}, "'example.com/x' is no origin."),
         (["m"], {"VIZSLA_THREADS": "many"}, "VIZSLA_THREADS='many' is not a usable number."),
     ],
 )

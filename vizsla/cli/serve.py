@@ -46,6 +46,9 @@ def serve(
         envvar="VIZSLA_ALLOW_ANONYMOUS",
         help="Let others than this machine in without a key.",
     ),
+    public_origin: list[str] = typer.Option(
+        None, "--public-origin", help="What a proxy before the server is called, such as https://models.example.com."
+    ),
     log_requests: bool = typer.Option(True, help="Write a line of JSON to stderr for every request."),
 ) -> None:
     """Serve saved models over HTTP, with SageMaker's contracts. Needs no torch.
@@ -72,7 +75,7 @@ def serve(
         allow_code=allow_code,
         allow_urls=allow_urls,
         log_requests=log_requests,
-        access=Access.from_environment(host, anonymous=allow_anonymous),
+        access=Access.from_environment(host, anonymous=allow_anonymous, public_origins=public_origin or ()),
     )
     Server(options, now).run()
 

@@ -6,7 +6,7 @@ import datetime
 import hmac
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -20,21 +20,33 @@ API_KEYS, SIGV4_KEYS = "VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS"
 @dataclass(frozen=True)
 class Access:
     """``api_keys`` are accepted in ``x-api-key`` or as a bearer token; ``sigv4`` is secret by access key id.
-    ``local`` tells that the server listens on loopback only."""
+    ``local`` tells that the server listens on loopback only; ``public_origins`` (such as ``https://models.example.com``)
+    are what a proxy before it is called."""
 
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     sigv4: Mapping[str, str] = field(default_factory=dict, repr=False)
     local: bool = True
+    public_origins: tuple[str, ...] = ()
 
     @classmethod
-    def from_environment(cls, host: str, *, anonymous: bool) -> Access:
+    def from_environment(cls, host: str, *, anonymous: bool, public_origins: Sequence[str] = ()) -> Access:
         """Read the keys; a server that others can reach needs some, unless ``anonymous`` says otherwise.
 
         Raises
         ------
         UsageError
-            When a variable cannot be read, or keys are needed and there are none.
+            When a variable or an origin cannot be read, or keys are needed and there are none.
         """
+        for origin in public_origins:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in ("http", "https")
+                or not parts.netloc
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                raise UsageError(
+                    f"{origin!r} is no origin.", where="--public-origin", allowed="such as https://models.example.com"
+                )
         api_keys = tuple(key.strip() for key in os.environ.get(API_KEYS, "").split(",") if key.strip())
         sigv4 = {}
         for pair in filter(None, map(str.strip, os.environ.get(SIGV4_KEYS, "").split(","))):
@@ -51,7 +63,7 @@ class Access:
                 where="--host",
                 do=f"set {API_KEYS} or {SIGV4_KEYS}, or listen on 127.0.0.1, or say --allow-anonymous",
             )
-        return cls(api_keys, sigv4, local)
+        return cls(api_keys, sigv4, local, tuple(public_origins))
 
     @property
     def open(self) -> bool:
@@ -84,20 +96,38 @@ class Access:
         return read_claim(headers, self.sigv4, datetime.datetime.now(datetime.UTC))
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
-        """Refuse requests that a page of another site makes a browser send.
+        """Refuse requests that a page of another site makes a browser send: of another origin, or, where anybody on
+        this machine may ask, by a name that was bent to it.
 
         Raises
         ------
         RequestError
             ``origin`` for a foreign page, or a foreign name that was bent to this machine (DNS rebinding).
         """
-        origin = headers.get("origin")
-        if origin is None:
-            return
-        host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
-        if urlsplit(origin).netloc != host or (self.local and not is_loopback(name)):
-            raise RequestError("origin", "Pages of other sites may not use this server.", where="header Origin")
+        host, origin = headers.get("host", ""), headers.get("origin")
+        known = {urlsplit(one).netloc for one in self.public_origins}
+        if self.local and self.open and host and host not in known and not is_loopback(_name(host)):
+            raise RequestError(
+                "origin",
+                f"This server is not called {host[:100]!r}.",
+                where="header Host",
+                allowed=", ".join(["localhost", "127.0.0.1", *sorted(known)]),
+                do="start it with --public-origin if a proxy calls it by that name",
+            )
+        if origin is not None and origin not in self.public_origins and urlsplit(origin).netloc != host:
+            raise RequestError(
+                "origin",
+                "Pages of other sites may not use this server.",
+                where="header Origin",
+                do="start it with --public-origin if that is a proxy before it",
+            )
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # brackets that are not closed
+        return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -12,8 +12,9 @@ import asyncio
 import struct
 import threading
 import time
+from bisect import insort_right
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ from vizsla.serving.faults import ClientGoneError, RequestError
 
 _LOOK_AHEAD = 64
 """Waiting pictures that a worker looks through for companions on the same backbone."""
+
+_TURNS = 2
+"""Pictures that are taken for each one of a list while others wait, at the least (start-time fair queueing: a picture's
+rank is the number of pictures taken before its request came, plus this for each one before it in its list)."""
 
 _LIGHT_BYTES = 1_000_000
 _LIGHT_PIXELS = 4_000_000
@@ -46,10 +51,16 @@ def is_heavy(picture: Picture) -> bool:
     return len(picture) > (_LIGHT_BYTES if picture.startswith(b"\xff\xd8") else _LIGHT_BYTES // 4)
 
 
+def _rank(task: Task) -> int:
+    return task.rank
+
+
 class Task:
     """One picture on its way to its answer. ``scope`` is the ASGI scope, which says when the client has gone."""
 
-    __slots__ = ("error", "explain", "finished", "future", "heavy", "model", "picture", "result", "scope", "taken")
+    __slots__ = (
+        "error", "explain", "finished", "future", "heavy", "model", "picture", "rank", "result", "scope", "taken",
+    )  # fmt: skip
 
     def __init__(
         self, picture: Picture, model: ServedModel, future: asyncio.Future[Answered], scope: Mapping[str, Any]
@@ -59,6 +70,7 @@ class Task:
         self.future = future
         self.scope = scope
         self.explain = False
+        self.rank = 0
         self.heavy = is_heavy(picture)
         self.taken = self.finished = 0.0
         self.result: Answered | None = None
@@ -75,6 +87,7 @@ class Batcher:
         self._waiting: deque[Task] = deque()
         self._changed = threading.Condition()
         self._running = 0
+        self._taken = 0
         self._heavy_running = 0
         self._closed = False
         self._workers = [threading.Thread(target=self._work, name=f"serve-{i}", daemon=True) for i in range(threads)]
@@ -105,18 +118,36 @@ class Batcher:
         RequestError
             ``overloaded`` when too many are waiting.
         """
-        if len(self._waiting) >= self._max_waiting or self._closed:
+        return self.submit_all([picture], model, scope, explain=explain)[0]
+
+    def submit_all(
+        self, pictures: Sequence[Picture], model: ServedModel, scope: Mapping[str, Any], *, explain: bool
+    ) -> list[Task]:
+        """Queue a request's pictures, all of them or none. They take turns with those of other requests: a list does
+        not lock a single picture out.
+
+        Raises
+        ------
+        RequestError
+            ``overloaded`` when too many are waiting.
+        """
+        if len(self._waiting) + len(pictures) > self._max_waiting or self._closed:
             raise RequestError(
                 "overloaded",
                 f"{len(self._waiting):,} pictures are waiting already.",
                 do="try again a little later, with less at a time",
             )
-        task = Task(picture, model, self._loop.create_future(), scope)
-        task.explain = explain
+        tasks = [Task(picture, model, self._loop.create_future(), scope) for picture in pictures]
         with self._changed:
-            self._waiting.append(task)
-            self._changed.notify()
-        return task
+            for place, task in enumerate(tasks):
+                task.explain = explain
+                task.rank = self._taken + _TURNS * place
+                if not self._waiting or self._waiting[-1].rank <= task.rank:
+                    self._waiting.append(task)
+                else:
+                    insort_right(self._waiting, task, key=_rank)
+            self._changed.notify(len(tasks))
+        return tasks
 
     def close(self) -> None:
         """Stop the workers when nothing is waiting any more."""
@@ -173,6 +204,7 @@ class Batcher:
             else:
                 skipped.append(task)
         self._waiting.extendleft(reversed(skipped))
+        self._taken += len(taken)
         return taken
 
 

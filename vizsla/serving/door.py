@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
+from vizsla.errors import ModelError
 from vizsla.serving.access import Access
 from vizsla.serving.faults import ClientGoneError, RequestError, as_request_error, container_body, runtime_answer
 from vizsla.serving.observe import Observer, Record
@@ -104,6 +105,10 @@ class Door:
                 return RequestError("method", f"{scope['method']} is not offered here.", allowed=allowed)
             return RequestError("path-unknown", f"There is nothing at {scope['path'][:200]!r}.", do="see /docs")
         failure = as_request_error(error)
+        if isinstance(error, ModelError):
+            self._observer.log(
+                "error", "model", request_id=record.request_id, message=error.what, where=str(error.where)
+            )
         if failure.kind == "internal" and not isinstance(error, RequestError):
             self._observer.log(
                 "error", "fault", request_id=record.request_id, trace="".join(traceback.format_exception(error))

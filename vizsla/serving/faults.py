@@ -87,7 +87,9 @@ def as_request_error(error: BaseException) -> RequestError:
     if isinstance(error, ImageError):
         return RequestError(error.kind, error.what, where=error.where, allowed=error.allowed, do=error.do)
     if isinstance(error, ModelError):
-        return RequestError("target-damaged", error.what, where=error.where, allowed=error.allowed, do=error.do)
+        return RequestError(
+            "target-damaged", error.what, allowed=error.allowed, do=error.do
+        )  # where it is, the log tells
     if isinstance(error, MissingExtraError):
         return RequestError("code-failed", error.what, do=error.do)
     return RequestError("internal", "The server failed; its log tells more under this request's id.")

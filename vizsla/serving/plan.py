@@ -30,7 +30,7 @@ class Plan:
     is alone gets all threads (``spread``)."""
 
     batch: int = 1
-    spread: bool = True
+    spread: bool = False
 
 
 def plan_key(sha256: str, engine: Engine, threads: int) -> str:
@@ -56,6 +56,8 @@ def store_plan(file: Path, key: str, plan: Plan) -> None:
         try:
             plans = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
+            plans = {}
+        if not isinstance(plans, dict):  # somebody else's file, or one that was damaged
             plans = {}
         plans[key] = asdict(plan)
         try:

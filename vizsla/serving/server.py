@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import time
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -167,17 +168,25 @@ class Server:
             await asyncio.sleep(_TIDY_SECONDS)
             if self._batcher.in_flight or time.monotonic() - self._batcher.last_active < _TIDY_SECONDS:
                 continue
-            if trimmed < self._batcher.last_active:
-                trimmed = time.monotonic()
-                for backbone in self._pool.backbones.all():
-                    await loop.run_in_executor(None, backbone.shrink)
-                give_memory_back()
+            try:
+                trimmed = await self._tidy_once(loop, trimmed)
+            except Exception:  # noqa: BLE001 - tidying may fail and is tried again; serving goes on
+                self.observer.log("error", "tidying failed", trace=traceback.format_exc())
+                await asyncio.sleep(60 * _TIDY_SECONDS)
+
+    async def _tidy_once(self, loop: asyncio.AbstractEventLoop, trimmed: float) -> float:
+        if trimmed < self._batcher.last_active:
+            trimmed = time.monotonic()
             for backbone in self._pool.backbones.all():
-                if not backbone.planned and await loop.run_in_executor(
-                    None, backbone.measure_plan, self._plans, lambda: self._batcher.in_flight > 0
-                ):
-                    self.observer.log("info", "plan", backbone=backbone.name, batch=backbone.plan.batch,
-                                      spread=backbone.plan.spread)  # fmt: skip
+                await loop.run_in_executor(None, backbone.shrink)
+            give_memory_back()
+        for backbone in self._pool.backbones.all():
+            if not backbone.planned and await loop.run_in_executor(
+                None, backbone.measure_plan, self._plans, lambda: self._batcher.in_flight > 0
+            ):
+                self.observer.log("info", "plan", backbone=backbone.name, batch=backbone.plan.batch,
+                                  spread=backbone.plan.spread)  # fmt: skip
+        return trimmed
 
 
 class _QuietServer(uvicorn.Server):

@@ -95,7 +95,7 @@ class Service:
         scope: Mapping[str, Any],
     ) -> list[Answered]:
         queued = time.perf_counter()
-        tasks = [self.batcher.submit(picture, model, scope, explain=explain) for picture in pictures]
+        tasks = self.batcher.submit_all(pictures, model, scope, explain=explain)
         if len(tasks) == 1:
             answers = [await tasks[0].future]
         else:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from vizsla.errors import ModelError, SourceError, UsageError
-from vizsla.models.artifact import ARCHIVE, CARD
+from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
 from vizsla.serving.faults import RequestError
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
@@ -107,8 +107,18 @@ class FolderShelf:
                     "target-name", f"{name[:200]!r} leads out of the models' folder.", where="TargetModel"
                 )
             if resolved.is_file() or any((resolved / p).exists() for p in (CARD, "model", "code")):
-                return resolved
-        raise unknown(name, str(self.root))
+                return self._closed(resolved, name)
+        raise unknown(name, "TargetModel")
+
+    def _closed(self, model: Path, name: str) -> Path:
+        """The model, unless one of its files is a link that leads out of the folder."""
+        for below in (model, model / "model"):
+            for part in (CARD, HEAD, BACKBONE, "code", "code/inference.py"):
+                if not (below / part).resolve().is_relative_to(self.root):
+                    raise RequestError(
+                        "target-name", f"{part} of {name[:200]!r} leads out of the models' folder.", where="TargetModel"
+                    )
+        return model
 
     def within(self, name: str, url: str) -> Path:
         """The local path that ``POST /models`` names, which must lie in the folder.
@@ -127,9 +137,9 @@ class FolderShelf:
                 "target-name",
                 "Models are loaded from the models' folder only.",
                 where=f"url {url[:200]!r}",
-                allowed=f"a path in {self.root}",
+                allowed="a path in the models' folder",
             )
-        return resolved
+        return self._closed(resolved, name)
 
     def url(self, name: str) -> str:
         """The path."""
@@ -150,7 +160,12 @@ class S3Shelf:
 
     def locate(self, name: str) -> Path:
         """The archive, fetched."""
-        return fetch_archive(self.url(name), self._cache)
+        try:
+            return fetch_archive(self.url(name), self._cache)
+        except RequestError as error:
+            if error.kind == "target-unknown":
+                raise unknown(name, "TargetModel") from error  # without the bucket's address
+            raise
 
     def url(self, name: str) -> str:
         """Its s3:// address."""
