@@ -99,3 +99,44 @@ def test_the_page_fits_a_telephone(server: Running, page: Any) -> None:
     page.goto(server.url)
     page.wait_for_selector("#models td")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_key_that_is_typed_asks_again(
+    page: Any, serving: Any, saved_model: Path, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    """Without a key: the server's words, no polling. With it: the answer, without choosing the picture again."""
+    server = serving(str(saved_model), VIZSLA_API_KEYS="k1")
+    (tmp_path / "photo.jpg").write_bytes(jpegs[1])
+    page.goto(server.url)
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#error:not([hidden])")
+    assert "An API key is needed." in page.inner_text("#error")
+    page.wait_for_timeout(6000)
+    assert len([line for line in server.log() if line.get("path") == "/status"]) <= 2
+    page.fill("#key", "k1")
+    page.press("#key", "Tab")
+    page.wait_for_selector("#answer:not([hidden]) .class")
+    page.wait_for_function("document.querySelector('#models').innerText.includes('breeds')")
+
+
+def test_the_same_file_can_be_chosen_again(server: Running, tmp_path: Path, jpegs: list[bytes], page: Any) -> None:
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(jpegs[1])
+    page.goto(server.url)
+    for _ in range(2):
+        with page.expect_response("**/invocations"):
+            page.set_input_files("#file", str(file))
+        assert page.evaluate("document.querySelector('#file').value") == ""
+
+
+def test_the_answer_of_own_code_is_shown(page: Any, serving: Any, tmp_path: Path, jpegs: list[bytes]) -> None:
+    code = tmp_path / "own" / "code" / "inference.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("def model_fn(d): return 0\ndef transform_fn(m, b, c, a): return '{\"bytes\": %d}' % len(b), a\n")
+    (tmp_path / "photo.jpg").write_bytes(jpegs[1])
+    server = serving(str(tmp_path / "own"), "--allow-code")
+    page.goto(server.url)
+    page.wait_for_function("document.querySelector('#look').disabled")
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#raw:not([hidden])")
+    assert f'"bytes": {len(jpegs[1])}' in page.inner_text("#raw")

@@ -161,6 +161,26 @@ def test_execution_parameters_for_a_batch_transform(server: Running) -> None:
     assert answer["MaxConcurrentTransforms"] >= 1
 
 
+def test_the_description_lists_what_each_call_answers(server: Running, jpegs: list[bytes]) -> None:
+    description = server.client.get("/openapi.json").json()
+    paths = description["paths"]
+    assert set(paths["/ping"]["get"]["responses"]) == {"200", "403"}
+    assert paths["/ping"]["get"]["security"] == []
+    assert {"key"} <= {name for one in description["security"] for name in one}
+    calls = [
+        ("post", "/invocations", "/invocations", {"content": b"x", "headers": JPEG}),
+        ("post", "/invocations", "/invocations", {"content": b"x", "headers": {"content-type": "video/mp4"}}),
+        ("post", "/endpoints/{endpoint}/invocations", "/endpoints/a/invocations", {"content": b"x", "headers": JPEG}),
+        ("get", "/models", "/models?next_page_token=%25", {}),
+        ("delete", "/models/{name}", "/models/none", {}),
+        ("delete", "/models/{name}", "/models/breeds", {}),
+        ("post", "/models", "/models", {"json": {"model_name": "x", "url": "y"}}),
+    ]
+    for method, path, url, request in calls:
+        answer = server.client.request(method, url, **request)
+        assert str(answer.status_code) in paths[path][method]["responses"], (url, answer.status_code)
+
+
 def test_docs_describe_every_call_without_the_network(server: Running) -> None:
     page = server.client.get("/docs").text
     for path in server.client.get("/openapi.json").json()["paths"]:

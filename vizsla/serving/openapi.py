@@ -38,13 +38,19 @@ _PICTURES: dict[str, Any] = {
     },
 }
 
-_ERROR_STATUS = (400, 403, 404, 405, 406, 408, 409, 413, 415, 424, 500, 503, 504, 507)
+_ANY = (403,)
+_BODY = (400, 408, 413, 503)
+_INVOKE = (*_ANY, *_BODY, 404, 406, 415, 500, 504, 507)
+_RUNTIME = (*_ANY, *_BODY, 424, 500)
+"""The Runtime API wraps what a container refuses into 424."""
 
 
 def _operation(
     summary: str,
     *,
     ok: dict[str, Any],
+    errors: tuple[int, ...] = _ANY,
+    free: bool = False,
     parameters: list[dict[str, Any]] | None = None,
     body: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -52,7 +58,9 @@ def _operation(
     if body is not None:
         operation["requestBody"] = {"required": True, "content": body}
     error = {"description": "what was wrong", "content": {"application/json": {"schema": {"$ref": _ERROR_REF}}}}
-    operation["responses"] = {"200": ok, **{str(status): error for status in _ERROR_STATUS}}
+    operation["responses"] = {"200": ok, **{str(status): error for status in sorted(errors)}}
+    if free:
+        operation["security"] = []
     return operation
 
 
@@ -83,11 +91,12 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Vizsla endpoint", "version": __version__},
         "paths": {
-            "/ping": {"get": _operation("Whether the server is there.", ok={"description": "it is"})},
+            "/ping": {"get": _operation("Whether the server is there.", ok={"description": "it is"}, free=True)},
             "/invocations": {
                 "post": _operation(
                     "Classify pictures (container contract).",
                     ok=answered,
+                    errors=_INVOKE,
                     parameters=[target, explain, accept],
                     body=_PICTURES,
                 )
@@ -96,6 +105,7 @@ def document() -> dict[str, Any]:
                 "post": _operation(
                     "Classify pictures (InvokeEndpoint of the SageMaker Runtime API).",
                     ok=answered,
+                    errors=_RUNTIME,
                     parameters=[
                         _parameter("endpoint", "path", required=True, pattern="^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"),
                         target,
@@ -108,18 +118,31 @@ def document() -> dict[str, Any]:
             "/execution-parameters": {"get": _operation("What a batch transform should know.", ok=json_answer)},
             "/models": {
                 "get": _operation(
-                    "The loaded models.", ok=json_answer, parameters=[_parameter("next_page_token", "query")]
+                    "The loaded models.",
+                    ok=json_answer,
+                    errors=(*_ANY, 400),
+                    parameters=[_parameter("next_page_token", "query")],
                 ),
-                "post": _operation("Load a model.", ok=json_answer, body={"application/json": {"schema": load}}),
+                "post": _operation(
+                    "Load a model.",
+                    ok=json_answer,
+                    errors=(*_ANY, *_BODY, 404, 409, 500, 507),
+                    body={"application/json": {"schema": load}},
+                ),
             },
             "/models/{name}": {
-                "get": _operation("Whether a model is loaded.", ok=json_answer, parameters=[model]),
-                "delete": _operation("Unload a model.", ok=json_answer, parameters=[model]),
+                "get": _operation(
+                    "Whether a model is loaded.", ok=json_answer, errors=(*_ANY, 404), parameters=[model]
+                ),
+                "delete": _operation(
+                    "Unload a model.", ok=json_answer, errors=(*_ANY, *_BODY, 404, 409), parameters=[model]
+                ),
             },
             "/models/{name}/invoke": {
                 "post": _operation(
                     "Classify pictures with a loaded model.",
                     ok=answered,
+                    errors=_INVOKE,
                     parameters=[model, explain, accept],
                     body=_PICTURES,
                 )
@@ -139,6 +162,9 @@ def document() -> dict[str, Any]:
             },
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "signature": {"type": "apiKey", "in": "header", "name": "Authorization", "description": "AWS SigV4"},
             },
         },
+        "security": [{}, {"key": []}, {"bearer": []}, {"signature": []}],
     }
