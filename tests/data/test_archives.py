@@ -108,3 +108,30 @@ def test_an_archive_without_pictures(tmp_path):
         file.writestr("readme.txt", "x")
     with pytest.raises(SourceError, match="holds no pictures"):
         open_dataset(tmp_path / "a.zip")
+
+
+def test_names_with_a_time_of_day_are_no_drives(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("12:30/a.jpg", b"x")
+        file.writestr("13:00/b.jpg", b"x")
+    folder = unpack(tmp_path / "a.zip", tmp_path / "cache")
+    assert {path.parent.name for path in folder.rglob("*.jpg")} == {"12:30", "13:00"}
+
+
+def test_what_macos_puts_beside_each_file_is_not_counted(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for label in "ab":
+            file.writestr(f"{label}/x.jpg", b"x")
+            file.writestr(f"__MACOSX/{label}/._x.jpg", b"x")
+    folder = unpack(tmp_path / "a.zip", tmp_path / "cache", Bounds(files=2))
+    assert len(list(folder.rglob("*.jpg"))) == 2
+
+
+@pytest.mark.parametrize("name", ["a/x.jpg/y.jpg", "a/" + "n" * 300 + ".jpg"])
+def test_a_name_that_no_file_can_have_is_the_fault_of_the_archive(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a/x.jpg", b"x")
+        file.writestr(name, b"x")
+    with pytest.raises(SourceError, match="has a member that cannot be a file") as caught:
+        unpack(tmp_path / "a.zip", tmp_path / "cache")
+    assert caught.value.where.endswith("a.zip")

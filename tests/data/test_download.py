@@ -6,6 +6,8 @@ import hashlib
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from vizsla.data import open_dataset
 from vizsla.data.download import download
+from vizsla.data.kept import kept
 from vizsla.errors import SourceError, UsageError
 
 
@@ -22,6 +25,7 @@ class Server:
 
     def __init__(self, data: bytes) -> None:
         self.data, self.break_after, self.status, self.requests = data, None, None, []
+        self.heedless, self.with_etag = False, True
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,12 +40,18 @@ class Server:
                     self.end_headers()
                     return
                 start = 0
-                if (span := self.headers.get("Range")) and self.headers.get("If-Range") == etag:
+                fits = outer.heedless or self.headers.get("If-Range") == etag
+                if (span := self.headers.get("Range")) and fits:
                     start = int(span.removeprefix("bytes=").rstrip("-"))
                 body = outer.data[start:]
                 self.send_response(206 if start else 200)
                 self.send_header("Content-Length", str(len(body)))
-                self.send_header("ETag", etag)
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{len(outer.data) - 1}/{len(outer.data)}")
+                if outer.with_etag:
+                    self.send_header("ETag", etag)
+                else:
+                    self.send_header("Last-Modified", "Sat, 01 Jan 2022 00:00:00 GMT")
                 self.end_headers()
                 self.wfile.write(body if outer.break_after is None else body[: outer.break_after])
                 self.close_connection = True
@@ -90,6 +100,15 @@ def test_a_file_that_changed_in_between_is_fetched_anew(server, tmp_path):
     with pytest.raises(SourceError):
         download(server.url, tmp_path, wait=0)
     server.data, server.break_after = os.urandom(500_000), None
+    assert download(server.url, tmp_path, wait=0).read_bytes() == server.data
+
+
+@pytest.mark.parametrize("with_etag", [True, False])
+def test_a_server_that_does_not_heed_if_range_mixes_no_versions(server, tmp_path, with_etag):
+    server.heedless, server.with_etag, server.break_after = True, with_etag, 150_000
+    with pytest.raises(SourceError):
+        download(server.url, tmp_path, wait=0)
+    server.data, server.break_after = os.urandom(1_000_000 + (not with_etag)), None
     assert download(server.url, tmp_path, wait=0).read_bytes() == server.data
 
 
@@ -147,3 +166,23 @@ def test_options_that_do_not_fit(tmp_path):
         open_dataset("http://127.0.0.1/a.jpg")
     with pytest.raises(SourceError, match="ftp:// are not known"):
         open_dataset("ftp://127.0.0.1/a.zip")
+
+
+_DOWNLOAD = """
+import sys; from pathlib import Path; from vizsla.data.download import download
+print(download(sys.argv[1], Path(sys.argv[2]), wait=0).stat().st_size)
+"""
+
+
+def test_two_processes_that_download_one_file(server, tmp_path):
+    server.data, server.break_after = os.urandom(3_000_000), 900_000
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _DOWNLOAD, server.url, str(tmp_path)], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    assert [process.communicate()[0].strip() for process in processes] == [b"3000000"] * 3
+    (entry,) = kept(tmp_path)
+    assert (entry.path / "photos.zip").read_bytes() == server.data
+    assert (entry.source, entry.bytes) == (server.url, 3_000_000)
+    ranges = [request["range"] for request in server.requests if "range" in request]
+    assert ranges == ["bytes=900000-", "bytes=1800000-", "bytes=2700000-"]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from vizsla.data import open_dataset, s3
+from vizsla.data import open_dataset, s3, s3_session
 from vizsla.errors import SourceError
 
 pytestmark = pytest.mark.s3
@@ -125,6 +125,37 @@ def test_a_large_object_goes_on_where_it_stopped(endpoint, tmp_path):
     file.unlink()
     s3.sync("s3://photos/big", tmp_path, endpoint_url=endpoint)
     assert file.read_bytes() == b"#" * 1000 + data[1000:]
+
+
+def test_two_processes_that_sync_one_prefix(endpoint, tmp_path):
+    data = os.urandom(s3._LARGE * 3 + 77)
+    store = store_of(endpoint)
+    obstore.put(store, "shared/a/large.jpg", data)
+    for i in range(20):
+        obstore.put(store, f"shared/b/{i}.jpg", b"%d" % i)
+    script = (
+        "from pathlib import Path; from vizsla.data import s3\n"
+        f"print(s3.sync('s3://photos/shared', Path({str(tmp_path)!r}), endpoint_url={endpoint!r}).fetched)"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(3)]
+    fetched = sorted(int(process.communicate()[0]) for process in processes)
+    assert fetched == [0, 0, 21]
+    (file,) = tmp_path.rglob("large.jpg")
+    assert file.read_bytes() == data
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("size", [5000, 9_000_000])
+def test_an_object_that_changes_between_listing_and_fetching(endpoint, tmp_path, size):
+    store = store_of(endpoint)
+    obstore.put(store, "moving/a.jpg", os.urandom(size))
+    meta = obstore.head(store, "moving/a.jpg")
+    obstore.put(store, "moving/a.jpg", os.urandom(size))
+    file = tmp_path / "a.jpg"
+    with pytest.raises(SourceError, match="has changed while it was") as caught, s3_session.in_words("here"):
+        s3._fetch_one(store, file, s3._Object("moving/a.jpg", size, meta["e_tag"]))
+    assert "again" in caught.value.do
+    assert not file.exists()
 
 
 def test_an_archive_and_a_table_in_a_bucket(endpoint, folder_of_photos, tmp_path):

@@ -15,7 +15,7 @@ def cache(
     clear: bool = typer.Option(False, "--clear", help="Remove everything. Models keep their own copy."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
-    """Show the features and exported backbones that are kept, and bound or clear them.
+    """Show the features, exported backbones and sources (unpacked, mirrored, downloaded) that are kept; bound or clear.
 
     Everything here can be computed again and may be deleted at any time. VIZSLA_CACHE_GB (20) is the bound that
     every run keeps to.
@@ -26,6 +26,7 @@ def cache(
     from rich.table import Table
 
     from vizsla.cli.console import errors, print_json
+    from vizsla.data.kept import kept
     from vizsla.settings import settings
     from vizsla.training import cache as store
 
@@ -42,7 +43,17 @@ def cache(
         what = "the backbone itself" if space.pictures is None else f"{space.pictures:,} pictures"
         table.add_row(escape(space.backbone), escape(space.weights), what, f"{space.bytes / 1e6:,.1f}", used)
     errors.print(table)
-    total = sum(space.bytes for space in spaces)
+    sources = kept(s.cache)
+    if sources:
+        table = Table(title="Sources", title_justify="left", show_edge=False)
+        for column in ("source", "kept as", "MB", "last used"):
+            table.add_column(column, justify="right" if column == "MB" else "left")
+        for source in sources:
+            used = datetime.fromtimestamp(source.last_used).strftime("%Y-%m-%d %H:%M")
+            folder = str(source.path.relative_to(s.cache))
+            table.add_row(escape(source.source), escape(folder), f"{source.bytes / 1e6:,.1f}", used)
+        errors.print(table)
+    total = sum(space.bytes for space in spaces) + sum(source.bytes for source in sources)
     errors.print(f"{total / 1e9:.3f} GB of at most {s.cache_bytes / 1e9:g} GB (VIZSLA_CACHE_GB).")
     if removed:
         errors.print(f"{removed / 1e6:,.1f} MB removed.")
@@ -62,6 +73,15 @@ def cache(
                         "last_used": space.last_used,
                     }
                     for space in spaces
+                ],
+                "sources": [
+                    {
+                        "source": source.source,
+                        "path": str(source.path),
+                        "bytes": source.bytes,
+                        "last_used": source.last_used,
+                    }
+                    for source in sources
                 ],
             }
         )

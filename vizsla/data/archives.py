@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import hashlib
+import json
 import lzma
 import os
+import re
 import shutil
 import tarfile
 import uuid
@@ -15,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from vizsla.data import kept
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
 from vizsla.images.decode import SUFFIXES as PICTURES
@@ -26,6 +32,9 @@ Progress = Callable[[int, int], None]
 
 _DONE = ".vizsla-unpacked.json"
 _BLOCK = 1 << 20
+_NO_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+"""What the file system says to names that no file can have; the archive is to blame and not the disk."""
+_DRIVE = re.compile("[A-Za-z]:")
 _FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
 
 
@@ -54,8 +63,9 @@ def unpack(
 ) -> Path:
     """Unpack the pictures of an archive, once: the folder is kept in the cache until the archive changes.
 
-    A kill leaves no half-unpacked folder behind. Links, devices and files without a picture's name ending are
-    passed over.
+    Of several processes one unpacks, and the others wait for it. A kill leaves no half-unpacked folder that is ever
+    used. Links, devices, hidden files and files without a picture's name ending are passed over. What an earlier
+    version of the same archive was unpacked to is removed, unless a process still reads from it.
 
     Returns
     -------
@@ -70,29 +80,48 @@ def unpack(
         stat = archive.stat()
     except OSError as error:
         raise SourceError(f"The archive cannot be read: {error.strerror}.", where=archive) from error
-    identity = f"{archive.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
-    folder = cache / "sources" / f"{_stem(archive.name)}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    if not (folder / _DONE).is_file():
-        partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-        try:
-            with storage(partial):
-                partial.mkdir(parents=True)
-            _extract(archive, partial, bounds, on_progress)
-            with storage(folder):
-                write_json(partial / _DONE, {"archive": str(archive), "bytes": stat.st_size})
-                shutil.rmtree(folder, ignore_errors=True)
-                os.replace(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    prefix = f"{_stem(archive.name)}-{_digest(str(archive.resolve()))}-"
+    folder = cache / "sources" / f"{prefix}{_digest(f'{stat.st_size} {stat.st_mtime_ns}')}"
+    with kept.filling(folder):
+        if not (folder / _DONE).is_file():
+            for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+                shutil.rmtree(stale, ignore_errors=True)
+            _unpack_anew(archive, folder, bounds, on_progress)
+        kept.use(folder, archive.name, _unpacked(folder))
+    kept.remove_older(folder, prefix)
     return _top(folder)
 
 
-def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> None:
+def _unpack_anew(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> None:
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with storage(partial):
+            partial.mkdir(parents=True)
+        size = _extract(archive, partial, bounds, on_progress)
+        with storage(folder):
+            write_json(partial / _DONE, {"archive": str(archive), "bytes": size})
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unpacked(folder: Path) -> int:
+    size = json.loads((folder / _DONE).read_text("utf-8"))["bytes"]
+    return int(size)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> int:
+    """Write the pictures; return their bytes."""
     total = files = 0
     try:
         for done, count, member in _members(archive):
             target = _inside(folder, member.name, archive)
-            if target.suffix.lower() not in PICTURES:
+            if target.suffix.lower() not in PICTURES or _is_hidden(target.relative_to(folder)):
                 continue
             files, total = files + 1, total + member.size
             if files > bounds.files or total > bounds.bytes:
@@ -113,12 +142,13 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
         ) from error
     if not files:
         raise SourceError("The archive holds no pictures.", where=archive, allowed=" ".join(sorted(PICTURES)))
+    return total
 
 
 def _copy(source: IO[bytes], target: Path, declared: int, archive: Path, bounds: Bounds) -> int:
     """Copy a member; return the bytes beyond the declared size, which a bomb may hide."""
     written = 0
-    with storage(target):
+    with storage(target), _names(target, archive):
         target.parent.mkdir(parents=True, exist_ok=True)
         file = open(target, "wb")  # noqa: SIM115 -- only what writes may be called a fault of the disk
     with file:
@@ -131,6 +161,25 @@ def _copy(source: IO[bytes], target: Path, declared: int, archive: Path, bounds:
     if written < declared:
         raise EOFError(f"{target.name} has {written:,} of {declared:,} bytes")
     return written - declared
+
+
+@contextlib.contextmanager
+def _names(target: Path, archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_NAME:
+            raise
+        raise SourceError(
+            f"The archive has a member that cannot be a file: {target.name!r:.80} ({error.strerror}).",
+            where=archive,
+            do="unpack it yourself, and name the folder; nothing of it was used",
+        ) from error
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a folder's listing would pass it over: what macOS puts beside each file, for one."""
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
 def _members(archive: Path) -> Iterator[tuple[int, int, _Member]]:
@@ -154,7 +203,7 @@ def _members(archive: Path) -> Iterator[tuple[int, int, _Member]]:
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or "\0" in name or (path.parts and ":" in path.parts[0]):
+    if path.is_absolute() or ".." in path.parts or "\0" in name or (path.parts and _DRIVE.match(path.parts[0])):
         raise SourceError(
             f"The archive wants to write outside its folder: {name!r}.",
             where=archive,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
 import socket
 import time
 import urllib.error
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vizsla import __version__
+from vizsla.data import kept
 from vizsla.errors import SourceError
 from vizsla.files import sha256_file, storage, write_json
 
@@ -55,7 +57,7 @@ def download(
 
     What arrived before a break, in this process or an earlier one, is kept and the rest is asked for by Range;
     a file that changed on the server in between is fetched anew. A file that is there already is only
-    revalidated (by ETag or Last-Modified).
+    revalidated (by ETag or Last-Modified). Of several processes one fetches, and the others wait for it.
 
     Parameters
     ----------
@@ -72,9 +74,19 @@ def download(
     address = urllib.parse.urlsplit(url)
     name = Path(urllib.parse.unquote(address.path)).name or "download"
     folder = cache / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:16]
-    file, part, card_file = folder / name, folder / f"{name}.part", folder / "card.json"
-    with storage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    with kept.filling(folder):
+        with storage(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        _attempts(url, file, on_progress, wait)
+        if sha256 is not None:
+            _verify(file, sha256, url)
+        kept.use(folder, _shown(url), file.stat().st_size)
+    return file
+
+
+def _attempts(url: str, file: Path, on_progress: Progress, wait: float) -> None:
+    part, card_file = file.with_name(f"{file.name}.part"), file.with_name("card.json")
     broken: Exception | None = None
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -102,9 +114,6 @@ def download(
             where=_shown(url),
             do=f"run the same command again: it goes on after the {arrived:,} bytes that have arrived",
         )
-    if sha256 is not None:
-        _verify(file, sha256, url)
-    return file
 
 
 def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progress) -> None:
@@ -133,6 +142,9 @@ def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progr
     with response:
         if response.status != 206:
             have = 0
+        elif not _continues(response, card, have):
+            part.unlink(missing_ok=True)
+            raise http.client.HTTPException("the file has changed on the server")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
         new = _Card(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total or None)
@@ -147,8 +159,22 @@ def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progr
                 on_progress(have, total)
     if total and have < total:
         raise http.client.IncompleteRead(b"", total - have)
+    if total and have > total:
+        part.unlink(missing_ok=True)
+        raise http.client.HTTPException(f"{have:,} bytes came instead of {total:,}")
     with storage(file):
         part.replace(file)
+
+
+def _continues(response: http.client.HTTPResponse, card: _Card, have: int) -> bool:
+    """Whether what comes is the rest of the file that has begun to arrive: not every server heeds If-Range."""
+    span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if span is None or int(span[1]) != have or (card.size and span[2] not in ("*", str(card.size))):
+        return False
+    etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+    if card.etag:
+        return etag == card.etag
+    return modified is None or modified == card.modified
 
 
 def _verify(file: Path, expected: str, url: str) -> None:

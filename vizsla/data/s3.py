@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vizsla.data import s3_session
+from vizsla.data import kept, s3_session
 from vizsla.errors import SourceError
 from vizsla.files import storage
 from vizsla.images.decode import SUFFIXES as PICTURES
@@ -30,12 +30,13 @@ _JOURNAL = "journal.tsv"
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync did: objects that were fetched, were there already, and vanished from the bucket."""
+    """What a sync did: objects that were fetched, were there already, and vanished from the bucket; bytes in all."""
 
     folder: Path
     fetched: int
     kept: int
     removed: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class _Object:
     key: str
     size: int
     etag: str
+    has_etag: bool = True
+    """Some services give no ETag; the time of change then stands for it."""
 
 
 def sync(
@@ -58,7 +61,7 @@ def sync(
 
     An object is fetched when its ETag or size is not the one in the journal, or its file is missing. Every
     finished object is journalled, so that a broken sync goes on where it stopped. The mirror loses what the
-    bucket has lost; nothing outside the cache is touched.
+    bucket has lost; nothing outside the cache is touched. Of several processes one syncs at a time.
 
     Parameters
     ----------
@@ -71,10 +74,20 @@ def sync(
         When the endpoint cannot be reached, access is refused, the bucket is missing, or nothing lies there.
     """
     bucket, prefix = s3_session.parse(url)
+    endpoint_url = s3_session.endpoint(endpoint_url)
     where = f"s3://{bucket}/{prefix}" + (f" at {endpoint_url}" if endpoint_url else "")
     store = s3_session.connect(bucket, endpoint_url)
     home = cache / "sources" / f"s3-{hashlib.sha256(f'{endpoint_url}|{bucket}|{prefix}'.encode()).hexdigest()[:16]}"
-    folder = home / (PurePosixPath(prefix).name or bucket)
+    with kept.filling(home):
+        synced = _sync(store, prefix, where, home / (PurePosixPath(prefix).name or bucket), also, on_progress, threads)
+        kept.use(home, where, synced.bytes)
+    return synced
+
+
+def _sync(
+    store: Any, prefix: str, where: str, folder: Path, also: Sequence[str], on_progress: Progress, threads: int
+) -> Synced:
+    home = folder.parent
     with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with s3_session.in_words(where):
@@ -92,7 +105,8 @@ def sync(
         _fetch_all(store, folder, missing, journal, on_progress, threads)
     removed = _remove_others(folder, wanted, journal)
     journal.compact(wanted)
-    return Synced(folder, len(missing), len(wanted) - len(missing), removed)
+    size = sum(found.size for found in wanted.values())
+    return Synced(folder, len(missing), len(wanted) - len(missing), removed, size)
 
 
 def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress: Progress) -> Path:
@@ -105,17 +119,20 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
     """
     bucket, key = s3_session.parse(url)
     name = PurePosixPath(key).name
+    endpoint_url = s3_session.endpoint(endpoint_url)
     home = cache / "downloads" / hashlib.sha256(f"{endpoint_url}|{url}".encode()).hexdigest()[:16]
-    with storage(home):
-        home.mkdir(parents=True, exist_ok=True)
     store = s3_session.connect(bucket, endpoint_url)
     where = f"s3://{bucket}/{key}"
-    with s3_session.in_words(where):
+    with kept.filling(home), s3_session.in_words(where):
+        with storage(home):
+            home.mkdir(parents=True, exist_ok=True)
         meta = s3_session.obstore().head(store, key)
-        found = _Object(key, meta["size"], meta.get("e_tag") or "")
+        etag = meta.get("e_tag")
+        found = _Object(key, meta["size"], etag or str(meta["last_modified"]), bool(etag))
         journal = _Journal(home / _JOURNAL)
         if not _is_there(home / name, found, journal):
             _fetch_all(store, home, [(name, found)], journal, on_progress, 1)
+        kept.use(home, where, found.size)
     return home / name
 
 
@@ -129,7 +146,8 @@ def _listed(store: Any, prefix: str, where: str) -> Iterator[tuple[str, _Object]
                 raise SourceError(
                     f"An object's name would lie outside the mirror: {meta['path']!r}.", where=where, do="rename it"
                 )
-            yield name, _Object(meta["path"], meta["size"], meta.get("e_tag") or str(meta["last_modified"]))
+            etag = meta.get("e_tag")
+            yield name, _Object(meta["path"], meta["size"], etag or str(meta["last_modified"]), bool(etag))
 
 
 def _is_wanted(name: str, also: Sequence[str]) -> bool:
@@ -188,7 +206,7 @@ def _fetch_one(store: Any, file: Path, found: _Object) -> None:
     """Fetch one object; a large one in pieces, after what an earlier attempt has left."""
     part = file.with_name(f".{file.name}.{_version(found.etag)}.part")
     if found.size <= _LARGE:
-        data = s3_session.obstore().get(store, found.key).bytes()
+        data = _bytes(store, found, None)
         with storage(file):
             part.write_bytes(data)
             os.replace(part, file)
@@ -196,12 +214,34 @@ def _fetch_one(store: Any, file: Path, found: _Object) -> None:
     have = part.stat().st_size if part.is_file() else 0
     while have < found.size:
         end = min(found.size, have + _LARGE)
-        data = s3_session.obstore().get_range(store, found.key, start=have, end=end)
+        data = _bytes(store, found, (have, end))
         with storage(part), open(part, "ab") as target:
             target.write(data)
         have = end
     with storage(file):
+        if part.stat().st_size != found.size:
+            part.unlink()
+            raise _changed(found)
         os.replace(part, file)
+
+
+def _bytes(store: Any, found: _Object, span: tuple[int, int] | None) -> bytes:
+    """The bytes of the version that was listed, or a span of them; not every service heeds ``if_match``."""
+    options = ({} if span is None else {"range": span}) | ({"if_match": found.etag} if found.has_etag else {})
+    answer = s3_session.obstore().get(store, found.key, options=options)
+    data = bytes(answer.bytes())
+    expected = found.size if span is None else span[1] - span[0]
+    if len(data) != expected or (found.has_etag and answer.meta.get("e_tag") not in (None, found.etag)):
+        raise _changed(found)
+    return data
+
+
+def _changed(found: _Object) -> SourceError:
+    return SourceError(
+        "An object has changed while it was fetched.",
+        where=found.key,
+        do="run the command again: it goes on where it stopped",
+    )
 
 
 def _version(etag: str) -> str:

@@ -45,6 +45,7 @@ _ANSWERS: dict[str, tuple[str, str]] = {
     ),
     "PermanentRedirect": ("The bucket lies in another region.", "set AWS_REGION to the bucket's region"),
     "AuthorizationHeaderMalformed": ("The bucket lies in another region.", "set AWS_REGION to the bucket's region"),
+    "PreconditionFailed": ("An object has changed while it was fetched.", _AGAIN),
     "SlowDown": ("The service asks to slow down.", f"wait a while, then {_AGAIN}"),
 }  # fmt: skip
 _ANSWERS["ExpiredTokenException"] = _ANSWERS["TokenRefreshRequired"] = _ANSWERS["ExpiredToken"]
@@ -70,13 +71,19 @@ def parse(url: str) -> tuple[str, str]:
     return parts.netloc, url.split(parts.netloc, 1)[1].strip("/")
 
 
+def endpoint(url: str | None) -> str | None:
+    """Where the service listens: as asked for, else as the environment says; None for AWS itself."""
+    found = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return found.rstrip("/") if found else None
+
+
 def connect(bucket: str, endpoint_url: str | None) -> Any:
     """A store of one bucket. Without credentials requests are not signed, which public buckets allow."""
     store = require("obstore.store", extra="s3", feature="Reading s3:// sources")
-    endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint_url = endpoint(endpoint_url)
     options: dict[str, Any] = {"region": _region(), **_credentials()}
     if endpoint_url:
-        options |= {"endpoint": endpoint_url.rstrip("/"), "virtual_hosted_style_request": False}
+        options |= {"endpoint": endpoint_url, "virtual_hosted_style_request": False}
     return store.S3Store(
         bucket,
         **options,
@@ -118,7 +125,9 @@ def in_words(where: str) -> Iterator[None]:
         elif status or code:
             answer = code[1] if code else status[1] if status else ""
             what, do = f"The service answered {answer}.", "check the address, the credentials and --endpoint-url"
-            if status and status[1].startswith("403"):
+            if status and status[1].startswith("412"):
+                what, do = _ANSWERS["PreconditionFailed"]
+            elif status and status[1].startswith("403"):
                 what, do = _ANSWERS["AccessDenied"]
             elif status and status[1].startswith("404"):
                 what, do = _ANSWERS["NoSuchKey" if isinstance(error, FileNotFoundError) else "NoSuchBucket"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import urllib.parse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +17,12 @@ from vizsla.data.folders import list_folder
 from vizsla.data.listing import Listing
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
+
+_SIGNATURE = re.compile(
+    r"x-(amz|goog)-.*|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid|token|s(v|e|p|r|t|ig|pr|s|rt)",
+    re.IGNORECASE,
+)
+"""Query parameters of signed addresses (AWS, CloudFront, Google, Azure), which are new each time."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all; 0 where that is unknown)."""
@@ -75,8 +83,8 @@ def list_source(
 ) -> Listing:
     """What any source holds, before splits are drawn. Parameters and errors as in :func:`open_dataset`."""
     listing = _list(os.fspath(source), options, on_progress)
-    listing.check_labels()
     listing.drop(options.drop_classes)
+    listing.check_labels()
     listing.group(options.group_by)
     return listing
 
@@ -86,12 +94,29 @@ def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
     return open_dataset(root, seed=seed)
 
 
-def source_key(source: str | os.PathLike[str]) -> str:
-    """A short name that tells this source from all others: its own name and a digest of where it lies."""
+def source_key(source: str | os.PathLike[str], endpoint_url: str | None = None) -> str:
+    """A short name that tells this source from all others: its own name and a digest of where it lies.
+
+    A slash at the end and the signature in an address make no other source; another service (``endpoint_url``) does.
+    """
     text = os.fspath(source)
-    place = text if "://" in text else str(Path(text).expanduser().resolve())
+    place = _address(text, endpoint_url) if "://" in text else str(Path(text).expanduser().resolve())
     stem = PurePosixPath(place.rstrip("/")).name or "data"
     return f"{stem}-{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _address(url: str, endpoint_url: str | None) -> str:
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() == "s3":
+        from vizsla.data import s3_session
+
+        service = s3_session.endpoint(endpoint_url)
+        return f"s3://{rest.strip('/')}" + (f" at {service}" if service else "")
+    parts = urllib.parse.urlsplit(url)
+    pairs = urllib.parse.parse_qsl(parts.query, keep_blank_values=True)
+    query = urllib.parse.urlencode([(name, value) for name, value in pairs if not _SIGNATURE.fullmatch(name)])
+    host = parts.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((parts.scheme.lower(), host.lower(), parts.path.rstrip("/"), query, ""))
 
 
 def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing:

@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from vizsla.data import kept
 from vizsla.files import sha256_json, storage, write_bytes, write_json
 from vizsla.models.engine import Engine
 from vizsla.models.export import ExportedBackbone, exported
@@ -199,9 +200,11 @@ def usage(cache: Path) -> list[Usage]:
 
 
 def bound(cache: Path, most_bytes: int) -> int:
-    """Remove the shards and backbones used longest ago until the cache takes at most ``most_bytes``.
+    """Remove what was used longest ago until the cache takes at most ``most_bytes``: shards, backbones, and the
+    unpacked archives, mirrored buckets and downloads of sources, each as a whole.
 
-    The backbone used last always stays: a job may be working with it.
+    The backbone used last and sources that a process reads from always stay. What killed processes have left half
+    unpacked goes first.
 
     Returns
     -------
@@ -209,13 +212,23 @@ def bound(cache: Path, most_bytes: int) -> int:
     """
     backbones = [(stat.st_mtime, path, stat.st_size) for _, _, path in exported(cache) if (stat := _stat(path))]
     shards = [(stat.st_mtime, path, stat.st_size) for path in _shard_paths(cache) if (stat := _stat(path))]
-    total, removed = sum(size for _, _, size in (*shards, *backbones)), 0
-    for _, path, size in sorted([*shards, *sorted(backbones)[:-1]]):
+    kept.sweep(cache)
+    sources = [(entry.last_used, entry.path, entry.bytes) for entry in kept.kept(cache)]
+    total, removed = sum(size for _, _, size in (*shards, *backbones, *sources)), 0
+    candidates: list[tuple[float, Path, int, Callable[[Path], bool]]] = [
+        *((*shard, _unlink) for shard in (*shards, *sorted(backbones)[:-1])),
+        *((*source, kept.remove) for source in sources),
+    ]
+    for _, path, size, remove in sorted(candidates, key=lambda candidate: candidate[:2]):
         if total - removed <= most_bytes:
             break
-        path.unlink(missing_ok=True)
-        removed += size
+        removed += size * remove(path)
     return removed
+
+
+def _unlink(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True
 
 
 def clear(cache: Path) -> int:

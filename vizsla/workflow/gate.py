@@ -85,7 +85,7 @@ def read_data(request: DataRequest) -> Dataset:
         When the source cannot be read.
     """
     listing = list_source(request.source, request.options)
-    earlier = read_decisions(_folder(request.source) / MANIFEST)
+    earlier = read_decisions(_folder(request) / MANIFEST)
     known = earlier.of(listing.paths)
     dataset = arrange(listing, seed=request.seed, frozen=known.splits if len(earlier) else None)
     return dataset.take(np.flatnonzero(known.statuses != LEFT_OUT))
@@ -116,13 +116,13 @@ def check_data(request: DataRequest, observer: Observer | None = None, watch: Wa
     watch = watch or Watch(observer, None)
     with watch.stage("dataset"):
         listing = list_source(request.source, request.options, observer.progress)
-        earlier = read_decisions(_folder(request.source) / MANIFEST)
+        earlier = read_decisions(_folder(request) / MANIFEST)
     with watch.stage("scan", len(listing.paths)):
         return _look(request, listing, earlier, observer)
 
 
 def _look(request: DataRequest, listing: Listing, earlier: Decisions, observer: Observer) -> Checked:
-    place, limits, folder = settings(), Limits.from_settings(), _folder(request.source)
+    place, limits, folder = settings(), Limits.from_settings(), _folder(request)
     scanned = scan(
         listing.root,
         listing.paths,
@@ -154,8 +154,8 @@ def _look(request: DataRequest, listing: Listing, earlier: Decisions, observer: 
     return checked
 
 
-def _folder(source: str) -> Path:
-    return settings().home / "datasets" / source_key(source)
+def _folder(request: DataRequest) -> Path:
+    return settings().home / "datasets" / source_key(request.source, request.options.endpoint_url)
 
 
 def _keep_manifest(checked: Checked, listing: Listing) -> None:

@@ -1,0 +1,135 @@
+"""What sources keep in the cache: unpacked archives, mirrored buckets, downloads. One folder each.
+
+Beside a folder lie three small files: ``.NAME.lock``, held by whoever fills or removes it; ``.NAME.use``, held by every
+process that reads from it, until that process ends; ``.NAME.json``, which says whose it is and how large.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vizsla.files import storage, write_json
+
+_PLACES = ("sources", "downloads")
+_in_use: dict[Path, int] = {}
+"""Open locks of this process; the system takes them away with it."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One folder of the cache. ``source`` is where it comes from; ``last_used`` in seconds since 1970."""
+
+    source: str
+    path: Path
+    bytes: int
+    last_used: float
+
+
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """One process at a time fills ``folder``; others wait here, and look again at what there is.
+
+    Raises
+    ------
+    StorageError
+        When the file system refuses.
+    """
+    with storage(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = _open(folder, "lock")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def use(folder: Path, source: str, size: int) -> None:
+    """Say that this process reads from ``folder``: until the process ends, nobody removes it.
+
+    To be called inside :func:`filling`. ``source`` must hold no secrets; ``size`` is in bytes.
+
+    Raises
+    ------
+    StorageError
+        When the file system refuses.
+    """
+    with storage(folder):
+        write_json(_beside(folder, "json"), {"source": source, "bytes": size})
+        os.utime(folder)
+        if folder not in _in_use:
+            _in_use[folder] = file = _open(folder, "use")
+            fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def kept(cache: Path) -> list[Kept]:
+    """All that sources keep, the last used first."""
+    found = []
+    for place in _PLACES:
+        for folder in sorted((cache / place).glob("*/")):
+            if folder.name.startswith("."):
+                continue
+            with contextlib.suppress(OSError):
+                source, size = _known(folder)
+                found.append(Kept(source, folder, size, folder.stat().st_mtime))
+    return sorted(found, key=lambda entry: -entry.last_used)
+
+
+def remove(folder: Path) -> bool:
+    """Remove a folder that nobody fills or reads from; whether that was so."""
+    with contextlib.ExitStack() as locks:
+        for kind in ("lock", "use"):
+            try:
+                file = _open(folder, kind)
+                locks.callback(os.close, file)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        shutil.rmtree(folder, ignore_errors=True)
+        _beside(folder, "json").unlink(missing_ok=True)
+        return not folder.exists()
+
+
+def sweep(cache: Path, pattern: str = "*") -> None:
+    """Remove what killed processes have left half filled, for folders whose names fit a pattern."""
+    for partial in (cache / "sources").glob(f".{pattern}.partial"):
+        folder = partial.with_name(partial.name[1:].rsplit(".", 2)[0])
+        with contextlib.suppress(OSError):
+            file = _open(folder, "lock")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(partial, ignore_errors=True)
+            finally:
+                os.close(file)
+
+
+def remove_older(folder: Path, prefix: str) -> None:
+    """Remove the other folders beside ``folder`` whose names begin with ``prefix``, and their half-filled ones."""
+    for other in folder.parent.glob(f"{glob.escape(prefix)}*/"):
+        if other != folder:
+            remove(other)
+    sweep(folder.parent.parent, f"{glob.escape(prefix)}*")
+
+
+def _known(folder: Path) -> tuple[str, int]:
+    try:
+        card = json.loads(_beside(folder, "json").read_text("utf-8"))
+        return str(card["source"]), int(card["bytes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.name, sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _open(folder: Path, kind: str) -> int:
+    return os.open(_beside(folder, kind), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}")
