@@ -338,3 +338,10 @@ def test_a_sampler_learns_from_trials_that_crashed(tmp_path: Path) -> None:
         assert taught == [0.5, 0.5, 0.7, 0.7], "the two that crashed count as the worst that was seen then"
     assert [t.status for t in study.trials()] == ["Failed", "Completed", "Completed", "Failed", "InProgress"]
     assert len(asked) == 5
+
+
+def test_known_trials_take_the_place_of_as_many_quasi_random_ones(tmp_path: Path) -> None:
+    plain = [t.params for t in open_study(tmp_path / "a.db").ask(8)]
+    known: tuple[tuple[dict[str, Value], float], ...] = (({"x": 0.5, "n": 16, "kind": "a"}, 0.1),) * 3
+    asked = [t.params for t in open_study(tmp_path / "b.db", prior=Prior(known=known)).ask(5)]
+    assert asked == plain[3:]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,18 @@ def test_a_bad_space_is_said_before_any_work(photos: Path) -> None:
     assert not Path(os.environ["VIZSLA_HOME"]).exists()
 
 
-def test_another_space_in_the_same_study_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_another_space_in_the_same_study_is_refused(photos: Path, tmp_path: Path, folder_of_photos: Any) -> None:
     study = str(tmp_path / "study.db")
     fit(request(photos, study=study, name=None, trials=4))
     with pytest.raises(UsageError, match="searches another space") as caught:
         fit(request(photos, study=study, name=None, trials=4, space=Space.of({"lr": "0.1..1.0"})))
     assert study in str(caught.value)
+    slower = replace(request(photos, study=study, name=None, trials=6), head=HeadConfig(epochs=4))
+    with pytest.raises(UsageError, match="its trials are of other fixed hyperparameters"):
+        fit(slower)
+    others = folder_of_photos({"red": 20, "green": 22}, name="others")
+    with pytest.raises(UsageError, match="its trials are of other data or backbone"):
+        fit(request(others, study=study, name=None, trials=6))
     more = fit(request(photos, study=study, name=None, trials=6))
     assert more.search is not None
     assert len(more.search.trials) == 6, "the four trials of before are counted"
@@ -107,6 +114,10 @@ def test_a_later_search_learns_from_an_earlier_one(tuned: FitResult, photos: Pat
     assert same.search is not None
     assert "searched the same data: its " in same.search.notes[0]
     assert len(same.search.trials) == 2
+    longer = replace(request(photos, name="longer", warm_start=("tune-it",), trials=5), head=HeadConfig(epochs=5))
+    found = fit(longer).search
+    assert found is not None
+    assert "trained with other fixed hyperparameters" in found.notes[0]
     other = folder_of_photos({"red": 20, "green": 22}, name="others")
     transferred = fit(request(other, name="other", warm_start=("tune-it",), trials=5))
     assert transferred.search is not None

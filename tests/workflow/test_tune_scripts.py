@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vizsla.errors import UsageError, VizslaError
+from vizsla.errors import JobError, UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.tuning.job_runner import JobsRunner
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
@@ -69,7 +73,8 @@ def test_each_trial_is_a_job_and_the_last_value_counts(tmp_path: Path) -> None:
         assert len(t.curve) == 3
         job = JobDirectory.open(found.job.parent / t.name)
         assert job.state.status == "Completed"
-        assert job.request["about"] == {"parent": "tune-it", "trial": t.number}
+        about = job.request["about"]
+        assert (about["parent"], about["trial"]) == ("tune-it", t.number)
         assert job.request["HyperParameters"]["batch-size"] == str(t.params["batch-size"])
     assert result.best.value == min(t.value for t in result.trials if t.value is not None)
     tuning = load_tuning("tune-it")
@@ -212,3 +217,97 @@ def test_a_script_that_tunes_on_the_test_split_is_warned(tmp_path: Path) -> None
     )
     assert any("measured on the test split, by its name" in note for note in found.result.notes)
     assert "measured on the test split" in found.report.read_text()
+
+
+OTHER = "print('Valid Loss: 7.0')"
+
+
+def test_a_new_search_of_the_same_name_does_not_take_the_old_ones_trials(tmp_path: Path) -> None:
+    space = {"ranges": {"lr": "0.1,0.2"}, "strategy": "grid", "trials": 2}
+    first = run(tmp_path, "print('Valid Loss: 1.0')", **space)
+    shutil.rmtree(first.job)
+    second = run(tmp_path, OTHER, **space)
+    assert [t.value for t in second.result.trials] == [7.0, 7.0]
+    assert not {t.name for t in first.result.trials} & {t.name for t in second.result.trials}
+
+
+def test_another_script_in_a_shared_study_is_refused_and_two_studies_share_no_jobs(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"ranges": {"lr": "0.1,0.2"}, "strategy": "grid", "trials": 2}
+    for at, value in enumerate((1.0, 7.0)):
+        text = f"print('Valid Loss: {value}')"
+        asked = ask(tmp_path, text, study=str(tmp_path / f"{at}.db"), **options)
+        found = tune_script(replace(asked, name=f"search-{at}"), Silent())
+        assert [t.value for t in found.result.trials] == [value, value]
+    asked = ask(tmp_path, OTHER + "  # other", study=str(tmp_path / "0.db"), **options)
+    with pytest.raises(UsageError, match=r"searches another problem\. its trials are of other script"):
+        tune_script(replace(asked, name="third"), Silent())
+
+
+def test_a_job_that_is_not_this_searchs_is_not_taken_over(tmp_path: Path) -> None:
+    request = ask(tmp_path, OTHER)
+    executor = LocalExecutor(Path(os.environ["VIZSLA_HOME"]))
+    trial = TrialRecord(0, "tune-it-000-abc", {"lr": 0.1}, "InProgress")
+    foreign = JobsRunner(executor, request.spec, request.search.objective, "tune-it", study="one")
+    foreign.start([trial])
+    for study, static in (("two", {}), ("one", {"batch-size": 3})):
+        runner = JobsRunner(executor, request.spec, request.search.objective, "tune-it", study=study, static=static)
+        with pytest.raises(JobError, match=r"'tune-it-000-abc' is there already and is not this search's trial 0"):
+            runner.start([trial])
+        runner.end("over")  # ends nothing: it has no job
+    outcomes: list[Any] = []
+    while not outcomes:
+        outcomes = foreign.step(lambda number, epoch, value: False)
+    executor.close()
+    assert outcomes[0].value == 7.0
+
+
+LOCKER = """
+import sys, time
+from vizsla.tuning.study_lock import controlling
+with controlling(sys.argv[1], "the-first"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_study_that_another_search_writes_is_refused_with_its_name(tmp_path: Path) -> None:
+    study = str(tmp_path / "s.db")
+    first = subprocess.Popen([sys.executable, "-c", LOCKER, study], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        asked = ask(tmp_path, OTHER, study=study, trials=1)
+        with pytest.raises(JobError, match=f"Another search writes this study: job the-first, process {first.pid}"):
+            tune_script(asked, Silent())
+        assert len(list(Path(os.environ["VIZSLA_HOME"]).glob("search-*"))) == 0, "no trial was started"
+    finally:
+        first.kill()
+        first.wait()
+    assert tune_script(replace(asked, name="after"), Silent()).result.best.value == 7.0
+
+
+def test_the_seed_decides_a_scripts_search_and_a_study_is_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    for at, seed in enumerate((1, 1, 2)):
+        asked = replace(ask(tmp_path, OTHER, seed=seed, trials=2), name=f"seed-{at}")
+        drawn.append([t.params for t in tune_script(asked, Silent()).result.trials])
+    assert drawn[0] == drawn[1] != drawn[2]
+    monkeypatch.chdir(tmp_path)
+    asked = ask(tmp_path, OTHER, study="mine.db#it", trials=1)
+    assert asked.search.study == f"{tmp_path}/mine.db#it"
+    read = SearchRequest.from_dict(json.loads(json.dumps(asked.search.to_dict())))
+    assert read == asked.search
+    assert SearchRequest(study="postgresql://x/y").study == "postgresql://x/y"
+
+
+def test_values_of_another_problem_are_only_first_guesses(tmp_path: Path) -> None:
+    ranges = {"lr": "0.1,0.2,0.3", "wd": "1"}
+    run(tmp_path, OTHER, ranges=ranges, trials=2, strategy="grid")
+    same = replace(ask(tmp_path, OTHER, ranges=ranges, trials=1, warm_start=("tune-it",)), name="same")
+    assert "its 2 trials that fit this space are known" in tune_script(same, Silent()).result.notes[0]
+    ranges["wd"] = "2"
+    other = replace(ask(tmp_path, OTHER, ranges=ranges, trials=1, warm_start=("tune-it",)), name="other")
+    note = tune_script(other, Silent()).result.notes[0]
+    assert "trained with other fixed hyperparameters: its best 2 configurations are tried first" in note

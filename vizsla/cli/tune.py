@@ -119,6 +119,7 @@ def run(
         "finalist_seeds": finalist_seeds,
         "warm_start": tuple(warm_start),
         "study": study,
+        "seed": seed,
     }
     limits = (max_jobs, max_parallel, minutes, target, no_improvement)
     texts = [*space, *(ranges or [])]

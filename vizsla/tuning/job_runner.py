@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError, UsageError
+from vizsla.files import sha256_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import Handle, MetricEvent, Position, StatusEvent
 from vizsla.jobs.executors.local import LocalExecutor
@@ -49,6 +50,8 @@ class JobsRunner:
         The job without the searched hyperparameters.
     parent:
         The tuning job's name, kept in each trial's ``job.json``.
+    study:
+        The study's ``id``: only its own jobs are taken over.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class JobsRunner:
         objective: Objective,
         parent: str,
         *,
+        study: str,
         static: Mapping[str, Value] | None = None,
     ) -> None:
+        self._study = study
         self._executor, self._spec, self._objective, self._parent = executor, spec, objective, parent
         self._static = dict(static or {})
         self._running: dict[str, _Running] = {}
@@ -78,10 +83,26 @@ class JobsRunner:
         return min(room, capacity.free_gpus // gpus) if gpus else room
 
     def start(self, trials: Sequence[TrialRecord]) -> None:
-        """Submit the trials' jobs; a job that is there already is taken over or gone on with."""
+        """Submit the trials' jobs; a job of this search that is there already is taken over or gone on with.
+
+        Raises
+        ------
+        JobError
+            When a job of a trial's name belongs to something else.
+        """
         for trial in trials:
             path = self._executor.home.absolute() / trial.name
-            handle = self._take_over(path) if path.is_dir() else self._submit(trial)
+            spec = self._spec_of(trial)
+            about = {
+                "parent": self._parent,
+                "trial": trial.number,
+                "study": self._study,
+                "definition": sha256_json(spec.to_dict()),
+            }
+            if path.is_dir():
+                handle = self._take_over(path, about)
+            else:
+                handle = self._executor.submit(spec, trial.name, about=about)
             self._running[trial.name] = _Running(trial, handle)
 
     def step(self, report: Report) -> list[Outcome]:
@@ -113,18 +134,23 @@ class JobsRunner:
         for running in self._running.values():
             self._give_up(running, reason)
 
-    def _submit(self, trial: TrialRecord) -> Handle:
+    def _spec_of(self, trial: TrialRecord) -> TrainingJobSpec:
         values = encoded(self._static | dict(trial.params))
-        spec = self._spec.model_copy(
+        return self._spec.model_copy(
             update={
                 "training_job_name": trial.name,
                 "hyper_parameters": dict(self._spec.hyper_parameters) | values,
             }
         )
-        about = {"parent": self._parent, "trial": trial.number}
-        return self._executor.submit(spec, trial.name, about=about)
 
-    def _take_over(self, path: Path) -> Handle:
+    def _take_over(self, path: Path, about: dict[str, Any]) -> Handle:
+        found = JobDirectory.open(path).request.get("about") or {}
+        if any(found.get(key) != about[key] for key in ("study", "definition")):
+            raise JobError(
+                f"The job {path.name!r} is there already and is not this search's trial {about['trial']}.",
+                where=path,
+                do=f"remove it by `vizsla jobs rm {path.name}`, or start a new search",
+            )
         handle = Handle(path.name, path)
         try:
             return self._executor.resume(handle)

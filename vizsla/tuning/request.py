@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,8 @@ class SearchRequest:
 
     ``seeds`` heads are trained for each trial and their objective averaged; the ``finalists`` best trials are
     trained again with ``finalist_seeds`` seeds. ``warm_start`` names earlier tuning jobs to learn from; ``study``
-    is a file or an address for the study, by default in the job's own directory.
+    is a file or an address for the study, by default in the job's own directory. ``seed`` decides a script's search;
+    that of heads has the seed of their training.
 
     Raises
     ------
@@ -36,9 +38,13 @@ class SearchRequest:
     finalist_seeds: int = 5
     warm_start: tuple[str, ...] = ()
     study: str | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         strategy(self.strategy)
+        if self.study is not None and "://" not in self.study:
+            # The search may be gone on with from another folder.
+            object.__setattr__(self, "study", os.path.abspath(self.study))
         for name, least in (("seeds", 1), ("finalists", 0), ("finalist_seeds", 1)):
             if getattr(self, name) < least:
                 raise UsageError(
@@ -73,6 +79,7 @@ class SearchRequest:
             "Finalists": self.finalists,
             "FinalistSeeds": self.finalist_seeds,
             "Study": self.study,
+            "RandomSeed": self.seed,
         }
 
     @classmethod
@@ -97,4 +104,5 @@ class SearchRequest:
             finalist_seeds=document["FinalistSeeds"],
             warm_start=tuple(document["WarmStartConfig"]["ParentHyperParameterTuningJobs"]),
             study=document["Study"],
+            seed=document.get("RandomSeed", 0),
         )

@@ -7,16 +7,17 @@ work on a copy in memory, so that a trial costs three short transactions and not
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from vizsla.errors import UsageError
 from vizsla.files import sha256_json
 from vizsla.optional import require
 from vizsla.tuning.encoding import Encoding
@@ -24,12 +25,14 @@ from vizsla.tuning.objective import Objective
 from vizsla.tuning.space import Space, Value
 from vizsla.tuning.storage import FEATURE, RECORD, connect, facts_of, record_of, understandable
 from vizsla.tuning.strategies import EarlyStopping, Strategy, median_pruner
+from vizsla.tuning.topic import check_topic, topic
 from vizsla.tuning.trials import TrialRecord, TrialStatus
 
 _NAME_LENGTH = 63
 _DRAWS = 20
 """Draws for a configuration that was not tried yet, before the search counts as exhausted."""
 _TOPIC = "vizsla"
+_ID = "vizsla-id"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Study:
         prior: Prior | None = None,
     ) -> None:
         optuna = require("optuna", extra="tune", feature=FEATURE)
+        self.id: str = stored.user_attrs[_ID]
+        """Tells this study from all others, of the same name too."""
         self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
         self._optuna, self._stored, self._encoding = optuna, stored, Encoding(space)
         self._records: dict[int, TrialRecord] = {}
@@ -96,21 +101,31 @@ class Study:
             self._recall(trial)
 
     @classmethod
-    def open(cls, uri: str, name: str, space: Space, objective: Objective, strategy: Strategy, **options: Any) -> Study:
+    def open(
+        cls,
+        uri: str,
+        name: str,
+        space: Space,
+        objective: Objective,
+        strategy: Strategy,
+        *,
+        problem: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Study:
         """The study ``name`` at ``uri`` (a file for SQLite, or ``postgresql://...``), made where there is none.
 
-        Further options are those of the constructor.
+        ``problem`` says by part what the trials are of, where several searches may share the study. Further options
+        are those of the constructor.
 
         Raises
         ------
         UsageError
-            When the study there searches another space or another objective.
+            When the study there searches another space, objective or problem.
         VizslaError
             When ``uri`` cannot be opened.
         """
         optuna = require("optuna", extra="tune", feature=FEATURE)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        topic = {"space": space.to_dict(), "objective": objective.to_dict()}
         with understandable(uri):
             backend = connect(optuna, uri)
             stored = optuna.create_study(
@@ -118,9 +133,11 @@ class Study:
             )
             earlier = stored.user_attrs.get(_TOPIC)
             if earlier is None:
-                stored.set_user_attr(_TOPIC, topic)
-            elif sha256_json(earlier) != sha256_json(topic):
-                raise _other_study(uri, name, earlier, space, objective)
+                stored.set_user_attr(_TOPIC, topic(space, objective, problem))
+            else:
+                check_topic(uri, name, earlier, space, objective, problem)
+            if _ID not in stored.user_attrs:
+                stored.set_user_attr(_ID, uuid.uuid4().hex)
         return cls(name, space, objective, strategy, stored, **options)
 
     def trials(self) -> list[TrialRecord]:
@@ -143,7 +160,7 @@ class Study:
                 thought, values = found
                 number = len(self._records)
                 record = TrialRecord(
-                    number, _trial_name(self.name, number, values), values, "InProgress", start=time.time()
+                    number, _trial_name(self.name, self.id, number, values), values, "InProgress", start=time.time()
                 )
                 frozen = self._frozen("RUNNING", values, shown=True, attributes={RECORD: facts_of(record)})
                 self._stored.add_trial(frozen)
@@ -205,8 +222,9 @@ class Study:
 
     def _starting(self, prior: Prior, total: int, seed: int) -> Iterator[dict[str, Value]]:
         yield from prior.first
-        if not prior.known:
-            yield from self.strategy.start(self.space, total, seed)
+        start = self.strategy.start(self.space, total, seed)
+        # Each known trial takes the place of one that would only look around; a grid is tried whole.
+        yield from start if self.strategy.finite else itertools.islice(start, len(prior.known), None)
 
     def _next(self) -> tuple[Any, dict[str, Value]] | None:
         """A configuration that was not tried, as a trial in memory and as the person's values."""
@@ -327,38 +345,14 @@ class Study:
         )
 
 
-def _other_study(uri: str, name: str, earlier: dict[str, Any], space: Space, objective: Objective) -> UsageError:
-    stored = Space.of(earlier["space"])
-    kept, asked = stored.words(), space.words()
-    before, now = stored.parameters | stored.static, space.parameters | space.static
-    found = []
-    for n in {**before, **now}:
-        # 32 and "32" are typed alike: then only the exact form tells them apart.
-        there, here = kept.get(n, "absent"), asked.get(n, "absent")
-        if there != here:
-            found.append(f"{n}: {there} there, {here} now")
-        elif before.get(n) != now.get(n) or repr(before.get(n)) != repr(now.get(n)):
-            found.append(f"{n}: {before.get(n)!r} there, {now.get(n)!r} now")
-    if not found and list(stored.parameters) != list(space.parameters):
-        found.append(f"order: {', '.join(stored.parameters)} there, {', '.join(space.parameters)} now")
-    was = Objective.from_dict(earlier["objective"])
-    if was != objective:
-        found.append(f"objective: {was.direction} {was.metric} there, {objective.direction} {objective.metric} now")
-    differences = "; ".join(found)
-    return UsageError(
-        f"The study {name!r} searches another space. {differences}.",
-        where=uri,
-        allowed="the space and the objective that it was begun with: "
-        + " ".join(f"{n}={text}" for n, text in kept.items()),
-        do="use that space, or another file or name; --warm-start takes over what an earlier search learned",
-    )
-
-
 def _key(values: Mapping[str, Value]) -> str:
     return json.dumps({name: values[name] for name in sorted(values)})
 
 
-def _trial_name(study: str, number: int, values: Mapping[str, Value]) -> str:
-    """SageMaker's form: the tuning job's name, the number and a few characters that tell it from others."""
-    ending = f"-{number:03}-{sha256_json([study, number, dict(values)])[:8]}"
+def _trial_name(study: str, unique: str, number: int, values: Mapping[str, Value]) -> str:
+    """SageMaker's form: the tuning job's name, the number and a few characters that tell it from others.
+
+    ``unique`` is the study's: a later search of the same name must not meet this one's jobs.
+    """
+    ending = f"-{number:03}-{sha256_json([study, unique, number, dict(values)])[:8]}"
     return study[: _NAME_LENGTH - len(ending)].rstrip("-") + ending

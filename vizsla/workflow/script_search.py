@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
-from vizsla.files import sha256_json, write_json
+from vizsla.files import sha256_file, sha256_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.request import script_spec
-from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.jobs.spec import TrainingJobSpec, encoded
 from vizsla.settings import settings
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
@@ -28,9 +29,10 @@ from vizsla.tuning.space import CategoricalParameter, Space
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
 from vizsla.tuning.trials import best, ranked
-from vizsla.workflow.head_search import ABOUT, open_study, write_result
+from vizsla.workflow.head_search import write_result
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
+from vizsla.workflow.study import Problem, opened
 from vizsla.workflow.tune import find_unfinished
 
 COST_UNIT = "seconds"
@@ -143,26 +145,35 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
     if names_test(asked.objective.metric):
         _, warning = script_objective(asked.objective.metric, asked.objective.direction, ())
         notes.append(str(warning))
-    identity = sha256_json([request.spec.to_dict()["HyperParameters"], request.spec.to_dict().get("InputDataConfig")])
-    write_json(job.checkpoints / ABOUT, {"identity": identity, "space": space.to_dict()})
-    study, told = open_study(asked, space, job, epochs=_most_epochs(space), seed=0, identity=identity)
-    notes += told
-    observer.stage("trials", asked.limits.max_jobs)
-    for note in notes:
-        observer.note(note)
+    deadline = None if asked.limits.max_minutes is None else time.monotonic() + 60 * asked.limits.max_minutes
     executor = LocalExecutor(settings().home)
-    runner = JobsRunner(executor, request.spec, asked.objective, job.name, static=space.static)
     try:
-        end = search(study, runner, asked.limits, watch=lambda trials: observer.trials(trials, asked.objective))
+        with opened(asked, space, job, _problem(request.spec, space), epochs=_most_epochs(space), seed=asked.seed) as (
+            study,
+            told,
+        ):
+            notes += told
+            observer.stage("trials", asked.limits.max_jobs)
+            for note in notes:
+                observer.note(note)
+            runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=study.id, static=space.static)
+            try:
+                end = search(
+                    study,
+                    runner,
+                    asked.limits,
+                    deadline=deadline,
+                    watch=lambda trials: observer.trials(trials, asked.objective),
+                )
+            except BaseException:
+                runner.end("the search was stopped")  # before another controller may take the study
+                raise
         found = best(study.trials(), asked.objective)
         if found is None:
             raise VizslaError(
                 f"No trial was completed: {end.reason}.", where=job.path, do="give more time, or more trials"
             )
         verdict = _final(request, study, executor, job, observer) if asked.finalists else None
-    except BaseException:
-        runner.end("the search was stopped")
-        raise
     finally:
         executor.close()
     result = SearchResult(
@@ -204,8 +215,12 @@ def _final(
             total=asked.finalist_seeds,
             early_stopping="off",
         )
-        runner = JobsRunner(executor, request.spec, asked.objective, job.name, static=static)
-        search(again, runner, Limits(max_jobs=asked.finalist_seeds, max_parallel=asked.limits.max_parallel))
+        runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=again.id, static=static)
+        try:
+            search(again, runner, Limits(max_jobs=asked.finalist_seeds, max_parallel=asked.limits.max_parallel))
+        except BaseException:
+            runner.end("the search was stopped")
+            raise
         values = [t.value for t in again.trials() if t.complete and t.value is not None and math.isfinite(t.value)]
         if values:
             finalists.append(Finalist(trial, tuple(values)))
@@ -222,6 +237,15 @@ def _space(request: ScriptSearch) -> Space:
             allowed="at least one range, such as lr=0.001..0.1:log batch-size=16,32,64",
         )
     return request.search.space
+
+
+def _problem(spec: TrainingJobSpec, space: Space) -> Problem:
+    """What the trials of a script are of: its text, its data, and its other hyperparameters."""
+    found = spec.script
+    script = "" if found is None else sha256_file(found[0] / found[1])
+    values = {name: text for name, text in spec.hyper_parameters.items() if not name.startswith("sagemaker_")}
+    inputs = sha256_json(spec.to_dict().get("InputDataConfig"))
+    return Problem({"script": script, "data": inputs}, values | encoded(dict(space.static)), lambda v: encoded(dict(v)))
 
 
 def _share(executor: LocalExecutor, parallel: int | None) -> str:

@@ -22,9 +22,10 @@ from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.trials import TrialRecord, best
 from vizsla.workflow.document import from_job
 from vizsla.workflow.fit import fit_in
-from vizsla.workflow.head_search import SUMMARY, study_place
+from vizsla.workflow.head_search import SUMMARY
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.request import FitResult
+from vizsla.workflow.study import study_place
 
 
 @dataclass(frozen=True)
