@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -134,6 +135,53 @@ def test_over_its_time_it_is_stopped(executor: LocalExecutor, script_spec: MakeS
     state, _ = run_to_end(executor, handle)
     assert state.status == "Stopped"
     assert "ran longer than StoppingCondition.MaxRuntimeInSeconds allows (1 s)" in str(state.reason)
+
+
+def test_an_expression_without_end_does_not_disable_the_time_limit(
+    executor: LocalExecutor, script_spec: MakeSpec
+) -> None:
+    text = "import time\nwhile True: print('a' * 60, 'x=1', flush=True); time.sleep(0.1)"
+    handle = executor.submit(script_spec(text, metrics={"endless": r"(a+a+)+b", "x": r"x=(\d)"}, limit=2), "endless")
+    state, events = run_to_end(executor, handle)
+    assert "it ran longer than" in str(state.reason)
+    assert len([value for name, value in metrics_of(events) if name == "x"]) > 5
+    assert "[vizsla: metric 'endless' is not looked for any longer" in (handle.path / "logs.txt").read_text()
+
+
+SAVES_ON_SIGTERM = """
+    import os, signal, sys, time
+    def save(*_):
+        open(os.environ["SM_MODEL_DIR"] + "/weights", "w").write("w")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, save)
+    print("up", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_model_saved_on_sigterm_is_packed(executor: LocalExecutor, script_spec: MakeSpec, limit: int | None) -> None:
+    handle = executor.submit(script_spec(SAVES_ON_SIGTERM, limit=limit), "saves")
+    log = handle.path / "logs.txt"
+    wait_for(lambda: log.exists() and log.read_text())
+    if limit is None:
+        executor.stop(handle)
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Stopped"
+    with tarfile.open(executor.fetch(handle, "output/model.tar.gz")) as archive:
+        assert archive.getnames() == ["weights"]
+
+
+def test_packing_ends_when_somebody_stops_the_job(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    text = "import os; os.truncate(os.open(os.environ['SM_MODEL_DIR'] + '/w', os.O_CREAT | os.O_RDWR), 1 << 40)"
+    handle = executor.submit(script_spec(text), "huge")
+    wait_for(lambda: list((handle.path / "output").glob(".model.tar.gz.*")))
+    executor.stop(handle, grace=0.5)
+    state, _ = run_to_end(executor, handle, 20)
+    assert state.status == "Stopped"
+    assert "its model could not be packed: there was no time left for it" in str(state.reason)
+    assert not list((handle.path / "output").glob(".model.tar.gz.*"))
+    assert (handle.path / "model" / "w").exists()
 
 
 def test_a_script_that_writes_no_model_completes_and_says_so(executor: LocalExecutor, script_spec: MakeSpec) -> None:

@@ -56,6 +56,17 @@ def test_a_progress_bar_that_overwrites_its_line() -> None:
     assert [value for _, value, _, _ in scrape([("loss", r"^loss=(\d)$")], [log])] == [1.0, 2.0]
 
 
+def test_an_expression_without_end_is_given_up_and_the_others_go_on() -> None:
+    found: Found = []
+    slow: list[str] = []
+    definitions = [("x", r"x=(\d)"), ("endless", r"(a+a+)+b"), ("y", r"y=(\d)")]
+    scraper = Scraper(definitions, lambda *values: found.append(values), seconds=0.1, on_slow=slow.append)
+    for turn in range(2):
+        scraper.feed(b"x=%d\n%s\ny=%d\n" % (turn, b"a" * 60, turn))
+    assert slow == ["endless"]
+    assert [(name, value) for name, value, _, _ in found] == [("x", 0), ("y", 0), ("x", 1), ("y", 1)]
+
+
 def test_lines_of_json() -> None:
     log = (
         b'{"name": "a", "value": 1}\n{"metric": "b", "value": "0.5", "step": 3, "epoch": 1.5}\n'

@@ -27,7 +27,7 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: S
 
     state = follow(executor, handle, show, since)
     archive = handle.path / "output" / "model.tar.gz"
-    model = str(archive) if archive.exists() and state.ended_well else None
+    model = str(archive) if archive.exists() and state.status != "Failed" else None
     if as_json:
         print_json(
             {

@@ -42,22 +42,23 @@ def outcome(ended: Ended, *, wrote: str | None = None) -> Outcome:
     wrote:
         What the job itself wrote to ``output/failure``, which SageMaker takes for the reason.
     """
+    unpacked = f"; its model could not be packed: {ended.pack_error}" if ended.pack_error else ""
     if ended.why == "stopped" and ended.code != 0:
         forced = "; it did not end on SIGTERM and was killed" if ended.killed else ""
         return Outcome("Stopped", f"stopped on request after {ended.seconds:.0f} s{forced}", None)
     if ended.why == "limit":
         forced = "; it did not end on SIGTERM and was killed" if ended.killed else ""
         reason = f"it ran longer than StoppingCondition.MaxRuntimeInSeconds allows ({ended.seconds:.0f} s){forced}"
-        return Outcome("Stopped", reason, None)
+        return Outcome("Stopped", reason + unpacked, None)
     if ended.code != 0:
         first = _cause(ended, wrote)
         rest = wrote.strip() if wrote and wrote.strip() else _last_traceback(ended.tail)
         return Outcome("Failed", first, first + ("\n\n" + rest if rest and rest != first else "") + "\n")
-    if ended.pack_error:
+    if ended.pack_error and ended.why == "exited":
         reason = f"the model could not be packed: {ended.pack_error}"
         return Outcome("Failed", reason, reason + "\n")
     if ended.why == "stopped":
-        return Outcome("Stopped", "stopped on request; it ended in good order", None)
+        return Outcome("Stopped", f"stopped on request; it ended in good order{unpacked}", None)
     return Outcome("Completed", None if ended.packed else NO_MODEL, None)
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable
+from types import FrameType
 
 _LONGEST_LINE = 8192
-_LINE_END = re.compile(r"[\r\n]+")
 _SAFE = re.compile(r"\(\?|\\[AZ]")  # what may match a line but not the same place in a longer text
 _JSON = re.compile(r'^[ \t]*\{[^\r\n]*"value"', re.MULTILINE)
 
 Append = Callable[[str, float, int | None, float | None], None]
 """Takes name, value, step and epoch: :meth:`vizsla.jobs.metrics.MetricWriter.append`."""
+
+
+_Definition = tuple[str, re.Pattern[str], re.Pattern[str] | None]
+
+
+class _TooSlowError(Exception):
+    pass
 
 
 class Scraper:
@@ -30,14 +38,31 @@ class Scraper:
         Pairs of name and regular expression.
     found:
         How many values each name has already, of an earlier attempt.
+    seconds:
+        Processor time that one definition may take for one block; one that takes longer is given up. Needs the main
+        thread: the engine of regular expressions is interrupted by a signal (SIGPROF).
+    on_slow:
+        Told the name of a definition that was given up.
     """
 
     def __init__(
-        self, definitions: Iterable[tuple[str, str]], append: Append, found: Counter[str] | None = None
+        self,
+        definitions: Iterable[tuple[str, str]],
+        append: Append,
+        found: Counter[str] | None = None,
+        *,
+        seconds: float | None = None,
+        on_slow: Callable[[str], None] = lambda name: None,
     ) -> None:
-        self._patterns = [(name, re.compile(regex)) for name, regex in definitions]
         # A whole block is searched first: most blocks of a long log hold nothing.
-        self._quick = [None if _SAFE.search(regex) else re.compile(regex, re.MULTILINE) for _, regex in definitions]
+        self._definitions = [
+            (name, re.compile(regex), None if _SAFE.search(regex) else re.compile(regex, re.MULTILINE))
+            for name, regex in definitions
+        ]
+        self._seconds, self._on_slow = seconds, on_slow
+        self._armed = False
+        if seconds is not None:
+            signal.signal(signal.SIGPROF, self._expire)
         self._append = append
         self._found = Counter() if found is None else found
         self._rest = b""
@@ -59,34 +84,63 @@ class Scraper:
 
     def _block(self, text: str) -> None:
         text = text.replace("\r", "\n")  # a progress bar's lines: ^ and $ know only \n
-        possible = [
-            pattern
-            for pattern, quick in zip(self._patterns, self._quick, strict=True)
-            if quick is None or quick.search(text)
-        ]
-        has_json = _JSON.search(text) is not None
-        if not possible and not has_json:
-            return
-        for line in _LINE_END.split(text):
-            if has_json and line.lstrip()[:1] == "{" and self._json(line):
+        values: list[tuple[int, str, float, int | None, float | None]] = []  # by line, in the order of the log
+        if _JSON.search(text) is not None:
+            for number, line in enumerate(text.split("\n")):
+                if line.lstrip()[:1] == "{" and (fields := self._json(line)) is not None:
+                    values.append((number, *fields))
+        taken = {number for number, *_ in values}
+        for definition in list(self._definitions):
+            try:
+                found = self._within_time(definition, text, taken)
+            except _TooSlowError:
+                self._definitions.remove(definition)
+                self._on_slow(definition[0])
                 continue
-            for name, pattern in possible:
-                found = pattern.search(line[:_LONGEST_LINE])
-                if found and found.re.groups:
-                    with contextlib.suppress(ValueError, TypeError):
-                        value = float(found[1])
-                        self._found[name] += 1
-                        self._append(name, value, self._found[name], None)
+            values += [(number, definition[0], value, None, None) for number, value in found]
+        for number, name, value, step, epoch in sorted(values, key=lambda found: found[0]):
+            if number not in taken:
+                self._found[name] += 1
+                step = self._found[name]
+            self._append(name, value, step, epoch)
 
-    def _json(self, line: str) -> bool:
+    def _within_time(self, definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, float]]:
+        if self._seconds is None:
+            return _matches(definition, text, taken)
+        try:
+            self._armed = True
+            signal.setitimer(signal.ITIMER_PROF, self._seconds)
+            return _matches(definition, text, taken)
+        finally:
+            self._armed = False
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def _expire(self, number: int, frame: FrameType | None) -> None:
+        if self._armed:
+            raise _TooSlowError
+
+    def _json(self, line: str) -> tuple[str, float, int | None, float | None] | None:
         try:
             fields = json.loads(line)
             name = fields.get("name", fields.get("metric"))
             step, epoch = fields.get("step"), fields.get("epoch")
             if not isinstance(name, str):
-                return False
+                return None
             value = float(fields["value"])
-            self._append(name, value, None if step is None else int(step), None if epoch is None else float(epoch))
+            return name, value, None if step is None else int(step), None if epoch is None else float(epoch)
         except (ValueError, TypeError, KeyError, AttributeError):
-            return False
-        return True
+            return None
+
+
+def _matches(definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, float]]:
+    """Numbers of lines, and the values found in them."""
+    _, pattern, quick = definition
+    result: list[tuple[int, float]] = []
+    if quick is not None and not quick.search(text):
+        return result
+    for number, line in enumerate(text.split("\n")):
+        found = None if number in taken else pattern.search(line[:_LONGEST_LINE])
+        if found and found.re.groups:
+            with contextlib.suppress(ValueError, TypeError):
+                result.append((number, float(found[1])))
+    return result

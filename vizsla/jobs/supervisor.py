@@ -25,12 +25,14 @@ from vizsla.files import write_json
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, read_metrics
-from vizsla.jobs.pack import ARCHIVE, holds_anything, pack_model
+from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
 from vizsla.jobs.scrape import Scraper
 
 _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
+_SCRAPE_SECONDS = 0.5
+_LEAST_PACKING_SECONDS = 1.0
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
 _TAIL_BYTES = 64 << 10
@@ -123,7 +125,9 @@ class _Attempt:
         self.log = CappedLog(job / "logs.txt", self.run_folder, command.log_head, command.log_tail)
         self.metrics = MetricWriter(job / "metrics.jsonl")
         found = Counter(m.name for m in read_metrics(job / "metrics.jsonl")) if command.attempt > 1 else Counter()
-        self.scraper = Scraper(command.metrics, self._append_metric, found)
+        self.scraper = Scraper(
+            command.metrics, self._append_metric, found, seconds=_SCRAPE_SECONDS, on_slow=self._gave_up
+        )
         self.tail = bytearray()
         self.status: int | None = None
         self.why: Why = "exited"
@@ -152,11 +156,11 @@ class _Attempt:
         code = os.waitstatus_to_exitcode(self.status)
         disk_full = self.log.full or self.disk_full or _disk_full(self.job)
         reserve.unlink(missing_ok=True)
-        self.log.close()
         self.scraper.close()
+        self.log.close()
         with contextlib.suppress(StorageError):
             self.metrics.close()
-        packed, pack_error = self._pack(began) if code == 0 and self.why == "exited" else (None, None)
+        packed, pack_error = self._pack(began, wake_read) if code == 0 and not self.killed else (None, None)
         tail = last_lines(bytes(self.tail))
         ended = Ended(
             attempt=self.command.attempt,
@@ -202,7 +206,7 @@ class _Attempt:
             for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
             os.setpgid(0, 0)
-            _prctl(_DEATH_SIGNAL, signal.SIGKILL)
+            _end_with_parent()
             os.close(opened)
             if not os.read(gate, 1):
                 os._exit(127)  # the supervisor is gone
@@ -308,24 +312,47 @@ class _Attempt:
         except StorageError:  # the value waits for its turn until the end, when there is room again
             self.disk_full = True
 
-    def _pack(self, began: float) -> tuple[str | None, str | None]:
-        """Make the archive, unless the job made it itself."""
+    def _gave_up(self, name: str) -> None:
+        words = f"its regular expression took more than {_SCRAPE_SECONDS:g} s for one block of the log"
+        self.log.write(f"\n[vizsla: metric {name!r} is not looked for any longer: {words}]\n".encode())
+
+    def _pack(self, began: float, wake: int) -> tuple[str | None, str | None]:
+        """Make the archive, unless the job made it itself; the limit, with the grace, and a stop end that too."""
         archive = self.job / "output" / ARCHIVE
         age = time.monotonic() - began
         if archive.exists() and time.time() - archive.stat().st_mtime < age:
             return str(archive), None
         if not holds_anything(self.job / "model"):
             return None, None
-        try:
-            pack_model(self.job / "model", archive)
-        except OSError as error:
-            return None, str(error)
-        return str(archive), None
+        deadline = self.kill_at
+        if self.why == "exited" and self.command.limit is not None:
+            deadline = began + self.command.limit + self.command.grace
+        if deadline is not None:
+            deadline = max(deadline, time.monotonic() + _LEAST_PACKING_SECONDS)
+        packing, why = Packing(self.job / "model", archive, _end_with_parent), self.why
+        while True:
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([wake, packing.file], [], [], timeout)
+            if packing.file in ready:
+                error = packing.error()
+                return (None, error) if error is not None else (str(archive), None)
+            if wake in ready and signal.SIGTERM in os.read(wake, 256) and why == "exited":
+                request = load(self.run_folder / "stop.json") or {}
+                asked = time.monotonic() + float(request.get("grace", self.command.grace))
+                why, deadline = "stopped", asked if deadline is None else min(deadline, asked)
+            if deadline is not None and time.monotonic() >= deadline:
+                packing.end()
+                self.why = "limit" if why == "exited" else why
+                return None, "there was no time left for it; the files are in model/"
 
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _end_with_parent() -> None:
+    _prctl(_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _oom_kills() -> int:
