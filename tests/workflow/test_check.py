@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from typer.testing import CliRunner
 
 from vizsla.cli.main import app
 from vizsla.data import SPLITS
-from vizsla.errors import DataError
 from vizsla.models.weights import WeightsRequest
 from vizsla.training.table import FeatureTable
 from vizsla.workflow.check import CheckRequest, check, out_of_fold
@@ -74,12 +74,55 @@ def test_each_probability_comes_from_heads_that_have_not_seen_the_label():
     assert believed.max() < 0.5
 
 
-def test_label_errors_need_a_few_pictures_of_each_class(folder_of_photos):
-    root = folder_of_photos(splits={"train": {"a": 3, "b": 30}, "valid": {"a": 1, "b": 4}, "test": {"a": 1, "b": 4}})
+def test_pictures_of_one_group_never_vouch_for_one_another():
+    # Each label is known from the group alone: a head that has seen another picture of it believes the label.
+    n, rng = 120, np.random.default_rng(0)
+    groups = (np.arange(n) // 4).astype(np.int32)
+    features = FeatureTable.of(np.eye(30, dtype=np.float32)[groups] * 10)
+    labels = rng.permutation(np.arange(30) % 3)[groups].astype(np.int32)
+    splits, rows = np.zeros(n, np.int8), np.arange(n)
+    together = out_of_fold(features, labels, splits, rows, 3, 0, groups)
+    assert (together.argmax(axis=1) == labels).mean() < 0.6
+    apart = out_of_fold(features, labels, splits, rows, 3, 0)
+    assert (apart.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_classes_too_small_for_label_errors_are_left_out_and_told(folder_of_photos):
+    counts = {"train": {"a": 3, "b": 30, "c": 30}, "valid": {"a": 1, "b": 4, "c": 4}, "test": {"a": 1, "b": 4, "c": 4}}
+    root = folder_of_photos(splits=counts)
     weights = WeightsRequest.resolve("test_resnet", random_init=True)
-    with pytest.raises(DataError, match="a class has only 4 usable") as caught:
-        check(CheckRequest(DataRequest(str(root)), weights))
-    assert "--label-errors" in caught.value.do
+    result = check(CheckRequest(DataRequest(str(root)), weights))
+    (note,) = [note for note in result.notes if "Label errors" in note]
+    assert "fewer than 5 different pictures in train and valid: 'a' (4)." in note
+    assert all(file.label != "a" for f in result.findings if f.id == "label-errors" for file in f.files)
+    assert result.report.is_file()
+    assert "(4)." in result.report.read_text("utf-8")
+    for folder in root.glob("*/c"):
+        shutil.rmtree(folder)
+    assert "label-errors" not in {f.id for f in check(CheckRequest(DataRequest(str(root)), weights)).findings}
+
+
+def test_cleanlab_is_asked_for_before_the_pictures(folder_of_photos, monkeypatch):
+    from vizsla.errors import MissingExtraError
+    from vizsla.settings import settings
+
+    monkeypatch.delitem(sys.modules, "cleanlab.filter", raising=False)
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    weights = WeightsRequest.resolve("test_resnet", random_init=True)
+    with pytest.raises(MissingExtraError, match="Looking for label errors needs the package 'cleanlab"):
+        check(CheckRequest(DataRequest(str(folder_of_photos())), weights))
+    assert not (settings().home / "datasets").exists()
+
+
+def test_without_cleanvision_a_note_says_what_was_not_looked_for(folder_of_photos, monkeypatch):
+    root = str(folder_of_photos())
+    assert "were not looked for" not in " ".join(check(CheckRequest(DataRequest(root))).notes)
+    monkeypatch.setitem(sys.modules, "cleanvision", None)
+    result = CliRunner().invoke(app, ["check", root, "--json"])
+    (note,) = [note for note in json.loads(result.stdout.splitlines()[-1])["notes"] if "were not looked for" in note]
+    assert note.startswith("Dark, bright, blurry and empty pictures")
+    assert "vizsla[check]" in note
+    assert "vizsla[check]" in result.stderr.replace("\n", "")
 
 
 @pytest.fixture

@@ -69,8 +69,8 @@ def _print(result: CheckResult) -> None:
     from vizsla.cli.console import errors
 
     dataset = result.checked.gated.facts.dataset
-    for note in dataset.notes:
-        errors.print(f"[yellow]note[/] {note}", markup=True)
+    for note in result.notes:
+        errors.print("[yellow]note[/] " + note.replace("[", r"\["), markup=True)
     if result.findings:
         table = Table(title=f"In {len(dataset):,} pictures", title_justify="left", show_edge=False)
         table.add_column("severity")

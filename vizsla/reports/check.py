@@ -20,8 +20,8 @@ _SHOWN = 24
 _THUMBNAIL = 160
 
 
-def page(gated: Gated, findings: Sequence[Finding], manifest: Path) -> str:
-    """The whole page as HTML, pictures included."""
+def page(gated: Gated, findings: Sequence[Finding], manifest: Path, notes: Sequence[str]) -> str:
+    """The whole page as HTML, pictures included. ``notes`` say how the data were read."""
     dataset = gated.facts.dataset
     counts = dataset.counts(gated.usable)
     totals = counts.sum(axis=1)
@@ -47,7 +47,7 @@ def page(gated: Gated, findings: Sequence[Finding], manifest: Path) -> str:
         chart=charts.stacked(counts, dataset.classes, SPLITS),
         class_rows=[{"name": name, "counts": row} for name, row in zip(dataset.classes, counts.tolist(), strict=True)],
         splits=SPLITS,
-        notes=dataset.notes,
+        notes=notes,
         manifest=str(manifest),
     )
 

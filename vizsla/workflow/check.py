@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vizsla.data import quality
 from vizsla.data.checks import SEVERITIES, Finding, label_errors
 from vizsla.data.dataset import SPLITS
-from vizsla.errors import DataError
 from vizsla.files import write_bytes
 from vizsla.models.weights import WeightsRequest
+from vizsla.optional import require
 from vizsla.settings import settings
 from vizsla.training.heads import HeadConfig, HeadData, train_heads
 from vizsla.training.table import FeatureTable
@@ -34,10 +35,14 @@ class CheckRequest:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What the check found, and the files that tell it."""
+    """What the check found, and the files that tell it.
+
+    ``notes`` say how the data were read, and what was not looked for.
+    """
 
     checked: Checked
     findings: list[Finding]
+    notes: list[str]
     findings_file: Path
     report: Path
     seconds: dict[str, float]
@@ -58,6 +63,7 @@ class CheckResult:
                 {"id": f.id, "severity": f.severity, "files": len(f.files), "evidence": f.evidence}
                 for f in self.findings
             ],
+            "notes": self.notes,
             "manifest": str(self.checked.manifest),
             "findings_file": str(self.findings_file),
             "report": str(self.report),
@@ -75,11 +81,18 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
     """
     observer = observer or Silent()
     watch = Watch(observer, None)
+    if request.weights is not None:  # not after minutes of looking at pictures
+        require("cleanlab.filter", extra="check", feature="Looking for label errors")
     checked = check_data(request.data, observer, watch)
-    findings = list(checked.gated.findings)
+    findings, notes = list(checked.gated.findings), list(checked.gated.facts.dataset.notes)
+    if request.data.with_quality and not quality.available():
+        notes.append(
+            "Dark, bright, blurry and empty pictures were not looked for: that needs pip install 'vizsla[check]'."
+        )
     if request.weights is not None:
         with watch.stage("labels"):
-            found = _label_errors(checked, request.weights, observer, request.data.seed)
+            found, small = _label_errors(checked, request.weights, observer, request.data.seed)
+        notes += small
         if found is not None:
             findings = sorted([*findings, found], key=lambda finding: SEVERITIES.index(finding.severity))
     findings_file, report = checked.folder / "findings.jsonl", checked.folder / "report.html"
@@ -87,11 +100,14 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
         from vizsla.reports.check import page
 
         write_findings(findings_file, findings)
-        write_bytes(report, page(checked.gated, findings, checked.manifest).encode("utf-8", "replace"))
-    return CheckResult(checked, findings, findings_file, report, watch.seconds)
+        write_bytes(report, page(checked.gated, findings, checked.manifest, notes).encode("utf-8", "replace"))
+    return CheckResult(checked, findings, notes, findings_file, report, watch.seconds)
 
 
-def _label_errors(checked: Checked, weights: WeightsRequest, observer: Observer, seed: int) -> Finding | None:
+def _label_errors(
+    checked: Checked, weights: WeightsRequest, observer: Observer, seed: int
+) -> tuple[Finding | None, list[str]]:
+    """The finding, and notes about classes that are too small to judge."""
     from vizsla.models.engine import OnnxEngine
     from vizsla.models.export import ensure_exported
     from vizsla.training.cache import FeatureSpace
@@ -111,8 +127,32 @@ def _label_errors(checked: Checked, weights: WeightsRequest, observer: Observer,
         on_progress=observer.progress,
     )
     seen = np.flatnonzero(extraction.usable)
-    probabilities = out_of_fold(extraction.table, dataset.labels, dataset.splits, seen, len(dataset.classes), seed)
-    return label_errors.find(gated.facts, rows[seen], probabilities)
+    known = seen[dataset.splits[seen] != SPLITS.index("test")]
+    sets = known if dataset.groups is None else dataset.groups[known]
+    apart = np.unique(np.column_stack([dataset.labels[known], sets]), axis=0)[:, 0]
+    counts = np.bincount(apart, minlength=len(dataset.classes))
+    notes, large = [], np.flatnonzero(counts >= FOLDS)
+    if len(large) < len(counts):
+        small = [f"{dataset.classes[i]!r} ({counts[i]})" for i in np.flatnonzero(counts < FOLDS)]
+        notes.append(
+            f"Label errors were not looked for in classes with fewer than {FOLDS} different pictures in train and "
+            + "valid: "
+            + ", ".join(small[:12])
+            + (f" and {len(small) - 12} more." if len(small) > 12 else ".")
+        )
+    if len(large) < 2:
+        return None, notes
+    seen = seen[np.isin(dataset.labels[seen], large)]
+    probabilities = out_of_fold(
+        extraction.table,
+        np.searchsorted(large, dataset.labels).astype(np.int32),
+        dataset.splits,
+        seen,
+        len(large),
+        seed,
+        dataset.groups,
+    )
+    return label_errors.find(gated.facts, rows[seen], probabilities, large), notes
 
 
 def out_of_fold(
@@ -122,30 +162,22 @@ def out_of_fold(
     rows: npt.NDArray[np.int64],
     classes: int,
     seed: int,
+    groups: npt.NDArray[np.int32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Probabilities (len(rows), classes) for ``rows``, each from heads that have not seen its label.
 
     Train and valid pictures are judged by the head of the other folds; test pictures, which no head is trained
-    on, by the mean of all.
-
-    Raises
-    ------
-    DataError
-        When a class has too few pictures for the folds.
+    on, by the mean of all. Every class needs pictures of at least two ``groups`` (int32 (n,); by default each picture
+    is one): copies and pictures of one group lie in one fold, so that none vouches for the label of another.
     """
     test = SPLITS.index("test")
     known = rows[splits[rows] != test]
-    counts = np.bincount(labels[known], minlength=classes)
-    if counts.min() < FOLDS:
-        raise DataError(
-            f"Label errors cannot be looked for: a class has only {counts.min()} usable train and valid pictures.",
-            allowed=f"at least {FOLDS} of every class",
-            do="collect more of it, or leave out --label-errors",
-        )
-    order = np.random.default_rng(seed).permutation(len(known))
-    order = order[np.argsort(labels[known][order], kind="stable")]
-    fold = np.empty(len(known), np.int64)
-    fold[order] = np.arange(len(known)) % FOLDS  # every class is dealt out evenly
+    _, first, unit = np.unique(known if groups is None else groups[known], return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(labels[known[first]][order], kind="stable")]
+    dealt = np.empty(len(first), np.int64)
+    dealt[order] = np.arange(len(first)) % FOLDS  # every class is dealt out evenly
+    fold = dealt[unit]
     probabilities = np.zeros((len(rows), classes), np.float32)
     held = splits[rows] != test
     at_known, at_test = np.flatnonzero(held), np.flatnonzero(~held)

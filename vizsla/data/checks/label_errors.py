@@ -10,14 +10,21 @@ from vizsla.data.checks.finding import Finding
 from vizsla.optional import require
 
 
-def find(facts: Facts, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]) -> Finding | None:
+def find(
+    facts: Facts,
+    rows: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.int64],
+) -> Finding | None:
     """Pictures whose label is probably wrong (Northcutt, Jiang, Chuang, "Confident Learning", JAIR 70, 2021).
 
     Parameters
     ----------
     rows:
-        The pictures that ``probabilities`` (len(rows), classes) speak of. They must come from heads that were
+        The pictures that ``probabilities`` (len(rows), len(classes)) speak of. They must come from heads that were
         not trained on the picture they judge.
+    classes:
+        The labels that the columns stand for, ascending; every row has one of them.
 
     Raises
     ------
@@ -26,7 +33,7 @@ def find(facts: Facts, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[n
     """
     filters = require("cleanlab.filter", extra="check", feature="Looking for label errors")
     dataset = facts.dataset
-    labels = dataset.labels[rows]
+    labels = np.searchsorted(classes, dataset.labels[rows])
     # Of cleanlab's ways the one that found most for its false alarms: 50 of 60 flipped labels, 79 others named, in
     # 3,888 real photos of flowers whose own labels are noisy (docs/data.md).
     at = filters.find_label_issues(
@@ -42,7 +49,7 @@ def find(facts: Facts, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[n
     files = tuple(
         facts.file(
             int(rows[i]),
-            f"looks like {dataset.classes[guess]} ({100 * probabilities[i, guess]:.0f} %; as labelled "
+            f"looks like {dataset.classes[classes[guess]]} ({100 * probabilities[i, guess]:.0f} %; as labelled "
             f"{100 * probabilities[i, labels[i]]:.0f} %)",
         )
         for i, guess in zip(at.tolist(), guesses.tolist(), strict=True)
