@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -244,7 +245,10 @@ def test_a_backbone_that_loads_blocks_nobody_and_is_loaded_once(
 ) -> None:
     """While one loads, the event loop may list and release others; who wants the same one waits for it."""
     backbones = Backbones(1, tmp_path / "plans.json")
-    saved = artifact.load(models_dir / "m0")
+    first = artifact.load(models_dir / "m0")
+    other = backbones.serve("other", "", first)
+    card = first.card.model_copy(update={"backbone": first.card.backbone.model_copy(update={"sha256": "f" * 64})})
+    saved = dataclasses.replace(first, card=card)
     go, begun, built = threading.Event(), threading.Event(), []
     build = Backbone.__init__
 
@@ -258,8 +262,11 @@ def test_a_backbone_that_loads_blocks_nobody_and_is_loaded_once(
     with ThreadPoolExecutor(4) as pool:
         models = [pool.submit(backbones.serve, f"m{i}", "", saved) for i in range(3)]
         assert begun.wait(20)
-        assert pool.submit(backbones.all).result(5) == []  # not behind the lock of the load
-        go.set()
+        try:
+            pool.submit(backbones.release, other).result(5)  # not behind the lock of the load
+            assert pool.submit(backbones.all).result(5) == []
+        finally:
+            go.set()
         served = [model.result(20) for model in models]
     assert len(built) == 1
     for model in served:
