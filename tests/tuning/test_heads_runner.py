@@ -65,7 +65,7 @@ def test_every_trial_is_what_training_it_alone_gives(metric: str, seeds: int, tm
             values.append(kept_value(alone, metric))
         assert trial.value == pytest.approx(np.mean(values), abs=1e-5)
         assert len(trial.curve) == 4
-        assert trial.cost == 4 * -(-300 // config.batch_size)
+        assert trial.cost == 4 * 300, "epochs times pictures, whatever the batch"
 
 
 def test_the_epoch_that_is_kept_decides(tmp_path: Path) -> None:
@@ -131,3 +131,10 @@ def test_the_default_space_can_be_trained() -> None:
 
 def test_generations() -> None:
     assert [generation(0, 20), generation(8, 20), generation(0, 256), generation(64, 256)] == [8, 2, 64, 64]
+
+
+def test_momentum_without_an_optimizer_that_has_it_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"momentum is searched, and no optimizer of this search has it: adamw"):
+        check_space(HeadConfig(optimizer="adamw"), Space.of({"momentum": "0.5..0.9"}))
+    check_space(HeadConfig(), Space.of({"momentum": "0.5..0.9", "optimizer": "SGD"}))
+    check_space(HeadConfig(), Space.of({"momentum": "0.5..0.9", "optimizer": "SGD,Adam"}))

@@ -311,3 +311,37 @@ def test_values_of_another_problem_are_only_first_guesses(tmp_path: Path) -> Non
     other = replace(ask(tmp_path, OTHER, ranges=ranges, trials=1, warm_start=("tune-it",)), name="other")
     note = tune_script(other, Silent()).result.notes[0]
     assert "trained with other fixed hyperparameters: its best 2 configurations are tried first" in note
+
+
+def test_a_last_round_that_fails_leaves_the_searchs_winner(tmp_path: Path) -> None:
+    text = """
+    import sys
+    if "--seed" in sys.argv:
+        sys.exit("no seeds here")
+    print("Valid Loss:", sys.argv[sys.argv.index("--lr") + 1])
+    """
+    found = run(tmp_path, text, ranges={"lr": "0.1,0.2,0.3"}, strategy="grid", finalists=2, finalist_seeds=3, trials=3)
+    assert found.result.verdict is None
+    assert found.result.winner.params == {"lr": 0.1}
+    assert "Finalist 0 is not judged: All of the first 3 trials failed" in found.result.notes[0]
+    assert "it wins by its one value" in found.result.notes[-1]
+    assert load_tuning("tune-it").best_hyperparameters() == {"lr": 0.1}
+    assert load_tuning("tune-it").job.state.status == "Completed"
+    page = found.report.read_text()
+    assert "vizsla train --script SCRIPT" in page
+    assert "vizsla fit" not in page
+
+
+def test_the_last_round_heeds_the_time(tmp_path: Path) -> None:
+    text = """
+    import sys, time
+    if "--seed" in sys.argv:
+        time.sleep(100)
+    print("Valid Loss: 0.5")
+    """
+    asked = ask(tmp_path, text, ranges={"lr": "0.1,0.2"}, strategy="grid", finalists=1, finalist_seeds=2, trials=2)
+    limits = replace(asked.search.limits, max_minutes=0.08)
+    found = tune_script(replace(asked, search=replace(asked.search, limits=limits)), Silent()).result
+    assert found.verdict is None
+    assert "Finalist 0 is not judged: 0.08 minutes are over." in found.notes
+    assert found.winner.value == 0.5

@@ -218,6 +218,7 @@ def export(
 ) -> None:
     """The best hyperparameters, as fit and train take them: vizsla fit DATA --hyperparameters best.json"""
     import json
+    import shlex
 
     from vizsla.cli.console import errors
     from vizsla.files import write_bytes
@@ -232,7 +233,11 @@ def export(
         print(text)
         return
     write_bytes(output, (text + "\n").encode())
-    errors.print(f"next    vizsla fit DATA --hyperparameters {output}", markup=False, soft_wrap=True)
+    quoted = shlex.quote(str(output))
+    script = f'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat {quoted})"'
+    own = f"vizsla fit DATA --hyperparameters {quoted}"
+    is_script = tuning.job.request["about"].get("script")
+    errors.print(f"next    {script if is_script else own}", markup=False, soft_wrap=True)
 
 
 def _request(

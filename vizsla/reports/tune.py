@@ -45,7 +45,8 @@ def page(result: SearchResult, created: str) -> str:
         objective={"metric": objective.metric, "direction": objective.direction},
         winner={
             "number": winner.number,
-            "value": _short(winner.value),
+            "value": _short(result.value),
+            "mean": result.verdict is not None and len(result.verdict.winner.values) > 1,
             "parameters": [(name, _short(value)) for name, value in result.hyperparameters().items()],
         },
         counts=counts,
@@ -64,9 +65,16 @@ def page(result: SearchResult, created: str) -> str:
         names=list(result.space.parameters),
         rows=[_row(t, result, goal) for t in trials],
         ranges=list(result.space.words().items()),
-        commands=f"vizsla tune export {result.name} -o best.json\nvizsla fit DATA --hyperparameters best.json",
+        commands=f"vizsla tune export {result.name} -o best.json\n{use(result.cost_unit)}",
         version=__version__,
     )
+
+
+def use(cost_unit: str) -> str:
+    """The command that trains with exported hyperparameters: our own training, or the script again."""
+    if cost_unit == COST_UNIT:
+        return "vizsla fit DATA --hyperparameters best.json"
+    return 'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat best.json)"'
 
 
 def _axis(name: str, p: Parameter) -> Axis:

@@ -103,7 +103,8 @@ def judge(finalists: Sequence[Finalist], objective: Objective, unit: str) -> Ver
     """The best finalist, or of those that it cannot be told from the cheapest.
 
     Two are tied when zero lies in the 95 % interval of their difference: over the same pictures and seeds where the
-    scores of pictures are known, else Welch's over the seeds. One seed and no scores tell nothing apart.
+    scores of pictures are known, else Welch's over the seeds. Without scores, one seed, or seeds that change nothing,
+    leave it undecided: then the best value stands, and the words say so.
 
     Parameters
     ----------
@@ -112,9 +113,26 @@ def judge(finalists: Sequence[Finalist], objective: Objective, unit: str) -> Ver
     """
     order = sorted(finalists, key=lambda f: (objective.cost(f.mean), f.trial.number))
     best = order[0]
+    undecided = _undecided(order)
+    if undecided is not None:
+        return Verdict(tuple(order), best, tuple(f.trial.number for f in order), undecided)
     tied = [f for f in order if f is best or _indistinguishable(best, f)]
     winner = min(tied, key=lambda f: (math.inf if f.trial.cost is None else f.trial.cost, order.index(f)))
     return Verdict(tuple(order), winner, tuple(f.trial.number for f in tied), _words(order, tied, winner, unit))
+
+
+def _undecided(order: Sequence[Finalist]) -> str | None:
+    """Why nothing is known of the noise, in words; None where it is."""
+    if len(order) < 2 or any(f.scores is not None for f in order):
+        return None
+    best = f"Trial {order[0].trial.number} has the best value; whether by more than the noise is undecided"
+    if min(len(f.values) for f in order) < 2:
+        return f"{best}: each finalist was trained with one seed."
+    if all(len(set(f.values)) == 1 for f in order):
+        return (
+            f"{best}: the script does not react to the hyperparameter `seed`, all its values agree to the last digit."
+        )
+    return None
 
 
 def _indistinguishable(a: Finalist, b: Finalist) -> bool:
@@ -125,8 +143,6 @@ def _indistinguishable(a: Finalist, b: Finalist) -> bool:
         if len(by_seed) > 1:
             variance += float(np.var(by_seed, ddof=1)) / len(by_seed)
         return abs(float(difference.mean())) <= _NORMAL * math.sqrt(variance)
-    if min(len(a.values), len(b.values)) < 2:
-        return False
     shares = [f.spread**2 / len(f.values) for f in (a, b)]
     freedom = sum(shares) ** 2 / max(
         sum(s**2 / (len(f.values) - 1) for s, f in zip(shares, (a, b), strict=True)), _TINY**2

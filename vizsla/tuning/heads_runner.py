@@ -68,9 +68,28 @@ def check_space(base: HeadConfig, space: Space) -> None:
         values = p.values if isinstance(p, CategoricalParameter) else (p.min_value, p.max_value)
         for value in values:
             head_config(base, fixed | {name: value})
+    _check_momentum(base, space)
     names = [head_name(name) for name in (*space.parameters, *fixed)]
     head_config(base, {name: _some(space.parameters[name]) for name in space.parameters} | fixed)
     assert len(set(names)) == len(names)
+
+
+def _check_momentum(base: HeadConfig, space: Space) -> None:
+    """That momentum is searched only where an optimizer has it."""
+    searched = {head_name(name): name for name in space.parameters}
+    if "optimizer" in searched:
+        p = space.parameters[searched["optimizer"]]
+        optimizers = {str(v).lower() for v in (p.values if isinstance(p, CategoricalParameter) else ())}
+    else:
+        optimizers = {str(head_config(base, space.static).optimizer)}
+    for known in ("momentum", "nesterov"):
+        if known in searched and "sgd" not in optimizers:
+            raise UsageError(
+                f"{known} is searched, and no optimizer of this search has it: {', '.join(sorted(optimizers))}.",
+                where=f"parameter {searched[known]}",
+                allowed="with optimizer=sgd, or sgd among the optimizers searched",
+                do="add optimizer=sgd, or leave it out",
+            )
 
 
 def default_space() -> Space:
@@ -173,7 +192,7 @@ class HeadsRunner:
     def _outcome(self, trial: TrialRecord, heads: Sequence[TrainedHead], given_up: bool) -> Outcome:
         values = [kept_value(head, self._objective.metric) for head in heads]
         first = heads[0]
-        steps = sum(len(h.history) for h in heads) * -(-len(self._data.train) // first.config.batch_size)
+        pictures = sum(len(h.history) for h in heads) * len(self._data.train)
         unfinished = given_up and len(first.history) < first.config.epochs
         metrics = {name: kept_value(first, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
         if len(values) > 1:
@@ -183,7 +202,7 @@ class HeadsRunner:
             value=float(np.mean(values)),
             stopped=unfinished,
             reason=(self._stopped or "no better than the others at this epoch") if unfinished else None,
-            cost=steps / len(heads),
+            cost=pictures / len(heads),
             metrics=metrics | {"best_epoch": float(first.best_epoch)},
         )
 

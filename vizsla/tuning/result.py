@@ -11,8 +11,8 @@ from vizsla.tuning.objective import Objective
 from vizsla.tuning.space import Space
 from vizsla.tuning.trials import TrialRecord
 
-COST_UNIT = "optimizer steps"
-"""What a head's training costs."""
+COST_UNIT = "pictures trained on"
+"""What a head's training costs: epochs times training pictures. Not optimizer steps: a larger batch is no cheaper."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class SearchResult:
     def winner(self) -> TrialRecord:
         """The trial that won: the best, or of those tied with it the cheapest."""
         return self.best if self.verdict is None else self.verdict.winner.trial
+
+    @property
+    def value(self) -> float | None:
+        """The winner's objective: the mean over the finalists' seeds, or the search's own value without them."""
+        return self.best.value if self.verdict is None else self.verdict.winner.mean
 
     def hyperparameters(self) -> dict[str, Any]:
         """The winner's hyperparameters, the static ones too."""

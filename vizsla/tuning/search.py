@@ -118,5 +118,5 @@ def _check_failures(study: Study) -> None:
     raise VizslaError(
         f"All of the first {len(failed)} trials failed, {count} of them because: {reason}",
         where=example.name,
-        do="correct that and go on with `vizsla tune resume`, or start again",
+        do="correct that and start a new search; going on with this one would count the same failures again",
     )

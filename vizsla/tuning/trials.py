@@ -33,7 +33,7 @@ class TrialRecord:
     reason: str | None = None
     """Why it failed or was stopped."""
     cost: float | None = None
-    """What one such training costs, for comparison: optimizer steps, or seconds for a script."""
+    """What one such training costs, for comparison: pictures trained on, or seconds for a script."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Other final values."""
 

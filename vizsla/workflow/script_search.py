@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from vizsla.tuning.search import search
 from vizsla.tuning.space import CategoricalParameter, Space
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
-from vizsla.tuning.trials import best, ranked
+from vizsla.tuning.trials import TrialRecord, best, ranked
 from vizsla.workflow.head_search import write_result
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
@@ -173,60 +173,95 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
             raise VizslaError(
                 f"No trial was completed: {end.reason}.", where=job.path, do="give more time, or more trials"
             )
-        verdict = _final(request, study, executor, job, observer) if asked.finalists else None
+        result = SearchResult(
+            name=job.name,
+            space=space,
+            objective=asked.objective,
+            trials=tuple(study.trials()),
+            best=found,
+            verdict=None,
+            reason=end.reason,
+            importances=study.importances(),
+            seconds=end.seconds,
+            notes=tuple(notes),
+            cost_unit=COST_UNIT,
+        )
+        write_result(job, result)  # whatever becomes of the last round, the search's own winner is there
+        if asked.finalists:
+            verdict, told = _final(request, study, executor, job, observer, deadline)
+            for note in told:
+                observer.note(note)
+            result = replace(result, verdict=verdict, notes=(*notes, *told))
+            write_result(job, result)
     finally:
         executor.close()
-    result = SearchResult(
-        name=job.name,
-        space=space,
-        objective=asked.objective,
-        trials=tuple(study.trials()),
-        best=found,
-        verdict=verdict,
-        reason=end.reason,
-        importances=study.importances(),
-        seconds=end.seconds,
-        notes=tuple(notes),
-        cost_unit=COST_UNIT,
-    )
-    write_result(job, result)
     from vizsla.reports.tune import write_page
 
     return ScriptSearchResult(job.path, write_page(job, result), result)
 
 
 def _final(
-    request: ScriptSearch, study: Study, executor: LocalExecutor, job: JobDirectory, observer: Observer
-) -> Verdict:
-    """Run the best trials again with other values of the hyperparameter ``seed``, as a grid of its own."""
+    request: ScriptSearch,
+    study: Study,
+    executor: LocalExecutor,
+    job: JobDirectory,
+    observer: Observer,
+    deadline: float | None,
+) -> tuple[Verdict | None, list[str]]:
+    """Run the best trials again with other values of the hyperparameter ``seed``; notes on those that could not.
+
+    None where the best trial is among these: then the search's own winner stands.
+    """
     asked = request.search
     chosen = ranked(study.trials(), asked.objective)[: asked.finalists]
     observer.stage("finalists", len(chosen) * asked.finalist_seeds)
-    finalists = []
+    finalists, notes = [], []
     for trial in chosen:
-        static = dict(study.space.static) | dict(trial.params)
-        seeds = Space({"seed": CategoricalParameter(list(range(1, asked.finalist_seeds + 1)))}, {})
-        again = Study.open(
-            str(job.checkpoints / "study.db"),
-            f"{job.name[:40]}-final-{trial.number}",
-            seeds,
-            asked.objective,
-            strategy("grid"),
-            total=asked.finalist_seeds,
-            early_stopping="off",
-        )
-        runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=again.id, static=static)
         try:
-            search(again, runner, Limits(max_jobs=asked.finalist_seeds, max_parallel=asked.limits.max_parallel))
-        except BaseException:
-            runner.end("the search was stopped")
-            raise
-        values = [t.value for t in again.trials() if t.complete and t.value is not None and math.isfinite(t.value)]
-        if values:
+            values = _again(request, study, trial, executor, job, deadline)
+            why = f"{len(values)} of {asked.finalist_seeds} runs gave a value"
+        except VizslaError as error:
+            values, why = [], error.what
+        if len(values) == asked.finalist_seeds:
             finalists.append(Finalist(trial, tuple(values)))
-    if not finalists:
-        raise VizslaError("No finalist could be trained again.", where=job.path, do="see the jobs' logs")
-    return judge(finalists, asked.objective, COST_UNIT)
+        else:
+            over = deadline is not None and time.monotonic() >= deadline
+            notes.append(f"Finalist {trial.number} is not judged: {asked.limits.time_is_over if over else why}.")
+    if not finalists or finalists[0].trial.number != chosen[0].number:
+        notes.append("The best trial could not be trained again with other seeds: it wins by its one value.")
+        return None, notes
+    return judge(finalists, asked.objective, COST_UNIT), notes
+
+
+def _again(
+    request: ScriptSearch,
+    study: Study,
+    trial: TrialRecord,
+    executor: LocalExecutor,
+    job: JobDirectory,
+    deadline: float | None,
+) -> list[float]:
+    """The objective of a trial by seed, as a grid of its own in the job's directory."""
+    asked = request.search
+    seeds = Space({"seed": CategoricalParameter(list(range(1, asked.finalist_seeds + 1)))}, {})
+    again = Study.open(
+        str(job.checkpoints / "study.db"),
+        f"{job.name[:40]}-final-{trial.number}",
+        seeds,
+        asked.objective,
+        strategy("grid"),
+        total=asked.finalist_seeds,
+        early_stopping="off",
+    )
+    static = dict(study.space.static) | dict(trial.params)
+    runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=again.id, static=static)
+    limits = Limits(max_jobs=asked.finalist_seeds, max_parallel=asked.limits.max_parallel)
+    try:
+        search(again, runner, limits, deadline=deadline)
+    except BaseException:
+        runner.end("the search was stopped")
+        raise
+    return [t.value for t in again.trials() if t.complete and t.value is not None and math.isfinite(t.value)]
 
 
 def _space(request: ScriptSearch) -> Space:
