@@ -12,7 +12,7 @@ from vizsla.jobs.here import running_here
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
-from vizsla.tuning.space import Space
+from vizsla.tuning.space import Space, Value
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Outcome, Study
 from vizsla.tuning.trials import TrialRecord
@@ -46,3 +46,13 @@ def test_show_of_a_search_with_an_outlier(capsys: pytest.CaptureFixture[str]) ->
             study.tell(Outcome(trial.number, base + 0.02))
     show("outlier", as_json=False)
     assert "outlier is Completed" in capsys.readouterr().err
+
+
+def test_values_are_not_broken_on_80_columns() -> None:
+    params: dict[str, Value] = {"lr": 0.00123, "weight_decay": 0.0123, "batch_size": 128, "momentum": 0.9123}
+    trials = [TrialRecord(i, f"t{i}", params, "Completed", 0.9123, (0.8, 0.9) * 12) for i in range(3)]
+    text = io.StringIO()
+    Console(file=text, width=80).print(table(trials, Objective("valid_accuracy", "maximize")))
+    last = text.getvalue().splitlines()[-1]
+    for shown in ("Completed", "0.00123", "0.0123", "128", "0.9123"):
+        assert shown in last

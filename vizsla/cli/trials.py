@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _MOST_ROWS = 20
 _CURVE = 24
+_SHORT_CURVE = 8
+"""Where many parameters share the 80 columns of a terminal."""
 _COLOURS = {"InProgress": "cyan", "Completed": "green", "Stopped": "yellow", "Failed": "red"}
 
 
-def sparkline(values: Sequence[float], low: float, high: float) -> str:
-    """A curve in one line, at most 24 characters; a value that is no number is a blank.
+def sparkline(values: Sequence[float], low: float, high: float, most: int = _CURVE) -> str:
+    """A curve in one line, at most ``most`` characters; a value that is no number is a blank.
 
     Values beyond ``low`` and ``high`` are drawn at those ends.
     """
-    step = max(1.0, len(values) / _CURVE)
-    shown = [values[min(int((i + 1) * step), len(values)) - 1] for i in range(min(len(values), _CURVE))]
+    step = max(1.0, len(values) / most)
+    shown = [values[min(int((i + 1) * step), len(values)) - 1] for i in range(min(len(values), most))]
     spread = high - low
     return "".join(
         _BLOCKS[int(min(max((v - low) / spread * len(_BLOCKS), 0), len(_BLOCKS) - 1)) if spread > 0 else 0]
@@ -59,7 +61,7 @@ def table(
         title += f" (showing {len(shown)})"
     made = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     made.add_column("#", justify="right")
-    made.add_column("status")
+    made.add_column("status", no_wrap=True, min_width=10)
     names = list(dict.fromkeys(name for t in shown for name in t.params))
     for name in names:
         made.add_column(Text(name), justify="right", overflow="fold")
@@ -72,7 +74,7 @@ def table(
             Text(t.status, style=_COLOURS[t.status]),
             *(Text(number(t.params.get(name, ""))) for name in names),
             value,
-            sparkline(t.curve, low, high) if len(t.curve) > 1 else "",
+            sparkline(t.curve, low, high, _CURVE if len(names) <= 2 else _SHORT_CURVE) if len(t.curve) > 1 else "",
             style="bold" if t.number == marked else None,
         )
     return made
