@@ -68,7 +68,7 @@ def test_a_child_with_a_session_of_its_own_ends_with_a_killed_supervisor(
     """
     handle = executor.submit(script_spec(text), "sessions")
     log = handle.path / "logs.txt"
-    words = wait_for(lambda: log.exists() and log.read_text().split())
+    words = wait_for(lambda: log.exists() and "\n" in log.read_text() and log.read_text().split())
     child = Process.of(int(words[1]))
     os.kill(int(JobDirectory(handle.path).state.pid or 0), signal.SIGKILL)
     state, _ = run_to_end(executor, handle)
