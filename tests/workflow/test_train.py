@@ -128,7 +128,7 @@ def kill_and_resume(data: Path, home: Path, reference: Path, moments: random.Ran
 def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_result(
     folder_of_photos: Folder, tmp_path: Path
 ) -> None:
-    data = folder_of_photos({"red": 60, "green": 60})
+    data = folder_of_photos({"red": 300, "green": 300})
     reference = fit(request(data)).job
     moments = random.Random(5)
     assert sum(kill_and_resume(data, tmp_path / str(i), reference, moments) for i in range(5)) >= 5
@@ -154,23 +154,24 @@ def test_killed_once_while_it_trains_and_resumed_it_ends_with_the_same_result(
 
 
 IN_PROCESS = """
-import sys
+import sys, time
 from pathlib import Path
 from vizsla.training.heads import HeadConfig
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
 class Observer:
     def stage(self, name, total=None): print(name, flush=True)
-    def progress(self, done, total): pass
+    def progress(self, done, total): time.sleep(float(sys.argv[2]))
     def note(self, text): pass
 fit(FitRequest(Path(sys.argv[1]), "test_resnet", random_init=True, head=HeadConfig(epochs=6, lr=0.01, seed=3),
                name="mine"), Observer())
 """
 
 
-def in_process(data: Path, until: str) -> subprocess.Popen[str]:
-    """``fit`` within a process of its own, which has come to the stage ``until``."""
-    process = subprocess.Popen([sys.executable, "-c", IN_PROCESS, str(data)], stdout=subprocess.PIPE, text=True)
+def in_process(data: Path, until: str, pause: float = 0) -> subprocess.Popen[str]:
+    """``fit`` within a process of its own, which has come to the stage ``until``; it waits ``pause`` s a picture."""
+    command = [sys.executable, "-c", IN_PROCESS, str(data), str(pause)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == until:
@@ -200,7 +201,7 @@ def test_a_fit_in_another_process_is_refused_to_a_second_controller_and_can_be_s
 ) -> None:
     from vizsla.jobs import controller
 
-    process = in_process(folder_of_photos({"red": 300, "green": 300}), "features")
+    process = in_process(folder_of_photos({"red": 300, "green": 300}), "features", 0.05)
     path = tmp_path / "runs" / "mine"
     with pytest.raises(JobError, match=f"controlled by another process .process {process.pid}"):
         LocalExecutor(path.parent).resume(Handle("mine", path))

@@ -137,11 +137,12 @@ class LocalExecutor:
         job = JobDirectory.open(handle.path)
         if job.name in self._active:
             return handle
-        state = attempts.settle(job)
-        if state.status == "Completed":
-            raise JobError(f"Job {job.name!r} is completed: there is nothing left to do.", where=job.path)
+        attempts.settle(job)
         lock = ControllerLock(job.path)
         try:
+            state = job.state  # not before the lock is held: who held it may have ended the job meanwhile
+            if state.status == "Completed":
+                raise JobError(f"Job {job.name!r} is completed: there is nothing left to do.", where=job.path)
             spec = TrainingJobSpec.read(job.request)
             active = _Active(job, lock, spec, spec.resource_config.share(self.cpus, len(self.gpus)))
             if state.has_ended:
