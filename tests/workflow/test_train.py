@@ -105,7 +105,7 @@ def kill_and_resume(data: Path, home: Path, reference: Path, moments: random.Ran
         job = JobDirectory(handle.path)
         found = wait_for(lambda job=job: attempts.running(job, job.state.attempts))
         if kills < 4:
-            time.sleep(moments.uniform(0, 1.2))
+            time.sleep(moments.uniform(0, 0.6))
         else:
             run_to_end(executor, handle)
         victim = moments.choice([found.group, found.supervisor])
