@@ -161,7 +161,9 @@ def train_heads(
     for i, config in enumerate(configs):
         groups.setdefault((config.batch_size, config.seed, config.balance == "sampling"), []).append(i)
     # The products are small: threads waiting for each other cost more than they give, on a busy machine 20 to 40 x.
-    with require("threadpoolctl", extra="train", feature="Training heads").threadpool_limits(1, "blas"):
+    threads = require("threadpoolctl", extra="train", feature="Training heads").threadpool_limits(1, "blas")
+    # A configuration that diverges is seen in its loss.
+    with threads, np.errstate(over="ignore", invalid="ignore"):
         for members in groups.values():
             group = _Group(data, mean, deviation, {i: configs[i] for i in members})
             trained.update(group.train(on_epoch))
