@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from vizsla.errors import VizslaError
 from vizsla.tuning.analytics import TuningAnalytics
 from vizsla.tuning.finalists import Verdict
 from vizsla.tuning.objective import Objective
+from vizsla.tuning.search import SearchEnd
 from vizsla.tuning.space import Space
-from vizsla.tuning.trials import TrialRecord
+from vizsla.tuning.study import Study
+from vizsla.tuning.trials import TrialRecord, best
 
 COST_UNIT = "pictures trained on"
 """What a head's training costs: epochs times training pictures. Not optimizer steps: a larger batch is no cheaper."""
@@ -30,6 +34,41 @@ class SearchResult:
     seconds: float
     notes: tuple[str, ...] = ()
     cost_unit: str = COST_UNIT
+
+    @classmethod
+    def of(
+        cls,
+        job: Path,
+        study: Study,
+        end: SearchEnd,
+        space: Space,
+        objective: Objective,
+        notes: list[str],
+        cost_unit: str,
+    ) -> SearchResult:
+        """What the study of the job in the folder ``job`` holds at the search's end, before any finalist.
+
+        Raises
+        ------
+        VizslaError
+            When no trial was completed.
+        """
+        found = best(study.trials(), objective)
+        if found is None:
+            raise VizslaError(f"No trial was completed: {end.reason}.", where=job, do="give more time, or more trials")
+        return cls(
+            name=job.name,
+            space=space,
+            objective=objective,
+            trials=tuple(study.trials()),
+            best=found,
+            verdict=None,
+            reason=end.reason,
+            importances=study.importances(),
+            seconds=end.seconds,
+            notes=tuple(notes),
+            cost_unit=cost_unit,
+        )
 
     @property
     def winner(self) -> TrialRecord:

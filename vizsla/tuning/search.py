@@ -42,7 +42,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class SearchEnd:
-    """Why a search ended, in words, and what it took. ``best`` is the number of the best trial."""
+    """Why a search ended, in words, and the seconds it took."""
 
     reason: str
     seconds: float

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from vizsla.errors import VizslaError
 from vizsla.files import write_bytes, write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.training.heads import HeadConfig, HeadData, TrainedHead
@@ -15,7 +15,6 @@ from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Space, Value
-from vizsla.tuning.trials import best
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.study import Problem, opened
 
@@ -63,9 +62,7 @@ def search_heads(
             deadline=deadline,
             watch=lambda trials: observer.trials(trials, request.objective),
         )
-    found = best(study.trials(), request.objective)
-    if found is None:
-        raise VizslaError(f"No trial was completed: {end.reason}.", where=job.path, do="give more time, or more trials")
+    result = SearchResult.of(job.path, study, end, space, request.objective, notes, COST_UNIT)
     finalists, heads = retrain_heads(
         data,
         fixed,
@@ -77,18 +74,7 @@ def search_heads(
     verdict = judge(finalists, request.objective, COST_UNIT) if request.finalists else None
     winner = finalists[0] if verdict is None else verdict.winner
     trained = next(head for head, f in zip(heads, finalists, strict=True) if f.trial.number == winner.trial.number)
-    result = SearchResult(
-        name=job.name,
-        space=space,
-        objective=request.objective,
-        trials=tuple(study.trials()),
-        best=found,
-        verdict=verdict,
-        reason=end.reason,
-        importances=study.importances(),
-        seconds=end.seconds,
-        notes=tuple(notes),
-    )
+    result = replace(result, verdict=verdict)
     write_result(job, result)
     return trained, result
 

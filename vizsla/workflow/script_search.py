@@ -28,7 +28,7 @@ from vizsla.tuning.search import search
 from vizsla.tuning.space import CategoricalParameter, Space
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
-from vizsla.tuning.trials import TrialRecord, best, ranked
+from vizsla.tuning.trials import TrialRecord, ranked
 from vizsla.workflow.head_search import write_result
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
@@ -168,24 +168,7 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
             except BaseException:
                 runner.end("the search was stopped")  # before another controller may take the study
                 raise
-        found = best(study.trials(), asked.objective)
-        if found is None:
-            raise VizslaError(
-                f"No trial was completed: {end.reason}.", where=job.path, do="give more time, or more trials"
-            )
-        result = SearchResult(
-            name=job.name,
-            space=space,
-            objective=asked.objective,
-            trials=tuple(study.trials()),
-            best=found,
-            verdict=None,
-            reason=end.reason,
-            importances=study.importances(),
-            seconds=end.seconds,
-            notes=tuple(notes),
-            cost_unit=COST_UNIT,
-        )
+        result = SearchResult.of(job.path, study, end, space, asked.objective, notes, COST_UNIT)
         write_result(job, result)  # whatever becomes of the last round, the search's own winner is there
         if asked.finalists:
             verdict, told = _final(request, study, executor, job, observer, deadline)
