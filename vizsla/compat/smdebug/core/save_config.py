@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from smdebug.core.modes import ModeKeys
 
@@ -63,8 +64,8 @@ class SaveConfig(SaveConfigMode):
         return cls(**general, mode_save_configs=modes)
 
 
-def _fields(parameters: Mapping[str, str], prefix: str) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _fields(parameters: Mapping[str, str], prefix: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name in ("save_interval", "start_step", "end_step", "save_steps"):
         text = parameters.get(prefix + name)
         if text is None or text == "":
