@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from vizsla.jobs import inside
 from vizsla.jobs.script import COMPATIBILITY
 
 torch = pytest.importorskip("torch")
@@ -23,6 +24,7 @@ def smd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
     config.write_text(json.dumps({"HookParameters": {"train.save_interval": "2", "eval.save_interval": "1"}}))
     monkeypatch.setenv("SMDEBUG_CONFIG_FILE_PATH", str(config))
     monkeypatch.setenv("VIZSLA_JOB_DIR", str(tmp_path))
+    monkeypatch.setattr(inside, "_writer", None)  # of the job of the test before
     monkeypatch.syspath_prepend(str(COMPATIBILITY))
     yield importlib.import_module("smdebug.pytorch")
     for name in [name for name in sys.modules if name.split(".")[0] == "smdebug"]:

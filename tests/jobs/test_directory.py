@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
-from vizsla.errors import JobError, UsageError
-from vizsla.jobs import inside, isolate
+from vizsla.errors import JobError
+from vizsla.jobs import isolate
 from vizsla.jobs.directory import FOLDERS, JobDirectory, job_name
 from vizsla.jobs.here import resuming_here, running_here
-from vizsla.jobs.inside import log_metric
 from vizsla.jobs.lock import ControllerLock, take
-from vizsla.jobs.metrics import MetricWriter, read_metrics
 from vizsla.jobs.processes import Process
 
 
@@ -56,75 +52,6 @@ def test_a_damaged_state_is_an_error_in_words(tmp_path: Path, content: str) -> N
     (job.path / "state.json").write_text(content)
     with pytest.raises(JobError, match="The state of a job cannot be read"):
         JobDirectory.open(job.path)
-
-
-def test_a_line_cut_off_by_a_kill_is_passed_over_and_never_joined(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    writer = MetricWriter(path)
-    writer.append("loss", float("nan"), step=1)
-    writer.close()
-    with open(path, "a") as file:
-        file.write('{"time": 1, "name": "lo')
-    again = MetricWriter(path)
-    again.append("loss", 2.0, step=2, epoch=0.5)
-    again.close()
-    found = list(read_metrics(path))
-    assert [(m.name, m.step, m.epoch) for m in found] == [("loss", 1, None), ("loss", 2, 0.5)]
-    assert found[0].value != found[0].value
-
-
-def _write(path: Path, name: str) -> None:
-    writer = MetricWriter(path)
-    for step in range(2000):
-        writer.append(name, step, step)
-    writer.close()
-
-
-def test_several_processes_write_whole_lines(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_write, args=(path, f"w{i}")) for i in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert all(json.loads(line) for line in path.read_text().splitlines())
-    for i in range(3):
-        assert [m.step for m in read_metrics(path) if m.name == f"w{i}"] == list(range(2000))
-
-
-def _log_many(name: str) -> None:
-    for step in range(200):
-        log_metric(name, float(step), step=step)
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_children_lose_and_double_no_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    monkeypatch.setenv("VIZSLA_JOB_DIR", str(tmp_path))
-    for turn in range(10 if method == "fork" else 1):
-        _log_many(f"before {turn}")  # its last values wait for the thread when the child is forked
-        child = multiprocessing.get_context(method).Process(target=_log_many, args=(f"child {turn}",))
-        child.start()
-        _log_many(f"after {turn}")
-        child.join()
-        assert child.exitcode == 0
-    assert inside._writer is not None
-    inside._writer[1].close()
-    monkeypatch.setattr(inside, "_writer", None)
-    values: dict[str, list[float]] = {}
-    for metric in read_metrics(tmp_path / "metrics.jsonl"):
-        values.setdefault(metric.name, []).append(metric.value)
-    assert len(values) == (30 if method == "fork" else 3)
-    assert all(found == [float(step) for step in range(200)] for found in values.values())
-
-
-def test_log_metric_in_a_job_and_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert log_metric("loss", 1.0) is False
-    monkeypatch.setenv("VIZSLA_JOB_DIR", str(tmp_path))
-    assert log_metric("loss", 1, step=3) is True
-    assert [(m.value, m.step) for m in read_metrics(tmp_path / "metrics.jsonl")] == [(1.0, 3)]
-    with pytest.raises(UsageError, match="metric 'loss' is not a number: 'high'"):
-        log_metric("loss", "high")  # type: ignore[arg-type]
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:

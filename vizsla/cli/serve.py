@@ -58,7 +58,7 @@ def serve(
     """
     from vizsla.optional import require
 
-    for module in ("uvicorn", "httptools", "uvloop", "starlette", "prometheus_client", "python_multipart", "orjson"):
+    for module in ("uvicorn", "httptools", "uvloop", "starlette", "prometheus_client", "python_multipart"):
         require(module, extra="serve", feature="vizsla serve")
     from vizsla.serving.access import Access
     from vizsla.serving.server import ServeOptions, Server

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from vizsla.jobs.metrics import MetricWriter
 
-_writer: tuple[Path, MetricWriter] | None = None
+_writer: MetricWriter | None = None
+"""Of the job that this process belongs to. A process never changes its job: the variable is read once, as reading it
+for every value would take as long as all the rest."""
 
 
 def log_metric(name: str, value: float, step: int | None = None, epoch: float | None = None) -> bool:
@@ -32,11 +34,10 @@ def log_metric(name: str, value: float, step: int | None = None, epoch: float | 
         When the disk is full.
     """
     global _writer
-    folder = os.environ.get("VIZSLA_JOB_DIR")
-    if not folder:
-        return False
-    path = Path(folder)
-    if _writer is None or _writer[0] != path:
-        _writer = path, MetricWriter(path / "metrics.jsonl")
-    _writer[1].append(name, value, step, epoch)
+    if _writer is None:
+        folder = os.environ.get("VIZSLA_JOB_DIR")
+        if not folder:
+            return False
+        _writer = MetricWriter(Path(folder) / "metrics.jsonl")
+    _writer.append(name, value, step, epoch)
     return True
