@@ -1,6 +1,6 @@
-"""What running as a job costs, and what it survives.
+"""What running as a job costs. What it survives is in soak.py.
 
-    python benchmarks/jobs.py [--quick] [overhead training watching list metrics log soak]
+    python benchmarks/jobs.py [--quick] [overhead training watching long list metrics]
 
 Every comparison is interleaved in one run; medians are printed with their spread. Run it on an idle machine.
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import signal
 import statistics
 import subprocess
 import sys
@@ -24,14 +22,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import vizsla
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.controller import follow, summaries
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
-from vizsla.jobs.metrics import MetricWriter, read_metrics
-from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, script_hyper_parameters
+from vizsla.jobs.metrics import flush_all, read_metrics
+from vizsla.jobs.spec import (
+    AlgorithmSpecification,
+    MetricDefinition,
+    ResourceConfig,
+    TrainingJobSpec,
+    script_hyper_parameters,
+)
+from vizsla.settings import usable_cores
 
 
 def spread(values: list[float]) -> str:
@@ -39,14 +44,16 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.3f} s (of {len(values)}: {min(values):.3f} to {max(values):.3f})"
 
 
-def script_job(home: Path, text: str, name: str | None = None) -> TrainingJobSpec:
-    """A job that runs this text."""
+def script_job(home: Path, text: str, *, cpus: int = 1, scraped: str | None = None) -> TrainingJobSpec:
+    """A job that runs this text; ``scraped`` is the regular expression of a metric in its log."""
     folder = Path(tempfile.mkdtemp(dir=home.parent))
     (folder / "train.py").write_text(textwrap.dedent(text))
     return TrainingJobSpec(
-        training_job_name=name,
+        algorithm_specification=AlgorithmSpecification(
+            metric_definitions=[MetricDefinition(name="scraped", regex=scraped)] if scraped else None
+        ),
         hyper_parameters=script_hyper_parameters("train.py", folder, {}),
-        resource_config=ResourceConfig(instance_type="local-1cpu"),
+        resource_config=ResourceConfig(instance_type=f"local-{cpus}cpu"),
     )
 
 
@@ -140,6 +147,63 @@ def watching(home: Path, quick: bool) -> None:
     print(f"  {100 * (controller + supervisor) / wall:.2f} % of one core (limit: 1 % of a 5-minute run)")
 
 
+TRAINING = """
+    import sys, time, torch, torchvision, vizsla
+    torch.manual_seed(0)
+    pictures, labels = torch.rand(64, 3, 64, 64), torch.arange(64) % 10
+    model = torchvision.models.resnet18(num_classes=10)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    for step in range(int(sys.argv[1])):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(pictures), labels)
+        loss.backward()
+        optimizer.step()
+        print(f"step {step} Training Loss: {loss.item():.4f}", flush=True)
+        vizsla.log_metric("loss", loss.item(), step=step)
+"""
+
+
+def long_run(home: Path, quick: bool) -> None:
+    """A training script of 5 minutes alone and as a job (log, metrics by regex and by call), in the order A J J A."""
+    wanted = 20 if quick else 300
+    text = textwrap.dedent(TRAINING)
+
+    def alone(steps: int) -> None:
+        command = [sys.executable, "-u", "-c", text, str(steps)]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
+    def as_a_job(steps: int) -> None:
+        executor = LocalExecutor(home)
+        spec = script_job(
+            home,
+            text.replace("sys.argv[1]", str(steps)),
+            cpus=usable_cores(),
+            scraped=r"Training Loss: ([0-9.]+)",
+        )
+        assert follow(executor, executor.submit(spec, "long")).ended_well
+
+    def costs(run: Callable[[int], None], steps: int) -> tuple[float, float]:
+        """Seconds by the clock, and of processor time in this process and all below it."""
+        clock, before = time.perf_counter(), os.times()
+        run(steps)
+        after = os.times()
+        return time.perf_counter() - clock, sum(after[:4]) - sum(before[:4])
+
+    steps = 40
+    begin, more = costs(alone, 1)[0], costs(alone, 1 + steps)[0]
+    steps = max(1, round(steps * (wanted - begin) / (more - begin)))
+    taken: dict[str, list[tuple[float, float]]] = {"alone": [], "as a job": []}
+    for label, run in (("alone", alone), ("as a job", as_a_job), ("as a job", as_a_job), ("alone", alone)):
+        taken[label].append(costs(run, steps))
+        print(
+            f"  {label:<10} {steps} steps: {taken[label][-1][0]:.1f} s, processor {taken[label][-1][1]:.1f} s",
+            flush=True,
+        )
+    for what, which in (("by the clock", 0), ("of processor time", 1)):
+        job, bare = (statistics.mean(c[which] for c in taken[label]) for label in ("as a job", "alone"))
+        print(f"  {100 * (job / bare - 1):+.2f} % {what} (limit: 1 %)")
+
+
 def listing(home: Path, quick: bool) -> None:
     """A thousand finished jobs, listed."""
     count, place = (200 if quick else 1000), home.parent / "many"
@@ -160,12 +224,13 @@ def listing(home: Path, quick: bool) -> None:
 
 
 def metrics(home: Path, quick: bool) -> None:
-    """A loop of 10,000 steps a second (a matrix product each), with and without a metric a step.
+    """A loop of 10,000 steps a second (a matrix product each), with and without a call of ``vizsla.log_metric`` a step.
 
-    Processor time is compared, which other work on the machine does not touch: that of the loop's own thread, and
-    that of the whole process, with the thread that formats and writes (all of it could at most be in the loop's way).
+    Compared are the loop by the clock (what its user waits for), which wants an idle machine, and what other work on
+    the machine does not touch: processor time of the loop's own thread, and of the whole process, with the thread
+    that formats and writes.
     """
-    path = home.parent / "metrics.jsonl"
+    os.environ["VIZSLA_JOB_DIR"] = str(home)  # as the supervisor tells a job
     size, takes = 32, 0.0
     while takes < 1e-4:
         size += 8
@@ -178,155 +243,60 @@ def metrics(home: Path, quick: bool) -> None:
         takes = statistics.median(begins)
     steps = 5_000
 
-    def loop(append: Callable[[int], None]) -> tuple[float, float]:
-        """Processor seconds of the loop, and of the process with what the loop left to be written."""
-        thread, process = time.thread_time(), time.process_time()
+    def loop(append: Callable[[int], None]) -> tuple[float, float, float]:
+        """Seconds by the clock and of the loop's thread, and of the process with what the loop left to be written."""
+        clock, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
         for step in range(steps):
             matrix @ matrix
             append(step)
-        writer.flush()
-        return time.thread_time() - thread, time.process_time() - process
+        clock, thread = time.perf_counter() - clock, time.thread_time() - thread
+        flush_all()
+        return clock, thread, time.process_time() - process
 
-    writer = MetricWriter(path)
-    loops, processes, seconds = [], [], []
-    for turn in range(5 if quick else 25):
+    pairs: list[tuple[tuple[float, float, float], tuple[float, float, float]]] = []
+    for turn in range(5 if quick else 51):
         times = {}
         for on in (True, False) if turn % 2 else (False, True):
-            times[on] = loop((lambda step: writer.append("loss", 0.123456, step)) if on else (lambda step: None))
-        loops.append(100 * (times[True][0] / times[False][0] - 1))
-        processes.append(100 * (times[True][1] / times[False][1] - 1))
-        seconds.append(times[True][0])
-    writer.close()
-    written = sum(1 for _ in read_metrics(path))
-    print(f"  {steps / statistics.median(seconds):,.0f} metrics a second; {written:,} lines written")
-    for label, ratios in (("the loop", loops), ("the whole process", processes)):
-        low, middle, high = statistics.quantiles(ratios, n=4)
+            times[on] = loop(
+                (lambda step: vizsla.log_metric("loss", 1 / (step + 1), step)) if on else (lambda step: 1 / (step + 1))
+            )
+        pairs.append((times[True], times[False]))
+    written = sum(1 for _ in read_metrics(home / "metrics.jsonl"))
+    assert written == len(pairs) * steps
+    del os.environ["VIZSLA_JOB_DIR"]
+    rate = steps / statistics.median(on[0] for on, _ in pairs)
+    print(f"  {rate:,.0f} metrics a second; {written:,} lines written")
+    for which, label in enumerate(("the loop by the clock", "its thread", "the whole process")):
+        low, middle, high = statistics.quantiles([100 * (on[which] / off[which] - 1) for on, off in pairs], n=4)
         print(
-            f"  {label} takes {middle:.2f} % more (half of {len(ratios)} pairs: {low:.2f} to {high:.2f} %; limit: 1 %)"
+            f"  {label} takes {middle:.2f} % more (half of {len(pairs)} pairs: {low:.2f} to {high:.2f} %; limit: 1 %)"
         )
 
 
-def long_log(home: Path, quick: bool) -> None:
-    """A log of 2 GB."""
-    blocks = 200 if quick else 2000
-    text = f"""
-        import sys
-        block = ("y" * 99 + "\\n") * 10_000
-        for i in range({blocks}): sys.stdout.write(block)
-    """
-    executor = LocalExecutor(home)
-    began = time.perf_counter()
-    handle = executor.submit(script_job(home, text), "log")
-    assert follow(executor, handle).ended_well
-    kept = (handle.path / "logs.txt").stat().st_size
-    seconds = time.perf_counter() - began
-    print(f"  {blocks * 1_000_000 / 1e9:.1f} GB written in {seconds:.1f} s, {kept / 1e6:.0f} MB kept")
-
-
-EPOCHS = """
-    import json, os, pathlib, time, vizsla
-    job = pathlib.Path(os.environ["VIZSLA_JOB_DIR"])
-    ledger = os.open(LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    last = job / "checkpoints" / "last.json"
-    epoch = json.loads(last.read_text())["epoch"] if last.exists() else 0
-    while True:
-        epoch += 1
-        vizsla.log_metric("loss", 1 / epoch, step=epoch)
-        time.sleep(0.02)
-        part = last.with_suffix(".tmp")
-        part.write_text(json.dumps({"epoch": epoch}))
-        part.replace(last)
-        os.write(ledger, f"{epoch}\\n".encode())  # from here on, the epoch is finished
-"""
-
-CONTROLLER = """
-    import sys
-    from pathlib import Path
-    from vizsla.jobs.controller import follow
-    from vizsla.jobs.executors.base import Handle
-    from vizsla.jobs.executors.local import LocalExecutor
-    executor = LocalExecutor(Path(sys.argv[1]).parent)
-    handle = executor.resume(Handle(Path(sys.argv[1]).name, Path(sys.argv[1])))
-    print("has it", flush=True)
-    follow(executor, handle)
-"""
-
-
-def soak(home: Path, quick: bool) -> None:
-    """Kills job, supervisor or controller at random moments; after each kill every file must tell the truth."""
-    kills = 10 if quick else 200
-    ledger, moments = home.parent / "ledger", random.Random(1)
-    executor = LocalExecutor(home)
-    handle = executor.submit(script_job(home, EPOCHS.replace("LEDGER", repr(str(ledger))), "soak"), "soak")
-    executor.close()
-    counts = {"job": 0, "supervisor": 0, "controller": 0}
-    while sum(counts.values()) < kills:
-        controller = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(CONTROLLER), str(handle.path)], stdout=subprocess.PIPE, text=True
-        )
-        assert controller.stdout is not None
-        assert controller.stdout.readline() == "has it\n"
-        time.sleep(moments.uniform(0, 0.6))
-        victim = moments.choice(list(counts))
-        found = attempts.running(JobDirectory(handle.path), JobDirectory(handle.path).state.attempts)
-        pids = {
-            "controller": controller.pid,
-            "job": found.group if found else controller.pid,
-            "supervisor": found.supervisor if found else controller.pid,
-        }
-        os.kill(pids[victim], signal.SIGKILL)
-        counts[victim] += 1
-        if victim == "controller" or not found:
-            controller.wait()
-        else:
-            controller.wait(30)  # it sees the end and writes it down
-        controller.stdout.close()
-        check(handle, ledger)
-    attempts.request_stop(JobDirectory(handle.path), JobDirectory(handle.path).state, 0, None)
-    time.sleep(1)
-    state = attempts.settle(JobDirectory(handle.path))
-    finished = len(ledger.read_text().split())
-    print(f"  {sum(counts.values())} kills ({counts}), {state.attempts} attempts, {finished:,} finished epochs")
-    print("  every finished epoch is in the metrics and the checkpoint; every file was readable after every kill")
-
-
-def check(handle: Handle, ledger: Path) -> None:
-    """No finished epoch is lost and no file is unreadable."""
-    for path in handle.path.rglob("*.json"):
-        json.loads(path.read_bytes())
-    finished = {int(line) for line in (ledger.read_text() if ledger.exists() else "").split()}
-    values = {metric.step for metric in read_metrics(handle.path / "metrics.jsonl")}
-    assert finished <= values, sorted(finished - values)
-    if finished:
-        assert json.loads((handle.path / "checkpoints" / "last.json").read_text())["epoch"] >= max(finished)
-    assert JobDirectory.open(handle.path).state.status in ("Pending", "InProgress", "Failed")
-
-
-PARTS = {
-    "overhead": overhead,
-    "training": training,
-    "watching": watching,
-    "list": listing,
-    "metrics": metrics,
-    "log": long_log,
-    "soak": soak,
-}
-
-
-def main() -> None:
-    """Run the chosen parts."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def run_parts(parts: dict[str, Callable[[Path, bool], None]], description: str | None) -> None:
+    """The chosen parts of a benchmark, each in an empty folder."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("parts", nargs="*", default=list(PARTS), help=" ".join(PARTS))
+    parser.add_argument("parts", nargs="*", default=list(parts), help=" ".join(parts))
     arguments = parser.parse_args()
     os.environ["VIZSLA_TRACKING"] = "off"
-    for part in arguments.parts:
+    for name in arguments.parts:
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder) / "runs"
             home.mkdir()
-            print(f"{part}: {(PARTS[part].__doc__ or '').splitlines()[0]}", flush=True)
-            PARTS[part](home, arguments.quick)
+            print(f"{name}: {(parts[name].__doc__ or '').splitlines()[0]}", flush=True)
+            parts[name](home, arguments.quick)
 
 
 if __name__ == "__main__":
-    main()
+    run_parts(
+        {
+            "overhead": overhead,
+            "training": training,
+            "watching": watching,
+            "long": long_run,
+            "list": listing,
+            "metrics": metrics,
+        },
+        __doc__,
+    )
