@@ -99,6 +99,8 @@ def tune(
     seed: int = 0,
     minutes: float | None = None,
     name: str | None = None,
+    source: SourceOptions | None = None,
+    gate: GateOptions | None = None,
 ) -> FitResult:
     """Search for the hyperparameters of a head, and train, evaluate and save the winner.
 
@@ -106,7 +108,7 @@ def tune(
 
     Parameters
     ----------
-    data, backbone, weights, random_init, seed, minutes, name:
+    data, backbone, weights, random_init, seed, minutes, name, source, gate:
         As for :func:`fit`.
     space:
         Parameters by name: :class:`~vizsla.tuning.space.ContinuousParameter`,
@@ -146,6 +148,8 @@ def tune(
             HeadConfig(seed=seed),
             minutes,
             name,
-            tune=request,
+            source or SourceOptions(),
+            gate or GateOptions(),
+            request,
         )
     )

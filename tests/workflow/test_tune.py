@@ -210,6 +210,22 @@ def test_the_command_line(photos: Path, tmp_path: Path) -> None:
     assert "is empty" in empty.stderr
 
 
+def test_the_data_options_and_the_tracking_of_fit(photos: Path) -> None:
+    done = vizsla(
+        "tune", photos, "lr=0.001..0.1:log", "--random-init", "--backbone", "test_resnet", "--epochs", 1,
+        "--trials", 2, "--finalists", 0, "--drop-class", "blue", "--tracking-uri", "off", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    job = Path(json.loads(done.stdout.splitlines()[-1])["job"])
+    assert json.loads((job / "model" / "model.json").read_text())["classes"] == ["green", "red"]
+    assert "blue" in json.loads((job / "job.json").read_text())["HyperParameters"]["drop_classes"]
+    assert not (job.parent / "mlflow.db").exists()
+    refused = vizsla("tune", photos, "lr=0.1,0.2", "--script", "x.py", "--on-leak", "warn")
+    assert refused.returncode == 2
+    assert "Options for labelled pictures have no effect on a script's channels." in refused.stderr
+    assert "leave out --drop-class" in refused.stderr
+
+
 @pytest.mark.slow  # proves the option of fit, 10 seconds of processes
 def test_the_search_inside_fit(photos: Path) -> None:
     done = vizsla("fit", photos, "--random-init", "--backbone", "test_resnet", "--tune", 8, "--epochs", 2, "--json")

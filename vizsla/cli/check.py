@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256
+from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
 
 if TYPE_CHECKING:
     from vizsla.workflow.check import CheckResult
@@ -43,8 +43,6 @@ def check(
     Nothing is moved or deleted. Decisions and splits are kept in a manifest, which fit reads.
     """
     from vizsla.cli.console import live_view, print_json
-    from vizsla.data.gate import GateOptions
-    from vizsla.data.sources import SourceOptions
     from vizsla.errors import UsageError
     from vizsla.models.weights import WeightsRequest
     from vizsla.workflow.check import CheckRequest
@@ -53,11 +51,10 @@ def check(
 
     if (backbone or weights) and not label_errors:
         raise UsageError("--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out")
-    options = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
-    gate = GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]
+    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
     wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
     with live_view() as view:
-        result = run(CheckRequest(DataRequest(data, options, gate, seed), wanted), view)
+        result = run(CheckRequest(DataRequest(data, source, gate, seed), wanted), view)
     _print(result)
     if as_json:
         print_json(result.to_dict())

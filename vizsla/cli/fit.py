@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256
+from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
     from vizsla.workflow.plan import Plan
@@ -74,6 +75,7 @@ def fit(
     seed: int = typer.Option(0, help="Decides every draw: the same seed gives the same bits."),
     minutes: float | None = typer.Option(None, help="Most minutes that the whole job may take."),
     name: str | None = typer.Option(None, help="The job's name. Default: train-DATA-TIME."),
+    tracking_uri: TrackingUri = None,
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done and how long it would take."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
@@ -82,12 +84,11 @@ def fit(
     The job's folder (under runs/, or VIZSLA_HOME) gets the model, model.tar.gz, report.html and the metrics.
     """
     from vizsla.cli.console import live_view, print_json
-    from vizsla.data import SourceOptions
-    from vizsla.data.gate import GateOptions
     from vizsla.training.heads import HeadConfig
     from vizsla.workflow.fit import fit as run
     from vizsla.workflow.request import FitRequest
 
+    record_on(tracking_uri)
     head = HeadConfig(
         optimizer=optimizer,  # type: ignore[arg-type]
         lr=lr,
@@ -116,8 +117,7 @@ def fit(
         from vizsla.tuning.request import SearchRequest
 
         search = SearchRequest(limits=Limits(max_jobs=tune))
-    source = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
-    gate = GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]
+    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
     request = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, search)
     if dry_run:
         from vizsla.workflow.plan import plan

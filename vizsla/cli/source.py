@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vizsla.data import SourceOptions
+    from vizsla.data.gate import GateOptions
 
 _PANEL = "Data"
 
@@ -43,3 +47,25 @@ EndpointUrl = Annotated[
     typer.Option("--endpoint-url", help="Where an S3-compatible service listens.", rich_help_panel=_PANEL),
 ]
 Sha256 = Annotated[str | None, typer.Option("--sha256", help="What a download must have.", rich_help_panel=_PANEL)]
+
+
+def data_options(
+    drop_class: list[str] | None = None,
+    group_by: str | None = None,
+    on_damaged: str = "skip",
+    on_leak: str = "drop-from-train",
+    endpoint_url: str | None = None,
+    sha256: str | None = None,
+) -> tuple[SourceOptions, GateOptions]:
+    """What these options ask for.
+
+    Raises
+    ------
+    UsageError
+        When one has a value that it cannot have.
+    """
+    from vizsla.data import SourceOptions
+    from vizsla.data.gate import GateOptions
+
+    source = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
+    return source, GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]

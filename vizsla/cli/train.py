@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from vizsla.cli.track import TrackingUri, record_on
+
 app = typer.Typer(add_completion=False)
 
 _SCRIPT = "Your own script"
@@ -55,27 +57,19 @@ def train(
         None, help="A JSON file with a CreateTrainingJob document, instead of all these.", rich_help_panel=_JOB
     ),
     name: str | None = typer.Option(None, help="The job's name. Default: train-WHAT-TIME.", rich_help_panel=_JOB),
-    tracking_uri: str | None = typer.Option(
-        None,
-        help="An MLflow server to record the job on, or off. Default: a file in the folder of the jobs.",
-        rich_help_panel=_JOB,
-    ),
+    tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
     """Train as a job in a process of its own, and follow it.
 
     Ctrl-C stops the job; `vizsla jobs resume` goes on with it.
     """
-    import os
-
     from vizsla.cli.following import follow_to_end
     from vizsla.errors import UsageError
     from vizsla.jobs.executors.local import LocalExecutor
     from vizsla.jobs.request import builtin_spec, read_spec, script_spec
-    from vizsla.jobs.tracking import check_tracking_uri
 
-    if tracking_uri is not None:
-        os.environ["VIZSLA_TRACKING"] = check_tracking_uri(tracking_uri)
+    record_on(tracking_uri)
     given = [what for what in (folder, script, request) if what is not None]
     if len(given) != 1:
         raise UsageError(

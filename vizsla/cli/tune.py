@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 import typer.core
 
+from vizsla.cli.source import DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.track import TrackingUri, record_on
+
 if TYPE_CHECKING:
     from vizsla.tuning.request import SearchRequest
+    from vizsla.workflow.request import FitResult
+    from vizsla.workflow.script_search import ScriptSearchResult
 
 _SEARCH, _SCRIPT, _BACKBONE, _FINAL = "Search", "Your own script", "Backbone", "The honest winner"
 
@@ -40,6 +45,12 @@ def run(
     ranges: list[str] = typer.Argument(
         None, metavar="[NAME=RANGE]...", help="lr=0.001..0.1:log batch-size=16,32,64 epochs=2..4 momentum=0.9"
     ),
+    drop_class: DropClass = None,
+    group_by: GroupBy = None,
+    on_damaged: OnDamaged = "skip",
+    on_leak: OnLeak = "drop-from-train",
+    endpoint_url: EndpointUrl = None,
+    sha256: Sha256 = None,
     space: list[str] = typer.Option(
         [], "--space", help="NAME=RANGE, or a YAML or JSON file of ranges. Repeat.", rich_help_panel=_SEARCH
     ),
@@ -102,13 +113,15 @@ def run(
     ),
     seed: int = typer.Option(0, help="Decides every draw."),
     name: str | None = typer.Option(None, help="The job's name. Default: tune-DATA-TIME."),
+    tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
     """Search (the default): vizsla tune DATA [NAME=RANGE]..."""
-    from vizsla.cli.console import print_json
-    from vizsla.cli.trials import print_search, trial_view
+    from vizsla.cli.trials import trial_view
     from vizsla.errors import UsageError
 
+    record_on(tracking_uri)
+    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
     if minimize and maximize:
         raise UsageError("--minimize and --maximize exclude each other.", do="leave one of them out")
     direction = "minimize" if minimize else "maximize" if maximize else None
@@ -124,6 +137,12 @@ def run(
     limits = (max_jobs, max_parallel, minutes, target, no_improvement)
     texts = [*space, *(ranges or [])]
     if script is not None:
+        if (source, gate) != data_options():
+            raise UsageError(
+                "Options for labelled pictures have no effect on a script's channels.",
+                where="vizsla tune --script",
+                do="leave out --drop-class, --group-by, --on-damaged, --on-leak, --endpoint-url and --sha256",
+            )
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 
         names = [text.partition("=")[0] for text in metric]
@@ -133,10 +152,7 @@ def run(
         )
         with trial_view() as view:
             found = tune_script(request, view)
-        print_search(found.result)
-        _print_next(found.job, found.report, None)
-        if as_json:
-            print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})
+        _print_script(found, as_json)
         return
 
     from vizsla.training.heads import HeadConfig
@@ -146,9 +162,10 @@ def run(
     if epochs is not None:
         texts.append(f"epochs={epochs}")
     tuned = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None)
-    fit_request = FitRequest(data, backbone, weights, random_init, HeadConfig(seed=seed), minutes, name, tune=tuned)
+    head = HeadConfig(seed=seed)
+    request_for_fit = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, tuned)
     with trial_view() as view:
-        result = fit(fit_request, view)
+        result = fit(request_for_fit, view)
     _print_fit(result, as_json)
 
 
@@ -163,16 +180,11 @@ def resume(
     from vizsla.workflow.tune import resume as go_on
 
     if find(name).request["about"].get("script"):
-        from vizsla.cli.console import print_json
-        from vizsla.cli.trials import print_search
         from vizsla.workflow.script_search import resume_script
 
         with trial_view() as view:
             found = resume_script(name, view)
-        print_search(found.result)
-        _print_next(found.job, found.report, None)
-        if as_json:
-            print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})
+        _print_script(found, as_json)
         return
     with trial_view() as view:
         result = go_on(name, view)
@@ -267,19 +279,30 @@ def _request(
     )
 
 
-def _print_fit(result: Any, as_json: bool) -> None:
+def _print_fit(result: FitResult, as_json: bool) -> None:
     from vizsla.cli.console import print_json
     from vizsla.cli.fit import print_result
     from vizsla.cli.trials import print_search
 
+    assert result.search is not None
     print_search(result.search)
     print_result(result)
-    _print_next(result.job, result.job / "output" / "tuning.html", result.job.name)
+    _print_next(result.job, result.job / "output" / "tuning.html")
     if as_json:
         print_json(result.to_dict())
 
 
-def _print_next(job: Path, report: Path, export_name: str | None) -> None:
+def _print_script(found: ScriptSearchResult, as_json: bool) -> None:
+    from vizsla.cli.console import print_json
+    from vizsla.cli.trials import print_search
+
+    print_search(found.result)
+    _print_next(found.job, found.report)
+    if as_json:
+        print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})
+
+
+def _print_next(job: Path, report: Path) -> None:
     from vizsla.cli.console import errors
 
     errors.print(f"search  {report}", markup=False, soft_wrap=True)

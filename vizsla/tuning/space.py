@@ -166,6 +166,12 @@ class Space:
                 static[str(name)] = found
         return cls(searched, static)
 
+    def largest(self, name: str) -> int | None:
+        """The largest whole number that ``name`` can have, searched or static; None where it has none."""
+        given: Any = self.parameters.get(name, self.static.get(name))
+        values = getattr(given, "values", None) or (getattr(given, "max_value", given),)
+        return max((v for v in values if isinstance(v, int) and not isinstance(v, bool)), default=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON in the field names of SageMaker's ``ParameterRanges`` and ``StaticHyperParameters``."""
         document: dict[str, Any] = {key: [] for key in _SAGEMAKER}

@@ -14,7 +14,7 @@ from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, 
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search
-from vizsla.tuning.space import Space, Value
+from vizsla.tuning.space import Value
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.study import Problem, opened
 
@@ -51,7 +51,8 @@ def search_heads(
     check_space(base, space)
     fixed = head_config(base, space.static)
     problem = Problem({"data or backbone": identity}, _unseeded(fixed), lambda values: _canonical(fixed, values))
-    with opened(request, space, job, problem, epochs=_most_epochs(base, space), seed=base.seed) as (study, notes):
+    epochs = space.largest("epochs") or fixed.epochs
+    with opened(request, space, job, problem, epochs=epochs, seed=base.seed) as (study, notes):
         for note in notes:
             observer.note(note)
         runner = HeadsRunner(data, base, request.objective, static=space.static, seeds=request.seeds)
@@ -83,15 +84,6 @@ def write_result(job: JobDirectory, result: SearchResult) -> None:
     """Leave the table and the summary in the job's output."""
     write_json(job.output / SUMMARY, result.to_dict())
     write_bytes(job.output / TABLE, result.analytics().csv().encode())
-
-
-def _most_epochs(base: HeadConfig, space: Space) -> int:
-    fixed = head_config(base, space.static)
-    parameter = space.parameters.get("epochs")
-    if parameter is None:
-        return fixed.epochs
-    values = getattr(parameter, "values", None) or (parameter.max_value,)  # type: ignore[union-attr]
-    return max(int(value) for value in values)
 
 
 def _unseeded(config: HeadConfig) -> dict[str, Any]:

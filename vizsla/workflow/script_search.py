@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.files import sha256_file, sha256_json
@@ -148,10 +147,8 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
     deadline = None if asked.limits.max_minutes is None else time.monotonic() + 60 * asked.limits.max_minutes
     executor = LocalExecutor(settings().home)
     try:
-        with opened(asked, space, job, _problem(request.spec, space), epochs=_most_epochs(space), seed=asked.seed) as (
-            study,
-            told,
-        ):
+        problem, epochs = _problem(request.spec, space), space.largest("epochs") or 0
+        with opened(asked, space, job, problem, epochs=epochs, seed=asked.seed) as (study, told):
             notes += told
             observer.stage("trials", asked.limits.max_jobs)
             for note in notes:
@@ -272,10 +269,3 @@ def _share(executor: LocalExecutor, parallel: int | None) -> str:
     sharing = min(parallel or gpus or executor.cpus, executor.cpus)
     cpus = max(1, executor.cpus // sharing)
     return f"local-{cpus}cpu-1gpu" if gpus else f"local-{cpus}cpu"
-
-
-def _most_epochs(space: Space) -> int:
-    given: Any = space.parameters.get("epochs", space.static.get("epochs", 0))
-    values = getattr(given, "values", None) or (getattr(given, "max_value", given),)
-    numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
-    return max(numbers, default=0)
