@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from wheels import wheel
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -103,6 +104,30 @@ def test_own_code_answers_and_is_restarted_when_it_dies(
     assert server.stop() == 0
     time.sleep(0.2)
     assert not Path(f"/proc/{kept}/stat").exists() or " Z " in Path(f"/proc/{kept}/stat").read_text()
+
+
+def test_what_the_code_requires_is_installed_for_it_alone(
+    serving: Callable[..., Running], code_model: Path, tmp_path: Path
+) -> None:
+    wheel(tmp_path, "1.5")
+    code = tmp_path / "source" / "code"
+    (code / "inference.py").write_text("import vizslatestpkg\n" + CODE.replace("os.getpid()", "vizslatestpkg.version"))
+    for version, words in (
+        ("9", "The model's requirements.txt could not be installed: ERROR: No matching distribution found for"),
+        ("1.5", None),
+    ):
+        (code / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nvizslatestpkg=={version}\n")
+        with tarfile.open(code_model, "w:gz") as tar:
+            tar.add(tmp_path / "source", ".")
+        server = serving(str(code_model), "--allow-code")
+        status, document = say(server, "pid")
+        if words is None:
+            assert (status, document) == (200, {"mean": "1.5"})
+        else:
+            assert (status, document["ErrorCode"]) == (500, "code-failed")
+            assert words in str(document["Message"])
+        assert server.stop() == 0
+    assert subprocess.run([sys.executable, "-c", "import vizslatestpkg"], capture_output=True).returncode
 
 
 def raw(server: Running, word: str) -> socket.socket:

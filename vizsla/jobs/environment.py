@@ -1,4 +1,4 @@
-"""``requirements.txt`` of a script: installed once for its content, into an environment of its own.
+"""``requirements.txt`` of somebody's code: installed once for its content, into an environment of its own.
 
 ``python -m vizsla.jobs.environment requirements.txt -- COMMAND...`` makes the environment, or finds it, and becomes
 the command in it. The environment sees all packages of the one that runs Vizsla, so that only what is missing is
@@ -31,7 +31,7 @@ _PLACE = re.compile(r"^(?:(?:-e|--editable)[ =]\s*|[\w.-]+(?:\[[^]]*\])?\s*@\s*)
 
 
 def environment(requirements: Path, cache: Path) -> Path:
-    """The Python program of the environment for these requirements.
+    """The Python program of the environment for these requirements. What pip says goes to stderr.
 
     Raises
     ------
@@ -55,9 +55,15 @@ def environment(requirements: Path, cache: Path) -> Path:
         site = folder / "lib" / version / "site-packages"
         (site / "vizsla_base.pth").write_text("".join(f"{path}\n" for path in base))
         pip = [str(program), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]
-        done = subprocess.run([*pip, str(requirements)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        sys.stdout.write(done.stdout)
-        sys.stdout.flush()
+        done = subprocess.run(
+            [*pip, str(requirements)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        sys.stderr.write(done.stdout)
+        sys.stderr.flush()
         if done.returncode:
             raise JobError(
                 "requirements.txt could not be installed:\n" + "\n".join(done.stdout.splitlines()[-_LAST_LINES:]),

@@ -3,7 +3,8 @@
 Talks over its stdin and stdout: a line of JSON with the size of what follows, then the bytes. What the code prints
 goes to stderr. The functions and their defaults are those of the sagemaker-pytorch-inference-toolkit
 (``default_pytorch_inference_handler.py``): ``model_fn``, ``input_fn``, ``predict_fn``, ``output_fn`` or
-``transform_fn``, each with or without a last ``context`` argument.
+``transform_fn``, each with or without a last ``context`` argument. What ``code/requirements.txt`` asks for is installed
+once for its content, into an environment of its own.
 """
 
 from __future__ import annotations
@@ -18,18 +19,32 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
+
+from vizsla.errors import JobError
+from vizsla.jobs.environment import environment
+from vizsla.settings import settings
 
 
 class UnsupportedTypeError(Exception):
     """A content type that the toolkit's defaults do not know."""
 
 
-def main(model_dir: Path) -> None:
+def main(model_dir: Path, *, installed: bool = False) -> None:
     """Load the code and the model, then answer until stdin ends."""
+    requirements, refused = model_dir / "code" / "requirements.txt", None
+    if not installed and requirements.is_file():
+        try:
+            _start_again(environment(requirements.absolute(), settings().cache), model_dir)
+        except JobError as error:
+            print(error, file=sys.stderr)
+            refused = f"The model's requirements.txt could not be installed: {error.what.splitlines()[-1].strip()}"
     requests, answers = _private_pipes()
+    if refused is not None:
+        _send(answers, {"status": 500, "kind": "code-failed"}, refused.encode())
+        return
     try:
         handler = Handler(model_dir)
     except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
@@ -147,6 +162,14 @@ def default_output_fn(prediction: Any, accept: str) -> tuple[bytes, str]:
     )
 
 
+def _start_again(program: Path, model_dir: Path) -> NoReturn:
+    """Go on as the Python that has what the code requires; the pipes stay."""
+    home = str(Path(__file__).parents[2])  # a checkout that is not installed is found there
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home if "site-packages" not in home else ""]))
+    arguments = [str(program), "-m", "vizsla.serving.inference_worker", str(model_dir), "installed"]
+    os.execve(program, arguments, os.environ | {"PYTHONPATH": path})
+
+
 def _module(code: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("inference", code)
     if spec is None or spec.loader is None:
@@ -181,4 +204,4 @@ def _words(step: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), installed=sys.argv[2:] == ["installed"])

@@ -26,11 +26,14 @@ from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import resident_bytes
 
 CODE = "code/inference.py"
-"""Where SageMaker's PyTorch toolkit looks for a model's own code."""
+REQUIREMENTS = "code/requirements.txt"
+"""Where SageMaker's PyTorch toolkit looks for a model's own code, and for what it needs."""
 
 ANSWER_SECONDS = 60.0
 """What SageMaker gives a container for an answer."""
 START_SECONDS = 240.0
+INSTALL_SECONDS = 900.0
+"""More time for the start of code that names packages, which are installed first if they are not yet."""
 MAX_WAITING = 32
 """Requests that wait for one model's code, which takes one at a time."""
 
@@ -186,7 +189,8 @@ class CodeModel:
             limit=_MAX_HEADER_BYTES,
         )
         try:
-            async with asyncio.timeout(START_SECONDS):
+            installs = (self._folder / REQUIREMENTS).is_file()
+            async with asyncio.timeout(START_SECONDS + (INSTALL_SECONDS if installs else 0)):
                 ready, words = await _read(process)
         except TimeoutError as error:
             self._kill()

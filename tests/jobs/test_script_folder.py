@@ -1,0 +1,179 @@
+"""What a script finds around it: its folder, its channels, what it requires, its share of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from wheels import wheel
+
+from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
+from vizsla.errors import JobError
+from vizsla.jobs import request
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.environment import _named
+from vizsla.jobs.executors.local import LocalExecutor
+
+
+def test_the_folder_of_the_jobs_may_lie_within_the_code(tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    (source / "package").mkdir(parents=True)
+    (source / "package" / "part.py").write_text("value = 7")
+    (source / "train.py").write_text("from package.part import value; print('value', value)")
+    executor = LocalExecutor(source / "package" / "jobs", cpus=2)
+    spec = request.script_spec("train.py", source, [], [], [], "local", None, None)
+    handle = executor.submit(spec, "within")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", state.reason
+    assert (handle.path / "logs.txt").read_text() == "value 7\n"
+    assert sorted(p.name for p in (handle.path / "code" / "package").iterdir() if p.suffix) == ["part.py"]
+
+
+def test_packages_called_runs_and_pipes_in_the_folder(tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    for name in ("runs", "venv", "old-job", "env"):
+        (source / name).mkdir(parents=True)
+        (source / name / "part.py").write_text(f"value = {name!r}")
+        (source / name / "__init__.py").touch()
+    (source / "env" / "pyvenv.cfg").write_text("home = /usr")
+    (source / "old-job" / "job.json").write_text("{}")
+    os.mkfifo(source / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(source / "socket"))
+        (source / "train.py").write_text("import runs.part, venv.part; print(runs.part.value, venv.part.value)")
+        executor = LocalExecutor(tmp_path / "jobs", cpus=2)
+        handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "names")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", state.reason
+    assert (handle.path / "logs.txt").read_text() == "runs venv\n"
+    assert sorted(p.name for p in (handle.path / "code").iterdir()) == ["runs", "train.py", "venv"]
+
+
+def test_channels_of_one_variable(executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="The channels 'train' and 'Train' would have the same variable, SM_CHANNEL_TR"):
+        executor.submit(script_spec("print(1)", data={"train": tmp_path, "Train": tmp_path}), "x")
+
+
+def test_included_files_and_local_packages_make_another_environment(tmp_path: Path) -> None:
+    def key() -> list[tuple[Path, str]]:
+        return list(_named(tmp_path / "requirements.txt", set()))
+
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "setup.py").write_text("1")
+    (tmp_path / "requirements.txt").write_text("-r base.txt\nnumpy==2; python_version > '3'\n./package[all]\n")
+    (tmp_path / "base.txt").write_text("-c limits.txt\nscipy\n")
+    (tmp_path / "limits.txt").write_text("scipy<2")
+    keys = [key()]
+    assert [path.name for path, _ in keys[0]] == ["base.txt", "limits.txt", "package"]
+    for path, text in ((tmp_path / "limits.txt", "scipy<1"), (package / "setup.py", "22")):
+        path.write_text(text)
+        keys.append(key())
+        assert keys[-1] != keys[-2]
+    assert key() == key()
+
+
+def test_much_more_than_code_in_the_folder_is_linked_not_copied(tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    source.mkdir()
+    (source / "train.py").write_text("import os; print(os.path.getsize('data.bin'))")
+    with open(source / "data.bin", "wb") as file:
+        file.truncate(60 << 20)
+    executor = LocalExecutor(tmp_path / "jobs", cpus=2)
+    handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "big")
+    run_to_end(executor, handle)
+    assert (handle.path / "logs.txt").read_text() == f"{60 << 20}\n"
+    assert (handle.path / "code").is_symlink()
+
+
+def test_a_job_that_cannot_be_started_fails_alone(
+    executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/nowhere/python")
+        handle = executor.submit(script_spec("print(1)"), "unstartable")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Failed"
+    assert "it could not be started: [Errno 2] No such file or directory: '/nowhere/python'" in str(state.reason)
+    state, _ = run_to_end(executor, executor.submit(script_spec("print(1)"), "next"))
+    assert state.status == "Completed"
+
+
+def test_requirements_are_installed_once_for_the_same_content(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    wheel(tmp_path, "1.5")
+    text = "import numpy, vizslatestpkg, vizsla; print('version', vizslatestpkg.version)"
+    requirements = f"--no-index\n--find-links {tmp_path}\nvizslatestpkg==1.5\nnumpy\n"
+    for turn in ("first", "second"):
+        spec = script_spec(text)
+        (spec.script or (tmp_path, ""))[0].joinpath("requirements.txt").write_text(requirements)
+        handle = executor.submit(spec, turn)
+        state, _ = run_to_end(executor, handle, 120)
+        log = (handle.path / "logs.txt").read_text()
+        assert state.status == "Completed", log
+        assert "version 1.5" in log
+        assert ("Successfully installed vizslatestpkg-1.5" in log) == (turn == "first")
+    assert len(list((tmp_path / "cache" / "environments").glob("*/ready"))) == 1
+    probe = subprocess.run([sys.executable, "-c", "import vizslatestpkg"], capture_output=True, check=False)
+    assert probe.returncode, "nothing was installed into the environment of vizsla"
+
+
+def test_requirements_that_cannot_be_installed(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    spec = script_spec("print('never')")
+    (spec.script or (tmp_path, ""))[0].joinpath("requirements.txt").write_text("--no-index\nvizslatestpkg==9\n")
+    handle = executor.submit(spec, "bad")
+    state, _ = run_to_end(executor, handle, 120)
+    assert state.status == "Failed"
+    assert "requirements.txt could not be installed" in str(state.reason)
+    assert "No matching distribution found for vizslatestpkg==9" in (handle.path / "output" / "failure").read_text()
+
+
+def test_what_a_script_finds_around_it(executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "x.csv").write_text("1")
+    text = "import json, os; print(json.dumps(dict(os.environ)))"
+    spec = script_spec(text, {"batch-size": 8}, data={"train": data, "table": data / "x.csv"})
+    handle = executor.submit(spec, "env")
+    run_to_end(executor, handle)
+    env = json.loads((handle.path / "logs.txt").read_text())
+    job = str(handle.path)
+    assert env["SM_CHANNEL_TRAIN"] == f"{job}/input/data/train"
+    assert env["SM_CHANNEL_TABLE"] == f"{job}/input/data/table"
+    assert json.loads(env["SM_CHANNELS"]) == ["table", "train"]
+    assert (env["SM_MODEL_DIR"], env["SM_OUTPUT_DATA_DIR"]) == (f"{job}/model", f"{job}/output/data")
+    assert (env["SM_NUM_CPUS"], env["SM_NUM_GPUS"], env["SM_CURRENT_HOST"]) == ("1", "0", "algo-1")
+    assert json.loads(env["SM_HOSTS"]) == ["algo-1"]
+    assert env["SM_HP_BATCH_SIZE"] == "8"
+    assert json.loads(env["SM_USER_ARGS"]) == ["--batch-size", "8"]
+    training = json.loads(env["SM_TRAINING_ENV"])
+    assert training["hyperparameters"] == {"batch-size": 8}
+    assert training["channel_input_dirs"]["train"] == env["SM_CHANNEL_TRAIN"]
+    assert training["job_name"] == handle.name
+    assert env["OMP_NUM_THREADS"] == "1"
+    assert os.path.isfile(os.path.join(env["SM_CHANNEL_TABLE"], "x.csv"))
+    assert json.loads((handle.path / "input/config/inputdataconfig.json").read_text())["train"]["TrainingInputMode"]
+
+
+def test_jobs_of_one_cpu_run_side_by_side_and_others_wait(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    text = "import time; print('up', flush=True); time.sleep(600)"
+    handles = [executor.submit(script_spec(text), f"side-{i}") for i in range(3)]
+    states = [JobDirectory(handle.path).state.status for handle in handles]
+    assert states == ["InProgress", "InProgress", "Pending"]
+    capacity = executor.capacity()
+    assert (capacity.cpus, capacity.free_cpus, capacity.waiting) == (2, 0, 1)
+    executor.stop(handles[0], grace=1)
+    run_to_end(executor, handles[0])
+    wait_for(lambda: executor.poll(handles) and JobDirectory(handles[2].path).state.status == "InProgress")
+    for handle in handles[1:]:
+        executor.stop(handle, grace=0)
