@@ -19,9 +19,11 @@ from PIL import Image
 
 from vizsla.data import quality
 from vizsla.data.duplicates import exact, near
+from vizsla.data.inspection import inspect
 from vizsla.data.phash import phash
 from vizsla.data.scan import scan
 from vizsla.data.sources import list_source
+from vizsla.errors import ImageError
 from vizsla.images import Limits
 
 LIMITS = Limits(10**8, 10**8, 20)
@@ -118,6 +120,24 @@ def test_scores_and_thresholds_are_cleanvisions(flowers: Path):
 
     defaults = ImagePropertyIssueManager().get_default_params()
     assert tuple(defaults[issue]["threshold"] for issue in quality.ISSUES) == quality.THRESHOLDS
+
+
+def test_a_large_photo_inspected_at_a_reduced_scale_has_the_same_record_but_for_a_few_bits(flowers: Path):
+    parts = [Image.open(file).convert("RGB") for file in sorted((flowers / "test/daisy").glob("*.jpg"))[:30]]
+    for start in range(0, 30, 6):
+        canvas = Image.new("RGB", (1500, 1000))
+        for i, part in enumerate(parts[start : start + 6]):
+            canvas.paste(part.resize((500, 500)), (i % 3 * 500, i // 3 * 500))
+        file = io.BytesIO()
+        canvas.save(file, "JPEG")
+        reduced, _ = inspect(file.getvalue(), LIMITS, with_quality=False)
+        full, _ = inspect(file.getvalue(), LIMITS, with_quality=quality.available())
+        other = phash(Image.open(file).convert("RGB")) ^ reduced["phash"]
+        assert np.unpackbits(other.view(np.uint8)).sum() <= 4
+        for name in ("sha256", "bytes", "width", "height", "format", "mode", "animated"):
+            assert np.array_equal(reduced[name], full[name])
+        with pytest.raises(ImageError, match="ends too early"):
+            inspect(file.getvalue()[:-5000], LIMITS, with_quality=False)
 
 
 def test_pictures_that_look_the_same_have_close_hashes(flowers: Path):
