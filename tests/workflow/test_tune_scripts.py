@@ -264,7 +264,7 @@ def test_a_job_that_is_not_this_searchs_is_not_taken_over(tmp_path: Path) -> Non
 LOCKER = """
 import sys, time
 from vizsla.tuning.study_lock import controlling
-with controlling(sys.argv[1], "the-first"):
+with controlling(sys.argv[1], "search", "the-first"):
     print("held", flush=True)
     time.sleep(60)
 """

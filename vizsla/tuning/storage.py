@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import os
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,13 +22,41 @@ RECORD = "record"
 """The attribute of a stored trial that holds all that Optuna has no field for."""
 
 
+_DRIVERS = ("psycopg", "psycopg2", "pg8000")
+"""Packages that speak to PostgreSQL, the first that is installed is used; the extra brings the last (BSD)."""
+
+
+def database(uri: str) -> str:
+    """An address as SQLAlchemy wants it: ``postgresql://`` gets a driver that is installed.
+
+    Raises
+    ------
+    MissingExtraError
+        When none is.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("postgres", "postgresql"):
+        return uri
+    driver = next((name for name in _DRIVERS if importlib.util.find_spec(name)), None)
+    if driver is None:
+        require(_DRIVERS[-1], extra="postgres", feature="A study in PostgreSQL")
+    return f"postgresql+{driver}://{rest}"
+
+
+def shown(uri: str) -> str:
+    """An address without its password, for messages."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
+
+
 def connect(optuna: Any, uri: str, *, reading: bool = False) -> Any:
     """Optuna's storage at an address: a file for SQLite, or any database that SQLAlchemy knows.
 
     A new file appears whole, in one step: a kill leaves none or an empty study, and who only reads meets no half one.
     """
     if "://" in uri:
-        return optuna.storages.RDBStorage(uri, skip_table_creation=reading)
+        # A connection that the server gave up during a long training is made anew.
+        kept = {"pool_pre_ping": True}
+        return optuna.storages.RDBStorage(database(uri), engine_kwargs=kept, skip_table_creation=reading)
     path = Path(uri).absolute()
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +102,8 @@ def understandable(uri: str) -> Iterator[None]:
         raise
     except Exception as error:  # SQLAlchemy, its drivers and Alembic share no base class
         raise VizslaError(
-            f"The study cannot be opened: {type(error).__name__}: {str(error).splitlines()[0]:.200}",
-            where=uri,
+            f"The study cannot be opened: {type(error).__name__}: {(str(error) or '?').splitlines()[0]:.200}",
+            where=shown(uri),
             allowed="a file that is a study or does not exist, or postgresql://USER:PASSWORD@HOST/DATABASE",
             do="name another file, or correct the address",
         ) from error

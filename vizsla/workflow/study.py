@@ -69,7 +69,7 @@ def opened(
     )
     prior, notes = _prior(request, space, problem)
     uri, name = study_place(request, job)
-    with controlling(uri, job.name):
+    with controlling(uri, name, job.name):
         study = Study.open(
             uri,
             name,
