@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ StoppedBy = Literal["epochs", "patience", "divergence", "watcher"]
 """Why training ended: all epochs done; nothing better for ``patience`` of them; a loss that is no number; asked to."""
 
 _CHUNK = 1024
+_KEPT_BYTES = 32 << 20
+"""Inputs up to this size are standardised once and kept: as much work as the products themselves, every epoch."""
 _MINIMUM_GAIN = 1e-4
 
 
@@ -143,6 +146,11 @@ class HeadData:
                     do="take the rows from Dataset.rows('train') and Dataset.rows('valid')",
                 )
 
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Standardised features, by rows."""
+        return Inputs(self)
+
 
 def train_heads(
     data: HeadData, configs: Sequence[HeadConfig], on_epoch: OnEpoch = lambda metrics: None
@@ -155,7 +163,6 @@ def train_heads(
     -------
     The trained heads, in the order of ``configs``.
     """
-    mean, deviation = standardisation(data.table, data.train)
     trained: dict[int, TrainedHead] = {}
     groups: dict[tuple[int, int, bool], list[int]] = {}
     for i, config in enumerate(configs):
@@ -165,9 +172,32 @@ def train_heads(
     # A configuration that diverges is seen in its loss.
     with threads, np.errstate(over="ignore", invalid="ignore"):
         for members in groups.values():
-            group = _Group(data, mean, deviation, {i: configs[i] for i in members})
+            group = _Group(data, {i: configs[i] for i in members})
             trained.update(group.train(on_epoch))
     return [trained[i] for i in range(len(configs))]
+
+
+class Inputs:
+    """What heads are trained on: standardised features with a column of ones, (len(rows), d + 1) for table rows."""
+
+    def __init__(self, data: HeadData) -> None:
+        self._table = data.table
+        self.mean, self.deviation = standardisation(data.table, data.train)
+        rows = np.concatenate([data.train, data.valid])
+        self._at: npt.NDArray[np.int64] | None = None
+        if len(rows) * (data.table.features + 1) * 4 <= _KEPT_BYTES:
+            self._kept = np.concatenate([self._computed(chunk) for chunk in _chunks(rows)])
+            self._at = np.full(len(data.table), -1, np.int64)
+            self._at[rows] = np.arange(len(rows))
+
+    def __call__(self, rows: npt.NDArray[np.int64]) -> Floats:
+        return self._computed(rows) if self._at is None else self._kept[self._at[rows]]
+
+    def _computed(self, rows: npt.NDArray[np.int64]) -> Floats:
+        x = np.ones((len(rows), self._table.features + 1), np.float32)
+        np.subtract(self._table.take(rows), self.mean, out=x[:, :-1])
+        x[:, :-1] /= self.deviation
+        return x
 
 
 def standardisation(table: FeatureTable, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -188,8 +218,8 @@ def standardisation(table: FeatureTable, rows: npt.NDArray[np.int64]) -> tuple[F
 class _Group:
     """Configurations that share their batches: trained together, each for its own number of epochs."""
 
-    def __init__(self, data: HeadData, mean: Floats, deviation: Floats, configs: dict[int, HeadConfig]) -> None:
-        self.data, self.mean, self.deviation, self.configs = data, mean, deviation, configs
+    def __init__(self, data: HeadData, configs: dict[int, HeadConfig]) -> None:
+        self.data, self.inputs, self.configs = data, data.inputs, configs
         # Configurations of one optimizer lie side by side, so that each optimizer's update is one operation.
         self.ids = sorted(configs, key=lambda i: (configs[i].optimizer, i))
         first = configs[self.ids[0]]
@@ -240,7 +270,7 @@ class _Group:
         for rows in batches(
             self.data.train, self.data.labels, self.batch_size, self.seed, epoch, balanced=self.sampling
         ):
-            x, y = self._inputs(rows), self.data.labels[rows]
+            x, y = self.inputs(rows), self.data.labels[rows]
             log_p = _log_softmax((x @ self.weights.reshape(d, t * c)).reshape(len(rows), t, c))
             # Weighted cross-entropy is normalised by the sum of weights, as torch.nn.CrossEntropyLoss does.
             weight = np.where(weighted, self.balanced[y][:, None], np.float32(1))
@@ -262,18 +292,11 @@ class _Group:
         loss, right = np.zeros(t), np.zeros(t)
         for rows in _chunks(self.data.valid):
             y = self.data.labels[rows]
-            log_p = _log_softmax((self._inputs(rows) @ self.weights.reshape(d, t * c)).reshape(len(rows), t, c))
+            log_p = _log_softmax((self.inputs(rows) @ self.weights.reshape(d, t * c)).reshape(len(rows), t, c))
             loss -= log_p[np.arange(len(rows)), :, y].sum(axis=0, dtype=np.float64)
             right += (log_p.argmax(axis=2) == y[:, None]).sum(axis=0)
         n = max(1, len(self.data.valid))
         return loss / n, right / n
-
-    def _inputs(self, rows: npt.NDArray[np.int64]) -> Floats:
-        """Standardised features with a column of ones, (len(rows), d + 1)."""
-        x = np.ones((len(rows), self.data.table.features + 1), np.float32)
-        np.subtract(self.data.table.take(rows), self.mean, out=x[:, :-1])
-        x[:, :-1] /= self.deviation
-        return x
 
     def _remember(self, i: int, at: int, epoch: int, valid_loss: float) -> None:
         """Keep the best epoch's weights where early stopping is on, else the last's."""
@@ -293,8 +316,8 @@ class _Group:
 
     def _fold(self, weights: Floats) -> Head:
         """Weights (d + 1, c) for standardised features to a head for features as they are."""
-        exact = weights[:-1].astype(np.float64) / self.deviation[:, None]
-        bias = weights[-1] - self.mean.astype(np.float64) @ exact
+        exact = weights[:-1].astype(np.float64) / self.inputs.deviation[:, None]
+        bias = weights[-1] - self.inputs.mean.astype(np.float64) @ exact
         return Head(np.ascontiguousarray(exact.T, np.float32), bias.astype(np.float32))
 
 
