@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -23,6 +24,10 @@ from vizsla.settings import settings
 
 SHARED = Path(os.environ.get("VIZSLA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so, and every process that a test interrupts would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MUST_RUN = bool(os.environ.get("VIZSLA_TESTS_MUST_RUN"))
 """Set where everything that tests need is known to be there: what is missing then fails and does not skip."""
