@@ -16,7 +16,7 @@ from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import JobError
 from vizsla.jobs import request
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.environment import _named
+from vizsla.jobs.environment import _named, environment
 from vizsla.jobs.executors.local import LocalExecutor
 
 
@@ -123,6 +123,23 @@ def test_requirements_are_installed_once_for_the_same_content(
     assert len(list((tmp_path / "cache" / "environments").glob("*/ready"))) == 1
     probe = subprocess.run([sys.executable, "-c", "import vizslatestpkg"], capture_output=True, check=False)
     assert probe.returncode, "nothing was installed into the environment of vizsla"
+
+
+def test_an_environment_sees_what_a_pth_file_brings_to_its_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As editable installs are, also that of Vizsla itself."""
+    wheel(tmp_path, "1.5")
+    base, editable = tmp_path / "base" / "site-packages", tmp_path / "it's editable"
+    for folder in (base, editable):
+        folder.mkdir(parents=True)
+    (base / "editable.pth").write_text(f"{editable}\n")
+    (editable / "vizslaeditable.py").write_text("")
+    monkeypatch.syspath_prepend(str(base))
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"--no-index\n--find-links {tmp_path}\nvizslatestpkg==1.5\n")
+    program = environment(requirements, tmp_path / "cache")
+    subprocess.run([program, "-c", "import vizslaeditable, vizslatestpkg, numpy"], check=True)
 
 
 def test_requirements_that_cannot_be_installed(

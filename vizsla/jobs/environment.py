@@ -41,7 +41,10 @@ def environment(requirements: Path, cache: Path) -> Path:
     content = requirements.read_bytes()
     known = [(str(path), what) for path, what in _named(requirements, set())]
     base = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    key = hashlib.sha256(json.dumps([sys.version, sys.prefix, base, known]).encode() + b"\0" + content).hexdigest()[:32]
+    lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in base)  # with its .pth files
+    key = hashlib.sha256(json.dumps([sys.version, sys.prefix, lines, known]).encode() + b"\0" + content).hexdigest()[
+        :32
+    ]
     folder = cache / "environments" / key
     program = folder / "bin" / "python"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +56,7 @@ def environment(requirements: Path, cache: Path) -> Path:
         venv.create(folder, with_pip=False, symlinks=True)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         site = folder / "lib" / version / "site-packages"
-        (site / "vizsla_base.pth").write_text("".join(f"{path}\n" for path in base))
+        (site / "vizsla_base.pth").write_text(lines)
         pip = [str(program), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]
         done = subprocess.run(
             [*pip, str(requirements)],
