@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -17,9 +18,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import numpy as np
 import pytest
 from wheels import wheel
+
+import vizsla
+from vizsla.serving.backbones import Backbones
+from vizsla.serving.faults import RequestError
+from vizsla.serving.pool import Pool
+from vizsla.serving.shelves import FolderShelf
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -35,7 +43,7 @@ def model_fn(model_dir):
 
 def input_fn(body, content_type):
     if content_type == "text/plain":
-        return body.strip()
+        return body.decode().strip()
     return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
 
 def predict_fn(data, model, context):
@@ -110,22 +118,19 @@ def test_what_the_code_requires_is_installed_for_it_alone(
     serving: Callable[..., Running], code_model: Path, tmp_path: Path
 ) -> None:
     wheel(tmp_path, "1.5")
+    words = "The model's requirements.txt could not be installed: ERROR: No matching distribution found for"
     code = tmp_path / "source" / "code"
     (code / "inference.py").write_text("import vizslatestpkg\n" + CODE.replace("os.getpid()", "vizslatestpkg.version"))
-    for version, words in (
-        ("9", "The model's requirements.txt could not be installed: ERROR: No matching distribution found for"),
-        ("1.5", None),
-    ):
+    for version in ("9", "1.5"):
         (code / "requirements.txt").write_text(f"--no-index\n--find-links {tmp_path}\nvizslatestpkg=={version}\n")
         with tarfile.open(code_model, "w:gz") as tar:
             tar.add(tmp_path / "source", ".")
+        if version == "9":
+            with pytest.raises(RuntimeError, match=words):
+                serving(str(code_model), "--allow-code")
+            continue
         server = serving(str(code_model), "--allow-code")
-        status, document = say(server, "pid")
-        if words is None:
-            assert (status, document) == (200, {"mean": "1.5"})
-        else:
-            assert (status, document["ErrorCode"]) == (500, "code-failed")
-            assert words in str(document["Message"])
+        assert say(server, "pid") == (200, {"mean": "1.5"})
         assert server.stop() == 0
     assert subprocess.run([sys.executable, "-c", "import vizslatestpkg"], capture_output=True).returncode
 
@@ -163,7 +168,6 @@ def test_few_wait_for_own_code_and_the_others_are_told(serving: Callable[..., Ru
 
 def test_own_code_counts_with_the_memory_of_its_process(serving: Callable[..., Running], code_model: Path) -> None:
     server = serving(str(code_model), "--allow-code")
-    assert server.client.get("/status").json()["model_bytes"] < 100_000
     pid = say(server, "pid")[1]["mean"]
     status = Path(f"/proc/{pid}/status").read_text()
     resident = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
@@ -209,6 +213,157 @@ def test_code_that_cannot_be_loaded_says_why(serving: Callable[..., Running], tm
     assert words("exits") == "The model's code ended at its start (4)."
 
 
+def test_what_cannot_answer_is_not_loaded(serving: Callable[..., Running], tmp_path: Path) -> None:
+    """A platform takes 200 of ``/ping`` and ``POST /models`` for a model that works."""
+    root, temporary = tmp_path / "models", tmp_path / "temporary"
+    (root / "raises" / "code").mkdir(parents=True)
+    temporary.mkdir()
+    (root / "raises" / "code" / "inference.py").write_text("def model_fn(d): raise RuntimeError('no licence')")
+    with tarfile.open(root / "raises.tar.gz", "w:gz") as tar:
+        tar.add(root / "raises", ".")
+    words = "The model's code failed in model_fn: RuntimeError: no licence"
+    with pytest.raises(RuntimeError, match=words):
+        serving(str(root / "raises"), "--allow-code")
+    server = serving("--models-dir", str(root), "--allow-code", TMPDIR=str(temporary))
+    answer = server.client.post("/models", json={"model_name": "own", "url": "raises.tar.gz"})
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (500, "code-failed")
+    assert answer.json()["Message"] == words
+    assert server.client.get("/models").json() == {"models": []}
+    assert "model loaded" not in server.log_file.read_text()
+    deadline = time.monotonic() + 10
+    while list(temporary.glob("vizsla-code-*")):  # what was unpacked is removed beside the answer
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_model_that_is_starting_can_be_unloaded(serving: Callable[..., Running], tmp_path: Path) -> None:
+    """The packages come from an index that never answers."""
+    code = tmp_path / "models" / "slow" / "code"
+    code.mkdir(parents=True)
+    (code / "inference.py").write_text("def model_fn(d): return 0")
+    with socket.create_server(("127.0.0.1", 0)) as index, ThreadPoolExecutor(2) as pool:
+        address = f"http://127.0.0.1:{index.getsockname()[1]}/simple"
+        (code / "requirements.txt").write_text(f"--index-url {address}\nvizslatestpkg==1.5\n")
+        server = serving("--models-dir", str(tmp_path / "models"), "--allow-code", VIZSLA_CACHE=str(tmp_path / "c"))
+        loading = pool.submit(server.client.post, "/models", json={"model_name": "slow", "url": "slow"})
+        asked = pool.submit(
+            server.client.post, "/invocations", content=b"x", headers={"x-amzn-sagemaker-target-model": "slow"}
+        )
+        index.settimeout(30)
+        connection, _ = index.accept()  # pip asks
+        assert server.client.get("/models").json() == {"models": []}
+        start = time.monotonic()
+        assert server.client.delete("/models/slow").status_code == 200
+        for answer in (loading.result(20), asked.result(20)):
+            assert (answer.status_code, answer.json()["ErrorCode"]) == (503, "stopping")
+            assert answer.json()["Message"] == "The model was unloaded while it was started."
+        assert time.monotonic() - start < 20, "not the 60 s for which requests in flight are waited"
+        connection.settimeout(20)
+        while connection.recv(65536):  # until pip is gone
+            pass
+        assert server.client.delete("/models/slow").status_code == 404
+        connection.close()
+        assert server.stop() == 0
+
+
+def test_waiting_for_a_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And for the last requests of a model that is unloaded."""
+    (tmp_path / "own" / "code").mkdir(parents=True)
+    slow = "import time\ndef model_fn(d): time.sleep(3); return 0\n"
+    (tmp_path / "own" / "code" / "inference.py").write_text(slow)
+    monkeypatch.setattr("vizsla.serving.pool.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("vizsla.serving.pool._UNLOAD_SECONDS", 0.2)
+
+    async def ask() -> None:
+        pool = Pool(FolderShelf(tmp_path), Backbones(1, tmp_path / "plans"), memory=10**9, allow_code=True)
+        first = asyncio.create_task(pool.load("own", "own"))
+        await asyncio.sleep(0.1)
+        with pytest.raises(RequestError, match="'own' is being started; the packages that its code names are") as late:
+            async with pool.use("own"):
+                pass
+        assert late.value.fault.status == 503
+        assert (await first).name == "own"
+        async with pool.use("own"):
+            with pytest.raises(RequestError, match="'own' still answers requests after") as busy:
+                await pool.unload("own")
+        assert busy.value.fault.status == 503
+        assert pool.loaded() == []
+        await pool.close()
+        await asyncio.sleep(0.2)  # the loop sees the process end
+
+    asyncio.run(ask())
+
+
+def test_prints_are_in_the_log_at_once(
+    serving: Callable[..., Running], code_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    server = serving(str(code_model), "--allow-code")
+    assert say(server, "pid")[0] == 200
+    deadline = time.monotonic() + 5
+    while "this goes to stderr" not in server.log_file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_code_sees_headers_and_sets_status_and_type(serving: Callable[..., Running], tmp_path: Path) -> None:
+    code = tmp_path / "own" / "code" / "inference.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        """
+import json
+def model_fn(model_dir): return 0
+def transform_fn(model, body, content_type, accept, context):
+    word = context.get_request_header(0, "X-Word")
+    if word == "refuse":
+        context.set_response_status(code=422, phrase="no dog in it")
+    if word == "type":
+        context.set_response_content_type(0, "text/x-words")
+    return json.dumps([type(body).__name__, word, context.get_all_request_header(0)])
+"""
+    )
+    server = serving(str(tmp_path / "own"), "--allow-code", VIZSLA_API_KEYS="k1")
+
+    def ask(word: str, kind: str = "text/plain") -> httpx.Response:
+        headers = {"content-type": kind, "x-word": word, "x-api-key": "k1"}
+        return server.client.post("/invocations", content=b"1", headers=headers)
+
+    kind, word, headers = ask("see").json()
+    assert (kind, word, headers["content-type"]) == ("bytes", "see", "text/plain")
+    assert "k1" not in headers.values()
+    assert ask("see", "text/csv").json()[0] == "str"
+    refused = ask("refuse")
+    assert (refused.status_code, refused.json()["ErrorCode"]) == (422, "code-refused")
+    assert refused.json()["Message"] == "no dog in it"
+    answer = ask("type")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/x-words")
+    assert ask("see").headers["content-type"] != "text/x-words", "that was for one answer"
+
+
+def test_the_working_directory_is_no_place_for_modules(
+    serving: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own" / "code").mkdir(parents=True)
+    code = "import colorsys\ndef model_fn(d): return 0\ndef transform_fn(m, b, c, a): return colorsys.__name__"
+    (tmp_path / "own" / "code" / "inference.py").write_text(code)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "colorsys.py").write_text("raise RuntimeError('the module of the working directory')")
+    monkeypatch.chdir(tmp_path / "here")
+    server = serving(str(tmp_path / "own"), "--allow-code", PYTHONPATH=str(Path(vizsla.__file__).parents[1]))
+    answer = server.client.post("/invocations", content=b"x")
+    assert (answer.status_code, answer.text) == (200, "colorsys")
+
+
+def test_a_cache_that_cannot_be_written_is_said(
+    serving: Callable[..., Running], code_model: Path, tmp_path: Path
+) -> None:
+    code = tmp_path / "source" / "code"
+    (code / "requirements.txt").write_text("vizslatestpkg\n")
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(RuntimeError, match=r"The model's requirements.txt could not be installed: .*cache"):
+        serving(str(tmp_path / "source"), "--allow-code", VIZSLA_CACHE=str(tmp_path / "cache"))
+
+
 def test_an_archive_with_code_that_climbs_is_refused(serving: Callable[..., Running], tmp_path: Path) -> None:
     root = tmp_path / "models"
     root.mkdir()
@@ -230,8 +385,8 @@ def test_the_toolkits_defaults_run_a_torchscript_model(serving: Callable[..., Ru
     torch = pytest.importorskip("torch")
     (tmp_path / "model" / "code").mkdir(parents=True)
     (tmp_path / "model" / "code" / "inference.py").write_text("")
-    torch.jit.trace(torch.nn.Linear(3, 2).eval(), torch.zeros(1, 3)).save(str(tmp_path / "model" / "model.pth"))
-    module = torch.jit.load(str(tmp_path / "model" / "model.pth"))
+    torch.jit.trace(torch.nn.Linear(3, 2).eval(), torch.zeros(1, 3)).save(str(tmp_path / "model" / "dogs.pt"))
+    module = torch.jit.load(str(tmp_path / "model" / "dogs.pt"))
     rows = np.arange(6, dtype=np.float32).reshape(2, 3)
     with torch.inference_mode():
         expected = module(torch.from_numpy(rows)).numpy()

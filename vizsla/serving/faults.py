@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vizsla.errors import IMAGE_ERROR_KINDS, ImageError, MissingExtraError, ModelError, VizslaError
 
@@ -47,6 +47,7 @@ FAULTS: dict[str, Fault] = {
     "target-damaged": Fault(500),
     "code-off": Fault(403),
     "code-failed": Fault(500),
+    "code-refused": Fault(400),
     "code-died": Fault(500),
     "code-too-slow": Fault(504),
     "credentials": Fault(403, "AccessDeniedException"),
@@ -62,18 +63,28 @@ FAULTS: dict[str, Fault] = {
 
 
 class RequestError(VizslaError):
-    """A request that cannot be answered. ``kind`` is one of :data:`FAULTS`."""
+    """A request that cannot be answered. ``kind`` is one of :data:`FAULTS`, ``status`` the number that a model's own
+    code chose instead of the one in that table."""
 
     def __init__(
-        self, kind: str, what: str, *, where: object = None, allowed: str | None = None, do: str | None = None
+        self,
+        kind: str,
+        what: str,
+        *,
+        where: object = None,
+        allowed: str | None = None,
+        do: str | None = None,
+        status: int | None = None,
     ) -> None:
         self.kind = kind
+        self.status = status
         super().__init__(what, where=where, allowed=allowed, do=do)
 
     @property
     def fault(self) -> Fault:
         """How it is answered."""
-        return FAULTS[self.kind]
+        fault = FAULTS[self.kind]
+        return fault if self.status is None else replace(fault, status=self.status)
 
 
 class ClientGoneError(Exception):

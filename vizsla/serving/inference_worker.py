@@ -18,14 +18,17 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from vizsla.errors import JobError
+from vizsla.errors import VizslaError
 from vizsla.jobs.environment import environment
 from vizsla.settings import settings
+
+_WORDS_BYTES = 500
+"""Of the code's answer to a request that it refuses without a phrase."""
 
 
 class UnsupportedTypeError(Exception):
@@ -38,9 +41,10 @@ def main(model_dir: Path, *, installed: bool = False) -> None:
     if not installed and requirements.is_file():
         try:
             _start_again(environment(requirements.absolute(), settings().cache), model_dir)
-        except JobError as error:
+        except (VizslaError, OSError) as error:
             print(error, file=sys.stderr)
-            refused = f"The model's requirements.txt could not be installed: {error.what.splitlines()[-1].strip()}"
+            words = error.what if isinstance(error, VizslaError) else str(error)
+            refused = f"The model's requirements.txt could not be installed: {words.splitlines()[-1].strip()}"
     requests, answers = _private_pipes()
     if refused is not None:
         _send(answers, {"status": 500, "kind": "code-failed"}, refused.encode())
@@ -55,13 +59,51 @@ def main(model_dir: Path, *, installed: bool = False) -> None:
         header = json.loads(line)
         body = requests.read(header["size"])
         try:
-            content, content_type = handler(body, header["content_type"], header["accept"])
+            content, content_type = handler(body, header["content_type"], header["accept"], header["headers"])
         except UnsupportedTypeError as error:
             _send(answers, {"status": 415, "kind": "body-type"}, str(error).encode())
         except BaseException:  # noqa: BLE001 - as above
             _send(answers, {"status": 500, "kind": "code-failed"}, _words("inference").encode())
         else:
-            _send(answers, {"status": 200, "content_type": content_type}, content)
+            status, phrase = handler.context.status
+            if status < 400:
+                _send(answers, {"status": 200, "content_type": handler.context.content_type or content_type}, content)
+            else:
+                _send(answers, {"status": status, "kind": "code-refused"}, phrase.encode() or content[:_WORDS_BYTES])
+
+
+class Context:
+    """What the functions get as ``context``: of the model server's, the part that such code uses.
+
+    The names and the order of arguments are those of TorchServe's ``ts/context.py``. Requests come one at a time, so
+    that ``idx`` is always 0; names of headers are compared without regard to case.
+    """
+
+    def __init__(self, model_dir: Path) -> None:
+        self.system_properties = {"model_dir": str(model_dir), "gpu_id": None, "batch_size": 1}
+        self.manifest = {"model": {"modelName": model_dir.name}}
+        self.begin({})
+
+    def begin(self, headers: dict[str, str]) -> None:
+        """Forget the last request."""
+        self._headers = headers
+        self.status, self.content_type = (200, ""), ""
+
+    def get_all_request_header(self, idx: int = 0) -> dict[str, str]:
+        """The request's headers by their names in lower case, without keys and signatures."""
+        return dict(self._headers)
+
+    def get_request_header(self, idx: int, key: str) -> str | None:
+        """One of the request's headers."""
+        return self._headers.get(key.lower())
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        """The answer's content type, before the one that ``output_fn`` returns."""
+        self.content_type = value
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        """Refuse the request with a status from 400 to 599, and words for the client; others change nothing."""
+        self.status = (code if code < 600 else 500, phrase)
 
 
 class Handler:
@@ -71,9 +113,7 @@ class Handler:
         code = model_dir / "code" / "inference.py"
         sys.path.insert(0, str(code.parent))
         module = _module(code)
-        self._context = SimpleNamespace(
-            system_properties={"model_dir": str(model_dir)}, manifest={"model": {"modelName": model_dir.name}}
-        )
+        self.context = Context(model_dir)
         self._transform = getattr(module, "transform_fn", None)
         self._input = getattr(module, "input_fn", default_input_fn)
         self._predict = getattr(module, "predict_fn", default_predict_fn)
@@ -81,10 +121,11 @@ class Handler:
         load = getattr(module, "model_fn", default_model_fn)
         self._model = self._call(load, str(model_dir))
 
-    def __call__(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
+    def __call__(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> tuple[bytes, str]:
         """The answer's bytes and content type."""
+        self.context.begin(headers)
         text = content_type.partition(";")[0].strip()
-        data: bytes | str = body.decode("utf-8") if text in ("application/json", "text/csv", "text/plain") else body
+        data: bytes | str = body.decode("utf-8") if text in ("application/json", "text/csv") else body
         if self._transform:
             result = self._call(self._transform, self._model, data, content_type, accept)
         else:
@@ -102,17 +143,24 @@ class Handler:
         parameters = inspect.signature(function).parameters.values()
         places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         if len(places) > len(arguments):
-            return function(*arguments, self._context)
+            return function(*arguments, self.context)
         return function(*arguments)
 
 
 def default_model_fn(model_dir: str) -> Any:
-    """A TorchScript ``model.pth`` or ``model.pt``."""
+    """A TorchScript ``model.pth`` or ``model.pt``, or the only file that ends so."""
     import torch
 
-    files = [path for path in (Path(model_dir) / "model.pth", Path(model_dir) / "model.pt") if path.is_file()]
+    folder = Path(model_dir)
+    files = [path for path in (folder / "model.pth", folder / "model.pt") if path.is_file()]
     if not files:
-        raise FileNotFoundError("inference.py has no model_fn, and there is no model.pth of TorchScript to load")
+        files = sorted(path for path in folder.iterdir() if path.suffix in (".pth", ".pt"))
+        if len(files) != 1:
+            names = ", ".join(path.name for path in files) or "none"
+            raise FileNotFoundError(
+                "inference.py has no model_fn, which asks for one .pth or .pt file of TorchScript beside code/; "
+                f"there are: {names}"
+            )
     return torch.jit.load(str(files[0]), map_location="cpu").eval()
 
 
@@ -164,10 +212,8 @@ def default_output_fn(prediction: Any, accept: str) -> tuple[bytes, str]:
 
 def _start_again(program: Path, model_dir: Path) -> NoReturn:
     """Go on as the Python that has what the code requires; the pipes stay."""
-    home = str(Path(__file__).parents[2])  # a checkout that is not installed is found there
-    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), home if "site-packages" not in home else ""]))
-    arguments = [str(program), "-m", "vizsla.serving.inference_worker", str(model_dir), "installed"]
-    os.execve(program, arguments, os.environ | {"PYTHONPATH": path})
+    arguments = [str(program), "-P", "-m", "vizsla.serving.inference_worker", str(model_dir), "installed"]
+    os.execv(program, arguments)
 
 
 def _module(code: Path) -> ModuleType:
@@ -188,6 +234,8 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the process ends by SIGKILL: what waits in a buffer is lost
     return requests, answers
 
 

@@ -14,7 +14,7 @@ from vizsla.models import artifact
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import RequestError
 from vizsla.serving.shelves import FolderShelf, Shelf
-from vizsla.serving.toolkit import CodeModel, has_code
+from vizsla.serving.toolkit import ANSWER_SECONDS, CodeModel, has_code, still_starting
 
 _UNLOAD_SECONDS = 60.0
 
@@ -58,6 +58,8 @@ class Pool:
         self._allow_code = allow_code
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._loading: dict[str, asyncio.Future[_Entry]] = {}
+        self._starting: dict[str, _Entry] = {}
+        self._closed = False
         self._removals: set[asyncio.Future[None]] = set()
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self.on_load: Callable[[str, float], None] = lambda name, seconds: None
@@ -124,29 +126,56 @@ class Pool:
         Raises
         ------
         RequestError
-            ``target-unknown`` when it is not loaded, ``target-pinned`` when it was named on the command line.
+            ``target-unknown`` when it is not loaded, ``target-pinned`` when it was named on the command line,
+            ``overloaded`` when its last requests are not answered in time: it is gone when they are.
         """
-        entry = self._entries.get(name)
+        entry = self._entries.get(name) or self._starting.get(name)
         if entry is None:
             raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
         if entry.pinned:
             raise RequestError("target-pinned", f"The model {name[:200]!r} was named when the server was started.")
-        self._drop(name)
-        async with asyncio.timeout(_UNLOAD_SECONDS):
-            await entry.released.wait()
+        if name in self._entries:
+            self._drop(name)
+        if isinstance(entry.model, CodeModel):
+            entry.model.stop_starting()
+        try:
+            async with asyncio.timeout(_UNLOAD_SECONDS):
+                await entry.released.wait()
+        except TimeoutError as error:
+            raise RequestError(
+                "overloaded",
+                f"The model {name[:200]!r} still answers requests after {_UNLOAD_SECONDS:g} s. It is asked no more, "
+                "and unloaded when they are answered.",
+            ) from error
 
     async def close(self) -> None:
         """Unload everything."""
+        self._closed = True
         for name in list(self._entries):
             self._drop(name)
+        starting = list(self._starting.values())
+        for entry in starting:
+            if isinstance(entry.model, CodeModel):
+                entry.model.stop_starting()
+        await asyncio.gather(*(entry.released.wait() for entry in starting))
         await asyncio.gather(*self._removals, return_exceptions=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self, name: str, source: _Source | None, *, evict: bool, pinned: bool) -> _Entry:
-        """Load once, however many ask at the same time; all of them get the one result or the one error."""
+        """Load once, however many ask at the same time; all of them get the one result or the one error.
+
+        Who asked first waits for as long as it takes, the others for as long as an answer may take.
+        """
         loop = asyncio.get_running_loop()
-        running = self._loading.get(name)
-        if running is None:
+        if (running := self._loading.get(name)) is not None:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await asyncio.shield(running)
+            except TimeoutError as error:
+                if running.done():  # the load's own
+                    raise
+                raise still_starting(name) from error
+        else:
             running = loop.create_task(self._load_now(name, source, evict=evict, pinned=pinned))
             self._loading[name] = running
             running.add_done_callback(
@@ -160,6 +189,8 @@ class Pool:
         model = await loop.run_in_executor(self._loaders, self._read, name, source)
         entry = _Entry(model, pinned)
         try:
+            if isinstance(model, CodeModel):
+                await self._start(entry, model)
             self._make_room(model, evict=evict)
         except BaseException:
             self._release(entry)
@@ -167,6 +198,16 @@ class Pool:
         self._entries[name] = entry
         self.on_load(name, loop.time() - start)
         return entry
+
+    async def _start(self, entry: _Entry, model: CodeModel) -> None:
+        """Let the code load its model, so that what is loaded can answer."""
+        if self._closed:
+            raise RequestError("stopping", "The server is being stopped.")
+        self._starting[model.name] = entry
+        try:
+            await model.start()
+        finally:
+            del self._starting[model.name]
 
     def _read(self, name: str, source: _Source | None) -> Served:
         path, url = (source.path, source.url) if source else (self.shelf.locate(name), self.shelf.url(name))

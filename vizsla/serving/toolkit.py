@@ -1,6 +1,6 @@
 """Models that bring their own ``code/inference.py``: each runs in a worker process of its own.
 
-The process is started at the first request, restarted when it dies, ended when it takes too long. Whatever the code
+The process is started when the model is loaded, restarted when it dies, ended when it takes too long. Whatever the code
 does (prints, leaks, crashes), the server and the other models are not touched by it.
 """
 
@@ -42,6 +42,7 @@ _MAX_MEMBERS = 20_000
 _MAX_HEADER_BYTES = 65_536
 _PRIVATE = ("VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS")
 """Variables that a model's code has no business to read."""
+_KEY_HEADERS = frozenset(("authorization", "x-api-key", "cookie", "x-amz-security-token"))
 
 
 def has_code(path: Path) -> bool:
@@ -81,7 +82,8 @@ class CodeModel:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self.starts = 0
+        self._starting = False
+        self._stopped = False
 
     @property
     def nbytes(self) -> int:
@@ -94,8 +96,8 @@ class CodeModel:
         Raises
         ------
         RequestError
-            ``code-failed`` with the code's own words, ``code-died``, ``code-too-slow``, ``overloaded`` when too many
-            wait already or the turn did not come in time.
+            ``code-failed`` with the code's own words, ``code-refused`` with the status that it set, ``code-died``,
+            ``code-too-slow``, ``overloaded`` when too many wait already or the turn did not come in time.
         ClientGoneError
             When the client left before the turn came: the code is not asked for nobody.
         """
@@ -108,6 +110,8 @@ class CodeModel:
             async with asyncio.timeout_at(deadline):
                 await self._turn.acquire()
         except TimeoutError as error:
+            if self._starting:
+                raise still_starting(self.name) from error
             raise _busy(f"The model's code was busy with other requests for {ANSWER_SECONDS:g} s.") from error
         finally:
             self._waiting -= 1
@@ -117,8 +121,10 @@ class CodeModel:
                 raise ClientGoneError
             if self.pid is None:
                 await self._start()
+                if scope.get("vizsla.gone"):
+                    raise ClientGoneError
                 deadline = loop.time() + ANSWER_SECONDS  # the load of the model is not the answer's time
-            asking = loop.create_task(self._ask(body, content_type, accept))
+            asking = loop.create_task(self._ask(body, content_type, accept, _visible_headers(scope)))
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(asking)
         except TimeoutError as error:  # after a wait the code may still be well within its time: it is left to finish
@@ -137,11 +143,11 @@ class CodeModel:
         if not asking.cancelled():
             asking.exception()  # nobody waits for it
 
-    async def _ask(self, body: bytes, content_type: str, accept: str) -> tuple[bytes, str]:
+    async def _ask(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> tuple[bytes, str]:
         process = self._process
         if process is None:
             raise EOFError
-        header = {"content_type": content_type, "accept": accept, "size": len(body)}
+        header = {"content_type": content_type, "accept": accept, "headers": headers, "size": len(body)}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer, content = await _exchange(process, header, body)
@@ -158,12 +164,20 @@ class CodeModel:
                 do="send the request again: a new process is started for it",
             ) from error
         if answer["status"] != 200:
-            raise RequestError(str(answer["kind"]), content.decode("utf-8", "replace"), where=CODE)
+            kind, words = str(answer["kind"]), content.decode("utf-8", "replace")
+            status = int(str(answer["status"])) if kind == "code-refused" else None
+            raise RequestError(kind, words, where=CODE, status=status)
         return content, str(answer["content_type"])
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process, also one that is starting; no other is started for this model."""
+        self._stopped = True
         self._kill()
+
+    def stop_starting(self) -> None:
+        """End the process if it does not answer yet; one that answers is left to finish."""
+        if self._starting:
+            self.stop()
 
     def remove(self) -> None:
         """Remove what was unpacked; may take long, and is done outside the event loop."""
@@ -175,19 +189,40 @@ class CodeModel:
         """Process id of the worker, while there is one."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    async def start(self) -> None:
+        """Install what the code requires, and load the model: the server can then answer.
+
+        Raises
+        ------
+        RequestError
+            ``code-failed`` with the code's own words, ``code-died``, ``code-too-slow``; ``stopping`` when the model was
+            unloaded meanwhile.
+        """
+        async with self._turn:
+            await self._start()
+
     async def _start(self) -> None:
-        self.starts += 1
+        self._starting = True
+        try:
+            await self._start_process()
+        finally:
+            self._starting = False
+
+    async def _start_process(self) -> None:
+        self._check_not_unloaded()
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # the working directory is nobody's place for modules
             "-m",
             "vizsla.serving.inference_worker",
             str(self._folder),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if name not in _PRIVATE},
+            env=_environment(),
             start_new_session=True,
             limit=_MAX_HEADER_BYTES,
         )
+        self._check_not_unloaded()  # while it was created
         try:
             installs = (self._folder / REQUIREMENTS).is_file()
             async with asyncio.timeout(START_SECONDS + (INSTALL_SECONDS if installs else 0)):
@@ -198,6 +233,7 @@ class CodeModel:
         except (EOFError, asyncio.IncompleteReadError, OSError, ValueError) as error:
             self._kill()
             code = await process.wait()
+            self._check_not_unloaded()
             raise RequestError("code-died", f"The model's code ended at its start ({code}).", where=CODE) from error
         except asyncio.CancelledError:
             self._kill()
@@ -205,12 +241,42 @@ class CodeModel:
         if ready["status"] != 200:
             self._kill()
             raise RequestError("code-failed", words.decode("utf-8", "replace"), where=CODE)
+        self._check_not_unloaded()
+
+    def _check_not_unloaded(self) -> None:
+        if self._stopped:
+            self._kill()
+            raise RequestError("stopping", "The model was unloaded while it was started.", where=CODE)
 
     def _kill(self) -> None:
         process, self._process = self._process, None
         if process and process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)  # with whatever the code has started
+
+
+def _environment() -> dict[str, str]:
+    """The server's variables without its keys; a checkout that is not installed is found by PYTHONPATH."""
+    kept = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
+    home = str(Path(__file__).parents[2])
+    if "site-packages" not in home:
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [kept.get("PYTHONPATH"), home]))
+    return kept
+
+
+def _visible_headers(scope: Mapping[str, Any]) -> dict[str, str]:
+    """What the code may see of a request's headers: all but the keys."""
+    return {name: value for name, value in scope["vizsla.headers"].items() if name not in _KEY_HEADERS}
+
+
+def still_starting(name: str) -> RequestError:
+    """What those are told for whom a start takes too long."""
+    return RequestError(
+        "overloaded",
+        f"The model {name[:200]!r} is being started; the packages that its code names are installed first.",
+        where=CODE,
+        do="try again a little later",
+    )
 
 
 def _too_slow() -> RequestError:
