@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from vizsla.jobs import inside
@@ -101,6 +103,34 @@ def test_steps_modes_and_intervals(smd: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(exceptions.NoMoreData):
         trial.wait_for_steps([99])
     assert "lr" in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_values_are_recorded_as_they_were_once_each_whatever_they_are(smd: ModuleType, tmp_path: Path) -> None:
+    class Smooth(torch.nn.CrossEntropyLoss):  # type: ignore[name-defined, misc]
+        pass
+
+    hook = smd.get_hook(create_if_not_exists=True)
+    model, losses = torch.nn.Linear(3, 2), (torch.nn.CrossEntropyLoss(), Smooth())
+    hook.register_module(model)
+    for loss in losses:
+        hook.register_loss(loss)
+    hook.set_mode(smd.modes.TRAIN)
+    running, true = torch.zeros(()), []
+    for step in range(5):
+        output = model(torch.randn(4, 3))
+        for loss in losses:
+            loss(output, torch.tensor([0, 1, 1, 0]))
+        running += step + 1  # in place: the hook must not keep the tensor itself
+        hook.save_tensor("running", running)
+        hook.save_tensor("array", np.array([step, step + 2]))
+        true.append(float(running))
+    hook.close()
+    lines = [json.loads(line) for line in (Path(hook.out_dir) / "scalars.jsonl").read_text().splitlines()]
+    names = Counter(line["name"] for line in lines)
+    assert names == {"CrossEntropyLoss_output_0": 3, "Smooth_output_0": 3, "running": 3, "array": 3}
+    trial = smd.create_trial(str(tmp_path))
+    assert [float(v) for v in trial.tensor("running").values().values()] == [true[s] for s in (0, 2, 4)]
+    assert [float(v) for v in trial.tensor("array").values().values()] == [1.0, 3.0, 5.0]
 
 
 def test_an_error_within_the_hook_never_reaches_the_loop(

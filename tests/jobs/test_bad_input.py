@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -78,6 +79,11 @@ def test_a_script_that_writes_its_own_failure(executor: LocalExecutor, script_sp
         ("import os; os.abort()", "it crashed: native code gave up (SIGABRT)"),
         ("import ctypes; ctypes.string_at(0)", "it crashed: a segmentation fault in native code (SIGSEGV)"),
         ("import os; os.kill(os.getpid(), 15)", "it was asked to end (SIGTERM) by someone else than its controller"),
+        ("import os; os.kill(os.getpid(), 40)", "it was ended by signal 40"),
+        (
+            "import os; os.mkdir(os.environ['SM_OUTPUT_DIR'] + '/failure'); raise KeyError('b')",
+            "KeyError: 'b' (exit code 1)",
+        ),
         ("import sys; sys.exit(7)", "it ended with exit code 7 and said nothing"),
     ],
 )
@@ -85,6 +91,77 @@ def test_ends_in_words(executor: LocalExecutor, script_spec: MakeSpec, text: str
     state, _ = run_to_end(executor, executor.submit(script_spec(text), "end"))
     assert state.status == "Failed"
     assert str(state.reason).startswith(words)
+
+
+def test_no_line_of_a_log_ends_the_job(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    text = """
+        print('{"name": "lr", "value": 0.25, "step": Infinity}')
+        print('{"name": "lr", "value": ' + "9" * 400 + ', "step": 1}')
+        print('{"name": ' + "[" * 100_000)
+        print('{"name": "lr", "value": 0.5, "step": 2}')
+    """
+    state, events = run_to_end(executor, executor.submit(script_spec(text), "odd"))
+    assert state.status == "Completed", state.reason
+    assert metrics_of(events)[-1] == ("lr", 0.5)
+
+
+STOPPED = """
+    import os, signal, subprocess, sys, time
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    def save(*_):
+        time.sleep(0.5)
+        with open(os.environ["SM_MODEL_DIR"] + "/child", "w") as file: file.write(str(child.poll()))
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, save)
+    print("ready", flush=True)
+    while True: time.sleep(0.1)
+"""
+
+
+def test_a_stop_leaves_the_workers_of_a_script_to_the_script(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    """PyTorch takes the end of a loader's worker by SIGTERM for a crash of the training loop."""
+    handle = executor.submit(script_spec(STOPPED), "workers")
+    wait_for(lambda: executor.poll([handle]) and (handle.path / "logs.txt").exists() and
+             "ready" in (handle.path / "logs.txt").read_text())  # fmt: skip
+    executor.stop(handle, grace=20)
+    run_to_end(executor, handle)
+    assert (handle.path / "model" / "child").read_text() == "None", "it ran on while the script saved"
+
+
+def test_asked_twice_to_stop_the_shorter_patience_counts(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    text = """
+        import signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("ready", flush=True)
+        time.sleep(600)
+    """
+    handle = executor.submit(script_spec(text), "twice")
+    wait_for(lambda: executor.poll([handle]) and (handle.path / "logs.txt").exists() and
+             "ready" in (handle.path / "logs.txt").read_text())  # fmt: skip
+    executor.stop(handle, grace=600)
+    executor.stop(handle, grace=0)
+    state, _ = run_to_end(executor, handle, 20)
+    assert state.status == "Stopped"
+
+
+def test_a_job_that_fills_the_disk_can_be_stopped(small_disk: Path, script_spec: MakeSpec) -> None:
+    text = """
+        import os, time
+        print("ready", flush=True)
+        with open(os.environ["SM_MODEL_DIR"] + "/much", "wb", buffering=0) as file:
+            while True:
+                try: file.write(b"x" * 4096)
+                except OSError: break
+        print("full", flush=True)
+        time.sleep(600)
+    """
+    executor = LocalExecutor(small_disk / "runs", cpus=2)
+    handle = executor.submit(script_spec(text), "full")
+    wait_for(lambda: executor.poll([handle]) and os.statvfs(small_disk).f_bavail == 0)
+    executor.stop(handle, grace=1)
+    state, _ = run_to_end(executor, handle, 30)
+    assert state.status in ("Stopped", "Failed")
+    executor.close()
 
 
 def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path, script_spec: MakeSpec) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from unittest.mock import patch
@@ -17,6 +20,7 @@ from vizsla.errors import UsageError
 from vizsla.jobs import inside, metrics
 from vizsla.jobs.inside import log_metric
 from vizsla.jobs.metrics import MetricWriter, read_metrics
+from vizsla.jobs.recorder import thinned
 
 
 @pytest.fixture
@@ -133,3 +137,75 @@ def test_log_metric_in_a_job(tmp_path: Path) -> None:
     assert [(m.value, m.step) for m in read_metrics(tmp_path / "metrics.jsonl")] == [(1.0, 3)]
     with pytest.raises(UsageError, match="metric 'loss' is not a number: 'high'"):
         log_metric("loss", "high")  # type: ignore[arg-type]
+
+
+THREADS = """
+import threading, vizsla
+go = threading.Barrier(4)
+def log(at):
+    go.wait()
+    for step in range(1000): vizsla.log_metric(f"t{at}", 0.5, step)
+threads = [threading.Thread(target=log, args=(at,)) for at in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+
+HANDLER = """
+import os, signal, threading, vizsla
+count = 0
+def handler(*_):
+    global count
+    count += 1
+    vizsla.log_metric("handler", 0.5, count)
+signal.signal(signal.SIGUSR1, handler)
+def bother():
+    for _ in range(2000):
+        os.kill(os.getpid(), signal.SIGUSR1)
+thread = threading.Thread(target=bother); thread.start()
+step = 0
+while thread.is_alive():
+    step += 1
+    vizsla.log_metric("loop", 0.5, step)
+print(step, count)
+"""
+
+
+def run_in_a_job(text: str, folder: Path) -> str:
+    environment = os.environ | {"VIZSLA_JOB_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout
+
+
+def test_threads_that_begin_at_once_lose_nothing(tmp_path: Path) -> None:
+    for turn in range(4):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        run_in_a_job(THREADS, folder)
+        assert sum(1 for _ in read_metrics(folder / "metrics.jsonl")) == 4000
+
+
+def test_a_signal_handler_may_log_while_the_loop_does(tmp_path: Path) -> None:
+    loops, handled = map(int, run_in_a_job(HANDLER, tmp_path).split())
+    names = [metric.name for metric in read_metrics(tmp_path / "metrics.jsonl")]
+    assert (names.count("loop"), names.count("handler")) == (loops, handled)
+
+
+def test_what_an_exit_handler_logs_is_written(tmp_path: Path) -> None:
+    run_in_a_job(
+        "import atexit; atexit.register(lambda: [vizsla.log_metric('end', 0.5, i) for i in range(50)]); import vizsla\n"
+        "vizsla.log_metric('loop', 1.0, 1)",
+        tmp_path,
+    )
+    assert [m.name for m in read_metrics(tmp_path / "metrics.jsonl")].count("end") == 50
+
+
+def test_mlflow_is_told_a_part_of_a_fast_stream_and_all_of_a_slow_one() -> None:
+    fast = [metrics.Metric("fast", float(i), i, time=1000 + i / 10_000) for i in range(20_000)]
+    slow = [metrics.Metric("slow", float(i), i, time=1000.0) for i in range(40)]
+    kept = thinned([*slow, *fast])
+    assert [m.value for m in kept if m.name == "slow"] == [m.value for m in slow]
+    found = [m for m in kept if m.name == "fast"]
+    assert len(found) == 20
+    assert found[-1] is fast[-1]

@@ -54,6 +54,42 @@ def test_packages_called_runs_and_pipes_in_the_folder(tmp_path: Path) -> None:
     assert sorted(p.name for p in (handle.path / "code").iterdir()) == ["runs", "train.py", "venv"]
 
 
+def test_links_that_lead_out_of_the_folder_mean_the_same_in_the_copy(tmp_path: Path) -> None:
+    source = tmp_path / "project" / "src"
+    source.mkdir(parents=True)
+    (tmp_path / "project" / "photos.txt").write_text("photos")
+    (source / "data.txt").symlink_to("../photos.txt")
+    (source / "own.txt").symlink_to("train.py")
+    (source / "train.py").write_text("import os; print(open('data.txt').read(), os.readlink('own.txt'))")
+    executor = LocalExecutor(tmp_path / "jobs", cpus=2)
+    handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "links")
+    run_to_end(executor, handle)
+    assert (handle.path / "logs.txt").read_text() == "photos train.py\n"
+
+
+def test_a_shell_script_runs_in_the_shell_that_it_names(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    text = """\
+        #!/bin/bash
+        set -o pipefail
+        [[ -n $SM_MODEL_DIR ]] && python -c "import sys; print(sys.executable)"
+    """
+    handle = executor.submit(script_spec(text, program="train.sh"), "bash")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", state.reason
+    assert Path((handle.path / "logs.txt").read_text().strip()).parent == Path(sys.executable).parent
+
+
+def test_hyperparameters_that_the_toolkit_keeps_to_itself_and_those_it_spells_its_own_way(
+    executor: LocalExecutor, script_spec: MakeSpec
+) -> None:
+    text = "import os, sys; print(sys.argv[1:], os.environ['SM_HP_BATCH-SIZE'], os.environ['SM_HP_BATCH_SIZE'])"
+    values = {"_tuning_objective_metric": "loss", "batch-size": 8, "none": None, "some": {"b": 2, "a": 1}}
+    handle = executor.submit(script_spec(text, values), "toolkit")
+    run_to_end(executor, handle)
+    said = (handle.path / "logs.txt").read_text().strip()
+    assert said == "['--batch-size', '8', '--none', '', '--some', 'a=1,b=2'] 8 8"
+
+
 def test_channels_of_one_variable(executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="The channels 'train' and 'Train' would have the same variable, SM_CHANNEL_TR"):
         executor.submit(script_spec("print(1)", data={"train": tmp_path, "Train": tmp_path}), "x")

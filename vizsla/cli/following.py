@@ -47,6 +47,8 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: S
     if model:
         errors.print(f"model   {model}", markup=False, soft_wrap=True)
     if not state.ended_well:
-        errors.print(f"next    vizsla jobs logs {handle.name}, vizsla jobs resume {handle.name}", markup=False)
+        errors.print(
+            f"next    vizsla jobs logs {handle.name}, vizsla jobs resume {handle.name}", markup=False, soft_wrap=True
+        )
         raise typer.Exit(1)
     return state

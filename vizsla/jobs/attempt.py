@@ -29,6 +29,7 @@ _BOOT = (
 _ROOT = Path(vizsla.__file__).parents[1]
 _LAST_WORDS = 0.2
 _KILL_TURNS = 5
+_LONGEST_FAILURE = 4 << 10
 _LOST = "its process was killed and left no word; `vizsla jobs resume {name}` goes on from what was finished"
 _NEVER_STARTED = "its controller ended before it was started; `vizsla jobs resume {name}` starts it"
 
@@ -77,8 +78,13 @@ def is_alive(job: JobDirectory, state: State) -> bool:
 
 def request_stop(job: JobDirectory, state: State, grace: float, reason: str | None) -> None:
     """Ask the attempt to end; returns at once."""
-    write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
     found = running(job, state.attempts)
+    try:
+        write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
+    except StorageError:
+        if found is None:
+            raise
+        # a full disk is the very moment to stop a job: the signal goes out, with the grace of its command
     if found is not None:
         if _same_boot(found):
             Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
@@ -127,7 +133,9 @@ def conclude(job: JobDirectory, state: State) -> State | None:
     if told is None and found is not None:
         kill(job, found)  # what a killed supervisor left running; one that told has ended all of it itself
     join_tails(job.logs, job.run)
-    wrote = job.failure.read_text(errors="replace") if job.failure.exists() else None
+    wrote = None
+    with contextlib.suppress(OSError), open(job.failure, "rb") as file:  # a folder of that name, or none
+        wrote = file.read(_LONGEST_FAILURE).decode(errors="replace")
     asked = stop_reason(job)
     if told is not None:
         result = outcome(told, wrote=wrote)

@@ -96,6 +96,8 @@ def _summary(job: JobDirectory) -> Summary | None:
             state = attempts.settle(job)
     except JobError as error:
         return Summary(job.name, "?", UNREADABLE, "", problem=str(error))
+    except Exception as error:  # noqa: BLE001 - one odd directory must not hide all the others
+        return Summary(job.name, "?", UNREADABLE, "", problem=f"{type(error).__name__}: {error}")
     about = request.get("about")
     return Summary(
         name=job.name,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from vizsla.jobs.metrics import MetricWriter
 
+_making = threading.Lock()
 _writer: MetricWriter | None = None
 """Of the job that this process belongs to. A process never changes its job: the variable is read once, as reading it
 for every value would take as long as all the rest."""
@@ -34,10 +36,12 @@ def log_metric(name: str, value: float, step: int | None = None, epoch: float | 
         When the disk is full.
     """
     global _writer
-    if _writer is None:
+    writer = _writer
+    if writer is None:
         folder = os.environ.get("VIZSLA_JOB_DIR")
         if not folder:
             return False
-        _writer = MetricWriter(Path(folder) / "metrics.jsonl")
-    _writer.append(name, value, step, epoch)
+        with _making:  # two threads must not make two: what waits in the one forgotten would be lost
+            writer = _writer = _writer or MetricWriter(Path(folder) / "metrics.jsonl")
+    writer.append(name, value, step, epoch)
     return True

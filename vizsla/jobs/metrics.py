@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vizsla.errors import UsageError
+from vizsla.errors import StorageError, UsageError
 from vizsla.files import storage
 
 _QUIET = 0.02
@@ -66,6 +66,7 @@ class MetricWriter:
     def _forget(self) -> None:
         self._waiting: list[Row] = []
         self._written = 0.0
+        self._quiet = _QUIET
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._awake = False  # the thread is about to write (the event's own state, without a call)
@@ -93,9 +94,13 @@ class MetricWriter:
         self._waiting.append((time, name, value, step, epoch))
         if self._awake and self._error is None:
             return
-        if time - self._written > _QUIET or self._error is not None:
-            self.flush()
+        if (time - self._written > self._quiet or self._error is not None) and self._lock.acquire(blocking=False):
+            try:
+                self._flush()
+            finally:
+                self._lock.release()
             return
+        # or somebody writes just now, perhaps this thread itself, below a signal handler: then the thread takes it
         if self._thread is None:
             _flush_at_the_end_of_a_child()
             self._thread = threading.Thread(target=_write_blocks, args=(weakref.ref(self), self._wake), daemon=True)
@@ -106,18 +111,21 @@ class MetricWriter:
     def flush(self) -> None:
         """Write what waits."""
         with self._lock:
-            error, self._error = self._error, None
-            if error is not None:
-                raise error
-            if not self._waiting and not self._unwritten:
-                return
-            block = self._waiting[:]
-            del self._waiting[: len(block)]  # not a swap of lists: the loop may append at the same moment
-            self._unwritten += _lines(block)
-            self._written = clock.time()
-            with storage(self.path):
-                while self._unwritten:  # a nearly full disk takes a part; the rest stays for the next time
-                    self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
+            self._flush()
+
+    def _flush(self) -> None:
+        error, self._error = self._error, None
+        if error is not None and not isinstance(error, StorageError):  # of a full disk all is here still: tried again
+            raise error
+        if not self._waiting and not self._unwritten:
+            return
+        block = self._waiting[:]
+        del self._waiting[: len(block)]  # not a swap of lists: the loop may append at the same moment
+        self._unwritten += _lines(block)
+        self._written = clock.time()
+        with storage(self.path):
+            while self._unwritten:  # a nearly full disk takes a part; the rest stays for the next time
+                self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
 
     def close(self) -> None:
         """Write what waits and close the file."""
@@ -131,13 +139,14 @@ class MetricWriter:
                 self._wake.set()
 
 
-_OPEN: weakref.WeakSet[MetricWriter] = weakref.WeakSet()
+_OPEN: set[MetricWriter] = set()
 
 
 @atexit.register
-def _close_all() -> None:
+def _end() -> None:
     for writer in list(_OPEN):
-        writer.close()
+        writer._quiet, writer._awake = -1.0, False  # what other exit handlers append is written at once
+        writer.flush()
 
 
 def flush_all() -> None:
@@ -248,7 +257,7 @@ def parse_line(line: str | bytes) -> Metric | None:
             epoch=None if fields.get("epoch") is None else float(fields["epoch"]),
             time=float(fields.get("time", 0.0)),
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
 
 

@@ -86,7 +86,11 @@ def _cause(ended: Ended, wrote: str | None) -> str:
     if any(words in said for words in _MEMORY):
         return f"it ran out of memory ({code}): {said}; use a smaller batch size or fewer workers"
     if ended.code < 0:
-        return _SIGNALS.get(signal.Signals(-ended.code), f"it was ended by {signal.Signals(-ended.code).name}")
+        try:
+            ended_by = signal.Signals(-ended.code)
+        except ValueError:  # real-time signals have no name
+            return f"it was ended by signal {-ended.code}"
+        return _SIGNALS.get(ended_by, f"it was ended by {ended_by.name}")
     if final:
         return f"{final} ({code})"
     return f"{code}; last line: {last}" if last else f"it ended with {code} and said nothing"

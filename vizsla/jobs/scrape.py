@@ -128,7 +128,7 @@ class Scraper:
                 return None
             value = float(fields["value"])
             return name, value, None if step is None else int(step), None if epoch is None else float(epoch)
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return None
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import vizsla
 from vizsla.errors import JobError
-from vizsla.jobs.spec import TrainingJobSpec, decoded
+from vizsla.jobs.spec import TrainingJobSpec, decoded, is_users
+from vizsla.settings import settings
 
 _HOST = "algo-1"
 _NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", "node_modules", "mlruns")
@@ -78,6 +79,18 @@ def copy_code(folder: Path, to: Path) -> None:
         return {name for name in names if not is_code(Path(inside, name))}
 
     shutil.copytree(folder, to, ignore=left_out, symlinks=True)
+    _keep_links(folder, to)
+
+
+def _keep_links(folder: Path, copy: Path) -> None:
+    """Let relative links that lead out of the folder (``../photos``) mean the same from its copy."""
+    for inside, folders, files in os.walk(copy):
+        for link in (Path(inside, name) for name in (*folders, *files)):
+            if link.is_symlink() and not os.path.isabs(os.readlink(link)):
+                meant = Path(os.path.abspath(folder / link.relative_to(copy).parent / os.readlink(link)))
+                if not meant.is_relative_to(folder.absolute()):
+                    link.unlink()
+                    link.symlink_to(meant)
 
 
 def names_opt_ml(code: Path) -> bool:
@@ -91,25 +104,37 @@ def arguments(hyper_parameters: dict[str, str]) -> list[str]:
     values = decoded(hyper_parameters)
     result: list[str] = []
     for name in sorted(values):
-        if not name.startswith("sagemaker_"):
+        if is_users(name):
             value, text = values[name], hyper_parameters[name]
             result += [f"-{name}" if len(name) == 1 else f"--{name}", _as_argument(value, text)]
     return result
 
 
 def _as_argument(value: Any, text: str) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value)  # as the toolkit: True, not true
+    if isinstance(value, dict):
+        return ",".join(f"{k}={v}" for k, v in sorted(value.items()))
     return value if isinstance(value, str) else text
 
 
 def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
     """What is executed, in the folder ``code``."""
     user = arguments(dict(spec.hyper_parameters))
-    argv = ["/bin/sh", program, *user] if program.endswith(".sh") else [sys.executable, "-u", program, *user]
+    runner = _shell(code / program) if program.endswith(".sh") else [sys.executable, "-u"]
+    argv = [*runner, program, *user]
     if (code / "requirements.txt").is_file():
         return [sys.executable, "-m", "vizsla.jobs.environment", "requirements.txt", "--", *argv]
     return argv
+
+
+def _shell(script: Path) -> list[str]:
+    """What the script's first line asks for, such as bash."""
+    with open(script, "rb") as file:
+        first = file.readline(256)
+    return os.fsdecode(first[2:]).split() if first.startswith(b"#!") else ["/bin/sh"]
 
 
 def variables(
@@ -177,13 +202,16 @@ def variables(
     result = {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
     result |= {f"SM_CHANNEL_{name.upper()}": place for name, place in places.items()}
     result |= {
-        f"SM_HP_{name.upper().replace('-', '_')}": value if isinstance(value, str) else json.dumps(value)
+        f"SM_HP_{spelt}": value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()
+        for spelt in (name.upper().replace("-", "_"), name.upper())  # the toolkit's own is the second
     }
     result |= {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VIZSLA_THREADS")}
     if gpus is not None:
         result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
-    python_path = [str(COMPATIBILITY), *filter(None, [code if program else "", os.environ.get("PYTHONPATH", "")])]
+    asked = dict(spec.environment or {})
+    searched = [code if program else "", asked.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
+    python_path = [str(COMPATIBILITY), *filter(None, searched)]
     if "site-packages" not in _PACKAGE.parts:
         python_path.append(str(_PACKAGE.parent))  # a checkout that is not installed
     return result | {
@@ -192,7 +220,9 @@ def variables(
         "SMDEBUG_CONFIG_FILE_PATH": str(job / "input" / "config" / "debughookconfig.json"),
         "PYTHONPATH": os.pathsep.join(python_path),
         "PYTHONUNBUFFERED": "1",
-        **(spec.environment or {}),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "VIZSLA_CACHE": str(settings().cache.absolute()),
+        **asked,
     }
 
 

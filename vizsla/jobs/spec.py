@@ -59,6 +59,8 @@ class S3DataSource(_Document):
     s3_data_type: Literal["ManifestFile", "S3Prefix", "AugmentedManifestFile", "Converse"] = "S3Prefix"
     s3_data_distribution_type: Literal["FullyReplicated", "ShardedByS3Key"] | None = None
     attribute_names: list[str] | None = None
+    model_access_config: dict[str, Any] | None = None
+    hub_access_config: dict[str, Any] | None = None
     instance_group_names: list[str] | None = None
 
 
@@ -67,6 +69,7 @@ class DataSource(_Document):
 
     s3_data_source: S3DataSource | None = None
     file_system_data_source: dict[str, Any] | None = None
+    dataset_source: dict[str, Any] | None = None
 
 
 class Channel(_Document):
@@ -107,6 +110,11 @@ class ResourceConfig(_Document):
     volume_kms_key_id: str | None = None
     keep_alive_period_in_seconds: int | None = None
     instance_groups: list[dict[str, Any]] | None = None
+    training_plan_arn: str | None = None
+    instance_placement_config: dict[str, Any] | None = None
+    instance_preferences: Any = None
+    selected_instance_type: str | None = None
+    selected_instance_count: int | None = None
 
     def share(self, cpus: int, gpus: int) -> tuple[int, int]:
         """CPUs and GPUs that the job takes of a machine with ``cpus`` and ``gpus``.
@@ -234,6 +242,9 @@ class TrainingJobSpec(_Document):
     remote_debug_config: dict[str, Any] | None = None
     infra_check_config: dict[str, Any] | None = None
     session_chaining_config: dict[str, Any] | None = None
+    serverless_job_config: dict[str, Any] | None = None
+    mlflow_config: dict[str, Any] | None = None
+    model_package_config: dict[str, Any] | None = None
     enable_network_isolation: bool | None = None
     enable_inter_container_traffic_encryption: bool | None = None
     enable_managed_spot_training: bool | None = None
@@ -271,12 +282,17 @@ class TrainingJobSpec(_Document):
     @property
     def user_hyper_parameters(self) -> dict[str, Any]:
         """The hyperparameters that are the script's own, decoded; not those that tell SageMaker what to run."""
-        return {k: v for k, v in decoded(self.hyper_parameters).items() if not k.startswith("sagemaker_")}
+        return {k: v for k, v in decoded(self.hyper_parameters).items() if is_users(k)}
 
 
 def script_hyper_parameters(program: str, folder: Path, values: dict[str, Any]) -> dict[str, str]:
     """The ``HyperParameters`` of a script job, as SageMaker's Python SDK writes them."""
     return encoded(values) | {_PROGRAM: json.dumps(program), _SUBMIT_DIRECTORY: json.dumps(str(folder.absolute()))}
+
+
+def is_users(name: str) -> bool:
+    """Whether a hyperparameter is the script's own: the toolkit keeps the others to itself (its params.py)."""
+    return not name.startswith("sagemaker_") and name not in ("_tuning_objective_metric", "default_user_module_name")
 
 
 def encoded(values: dict[str, Any]) -> dict[str, str]:

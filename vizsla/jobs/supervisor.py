@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,10 @@ _TAIL_BYTES = 64 << 10
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
 
 Why = Literal["exited", "stopped", "limit"]
+
+
+_SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
+"""Programs that hand no signal on to what they run."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,8 @@ class _Attempt:
         self.job, self.run_folder, self.command = job, job / ".run", command
         self.log = CappedLog(job / "logs.txt", self.run_folder, command.log_head, command.log_tail)
         self.metrics = MetricWriter(job / "metrics.jsonl")
-        found = Counter(m.name for m in read_metrics(job / "metrics.jsonl")) if command.attempt > 1 else Counter()
+        again = command.attempt > 1 and command.metrics
+        found = Counter(m.name for m in read_metrics(job / "metrics.jsonl")) if again else Counter()
         self.scraper = Scraper(
             command.metrics, self._append_metric, found, seconds=_SCRAPE_SECONDS, on_slow=self._gave_up
         )
@@ -263,12 +269,18 @@ class _Attempt:
             self._reap()
 
     def _ask_to_stop(self, why: Why) -> None:
-        if self.why != "exited":
-            return
         request = load(self.run_folder / "stop.json") or {}
-        self.why = why
-        self.kill_at = time.monotonic() + float(request.get("grace", self.command.grace))
-        signal_group(self.pid, signal.SIGTERM)
+        kill_at = time.monotonic() + float(request.get("grace", self.command.grace))
+        if self.why != "exited":  # asked again: the shorter patience counts
+            if self.kill_at is not None and why == "stopped":
+                self.kill_at = min(self.kill_at, kill_at)
+            return
+        self.why, self.kill_at = why, kill_at
+        if _is_shell(self.command.argv):
+            signal_group(self.pid, signal.SIGTERM)
+        else:  # its workers are its own to end: PyTorch takes a worker's end by SIGTERM for a crash of the loop
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -303,7 +315,10 @@ class _Attempt:
             return False
         self.log.write(data)
         self.tail = (self.tail + data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
-        self.scraper.feed(data)
+        try:
+            self.scraper.feed(data)
+        except Exception as error:  # noqa: BLE001 - whatever a log says, it must not end the job
+            self.log.write(f"\n[vizsla: a part of the log was not searched for metrics: {error!r:.200}]\n".encode())
         return True
 
     def _append_metric(self, name: str, value: float, step: int | None, epoch: float | None) -> None:
@@ -344,6 +359,12 @@ class _Attempt:
                 packing.end()
                 self.why = "limit" if why == "exited" else why
                 return None, "there was no time left for it; the files are in model/"
+
+
+def _is_shell(argv: Sequence[str]) -> bool:
+    """Whether a shell runs the script, perhaps by way of env, or in an environment made for its requirements."""
+    words = argv[argv.index("--") + 1 :] if "vizsla.jobs.environment" in argv else argv
+    return any(Path(word).name in _SHELLS for word in words[:2])
 
 
 def _prctl(option: int, value: int) -> None:

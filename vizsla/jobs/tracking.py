@@ -131,6 +131,8 @@ def waiting(home: Path) -> Iterator[tuple[JobDirectory, Path]]:
 def wait(home: Path) -> None:
     """Sleep until there is something to record, then become the recorder. Loads nothing but the standard library."""
     os.nice(10)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+        file.write("10")  # a session of its own is a group of its own for the scheduler: nice alone means nothing
     lock = recorder_lock(home)
     if lock is None:
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import JobError, VizslaError
+from vizsla.errors import JobError, StorageError, VizslaError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import script, tracking
 from vizsla.jobs.directory import JobDirectory
@@ -198,7 +198,8 @@ class LocalExecutor:
         state = active.job.state
         attempts.request_stop(active.job, state, grace, reason)
         if state.status == "InProgress":
-            active.job.set_state("Stopping", reason)
+            with contextlib.suppress(StorageError):
+                active.job.set_state("Stopping", reason)
 
     def capacity(self) -> Capacity:
         """See :meth:`vizsla.jobs.executors.base.Executor.capacity`."""
@@ -266,7 +267,7 @@ class LocalExecutor:
             metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
             limit=None if condition is None else condition.max_runtime_in_seconds,
             grace=_OVER_LIMIT_GRACE,
-            opt_ml=user is not None and script.names_opt_ml(job.code),
+            opt_ml=user is not None and (script.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
             log_head=self._log_bytes[0],
             log_tail=self._log_bytes[1],
             slots=list(share.files),

@@ -203,7 +203,7 @@ class Hook:
     def _put(self, name: str, value: Any, collection: str, timestamp: float | None = None) -> None:
         if not self.should_save_step() or os.getpid() != self._pid:
             return
-        value = value.detach() if hasattr(value, "detach") else value
+        value = _as_now(value)
         moment = time.time() if timestamp is None else timestamp
         steps = (max(self.step, 0), self.mode.name, max(self.mode_steps[self.mode], 0))
         self._waiting.append((name, value, *steps, collection, moment))
@@ -218,14 +218,15 @@ class Hook:
             self._writer = ScalarWriter(Path(self.out_dir))
         self._writer.append(
             [
-                Scalar(name, _number(value), step, mode, mode_step, collection, moment)
+                Scalar(name, float(value), step, mode, mode_step, collection, moment)
                 for name, value, step, mode, mode_step, collection, moment in waiting
             ]
         )
 
 
-def _number(value: Any) -> float:
-    """A number, or the mean of a tensor."""
-    if hasattr(value, "numel") and value.numel() != 1:
-        return float(value.float().mean())
-    return float(value)
+def _as_now(value: Any) -> Any:
+    """A value that nobody changes in place before it is written, of one element; a tensor's stays on its device."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+        return value.clone() if value.numel() == 1 else value.float().mean()
+    return float(value.mean()) if hasattr(value, "mean") else float(value)
