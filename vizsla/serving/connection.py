@@ -7,8 +7,10 @@ sending side. Both matter here: the first ties up connections, the second is how
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEADER_SECONDS = 15.0
@@ -18,26 +20,53 @@ BODY_SECONDS = 60.0
 UPLOAD_DRAIN_SECONDS = 2.0
 """Time for a body that is still coming when the server is told to stop."""
 MAX_HEADER_BYTES = 65_536
+WRITE_SECONDS = 60.0
+"""Time that a client may leave its answers unread."""
+MAX_AHEAD = 1024
+"""Requests that a client may send before the first one's answer."""
+
+_UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*")
+"""The header that asks for another protocol. None is offered; httptools drops the body of a request that asks."""
+
+
+class _Flow(FlowControl):
+    """Reads nothing while ``connection`` has whole requests that wait: what is sent ahead is counted by nobody."""
+
+    def __init__(self, transport: asyncio.Transport, connection: PatientConnection) -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        if not self._connection.pipeline and self._connection.refusal is None:
+            super().resume_reading()
 
 
 class PatientConnection(HttpToolsProtocol):
     """Bounds the headers in time and size, answers half-closed clients, and marks the requests of those that left."""
 
+    refusal: bytes | None = None
+    """The connection's last answer, for what followed the requests that are still in work."""
+
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _header_bytes = 0
     _in_headers = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self)
         self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
 
     def data_received(self, data: bytes) -> None:
         """Count what comes before the headers are complete."""
+        if self.refusal is not None:
+            return
         if self._in_headers:
             self._header_bytes += len(data)
             if self._timer is None:
                 self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
+            data = _without_upgrade(data)
         super().data_received(data)
         if not self._in_headers and self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
@@ -48,6 +77,8 @@ class PatientConnection(HttpToolsProtocol):
         """Stop the clock."""
         self._in_headers, self._header_bytes = False, 0
         self._stop_timer()
+        if len(self.pipeline) >= MAX_AHEAD:
+            raise ValueError("too many requests at once")  # the parser ends with an error, which is answered
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -55,8 +86,32 @@ class PatientConnection(HttpToolsProtocol):
         self._in_headers, self._header_bytes = True, 0
         self._stop_timer()
         super().on_message_complete()
-        if not self.pipeline:
-            self.flow.resume_reading()  # paused by a large body: a client that leaves would not be noticed
+        self.flow.resume_reading()  # paused by a large body: a client that leaves would not be noticed
+
+    def on_response_complete(self) -> None:
+        """Go on with what was sent ahead; the last answer of a connection that is refused follows the others."""
+        last = not self.pipeline
+        super().on_response_complete()
+        if self.refusal is not None:
+            if last and not self.transport.is_closing():
+                self._end(self.refusal)
+        elif not last:
+            self.flow.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not read: not for ever."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self._stop_unread()
+
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def eof_received(self) -> Any:
         """Keep the connection for the answer when the whole request has come."""
@@ -69,6 +124,7 @@ class PatientConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the queue that nobody waits for the answer any more."""
         self._stop_timer()
+        self._stop_unread()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.scope["vizsla.gone"] = True  # type: ignore[typeddict-unknown-key]
         super().connection_lost(exc)
@@ -101,13 +157,35 @@ class PatientConnection(HttpToolsProtocol):
 
     def _refuse(self, status: bytes, words: bytes) -> None:
         body = b'{"Message": "' + words + b'", "ErrorCode": "http"}'
-        self.transport.write(
+        answer = (
             b"HTTP/1.1 " + status + b"\r\ncontent-type: application/json\r\nconnection: close\r\n"
             b"content-length: " + str(len(body)).encode() + b"\r\n\r\n" + body
         )
+        broken = self.cycle is not None and self.cycle.more_body
+        if broken and self.pipeline:
+            self.pipeline.popleft()  # the newest, which will never be whole: those before it are
+        elif self.cycle is None or self.cycle.response_complete or broken:
+            self._end(answer)
+            return
+        self.refusal = answer
+        self._stop_timer()
+        self.flow.pause_reading()
+
+    def _end(self, answer: bytes) -> None:
+        self.transport.write(answer)
         self.transport.close()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """A request's beginning without the header that asks for another protocol, which a server may ignore (RFC 9110,
+    7.8): a Java client asks for HTTP/2 so."""
+    end = data.find(b"\r\n\r\n")
+    end = len(data) if end < 0 else end
+    if not _UPGRADE.search(data, 0, end):
+        return data
+    return _UPGRADE.sub(b"", data[:end]) + data[end:]
