@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import threading
 from pathlib import Path
@@ -19,7 +20,7 @@ from vizsla.models.model import load
 from vizsla.serving import batcher as batcher_module
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import Backbones, ServedModel
-from vizsla.serving.batcher import Batcher, is_heavy
+from vizsla.serving.batcher import Batcher, is_heavy, pixel_size
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.plan import Plan, load_plan, measure, store_plan
 
@@ -171,6 +172,40 @@ def test_what_counts_as_heavy(jpegs: list[bytes]) -> None:
     assert not is_heavy(jpegs[1])
     assert is_heavy(b"\xff\xd8" + bytes(1_000_000))
     assert is_heavy(np.zeros((3000, 3000, 3), np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "BMP", "PNG", "TIFF", "JPEG", "lossy WEBP", "VP8X"])
+def test_many_pixels_in_few_bytes_are_heavy_in_every_format(kind: str) -> None:
+    file = io.BytesIO()
+    options: dict[str, Any] = {"lossless": kind == "WEBP", "exif": b"Exif" * (kind == "VP8X")} if "W" in kind else {}
+    if kind == "TIFF":
+        options = {"compression": "tiff_lzw"}
+    name = kind.removeprefix("lossy ").replace("VP8X", "WEBP")
+    Image.new("1" if kind == "BMP" else "RGB", (5000, 4100)).save(file, name, **options)
+    data = file.getvalue()
+    assert is_heavy(data[:200_000])
+    if kind != "TIFF":
+        assert pixel_size(data) == (5000, 4100)
+    for length in range(40):
+        pixel_size(data[:length])  # never an error
+
+
+def test_models_of_two_picture_sizes_share_no_batch(served: list[ServedModel], jpegs: list[bytes]) -> None:
+    """One of a size that is not its backbone's fails, and fails alone."""
+    broken = dataclasses.replace(
+        served[1], preprocessing=dataclasses.replace(served[1].preprocessing, size=served[1].preprocessing.size + 7)
+    )
+
+    async def ask() -> list[Any]:
+        batcher = Batcher(1, LIMITS)
+        batcher._loop = asyncio.get_running_loop()
+        tasks = [batcher.submit(jpegs[1], (served[0], broken)[i % 2], {}, explain=False) for i in range(4)]
+        batcher.start()
+        results = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
+        batcher.close()
+        return results
+
+    assert [isinstance(result, Answered) for result in asyncio.run(ask())] == [True, False, True, False]
 
 
 class _Rounding:
