@@ -36,6 +36,14 @@ def test_the_contract_of_many_models(serving: Callable[..., Running], models_dir
     assert client.get("/models").json() == {"models": []}
     loading = {"model_name": "one", "url": str(models_dir / "m1")}
     assert client.post("/models", json=loading).status_code == 200
+    for name in ("\ud800", "a\nb", ""):
+        unprintable = client.post(
+            "/models",
+            content=json.dumps({"model_name": name, "url": str(models_dir / "m1")}),
+            headers={"content-type": "application/json"},
+        )
+        assert (unprintable.status_code, unprintable.json()["Allowed"]) == (400, "1 to 1,024 printable characters")
+    assert client.get("/status").status_code == client.get("/models").status_code == 200
     again = client.post("/models", json=loading)
     assert (again.status_code, again.json()["ErrorCode"]) == (409, "target-loaded")
     assert client.get("/models/one").json()["modelName"] == "one"

@@ -7,10 +7,13 @@ import io
 import json
 import re
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -167,6 +170,55 @@ def test_a_proxy_is_named_or_keys_are_set(serving: Any, saved_model: Path, jpegs
     assert keyed.client.get("/status", headers={"host": "any.example", "x-api-key": "k"}).status_code == 200
     foreign = {"host": "any.example", "origin": "https://evil.example", "x-api-key": "k"}
     assert keyed.client.get("/status", headers=foreign).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "null"])
+def test_an_origin_that_is_none_is_refused(server: Running, origin: str) -> None:
+    answer = server.client.get("/status", headers={"origin": origin})
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (403, "origin")
+
+
+FORM = "multipart/form-data; boundary=frontier"
+STALLS = {
+    "millions of lists": (b'{"images": [' + b"[]," * 8_000_000 + b"[]]}", "application/json", "16,000,0"),
+    "millions of boundaries": (b"--frontier\r\n" * 2_000_000, FORM, "2,000,000 pictures"),
+    "a form of blanks": (b"--frontier\r\n" + b" " * 24_000_000, FORM, "The form cannot be read"),
+    "a header of blanks": (b"--frontier\r\nA: " + b"\r\nA: " * 4_000_000, FORM, "The form"),
+}
+
+
+@pytest.mark.parametrize("case", STALLS)
+def test_one_body_does_not_stop_the_others(server: Running, case: str) -> None:
+    """The probe is answered while it is read; old machines and new, a stall was twenty times as long."""
+    body, content_type, words = STALLS[case]
+    waits = []
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as probe:
+        asked = pool.submit(refused, server, body, content_type)
+        while not asked.done():
+            start = time.monotonic()
+            assert probe.get("/ping").status_code == 200
+            waits.append(time.monotonic() - start)
+        status, document = asked.result()
+    assert (status, words in document["Message"]) == (400, True), document
+    assert max(waits) < 1.5
+
+
+def test_a_large_form_and_wrapped_base64_are_read(server: Running, jpegs: list[bytes]) -> None:
+    rows = server.client.post("/invocations", files=[("a", bytes(300_000)), ("b", jpegs[0])])
+    assert rows.json()["Message"].startswith("Picture 0")
+    large = server.client.post("/invocations", files=[("a", jpegs[i % 12]) for i in range(60)])
+    assert int(large.request.headers["content-length"]) > 256 * 1024
+    assert len(large.json()) == 60
+    wrapped = {"image": base64.encodebytes(jpegs[0]).decode()}
+    assert server.client.post("/invocations", json=wrapped).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["Inference-Component", "Target-Container-Hostname", "Session-Id"])
+def test_what_would_mean_another_model_is_refused(server: Running, jpegs: list[bytes], name: str) -> None:
+    headers = {**JPEG, f"X-Amzn-SageMaker-{name}": "other"}
+    answer = server.client.post("/endpoints/a/invocations", content=jpegs[0], headers=headers)
+    assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (400, "ValidationError")
+    assert "is not offered" in answer.json()["Message"]
 
 
 def test_the_runtime_api_wraps_what_the_container_refuses(server: Running) -> None:

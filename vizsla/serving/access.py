@@ -114,13 +114,20 @@ class Access:
                 allowed=", ".join(["localhost", "127.0.0.1", *sorted(known)]),
                 do="start it with --public-origin if a proxy calls it by that name",
             )
-        if origin is not None and origin not in self.public_origins and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in self.public_origins and _netloc(origin) != host:
             raise RequestError(
                 "origin",
                 "Pages of other sites may not use this server.",
                 where="header Origin",
                 do="start it with --public-origin if that is a proxy before it",
             )
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name(host: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import io
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -70,6 +72,11 @@ async def read_pictures(body: bytes, content_type: str, fetch: FetchPicture) -> 
 
 
 async def _from_json(body: bytes, fetch: FetchPicture) -> tuple[list[Picture], bool]:
+    marks = sum(map(body.count, (b",", b"[", b"{", b":")))
+    if marks > _MAX_MARKS:  # millions of empty lists take seconds and 30 times their bytes
+        raise RequestError(
+            "body-malformed", f"The body is not JSON of pictures: it has {marks:,} elements.", allowed=_JSON_FORMS
+        )
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -83,6 +90,9 @@ async def _from_json(body: bytes, fetch: FetchPicture) -> tuple[list[Picture], b
     _check_count(len(entries))
     return [await _from_entry(entry, place, fetch) for place, entry in enumerate(entries)], several
 
+
+_MAX_MARKS = 64 * MAX_PICTURES
+"""Commas, colons and brackets in a JSON body: four a picture are needed."""
 
 _JSON_FORMS = (
     '{"image": "<base64>"}, {"url": "https://..."}, {"images": ["<base64>", ...]}, '
@@ -99,7 +109,7 @@ async def _from_entry(entry: Any, place: int, fetch: FetchPicture) -> bytes:
         raise RequestError("body-malformed", f"Picture {place} of the JSON is no text.", allowed=_JSON_FORMS)
     text = entry.partition(",")[2] if entry.startswith("data:") else entry
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
+        data = base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(
             "body-malformed", f"Picture {place} of the JSON is not base64: {error}.", allowed=_JSON_FORMS
@@ -110,6 +120,23 @@ async def _from_entry(entry: Any, place: int, fetch: FetchPicture) -> bytes:
 
 
 async def _from_form(body: bytes, content_type: str) -> tuple[list[Picture], bool]:
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if boundary and body.count(b"--" + boundary) > 4 * MAX_PICTURES:
+        _check_count(body.count(b"--" + boundary))
+    if len(body) <= _AT_ONCE_BYTES:
+        pictures = await _form_files(body, content_type)
+    else:  # a body made of blanks takes seconds, in which others are answered
+        pictures = await asyncio.to_thread(lambda: asyncio.run(_form_files(body, content_type)))
+    if not pictures:
+        raise RequestError("body-malformed", "The form holds no file.", allowed="one or more file parts")
+    _check_count(len(pictures))
+    return pictures, len(pictures) > 1
+
+
+_AT_ONCE_BYTES = 256 * 1024
+
+
+async def _form_files(body: bytes, content_type: str) -> list[Picture]:
     async def stream() -> Any:
         yield body
 
@@ -131,10 +158,7 @@ async def _from_form(body: bytes, content_type: str) -> tuple[list[Picture], boo
         if not isinstance(part, str):
             pictures.append(await part.read())
             await part.close()
-    if not pictures:
-        raise RequestError("body-malformed", "The form holds no file.", allowed="one or more file parts")
-    _check_count(len(pictures))
-    return pictures, len(pictures) > 1
+    return pictures
 
 
 def _from_npy(body: bytes) -> tuple[list[Picture], bool]:

@@ -29,6 +29,13 @@ _HEADER_LIMITS = {
 }
 """Header to its longest length and its pattern, from the service model of sagemaker-runtime."""
 
+_ELSEWHERE = {
+    "inference-component": "InferenceComponentName is not offered: a model is named by TargetModel.",
+    "target-container-hostname": "TargetContainerHostname is not offered: the endpoint is one container.",
+    "session-id": "SessionId is not offered: the endpoint keeps no sessions.",
+}
+"""Headers of InvokeEndpoint that would be answered by another model than the one that is meant."""
+
 _EXPLAIN = {"`true`": True, "true": True, "`false`": False, "false": False}
 
 
@@ -93,8 +100,11 @@ class Container:
             raise RequestError(
                 "body-malformed", "The body names no model.", allowed='{"model_name": "...", "url": "..."}'
             ) from error
-        if not isinstance(name, str) or not isinstance(url, str) or not 0 < len(name) <= 1024 or not url.isprintable():
-            raise RequestError("body-malformed", "model_name and url must be texts.", allowed="1 to 1,024 characters")
+        named = isinstance(name, str) and 0 < len(name) <= 1024 and name.isprintable()
+        if not named or not isinstance(url, str) or not url.isprintable():
+            raise RequestError(
+                "body-malformed", "model_name and url must be texts.", allowed="1 to 1,024 printable characters"
+            )
         record.model = name
         model = await self._service.pool.load(name, url)
         return JSONResponse({"modelName": model.name, "modelUrl": model.url})
@@ -127,6 +137,9 @@ class Runtime:
         record.route = "runtime"
         record.inference_id = _header(request, "inference-id")
         self._check_endpoint(request.path_params["endpoint"])
+        for name, words in _ELSEWHERE.items():
+            if request.scope["vizsla.headers"].get(_HEADER + name):
+                raise RequestError("header", words, where=f"header X-Amzn-SageMaker-{name.title()}", do="leave it out")
         variant = _header(request, "target-variant")
         if variant not in (None, self._service.variant):
             raise RequestError("variant-unknown", f"There is no variant {variant!r}.", allowed=self._service.variant)

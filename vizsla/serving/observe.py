@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -94,6 +95,8 @@ class Observer(Collector):
         self._pictures = 0
         self._batches: Counter[int] = Counter()
         self._loads = 0
+        self.last_finished = time.monotonic()
+        """When the last request that had a body, or failed, was answered."""
         self._recent: deque[tuple[float, Record]] = deque(maxlen=_RECENT)
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._registry = CollectorRegistry()
@@ -112,6 +115,8 @@ class Observer(Collector):
     def finished(self, record: Record) -> None:
         """A request was answered."""
         record.ended = time.perf_counter()
+        if record.bytes_in or record.error:
+            self.last_finished = time.monotonic()
         self._requests[record.route, record.status] += 1
         times = self._seconds.get(record.route)
         if times is None:
@@ -130,10 +135,10 @@ class Observer(Collector):
         return [{"time": _text(when), **record.to_dict()} for when, record in reversed(self._recent)]
 
     def log(self, level: str, event: str, **values: Any) -> None:
-        """Write a line of JSON to stderr."""
+        """Write a line of JSON to stderr; a reader that has gone harms nobody."""
         line = {"time": _text(time.time()), "level": level, "event": event}
         text = json.dumps(line | {name: value for name, value in values.items() if value is not None}) + "\n"
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none from the start
             sys.stderr.write(text)
 
     def metrics(self) -> bytes:

@@ -163,7 +163,7 @@ class Server:
     async def _tidy(self) -> None:
         """While nothing is asked: measure how to run each backbone here, and give memory back after a burst."""
         loop = asyncio.get_running_loop()
-        trimmed = time.monotonic()
+        trimmed = self.observer.last_finished
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
             if self._batcher.in_flight or time.monotonic() - self._batcher.last_active < _TIDY_SECONDS:
@@ -175,7 +175,7 @@ class Server:
                 await asyncio.sleep(60 * _TIDY_SECONDS)
 
     async def _tidy_once(self, loop: asyncio.AbstractEventLoop, trimmed: float) -> float:
-        if trimmed < self._batcher.last_active:
+        if trimmed < self.observer.last_finished:  # whatever was asked, pictures or not
             trimmed = time.monotonic()
             for backbone in self._pool.backbones.all():
                 await loop.run_in_executor(None, backbone.shrink)
