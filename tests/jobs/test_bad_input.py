@@ -353,6 +353,11 @@ def test_channels_whose_data_are_missing_or_elsewhere(
     assert caught.value.where == "s3://b/p"
 
 
+def test_a_field_in_lower_case_is_not_dropped_in_silence() -> None:
+    with pytest.raises(UsageError, match="stoppingCondition"):
+        TrainingJobSpec.read({"TrainingJobName": "x", "stoppingCondition": {"MaxRuntimeInSeconds": 5}})
+
+
 def test_a_field_that_no_training_job_has() -> None:
     with pytest.raises(UsageError, match="There is no field 'Hyperparameters'") as caught:
         TrainingJobSpec.read({"Hyperparameters": {"lr": "1"}})

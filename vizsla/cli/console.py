@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -94,6 +92,7 @@ def live_view() -> Iterator[LiveView]:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Print the last line of stdout: one JSON object."""
-    print(json.dumps(value), flush=True)
-    sys.stdout.flush()
+    """Print the last line of stdout: one JSON object, with null where a number is none."""
+    import orjson
+
+    print(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode(), flush=True)

@@ -42,9 +42,9 @@ def environment(requirements: Path, cache: Path) -> Path:
     known = [(str(path), what) for path, what in _named(requirements, set())]
     base = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
     lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in base)  # with its .pth files
-    key = hashlib.sha256(json.dumps([sys.version, sys.prefix, lines, known]).encode() + b"\0" + content).hexdigest()[
-        :32
-    ]
+    there = [sorted(p.name for p in Path(path).glob("*.dist-info")) for path in base]  # what it was made beside
+    told = json.dumps([sys.version, sys.prefix, lines, there, known]).encode()
+    key = hashlib.sha256(told + b"\0" + content).hexdigest()[:32]
     folder = cache / "environments" / key
     program = folder / "bin" / "python"
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ def pack_model(folder: Path, archive: Path) -> None:
     """
     temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        archive.parent.mkdir(parents=True, exist_ok=True)  # a script may have cleared the folder of its results
         with tarfile.open(temporary, "w:gz", compresslevel=_GZIP_LEVEL, dereference=True) as tar:
             for name in sorted(os.listdir(folder)):
                 tar.add(folder / name, arcname=name)

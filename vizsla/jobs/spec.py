@@ -259,7 +259,7 @@ class TrainingJobSpec(_Document):
             Naming the first field that cannot be used.
         """
         try:
-            return cls.model_validate({k: v for k, v in document.items() if not k[:1].islower()})
+            return cls.model_validate({k: v for k, v in document.items() if k not in _OWN_FIELDS})
         except ValidationError as error:
             raise _in_words(error) from error
 
@@ -283,6 +283,10 @@ class TrainingJobSpec(_Document):
     def user_hyper_parameters(self) -> dict[str, Any]:
         """The hyperparameters that are the script's own, decoded; not those that tell SageMaker what to run."""
         return {k: v for k, v in decoded(self.hyper_parameters).items() if is_users(k)}
+
+
+_OWN_FIELDS = ("name", "kind", "created", "about")
+"""What ``job.json`` holds besides the document."""
 
 
 def script_hyper_parameters(program: str, folder: Path, values: dict[str, Any]) -> dict[str, str]:
