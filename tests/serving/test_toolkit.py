@@ -155,6 +155,33 @@ def test_own_code_is_not_asked_for_clients_that_left(serving: Callable[..., Runn
         assert say(server, "count")[1] == {"mean": 2}
 
 
+def test_a_client_that_left_while_its_code_started_is_not_asked_for(
+    serving: Callable[..., Running], tmp_path: Path
+) -> None:
+    code = tmp_path / "own" / "code" / "inference.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        """
+import os, time
+def model_fn(model_dir):
+    if os.path.exists(model_dir + "/slow"): time.sleep(1.5)
+    return []
+def transform_fn(model, body, content_type, accept):
+    if body == b"die": os._exit(7)
+    model.append(body.decode())
+    return str(model)
+"""
+    )
+    server = serving(str(tmp_path / "own"), "--allow-code")
+    (tmp_path / "own" / "slow").touch()
+    assert server.client.post("/invocations", content=b"die").status_code == 500
+    sock = raw(server, "left")
+    time.sleep(0.5)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+    assert server.client.post("/invocations", content=b"stayed").text == "['stayed']"
+
+
 def test_few_wait_for_own_code_and_the_others_are_told(serving: Callable[..., Running], code_model: Path) -> None:
     server = serving(str(code_model), "--allow-code")
     assert say(server, "pid")[0] == 200
@@ -264,6 +291,28 @@ def test_a_model_that_is_starting_can_be_unloaded(serving: Callable[..., Running
         assert server.client.delete("/models/slow").status_code == 404
         connection.close()
         assert server.stop() == 0
+
+
+def test_a_server_that_starts_code_can_be_stopped(tmp_path: Path) -> None:
+    code = tmp_path / "slow" / "code" / "inference.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("import time\ndef model_fn(d): print('pid', __import__('os').getpid()); time.sleep(300)")
+    command = [sys.executable, "-c", "from vizsla.cli.main import main; main()", "serve", str(tmp_path / "slow")]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    log = tmp_path / "log"
+    with open(log, "wb") as file:
+        server = subprocess.Popen([*command, "--allow-code", "--port", port], stderr=file)
+    deadline = time.monotonic() + 20
+    while not log.read_text().endswith("\n") or "pid " not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    server.terminate()
+    assert server.wait(15) == 0, log.read_text()
+    worker = int(log.read_text().rpartition("pid ")[2].split()[0])
+    stat = Path(f"/proc/{worker}/stat")
+    assert not stat.exists() or " Z " in stat.read_text()
+    assert '"serving"' not in log.read_text(), log.read_text()
 
 
 def test_waiting_for_a_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ class Pool:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._loading: dict[str, asyncio.Future[_Entry]] = {}
         self._starting: dict[str, _Entry] = {}
-        self._closed = False
+        self._ending = False
         self._removals: set[asyncio.Future[None]] = set()
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self.on_load: Callable[[str, float], None] = lambda name, seconds: None
@@ -148,15 +148,19 @@ class Pool:
                 "and unloaded when they are answered.",
             ) from error
 
-    async def close(self) -> None:
-        """Unload everything."""
-        self._closed = True
-        for name in list(self._entries):
-            self._drop(name)
-        starting = list(self._starting.values())
-        for entry in starting:
+    def stop_starting(self) -> None:
+        """The server ends: no code is started any more, and what starts is ended; what answers goes on."""
+        self._ending = True
+        for entry in self._starting.values():
             if isinstance(entry.model, CodeModel):
                 entry.model.stop_starting()
+
+    async def close(self) -> None:
+        """Unload everything."""
+        starting = list(self._starting.values())
+        self.stop_starting()
+        for name in list(self._entries):
+            self._drop(name)
         await asyncio.gather(*(entry.released.wait() for entry in starting))
         await asyncio.gather(*self._removals, return_exceptions=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
@@ -201,7 +205,7 @@ class Pool:
 
     async def _start(self, entry: _Entry, model: CodeModel) -> None:
         """Let the code load its model, so that what is loaded can answer."""
-        if self._closed:
+        if self._ending:
             raise RequestError("stopping", "The server is being stopped.")
         self._starting[model.name] = entry
         try:

@@ -9,8 +9,9 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -24,6 +25,7 @@ from vizsla.serving.batcher import Batcher
 from vizsla.serving.connection import PatientConnection
 from vizsla.serving.contract import Container, Runtime
 from vizsla.serving.door import Door
+from vizsla.serving.faults import RequestError
 from vizsla.serving.fetch import Fetcher, refuse_urls
 from vizsla.serving.memory import give_memory_back
 from vizsla.serving.observe import Observer
@@ -121,7 +123,7 @@ class Server:
         with listening:
             self._take_over_logging()
             try:
-                _QuietServer(config).run(sockets=[listening])
+                _QuietServer(config, self._pool.stop_starting).run(sockets=[listening])
             except SystemExit:  # how uvicorn ends when the start fails
                 if self._failure is None:
                     raise
@@ -137,11 +139,13 @@ class Server:
             for name in self._options.pinned:
                 await self._pool.load(name, pinned=True)
         except Exception as error:
-            self._failure = error
-            raise
+            if not (isinstance(error, RequestError) and error.kind == "stopping"):  # uvicorn ends by itself then
+                self._failure = error
+                raise
+        else:
+            host, port = self._options.host, self._options.port
+            self.observer.log("info", "serving", address=f"http://{host}:{port}", models=list(self._options.pinned))
         tidy = asyncio.create_task(self._tidy())
-        host, port = self._options.host, self._options.port
-        self.observer.log("info", "serving", address=f"http://{host}:{port}", models=list(self._options.pinned))
         yield
         tidy.cancel()
         await self._pool.close()
@@ -191,6 +195,16 @@ class Server:
 
 class _QuietServer(uvicorn.Server):
     """Drains on SIGTERM and SIGINT and then ends as a program that did what it was told."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Installing a model's packages may take minutes: nobody who wants to end waits for that."""
+        super().handle_exit(sig, frame)
+        with contextlib.suppress(RuntimeError):  # before the loop runs nothing has started
+            asyncio.get_running_loop().call_soon_threadsafe(self._on_exit)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
