@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from vizsla.jobs import inside
+from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.script import COMPATIBILITY
 
 torch = pytest.importorskip("torch")
@@ -131,6 +132,18 @@ def test_values_are_recorded_as_they_were_once_each_whatever_they_are(smd: Modul
     trial = smd.create_trial(str(tmp_path))
     assert [float(v) for v in trial.tensor("running").values().values()] == [true[s] for s in (0, 2, 4)]
     assert [float(v) for v in trial.tensor("array").values().values()] == [1.0, 3.0, 5.0]
+
+
+def test_nobody_waits_for_the_steps_of_a_killed_job(smd: ModuleType, tmp_path: Path) -> None:
+    job = JobDirectory.create("train", "killed", {}, tmp_path)
+    job.set_state("InProgress")
+    (job.output / "debug").mkdir(exist_ok=True)
+    trial = smd.create_trial(str(job.output / "debug"))
+    assert not trial.loaded_all_steps
+    job.set_state("Failed", "its process was killed")
+    assert trial.loaded_all_steps
+    with pytest.raises(importlib.import_module("smdebug.exceptions").NoMoreData):
+        trial.wait_for_steps([99])
 
 
 def test_an_error_within_the_hook_never_reaches_the_loop(

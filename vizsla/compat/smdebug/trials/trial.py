@@ -12,6 +12,7 @@ from smdebug.core.modes import ModeKeys
 from smdebug.exceptions import NoMoreData, StepUnavailable, TensorUnavailable
 from smdebug.trials.tensor import StepState, Tensor
 from vizsla.debugging.store import END, SCALARS, Scalar, read_scalars
+from vizsla.jobs.directory import JobDirectory
 
 _PAUSE = 0.2
 
@@ -133,8 +134,11 @@ class Trial:
 
     @property
     def loaded_all_steps(self) -> bool:
-        """Whether the training has ended."""
-        return (self.folder / END).exists()
+        """Whether the training has ended; one that was killed did not say so itself, but its job's state does."""
+        if (self.folder / END).exists():
+            return True
+        job = JobDirectory(self.folder.absolute().parents[1])
+        return (job.path / "state.json").exists() and job.state.has_ended
 
     def wait_for_steps(self, required_steps: Sequence[int], mode: ModeKeys = ModeKeys.GLOBAL) -> None:
         """Wait until the steps were passed.
