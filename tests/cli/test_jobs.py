@@ -63,7 +63,11 @@ def test_a_script_from_start_to_removal(script: Path, tmp_path: Path) -> None:
     assert vizsla("jobs", "logs", "mine").stdout == "Testing Loss: 0.25\n"
     stopped = vizsla("jobs", "stop", "mine")
     assert (stopped.returncode, "is Completed already" in stopped.stderr) == (1, True)
-    assert vizsla("jobs", "rm", "mine").returncode == 0
+    line = json.loads(vizsla("jobs", "logs", "mine", "--json").stdout)
+    assert line == {"name": "mine", "line": "Testing Loss: 0.25"}
+    both = vizsla("jobs", "rm", "mine", "nobody's")
+    assert (both.returncode, 'There is no job "nobody\'s"' in both.stderr) == (1, True)
+    assert json.loads(vizsla("jobs", "rm", "mine", "--json").stdout) == {"removed": ["mine"]}
     missing = vizsla("jobs", "show", "mine")
     assert missing.returncode == 1
     assert "There is no job 'mine'" in missing.stderr

@@ -99,23 +99,31 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
 def logs(
     name: str = _NAME,
     follow: bool = typer.Option(False, "-f", "--follow", help="Go on until the job ends."),
+    as_json: bool = typer.Option(False, "--json", help="Print each line of the log as a JSON object."),
 ) -> None:
     """Print a job's log to stdout."""
     import sys
     import time
 
+    from vizsla.cli.console import print_json
     from vizsla.jobs.attempt import settle
     from vizsla.jobs.growing import read_text_after
 
-    job, at = _find(name), 0
+    job, at, begun = _find(name), 0, ""
     while True:
         ended = settle(job).has_ended  # before the log is read, so that its end is not missed
         text, at = read_text_after(job.logs, at)
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        over = not text and (ended or not follow)
+        if as_json:
+            *lines, begun = (begun + text).split("\n")
+            for line in [*lines, begun] if over and begun else lines:
+                print_json({"name": job.name, "line": line})
+        else:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        if over:
+            return
         if not text:
-            if ended or not follow:
-                return
             time.sleep(0.1)
 
 
@@ -148,15 +156,20 @@ def resume(name: str = _NAME, as_json: bool = _JSON) -> None:
 
 
 @app.command()
-def rm(names: list[str] = typer.Argument(..., help="Names or folders of jobs that have ended.")) -> None:
-    """Delete jobs with everything in their folders."""
-    from vizsla.cli.console import errors
+def rm(
+    names: list[str] = typer.Argument(..., help="Names or folders of jobs that have ended."), as_json: bool = _JSON
+) -> None:
+    """Delete jobs with everything in their folders; none where one of the names is wrong."""
+    from vizsla.cli.console import errors, print_json
     from vizsla.jobs import controller
 
-    for name in names:
-        job = _find(name)
+    removed = []
+    for job in [_find(name) for name in names]:
         controller.remove(job)
         errors.print(f"removed {job.name}", markup=False)
+        removed.append(job.name)
+    if as_json:
+        print_json({"removed": removed})
 
 
 def _find(name: str) -> JobDirectory:
