@@ -51,6 +51,8 @@ def test_many_models_under_a_prefix(
     status, found = ask("dog-breed-classifier/model.tar.gz")
     assert status == 200
     assert np.array_equal(np.array(found, np.float32), load(models_dir / "work" / "m9").probabilities(jpegs[0]))
+    held = [path.readlink().name for path in Path(f"/proc/{server.process.pid}/fd").iterdir() if path.is_symlink()]
+    assert not [name for name in held if name.endswith(".use")]  # thousands of models are not thousands of files
     assert ask("absent/model.tar.gz")[0] == 404
     assert ask("../secret/model.tar.gz")[0] == 400
     status, broken = ask("broken/model.tar.gz")

@@ -1,7 +1,7 @@
 """What sources keep in the cache: unpacked archives, mirrored buckets, downloads. One folder each.
 
 Beside a folder lie three small files: ``.NAME.lock``, held by whoever fills or removes it; ``.NAME.use``, held by every
-process that reads from it, until that process ends; ``.NAME.json``, which says whose it is and how large.
+process that reads from it, until it says that it is done or ends; ``.NAME.json``, which says whose it is and how large.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def filling(folder: Path) -> Iterator[None]:
 
 
 def use(folder: Path, source: str, size: int) -> None:
-    """Say that this process reads from ``folder``: until the process ends, nobody removes it.
+    """Say that this process reads from ``folder``: until :func:`release` or the process ends, nobody removes it.
 
     To be called inside :func:`filling`. ``source`` must hold no secrets; ``size`` is in bytes.
 
@@ -68,6 +68,13 @@ def use(folder: Path, source: str, size: int) -> None:
         if folder not in _in_use:
             _in_use[folder] = file = _open(folder, "use")
             fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def release(folder: Path) -> None:
+    """This process reads from ``folder`` no more; a process that reads from thousands runs out of open files."""
+    file = _in_use.pop(folder, None)
+    if file is not None:
+        os.close(file)
 
 
 def kept(cache: Path) -> list[Kept]:

@@ -166,22 +166,28 @@ def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
     return info
 
 
-def load(path: str | os.PathLike[str], *, at_hand: Container[str] = ()) -> SavedModel:
+class ModelTooLargeError(ModelError):
+    """A file of a model is larger than the reader has room for."""
+
+
+def load(path: str | os.PathLike[str], *, at_hand: Container[str] = (), most: int = _MAX_PART_BYTES) -> SavedModel:
     """Read a model directory or a ``model.tar.gz``, and verify its hashes.
 
     A backbone whose SHA-256 is in ``at_hand`` is one that the caller has: it is not read, and ``backbone`` is empty
-    bytes.
+    bytes. ``most`` bounds each file of it, in bytes, before it is read: an archive of few bytes can unpack to many.
 
     Raises
     ------
+    ModelTooLargeError
+        When one of its files is larger than ``most``.
     ModelError
         When it is missing, of another format version, incomplete or damaged.
     """
     path = Path(path)
     if path.is_dir():
-        return _load_folder(path, at_hand)
+        return _load_folder(path, at_hand, most)
     if path.is_file():
-        return _load_archive(path, at_hand)
+        return _load_archive(path, at_hand, most)
     raise ModelError(
         "There is no model here.",
         where=path,
@@ -190,7 +196,7 @@ def load(path: str | os.PathLike[str], *, at_hand: Container[str] = ()) -> Saved
     )
 
 
-def _load_folder(folder: Path, at_hand: Container[str]) -> SavedModel:
+def _load_folder(folder: Path, at_hand: Container[str], most: int) -> SavedModel:
     if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
         folder = folder / "model"  # a job directory was given
     if not (folder / CARD).is_file():
@@ -201,8 +207,11 @@ def _load_folder(folder: Path, at_hand: Container[str]) -> SavedModel:
         )
     card = _card((folder / CARD).read_bytes(), folder)
     try:
+        _check_size(HEAD, (folder / HEAD).stat().st_size, most, folder)
         head = (folder / HEAD).read_bytes()
         known = card.backbone.sha256 in at_hand
+        if not known:
+            _check_size(BACKBONE, (folder / BACKBONE).stat().st_size, most, folder)
         backbone_sha256 = card.backbone.sha256 if known else sha256_file(folder / BACKBONE)
     except OSError as error:
         raise ModelError(f"The model is incomplete: {error.strerror}.", where=error.filename) from error
@@ -210,7 +219,7 @@ def _load_folder(folder: Path, at_hand: Container[str]) -> SavedModel:
     return SavedModel(card, b"" if known else folder / BACKBONE, _head(head, card, folder))
 
 
-def _load_archive(archive: Path, at_hand: Container[str]) -> SavedModel:
+def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedModel:
     parts: dict[str, bytes] = {}
     try:
         with tarfile.open(archive, "r:*") as tar:
@@ -218,8 +227,7 @@ def _load_archive(archive: Path, at_hand: Container[str]) -> SavedModel:
                 name = member.name.removeprefix("./")
                 if name not in (CARD, BACKBONE, HEAD) or not member.isfile():
                     continue
-                if member.size > (_MAX_CARD_BYTES if name == CARD else _MAX_PART_BYTES):
-                    raise ModelError(f"{name} in the archive is too large: {member.size:,} bytes.", where=archive)
+                _check_size(name, member.size, _MAX_CARD_BYTES if name == CARD else most, archive)
                 file = tar.extractfile(member)
                 parts[name] = file.read() if file else b""
                 if CARD in parts and HEAD in parts and _card(parts[CARD], archive).backbone.sha256 in at_hand:
@@ -235,6 +243,14 @@ def _load_archive(archive: Path, at_hand: Container[str]) -> SavedModel:
     backbone_sha256 = card.backbone.sha256 if known else hashlib.sha256(parts[BACKBONE]).hexdigest()
     _verify(card, backbone_sha256, parts[HEAD], archive)
     return SavedModel(card, parts[BACKBONE], _head(parts[HEAD], card, archive))
+
+
+def _check_size(name: str, size: int, most: int, where: Path) -> None:
+    most = min(most, _MAX_PART_BYTES)
+    if size > most:
+        raise ModelTooLargeError(
+            f"{name} of the model is too large: {size:,} bytes.", where=where, allowed=f"at most {most:,} bytes"
+        )
 
 
 def _card(data: bytes, where: Path) -> ModelCard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Backbones:
         self._lock = threading.Lock()
         self._loaded: dict[str, tuple[Backbone, int]] = {}
         self._building: dict[str, Future[None]] = {}
-        self._names: dict[tuple[str, ...], Labels] = {}
+        self._names: weakref.WeakValueDictionary[tuple[str, ...], Labels] = weakref.WeakValueDictionary()
 
     def __contains__(self, sha256: object) -> bool:
         return sha256 in self._loaded
@@ -162,4 +163,3 @@ class Backbones:
                 self._loaded[model.backbone.sha256] = (backbone, users - 1)
             else:
                 del self._loaded[model.backbone.sha256]
-                self._names.clear()  # class names are shared between models for memory only

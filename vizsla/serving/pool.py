@@ -215,6 +215,18 @@ class Pool:
 
     def _read(self, name: str, source: _Source | None) -> Served:
         path, url = (source.path, source.url) if source else (self.shelf.locate(name), self.shelf.url(name))
+        try:
+            return self._served(name, url, path)
+        except artifact.ModelTooLargeError as error:
+            raise RequestError(
+                "target-memory",
+                f"There is no room for the model {name[:200]!r}: {error.what}",
+                do="start the server with a larger --memory-mb",
+            ) from error
+        finally:
+            self.shelf.done(path)
+
+    def _served(self, name: str, url: str, path: Path) -> Served:
         if has_code(path):
             if not self._allow_code:
                 raise RequestError(
@@ -223,11 +235,11 @@ class Pool:
                     do="start the server with --allow-code if you trust this model",
                 )
             return CodeModel(name, url, path)
-        saved = artifact.load(path, at_hand=self.backbones)
+        saved = artifact.load(path, at_hand=self.backbones, most=self.memory)
         try:
             return self.backbones.serve(name, url, saved)
         except KeyError:  # its backbone was unloaded while this was read
-            return self.backbones.serve(name, url, artifact.load(path))
+            return self.backbones.serve(name, url, artifact.load(path, most=self.memory))
 
     def _make_room(self, model: Served, *, evict: bool) -> None:
         """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits. What cannot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import time
@@ -107,6 +108,9 @@ class Server:
         VizslaError
             When a model named at the start cannot be loaded.
         """
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):  # a connection is a file, and the usual 1,024 are few
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         listening = _listen(self._options.host, self._options.port)
         config = uvicorn.Config(
             self.app,

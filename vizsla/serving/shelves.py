@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from vizsla.data import kept
 from vizsla.errors import ModelError, SourceError, UsageError
 from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
 from vizsla.serving.faults import RequestError
@@ -30,6 +31,9 @@ class Shelf(Protocol):
     def url(self, name: str) -> str:
         """Where the model is, for a person."""
         ...
+
+    def done(self, path: Path) -> None:
+        """What :meth:`locate` gave has been read."""
 
 
 def safe_parts(name: str) -> PurePosixPath:
@@ -72,13 +76,22 @@ class NamedShelf:
     def locate(self, name: str) -> Path:
         """The path that was given under this name."""
         safe_parts(name)
-        if name not in self.paths:
+        found = self._name(name)
+        if found is None:
             raise unknown(name, f"loaded: {', '.join(sorted(self.paths)[:20])}")
-        return self.paths[name]
+        return self.paths[found]
 
     def url(self, name: str) -> str:
         """The path that was given."""
-        return str(self.paths[name])
+        found = self._name(name)
+        return str(self.paths[found]) if found is not None else name
+
+    def done(self, path: Path) -> None:
+        """Nothing was fetched."""
+
+    def _name(self, name: str) -> str | None:
+        """``dogs/model.tar.gz``, as it would be called below a folder or prefix, is ``dogs``."""
+        return next((one for one in (name, name.removesuffix(f"/{ARCHIVE}")) if one in self.paths), None)
 
 
 class FolderShelf:
@@ -145,6 +158,9 @@ class FolderShelf:
         """The path."""
         return str(self.root / safe_parts(name))
 
+    def done(self, path: Path) -> None:
+        """Nothing was fetched."""
+
 
 class S3Shelf:
     """Archives under an s3:// prefix, fetched when asked for and kept in the cache while their ETag stays.
@@ -170,6 +186,10 @@ class S3Shelf:
     def url(self, name: str) -> str:
         """Its s3:// address."""
         return f"{self.address}/{safe_parts(name).as_posix()}"
+
+    def done(self, path: Path) -> None:
+        """The archive may leave the cache: the model is in memory."""
+        kept.release(path.parent)
 
 
 def fetch_archive(address: str, cache: Path) -> Path:

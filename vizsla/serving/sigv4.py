@@ -124,7 +124,6 @@ def read_claim(headers: Mapping[str, str], secrets: Mapping[str, str], now: date
 
 
 def _canonical_query(query: str) -> str:
-    pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
-    return "&".join(
-        sorted(f"{urllib.parse.quote(n, safe='-_.~')}={urllib.parse.quote(v, safe='-_.~')}" for n, v in pairs)
-    )
+    """In order, as it was sent: clients sign what they send, encoded already, and a ``+`` is no blank to them."""
+    pairs = sorted(pair.partition("=") for pair in query.split("&")) if query else []
+    return "&".join(f"{name}={value}" for name, _, value in pairs)
