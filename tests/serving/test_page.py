@@ -95,10 +95,57 @@ def test_links_are_named_off_and_names_are_text(
 
 
 def test_the_page_fits_a_telephone(server: Running, page: Any) -> None:
+    """And no time, number or heading breaks inside."""
     page.set_viewport_size({"width": 360, "height": 640})
+    server.client.get("/models/none")
     page.goto(server.url)
     page.wait_for_selector("#models td")
+    page.wait_for_selector("#recent td")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    figures = page.locator("#models td:nth-child(3), #recent td:is(:nth-child(1), :nth-child(3), :nth-child(4)), th")
+    assert figures.count() >= 6 + 3 + 4
+    for height in figures.evaluate_all(
+        "all => all.map(c => { const r = document.createRange(); "
+        "r.selectNodeContents(c); return r.getBoundingClientRect().height; })"
+    ):
+        assert height < 30, "one line"
+
+
+def test_a_picture_that_the_browser_cannot_show(server: Running, jpegs: list[bytes], tmp_path: Path, page: Any) -> None:
+    """Not the map of the picture before over a broken image."""
+    from PIL import Image
+
+    (tmp_path / "photo.jpg").write_bytes(jpegs[1])
+    Image.open(tmp_path / "photo.jpg").save(tmp_path / "photo.tiff")
+    page.goto(server.url)
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#map:not([hidden])")
+    with page.expect_response("**/invocations"):
+        page.set_input_files("#file", str(tmp_path / "photo.tiff"))
+    page.wait_for_selector("#unseen:not([hidden])")
+    assert page.inner_text("#unseen") == "This browser cannot show pictures of this format; the model has read it."
+    assert page.locator("#map").is_hidden()
+    assert page.locator("#picture").is_hidden()
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#map:not([hidden])")
+    assert page.locator("#unseen").is_hidden()
+
+
+def test_a_request_that_is_running_is_shown(page: Any, serving: Any, tmp_path: Path, jpegs: list[bytes]) -> None:
+    code = tmp_path / "own" / "code" / "inference.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        "import time\ndef model_fn(d): return 0\ndef transform_fn(m, b, c, a): time.sleep(1); return '1', a\n"
+    )
+    (tmp_path / "photo.jpg").write_bytes(jpegs[1])
+    server = serving(str(tmp_path / "own"), "--allow-code")
+    page.goto(server.url)
+    assert page.locator("#asking").is_hidden()
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#asking:not([hidden])")
+    assert page.inner_text("#asking") == "asking ..."
+    page.wait_for_selector("#raw:not([hidden])")
+    assert page.locator("#asking").is_hidden()
 
 
 def test_a_key_that_is_typed_asks_again(
