@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import threading
 import time
@@ -105,6 +107,31 @@ def test_what_an_address_may_not_do(origin: str, path: str, kind: str, words: st
     assert refused.value.kind == kind
     assert words in str(refused.value)
     assert time.monotonic() - start < 6
+
+
+def test_the_links_of_a_request_share_their_bytes_and_their_time(origin: str) -> None:
+    paths = ["/picture", "/once", "/relative"]
+    assert asyncio.run(FETCH([origin + path for path in paths])) == [b"a picture"] * 3
+    half = dataclasses.replace(FETCH, max_bytes=5_000_000)
+    with pytest.raises(RequestError) as large:
+        asyncio.run(half([origin + "/large"] * 3))
+    assert large.value.kind == "too-many-bytes"
+    assert "at most 5 MB a request" in str(large.value)
+    short = dataclasses.replace(FETCH, seconds=20, request_seconds=0.5)
+    start = time.monotonic()
+    with pytest.raises(RequestError) as slow:
+        asyncio.run(short([origin + "/slow"] * 16))
+    assert slow.value.kind == "url-failed"
+    assert "longer than 0.5 s" in str(slow.value)
+    assert time.monotonic() - start < 6
+
+
+def test_a_request_of_many_links_is_refused(serving: Callable[..., Running], saved_model: Path) -> None:
+    server = serving(str(saved_model), "--allow-urls")
+    answer = server.client.post("/invocations", json={"images": [{"url": "http://127.0.0.1/a.jpg"}] * 17})
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "too-many-pictures")
+    assert "The request holds 17 links." in answer.json()["Message"]
+    assert answer.json()["Allowed"] == "at most 16 a request"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,14 @@ from vizsla.serving.faults import RequestError
 Picture = bytes | npt.NDArray[np.uint8]
 """A picture file's bytes, or its decoded pixels (height, width, 3)."""
 
-FetchPicture = Callable[[str], Awaitable[bytes]]
-"""Gets the picture behind an address."""
+FetchPictures = Callable[[Sequence[str]], Awaitable[list[bytes]]]
+"""Gets the pictures behind the addresses of one request, in order."""
 
 MAX_PICTURES = 256
 """Pictures in one request."""
+
+MAX_LINKS = 16
+"""Of them, those that are links to fetch."""
 
 PICTURE_TYPES = frozenset(
     "image/jpeg image/jpg image/pjpeg image/png image/webp image/gif image/bmp image/x-ms-bmp image/tiff "
@@ -44,7 +47,7 @@ def is_json(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
-async def read_pictures(body: bytes, content_type: str, fetch: FetchPicture) -> tuple[list[Picture], bool]:
+async def read_pictures(body: bytes, content_type: str, fetch: FetchPictures) -> tuple[list[Picture], bool]:
     """The pictures of a body, and whether it is of a kind that may hold several (the answer is then a list).
 
     Raises
@@ -71,7 +74,7 @@ async def read_pictures(body: bytes, content_type: str, fetch: FetchPicture) -> 
     )
 
 
-async def _from_json(body: bytes, fetch: FetchPicture) -> tuple[list[Picture], bool]:
+async def _from_json(body: bytes, fetch: FetchPictures) -> tuple[list[Picture], bool]:
     marks = sum(map(body.count, (b",", b"[", b"{", b":")))
     if marks > _MAX_MARKS:  # millions of empty lists take seconds and 30 times their bytes
         raise RequestError(
@@ -88,7 +91,18 @@ async def _from_json(body: bytes, fetch: FetchPicture) -> tuple[list[Picture], b
     if not isinstance(entries, list) or not entries:
         raise RequestError("body-malformed", "The JSON names no picture.", allowed=_JSON_FORMS)
     _check_count(len(entries))
-    return [await _from_entry(entry, place, fetch) for place, entry in enumerate(entries)], several
+    urls = {place: entry["url"] for place, entry in enumerate(entries) if _is_link(entry)}
+    if len(urls) > MAX_LINKS:
+        raise RequestError(
+            "too-many-pictures", f"The request holds {len(urls)} links.", allowed=f"at most {MAX_LINKS} a request"
+        )
+    sent = {place: _from_entry(entry, place) for place, entry in enumerate(entries) if place not in urls}
+    fetched = dict(zip(urls, await fetch(list(urls.values())), strict=True)) if urls else {}
+    return [sent[place] if place in sent else fetched[place] for place in range(len(entries))], several
+
+
+def _is_link(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("url"), str) and "image" not in entry
 
 
 _MAX_MARKS = 64 * MAX_PICTURES
@@ -100,10 +114,8 @@ _JSON_FORMS = (
 )
 
 
-async def _from_entry(entry: Any, place: int, fetch: FetchPicture) -> bytes:
+def _from_entry(entry: Any, place: int) -> bytes:
     if isinstance(entry, dict):
-        if isinstance(entry.get("url"), str) and "image" not in entry:
-            return await fetch(entry["url"])
         entry = entry.get("image", entry.get("b64"))
     if not isinstance(entry, str):
         raise RequestError("body-malformed", f"Picture {place} of the JSON is no text.", allowed=_JSON_FORMS)

@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
@@ -27,6 +27,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 3
+_CHUNK_BYTES = 65_536
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -40,38 +41,82 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-@dataclass(frozen=True)
-class Fetcher:
-    """``max_bytes`` and ``seconds`` bound one fetch with all its redirects; ``ports`` is None for any."""
+class Budget:
+    """The bytes that the fetches of one request may bring together. Safe to take from in several threads."""
 
-    max_bytes: int
-    seconds: float = 10.0
-    allowed: Callable[[Address], bool] = is_public
-    ports: frozenset[int] | None = frozenset((80, 443))
+    def __init__(self, most: int) -> None:
+        self._most = self._left = most
+        self._lock = threading.Lock()
 
-    async def __call__(self, url: str) -> bytes:
-        """Fetch a picture in a thread.
+    def take(self, count: int) -> None:
+        """Count bytes that have come.
 
         Raises
         ------
         RequestError
-            ``url-refused`` or ``url-failed``.
+            ``too-many-bytes``.
         """
-        return await asyncio.get_running_loop().run_in_executor(_threads(), self.fetch, url)
+        with self._lock:
+            self._left -= count
+            if self._left < 0:
+                raise RequestError(
+                    "too-many-bytes",
+                    "What the address gives is too large.",
+                    allowed=f"at most {self._most / 1e6:g} MB a request",
+                )
 
-    def fetch(self, url: str) -> bytes:
-        """Fetch a picture.
+    def close(self) -> None:
+        """Nobody wants more."""
+        with self._lock:
+            self._left = -1
+
+
+@dataclass(frozen=True)
+class Fetcher:
+    """``seconds`` bounds one fetch with all its redirects, ``request_seconds`` those of a request together, and
+    ``max_bytes`` what they bring together; ``ports`` is None for any."""
+
+    max_bytes: int
+    seconds: float = 10.0
+    request_seconds: float = 30.0
+    allowed: Callable[[Address], bool] = is_public
+    ports: frozenset[int] | None = frozenset((80, 443))
+
+    async def __call__(self, urls: Sequence[str]) -> list[bytes]:
+        """Fetch a request's pictures, several at a time, in threads.
+
+        Raises
+        ------
+        RequestError
+            ``url-refused``, ``url-failed`` or ``too-many-bytes``.
+        """
+        loop, budget = asyncio.get_running_loop(), Budget(self.max_bytes)
+        fetches = [loop.run_in_executor(_threads(), self.fetch, url, budget) for url in urls]
+        try:
+            async with asyncio.timeout(self.request_seconds):
+                return await asyncio.gather(*fetches)
+        except TimeoutError as error:
+            words = f"The pictures cannot be fetched: together they took longer than {self.request_seconds:g} s."
+            raise RequestError("url-failed", words) from error
+        finally:
+            budget.close()  # what is under way ends with its next bytes
+            for fetch in fetches:
+                fetch.cancel()
+
+    def fetch(self, url: str, budget: Budget | None = None) -> bytes:
+        """Fetch a picture; what it brings is taken from ``budget``.
 
         Raises
         ------
         RequestError
             ``url-refused`` for an address that may not be asked, ``url-failed`` when it does not answer well.
         """
+        budget = budget or Budget(self.max_bytes)
         deadline = time.monotonic() + self.seconds
         for _ in range(_MAX_REDIRECTS + 1):
             parts = self._checked(url)
             try:
-                answer = self._get(parts, deadline)
+                answer = self._get(parts, deadline, budget)
             except (OSError, http.client.HTTPException, ValueError, UnicodeError) as error:
                 words = str(error)[:200] or type(error).__name__
                 raise RequestError("url-failed", f"The picture cannot be fetched: {words}.", where=url[:200]) from error
@@ -97,7 +142,7 @@ class Fetcher:
             raise RequestError("url-refused", f"Port {port} is not fetched from.", where=url[:200], allowed="80, 443")
         return parts
 
-    def _get(self, parts: SplitResult, deadline: float) -> bytes | _Moved:
+    def _get(self, parts: SplitResult, deadline: float, budget: Budget) -> bytes | _Moved:
         host = cast(str, parts.hostname)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
@@ -114,7 +159,10 @@ class Fetcher:
                 return _Moved(response.headers["Location"])
             if response.status != 200:
                 raise RequestError("url-failed", f"The address answered {response.status}.", where=parts.geturl()[:200])
-            data = response.read(self.max_bytes + 1)
+            chunks = []
+            while chunk := response.read(_CHUNK_BYTES):
+                budget.take(len(chunk))
+                chunks.append(chunk)
             _left(deadline)  # what was cut off by the watchdog looks like an end
         except (OSError, http.client.HTTPException):
             _left(deadline)
@@ -122,13 +170,7 @@ class Fetcher:
         finally:
             watchdog.cancel()
             connection.close()
-        if len(data) > self.max_bytes:
-            raise RequestError(
-                "too-many-bytes",
-                "What the address gives is too large.",
-                allowed=f"at most {self.max_bytes / 1e6:g} MB",
-            )
-        return data
+        return b"".join(chunks)
 
     def _connect(self, host: str, port: int, parts: SplitResult, deadline: float) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -154,7 +196,7 @@ class Fetcher:
         return plain
 
 
-async def refuse_urls(url: str) -> bytes:
+async def refuse_urls(urls: Sequence[str]) -> list[bytes]:
     """What stands in for a fetcher while fetching is off.
 
     Raises
@@ -165,7 +207,7 @@ async def refuse_urls(url: str) -> bytes:
     raise RequestError(
         "url-off",
         "This server does not fetch pictures from addresses.",
-        where=url[:200],
+        where=urls[0][:200],
         do="send the picture itself, or start the server with --allow-urls",
     )
 

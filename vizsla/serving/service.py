@@ -11,7 +11,7 @@ from typing import Any
 from vizsla.serving.answers import Answered, choose_form
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.batcher import Batcher, Task
-from vizsla.serving.bodies import FetchPicture, Picture, is_json, read_pictures
+from vizsla.serving.bodies import FetchPictures, Picture, is_json, read_pictures
 from vizsla.serving.faults import RequestError, as_request_error
 from vizsla.serving.observe import Record
 from vizsla.serving.pool import Pool
@@ -35,7 +35,7 @@ class Service:
 
     pool: Pool
     batcher: Batcher
-    fetch: FetchPicture
+    fetch: FetchPictures
     default: str | None
     endpoint_name: str | None = None
     variant: str = "AllTraffic"
