@@ -23,9 +23,9 @@ def record_on(uri: str | None) -> None:
     UsageError
         When it is no address.
     """
-    import os
-
-    from vizsla.jobs.tracking import check_tracking_uri
-
     if uri is not None:
+        import os
+
+        from vizsla.jobs.tracking import check_tracking_uri
+
         os.environ["VIZSLA_TRACKING"] = check_tracking_uri(uri)

@@ -85,3 +85,13 @@ def take(job: Path) -> ControllerLock | None:
         return ControllerLock(job, patience=0)
     except JobError:
         return None
+
+
+def exclusively(file: int) -> int | None:
+    """The open ``file``, locked for as long as it is open; where another has the lock it is closed, and None."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file

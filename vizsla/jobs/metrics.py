@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time as clock
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +102,7 @@ class MetricWriter:
         # or somebody writes just now, perhaps this thread itself, below a signal handler: then the thread takes it
         if self._thread is None:
             _flush_at_the_end_of_a_child()
-            self._thread = threading.Thread(target=_write_blocks, args=(weakref.ref(self), self._wake), daemon=True)
+            self._thread = threading.Thread(target=_write_blocks, args=(self, self._wake), daemon=True)
             self._thread.start()
         self._awake = True
         self._wake.set()
@@ -175,22 +174,20 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _write_blocks(writer_of: weakref.ref[MetricWriter], wake: threading.Event) -> None:
+def _write_blocks(writer: MetricWriter, wake: threading.Event) -> None:
     while True:
         wake.wait()
         wake.clear()
         clock.sleep(_QUIET)
-        writer = writer_of()
-        if writer is not None and len(writer._waiting) >= _FAST:
+        if len(writer._waiting) >= _FAST:
             clock.sleep(4 * _QUIET)
-        if writer is None or writer._file < 0:
+        if writer._file < 0:
             return
         writer._awake = False  # before the flush: a value that comes during it asks for the next
         try:
             writer.flush()
         except BaseException as error:  # noqa: BLE001 - told to the loop at its next append
             writer._error = error
-        del writer
 
 
 def _number(what: str, value: Any, kind: type[_Number]) -> _Number:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vizsla.files import storage
+from vizsla.jobs.lock import exclusively
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,7 @@ class Ledger:
 
     def _lock(self, name: str) -> int | None:
         with storage(self.folder / name):
-            file = self._open(name)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
-            return None
-        return file
+            return exclusively(self._open(name))
 
     def _open(self, name: str) -> int:
         return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -9,7 +9,6 @@ be killed at any time: the notes stay, and the next one goes on.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import re
@@ -24,6 +23,7 @@ from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaErr
 from vizsla.files import write_bytes
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.lock import exclusively
 from vizsla.jobs.supervisor import load
 from vizsla.settings import settings
 
@@ -111,12 +111,7 @@ def recorder_lock(home: Path) -> int | None:
     """An open file that makes this process the one recorder of ``home``; None when there is another."""
     file = os.open(home / FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o666)
     os.set_inheritable(file, True)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        return None
-    return file
+    return exclusively(file)
 
 
 def waiting(home: Path) -> Iterator[tuple[JobDirectory, Path]]:

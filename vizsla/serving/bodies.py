@@ -133,8 +133,8 @@ def _from_entry(entry: Any, place: int) -> bytes:
 
 async def _from_form(body: bytes, content_type: str) -> tuple[list[Picture], bool]:
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-    if boundary and body.count(b"--" + boundary) > 4 * MAX_PICTURES:
-        _check_count(body.count(b"--" + boundary))
+    if boundary and (parts := body.count(b"--" + boundary)) > 4 * MAX_PICTURES:
+        _check_count(parts)
     if len(body) <= _AT_ONCE_BYTES:
         pictures = await _form_files(body, content_type)
     else:  # a body made of blanks takes seconds, in which others are answered
