@@ -192,6 +192,28 @@ def test_a_signal_handler_may_log_while_the_loop_does(tmp_path: Path) -> None:
     assert (names.count("loop"), names.count("handler")) == (loops, handled)
 
 
+def test_in_a_job_the_first_value_needs_no_import_that_a_signal_may_interrupt(tmp_path: Path) -> None:
+    assert run_in_a_job("import vizsla; print('log_metric' in vars(vizsla))", tmp_path) == "True\n"
+
+
+def test_a_signal_handler_may_log_while_the_first_value_opens_the_file(tmp_path: Path) -> None:
+    script = """
+import os, signal, vizsla
+from vizsla.jobs import inside
+signal.signal(signal.SIGUSR1, lambda *_: vizsla.log_metric("handler", 0.5, 1))
+class Interrupted(inside.MetricWriter):
+    def __init__(self, path):
+        if inside.MetricWriter is Interrupted:
+            inside.MetricWriter = Interrupted.__base__
+            os.kill(os.getpid(), signal.SIGUSR1)
+        super().__init__(path)
+inside.MetricWriter = Interrupted
+vizsla.log_metric("loop", 0.5, 1)
+"""
+    run_in_a_job(script, tmp_path)
+    assert sorted(metric.name for metric in read_metrics(tmp_path / "metrics.jsonl")) == ["handler", "loop"]
+
+
 def test_what_an_exit_handler_logs_is_written(tmp_path: Path) -> None:
     run_in_a_job(
         "import atexit; atexit.register(lambda: [vizsla.log_metric('end', 0.5, i) for i in range(50)]); import vizsla\n"

@@ -13,6 +13,7 @@ from vizsla.models.model import load
 if TYPE_CHECKING:
     from conftest import Running
 
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.browser
 
 
@@ -42,9 +43,8 @@ def test_a_picture_shows_classes_bars_and_the_map_over_it(
         assert texts == [label.partition(".")[2], f"{100 * probability:.1f} %"]
     room = rows.nth(0).locator(".bar").evaluate("b => b.getBoundingClientRect().width / b.parentNode.clientWidth")
     assert room == pytest.approx(prediction.probability, abs=0.01)
-    page.wait_for_function(
-        "document.querySelector('#map').width > 1 && document.querySelector('#picture').naturalWidth"
-    )
+    expect(page.locator("#map")).to_be_visible()
+    expect(page.locator("#picture")).to_be_visible()
     picture, map_ = page.locator("#picture").bounding_box(), page.locator("#map").bounding_box()
     assert map_["height"] == pytest.approx(map_["width"], rel=0.03)
     assert picture["x"] - 1 <= map_["x"]
@@ -53,7 +53,7 @@ def test_a_picture_shows_classes_bars_and_the_map_over_it(
     assert map_["y"] + map_["height"] <= picture["y"] + picture["height"] + 1
     assert "ms in all" in page.inner_text("#time")
     assert "breeds" in page.inner_text("#models")
-    page.wait_for_function("document.querySelector('#recent').innerText.includes('POST /invocations')")
+    expect(page.locator("#recent")).to_contain_text("POST /invocations")
     page.uncheck("#show")
     assert page.locator("#map").evaluate("c => getComputedStyle(c).visibility") == "hidden"
     assert page.complaints == []
@@ -84,7 +84,7 @@ def test_links_are_named_off_and_names_are_text(
     server = serving(str(write_model(tmp_path / "marked", backbone, classes=classes)))
     page.on("dialog", lambda dialog: page.complaints.append(f"dialog {dialog.message}"))
     page.goto(server.url)
-    page.wait_for_function("document.querySelector('#link').disabled")
+    expect(page.locator("#link")).to_be_disabled()
     assert "--allow-urls" in page.get_attribute("#link", "placeholder")
     (tmp_path / "photo.jpg").write_bytes(jpegs[2])
     page.set_input_files("#file", str(tmp_path / "photo.jpg"))
@@ -163,7 +163,7 @@ def test_a_key_that_is_typed_asks_again(
     page.fill("#key", "k1")
     page.press("#key", "Tab")
     page.wait_for_selector("#answer:not([hidden]) .class")
-    page.wait_for_function("document.querySelector('#models').innerText.includes('breeds')")
+    expect(page.locator("#models")).to_contain_text("breeds")
 
 
 def test_the_same_file_can_be_chosen_again(server: Running, tmp_path: Path, jpegs: list[bytes], page: Any) -> None:
@@ -183,7 +183,7 @@ def test_the_answer_of_own_code_is_shown(page: Any, serving: Any, tmp_path: Path
     (tmp_path / "photo.jpg").write_bytes(jpegs[1])
     server = serving(str(tmp_path / "own"), "--allow-code")
     page.goto(server.url)
-    page.wait_for_function("document.querySelector('#look').disabled")
+    expect(page.locator("#look")).to_be_disabled()
     page.set_input_files("#file", str(tmp_path / "photo.jpg"))
     page.wait_for_selector("#raw:not([hidden])")
     assert f'"bytes": {len(jpegs[1])}' in page.inner_text("#raw")

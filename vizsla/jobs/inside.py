@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vizsla.jobs.metrics import MetricWriter
 
-_making = threading.Lock()
+_making = threading.RLock()
+"""A signal handler may log while this very thread makes the writer: both writers write what they were given."""
 _writer: MetricWriter | None = None
 """Of the job that this process belongs to. A process never changes its job: the variable is read once, as reading it
 for every value would take as long as all the rest."""

@@ -13,6 +13,7 @@ import time as clock
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from vizsla.errors import StorageError, UsageError
@@ -67,8 +68,8 @@ class MetricWriter:
         self._written = 0.0
         self._quiet = _QUIET
         self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._awake = False  # the thread is about to write (the event's own state, without a call)
+        self._wake: SimpleQueue[None] = SimpleQueue()  # an event's lock would stop a signal handler that logs for ever
+        self._awake = False  # the thread is about to write
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._unwritten = b""
@@ -102,10 +103,10 @@ class MetricWriter:
         # or somebody writes just now, perhaps this thread itself, below a signal handler: then the thread takes it
         if self._thread is None:
             _flush_at_the_end_of_a_child()
-            self._thread = threading.Thread(target=_write_blocks, args=(self, self._wake), daemon=True)
-            self._thread.start()
+            self._thread = thread = threading.Thread(target=_write_blocks, args=(self, self._wake), daemon=True)
+            thread.start()  # not the attribute: two threads may be here at once, each with its own
         self._awake = True
-        self._wake.set()
+        self._wake.put(None)
 
     def flush(self) -> None:
         """Write what waits."""
@@ -135,7 +136,7 @@ class MetricWriter:
                 os.close(self._file)
                 self._file = -1
                 _OPEN.discard(self)
-                self._wake.set()
+                self._wake.put(None)
 
 
 _OPEN: set[MetricWriter] = set()
@@ -174,10 +175,9 @@ def _forget_in_child() -> None:
 os.register_at_fork(after_in_child=_forget_in_child)
 
 
-def _write_blocks(writer: MetricWriter, wake: threading.Event) -> None:
+def _write_blocks(writer: MetricWriter, wake: SimpleQueue[None]) -> None:
     while True:
-        wake.wait()
-        wake.clear()
+        wake.get()
         clock.sleep(_QUIET)
         if len(writer._waiting) >= _FAST:
             clock.sleep(4 * _QUIET)
