@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,38 @@ from vizsla.models import artifact
 from vizsla.models.export import ExportedBackbone, ensure_exported
 from vizsla.models.head import Head
 from vizsla.models.weights import WeightsRequest
+
+OWN_CODE = """
+import io, json, os, subprocess, sys, time
+import numpy as np
+from PIL import Image
+
+def model_fn(model_dir):
+    print("loading", model_dir)
+    return {"scale": float(open(os.path.join(model_dir, "scale.txt")).read())}
+
+def input_fn(body, content_type):
+    if content_type == "text/plain":
+        return body.decode().strip()
+    return np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+
+def predict_fn(data, model, context):
+    assert context.system_properties["model_dir"]
+    if isinstance(data, str):
+        if data == "die": os._exit(7)
+        if data == "exit": sys.exit(3)
+        if data == "pid": return os.getpid()
+        if data == "count": model["count"] = model.get("count", 0) + 1; return model["count"]
+        if data == "child": return subprocess.Popen(["sleep", "300"]).pid
+        if data.startswith("sleep"): return time.sleep(float(data[5:]))
+        if data == "secrets": return [name for name in os.environ if name.startswith("VIZSLA_")]
+        raise ValueError("no such word: " + data)
+    return model["scale"] * float(data.mean())
+
+def output_fn(prediction, accept):
+    print("this goes to stderr, not to the client")
+    return json.dumps({"mean": prediction}), accept
+"""
 
 CLASSES = tuple(f"{i + 1:03}.Breed_{i}" for i in range(7))
 
@@ -62,6 +95,18 @@ class Running:
         """Resident bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024
+
+    def say(self, word: str) -> tuple[int, dict[str, Any]]:
+        """Ask a model's own code; the status and the document."""
+        answer = self.client.post("/invocations", content=word.encode(), headers={"content-type": "text/plain"})
+        return answer.status_code, answer.json()
+
+    def send(self, word: str) -> socket.socket:
+        """The same, by hand: the connection, with the answer to come."""
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        lines = ("POST /invocations HTTP/1.1", "Host: 127.0.0.1", "Content-Type: text/plain")
+        sock.sendall("\r\n".join((*lines, f"Content-Length: {len(word)}", "", word)).encode())
+        return sock
 
     def stop(self) -> int:
         self.client.close()
@@ -193,3 +238,17 @@ def jpegs() -> list[bytes]:
         image.save(file, "JPEG", quality=88)
         pictures.append(file.getvalue())
     return pictures
+
+
+@pytest.fixture
+def code_model(tmp_path: Path) -> Path:
+    """``own/model.tar.gz`` with code, as SageMaker's users pack it (paths that begin with ./)."""
+    source = tmp_path / "source"
+    (source / "code").mkdir(parents=True)
+    (source / "code" / "inference.py").write_text(OWN_CODE)
+    (source / "scale.txt").write_text("2.0")
+    archive = tmp_path / "own" / "model.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(source, ".")
+    return archive
