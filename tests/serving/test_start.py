@@ -66,6 +66,8 @@ def test_a_port_that_is_taken(saved_model: Path) -> None:
         (["m"], {"VIZSLA_SIGV4_KEYS": "AKID"}, "VIZSLA_SIGV4_KEYS cannot be read."),
         (["m", "--public-origin", "example.com/x"], {}, "'example.com/x' is no origin."),
         (["m"], {"VIZSLA_THREADS": "many"}, "VIZSLA_THREADS='many' is not a usable number."),
+        (["m"], {"SAGEMAKER_PROGRAM": "../train.py"}, "'../train.py' cannot name the script of a model's own code."),
+        (["m"], {"SAGEMAKER_PROGRAM": "/opt/train.py"}, "allowed: a file in the model's code/, such as inference.py"),
     ],
 )
 def test_options_that_cannot_be_meant(arguments: list[str], environment: dict[str, str], words: str) -> None:

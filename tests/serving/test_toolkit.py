@@ -74,6 +74,38 @@ def test_code_that_cannot_be_loaded_says_why(serving: Callable[..., Running], tm
     assert words("exits") == "The model's code ended at its start (4)."
 
 
+@pytest.mark.parametrize("program", ["serve.py", "serve", "dogs/serve.py", "dogs.serve"])
+def test_the_entry_script_is_the_one_that_the_platform_names(
+    serving: Callable[..., Running], tmp_path: Path, program: str
+) -> None:
+    """And text/csv what a client gets that has no wish, when the platform says so."""
+    code = tmp_path / "source" / "code"
+    (code / "dogs").mkdir(parents=True)
+    (code / "inference.py").write_text("raise RuntimeError('not this one')")
+    (code / "words.py").write_text("WORD = 'serve'")
+    for script in (code / "serve.py", code / "dogs" / "serve.py"):
+        script.write_text(
+            "from words import WORD\ndef model_fn(d): return 0\n"
+            "def transform_fn(m, b, c, a): return f'{WORD} {__name__} {a}'\n"
+        )
+    with tarfile.open(tmp_path / "own.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "source", ".")
+    for model in (tmp_path / "source", tmp_path / "own.tar.gz"):
+        variables = {"SAGEMAKER_PROGRAM": program, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv"}
+        server = serving(str(model), "--allow-code", **variables)
+        name = "dogs.serve" if "dogs" in program else "serve"
+        assert server.client.post("/invocations", content=b"x").text == f"serve {name} text/csv"
+
+
+def test_an_entry_script_that_is_not_there_is_said(serving: Callable[..., Running], code_model: Path) -> None:
+    with pytest.raises(RuntimeError) as refused:
+        serving(str(code_model), "--allow-code", SAGEMAKER_PROGRAM="train.py")
+    words = " ".join(str(refused.value).split())
+    assert "SAGEMAKER_PROGRAM names train.py, which is not in the model's code/." in words
+    assert "allowed: inference.py" in words
+    assert "do: correct SAGEMAKER_PROGRAM, or pack the script" in words
+
+
 def test_prints_are_in_the_log_at_once(
     serving: Callable[..., Running], code_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,7 +35,7 @@ def serve(
         help="Largest request body in MiB; 0 for SageMaker's own maximum of 100.",
     ),
     allow_code: bool = typer.Option(
-        False, "--allow-code", envvar="VIZSLA_ALLOW_CODE", help="Run the code/inference.py of models that bring it."
+        False, "--allow-code", envvar="VIZSLA_ALLOW_CODE", help="Run the own code of models that bring some."
     ),
     allow_urls: bool = typer.Option(
         False, "--allow-urls", help='Fetch pictures for {"url": ...}, public addresses only.'

@@ -1,4 +1,4 @@
-"""Runs a model's ``code/inference.py`` as SageMaker's PyTorch inference toolkit does. Started by the server.
+"""Runs a model's own code (``code/inference.py``) as SageMaker's PyTorch inference toolkit does. Started by the server.
 
 Talks over its stdin and stdout: a line of JSON with the size of what follows, then the bytes. What the code prints
 goes to stderr. The functions and their defaults are those of the sagemaker-pytorch-inference-toolkit
@@ -23,8 +23,9 @@ from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from vizsla.errors import VizslaError
+from vizsla.errors import ModelError, VizslaError
 from vizsla.jobs.environment import environment
+from vizsla.serving.entry import CODE, PROGRAM, REQUIREMENTS, entry_script
 from vizsla.settings import settings
 
 _WORDS_BYTES = 500
@@ -37,7 +38,7 @@ class UnsupportedTypeError(Exception):
 
 def main(model_dir: Path, *, installed: bool = False) -> None:
     """Load the code and the model, then answer until stdin ends."""
-    requirements, refused = model_dir / "code" / "requirements.txt", None
+    requirements, refused = model_dir / REQUIREMENTS, None
     if not installed and requirements.is_file():
         try:
             _start_again(environment(requirements.absolute(), settings().cache), model_dir)
@@ -51,6 +52,10 @@ def main(model_dir: Path, *, installed: bool = False) -> None:
         return
     try:
         handler = Handler(model_dir)
+    except ModelError as error:
+        header = {"status": 500, "kind": "code-failed", "allowed": error.allowed, "do": error.do}
+        _send(answers, header, error.what.encode())
+        return
     except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
         _send(answers, {"status": 500, "kind": "code-failed"}, _words("model_fn").encode())
         return
@@ -110,9 +115,8 @@ class Handler:
     """The functions of ``inference.py`` with the toolkit's defaults for those that it lacks."""
 
     def __init__(self, model_dir: Path) -> None:
-        code = model_dir / "code" / "inference.py"
-        sys.path.insert(0, str(code.parent))
-        module = _module(code)
+        sys.path.insert(0, str(model_dir / CODE))
+        module = _module(model_dir, entry_script())
         self.context = Context(model_dir)
         self._transform = getattr(module, "transform_fn", None)
         self._input = getattr(module, "input_fn", default_input_fn)
@@ -216,12 +220,23 @@ def _start_again(program: Path, model_dir: Path) -> NoReturn:
     os.execv(program, arguments)
 
 
-def _module(code: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("inference", code)
+def _module(model_dir: Path, script: str) -> ModuleType:
+    """The entry script as a module of the name that other modules in ``code/`` would import it by."""
+    code = model_dir / script
+    if not code.is_file():
+        folder = model_dir / CODE
+        there = sorted(str(path.relative_to(folder)) for path in folder.glob("*.py"))
+        raise ModelError(
+            f"{PROGRAM} names {code.relative_to(folder)}, which is not in the model's {CODE}/.",
+            allowed=", ".join(there) or "a script that is there",
+            do=f"correct {PROGRAM}, or pack the script",
+        )
+    name = ".".join(code.relative_to(model_dir / CODE).with_suffix("").parts)
+    spec = importlib.util.spec_from_file_location("inference" if name in sys.modules else name, code)
     if spec is None or spec.loader is None:
         raise ImportError(f"{code} cannot be imported")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["inference"] = module
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 

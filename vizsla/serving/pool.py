@@ -12,9 +12,10 @@ from pathlib import Path
 
 from vizsla.models import artifact
 from vizsla.serving.backbones import Backbones, ServedModel
+from vizsla.serving.entry import has_code
 from vizsla.serving.faults import RequestError
 from vizsla.serving.shelves import FolderShelf, Shelf
-from vizsla.serving.toolkit import ANSWER_SECONDS, CodeModel, has_code, still_starting
+from vizsla.serving.toolkit import ANSWER_SECONDS, CodeModel, still_starting
 
 _UNLOAD_SECONDS = 60.0
 

@@ -26,6 +26,7 @@ from vizsla.serving.batcher import Batcher
 from vizsla.serving.connection import PatientConnection
 from vizsla.serving.contract import Container, Runtime
 from vizsla.serving.door import Door
+from vizsla.serving.entry import entry_script
 from vizsla.serving.faults import RequestError
 from vizsla.serving.fetch import Fetcher, refuse_urls
 from vizsla.serving.memory import give_memory_back
@@ -65,6 +66,7 @@ class Server:
     """A server that has its socket and models once :meth:`run` has printed its line."""
 
     def __init__(self, options: ServeOptions, settings: Settings) -> None:
+        entry_script()  # a variable that cannot be meant is said at once, and not by the first model with code
         self._options = options
         self._plans = settings.cache / "serving" / "plans.json"
         self.observer = Observer(log_requests=options.log_requests)

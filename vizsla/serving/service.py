@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from vizsla.serving.faults import RequestError, as_request_error
 from vizsla.serving.observe import Record
 from vizsla.serving.pool import Pool
 from vizsla.serving.toolkit import CodeModel
+
+_ACCEPT = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
+"""What own code is asked for when the client has no wish (the inference toolkit's environment.py)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Service:
         self, model: CodeModel, asked: Invocation, record: Record, scope: Mapping[str, Any]
     ) -> tuple[bytes, str]:
         start = time.perf_counter()
-        accept = asked.accept if asked.accept and asked.accept != "*/*" else "application/json"
+        accept = asked.accept if asked.accept and asked.accept != "*/*" else os.environ.get(_ACCEPT, "application/json")
         answer = await model.invoke(asked.body, asked.content_type, accept, scope)
         record.work_seconds = time.perf_counter() - start
         return answer

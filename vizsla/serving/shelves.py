@@ -10,6 +10,7 @@ from typing import Protocol
 from vizsla.data import kept
 from vizsla.errors import ModelError, SourceError, UsageError
 from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
+from vizsla.serving.entry import CODE, entry_script
 from vizsla.serving.faults import RequestError
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
@@ -119,14 +120,14 @@ class FolderShelf:
                 raise RequestError(
                     "target-name", f"{name[:200]!r} leads out of the models' folder.", where="TargetModel"
                 )
-            if resolved.is_file() or any((resolved / p).exists() for p in (CARD, "model", "code")):
+            if resolved.is_file() or any((resolved / p).exists() for p in (CARD, "model", CODE)):
                 return self._closed(resolved, name)
         raise unknown(name, "TargetModel")
 
     def _closed(self, model: Path, name: str) -> Path:
         """The model, unless one of its files is a link that leads out of the folder."""
         for below in (model, model / "model"):
-            for part in (CARD, HEAD, BACKBONE, "code", "code/inference.py"):
+            for part in (CARD, HEAD, BACKBONE, CODE, entry_script()):
                 if not (below / part).resolve().is_relative_to(self.root):
                     raise RequestError(
                         "target-name", f"{part} of {name[:200]!r} leads out of the models' folder.", where="TargetModel"

@@ -1,4 +1,4 @@
-"""Models that bring their own ``code/inference.py``: each runs in a worker process of its own.
+"""Models that bring their own code: each runs in a worker process of its own.
 
 The process is started when the model is loaded, restarted when it dies, ended when it takes too long. Whatever the code
 does (prints, leaks, crashes), the server and the other models are not touched by it.
@@ -21,13 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import ModelError
-from vizsla.models.artifact import BACKBONE, CARD, HEAD
+from vizsla.serving.entry import REQUIREMENTS, code_folder, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import resident_bytes
-
-CODE = "code/inference.py"
-REQUIREMENTS = "code/requirements.txt"
-"""Where SageMaker's PyTorch toolkit looks for a model's own code, and for what it needs."""
 
 ANSWER_SECONDS = 60.0
 """What SageMaker gives a container for an answer."""
@@ -45,28 +41,6 @@ _PRIVATE = ("VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS")
 _KEY_HEADERS = frozenset(("authorization", "x-api-key", "cookie", "x-amz-security-token"))
 
 
-def has_code(path: Path) -> bool:
-    """Whether a model directory or archive brings its own code."""
-    if path.is_dir():
-        return any((path / below / CODE).is_file() for below in ("", "model"))
-    if not path.is_file():
-        return False
-    seen: set[str] = set()
-    try:
-        with tarfile.open(path, "r:*") as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if name == CODE:
-                    return True
-                # Vizsla's own archives (their times are 0) put code before the backbone: no need to unpack that.
-                if name == BACKBONE and member.mtime == 0 and seen >= {CARD, HEAD}:
-                    return False
-                seen.add(name)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ModelError(f"The archive cannot be read: {error}.", where=path) from error
-    return False
-
-
 class CodeModel:
     """A model served by its own code. Its answers go to the client as they are."""
 
@@ -75,7 +49,7 @@ class CodeModel:
         self.url = url
         self._temporary: Path | None = None
         if path.is_dir():
-            self._folder = path if (path / CODE).is_file() else path / "model"
+            self._folder = code_folder(path) or path
         else:
             self._folder = self._temporary = _unpacked(path)
         self._unpacked_bytes = sum(p.stat().st_size for p in self._folder.rglob("*") if p.is_file())
@@ -160,13 +134,13 @@ class CodeModel:
             raise RequestError(
                 "code-died",
                 f"The process of the model's code ended (exit code {code}).",
-                where=CODE,
+                where=entry_script(),
                 do="send the request again: a new process is started for it",
             ) from error
         if answer["status"] != 200:
             kind, words = str(answer["kind"]), content.decode("utf-8", "replace")
             status = int(str(answer["status"])) if kind == "code-refused" else None
-            raise RequestError(kind, words, where=CODE, status=status)
+            raise RequestError(kind, words, where=entry_script(), status=status)
         return content, str(answer["content_type"])
 
     def stop(self) -> None:
@@ -226,27 +200,37 @@ class CodeModel:
         try:
             installs = (self._folder / REQUIREMENTS).is_file()
             async with asyncio.timeout(START_SECONDS + (INSTALL_SECONDS if installs else 0)):
-                ready, words = await _read(process)
+                ready, said = await _read(process)
         except TimeoutError as error:
             self._kill()
-            raise RequestError("code-too-slow", "The model's code did not start in time.", where=CODE) from error
+            raise RequestError(
+                "code-too-slow", "The model's code did not start in time.", where=entry_script()
+            ) from error
         except (EOFError, asyncio.IncompleteReadError, OSError, ValueError) as error:
             self._kill()
             code = await process.wait()
             self._check_not_unloaded()
-            raise RequestError("code-died", f"The model's code ended at its start ({code}).", where=CODE) from error
+            raise RequestError(
+                "code-died", f"The model's code ended at its start ({code}).", where=entry_script()
+            ) from error
         except asyncio.CancelledError:
             self._kill()
             raise
         if ready["status"] != 200:
             self._kill()
-            raise RequestError("code-failed", words.decode("utf-8", "replace"), where=CODE)
+            raise RequestError(
+                "code-failed",
+                said.decode("utf-8", "replace"),
+                where=entry_script(),
+                allowed=_text(ready.get("allowed")),
+                do=_text(ready.get("do")),
+            )
         self._check_not_unloaded()
 
     def _check_not_unloaded(self) -> None:
         if self._stopped:
             self._kill()
-            raise RequestError("stopping", "The model was unloaded while it was started.", where=CODE)
+            raise RequestError("stopping", "The model was unloaded while it was started.", where=entry_script())
 
     def _kill(self) -> None:
         process, self._process = self._process, None
@@ -274,18 +258,22 @@ def still_starting(name: str) -> RequestError:
     return RequestError(
         "overloaded",
         f"The model {name[:200]!r} is being started; the packages that its code names are installed first.",
-        where=CODE,
+        where=entry_script(),
         do="try again a little later",
     )
 
 
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
 def _too_slow() -> RequestError:
     words = f"The model's code gave no answer within {ANSWER_SECONDS:g} s."
-    return RequestError("code-too-slow", words, where=CODE)
+    return RequestError("code-too-slow", words, where=entry_script())
 
 
 def _busy(words: str) -> RequestError:
-    return RequestError("overloaded", words, where=CODE, do="try again a little later, with less at a time")
+    return RequestError("overloaded", words, where=entry_script(), do="try again a little later, with less at a time")
 
 
 async def _exchange(

@@ -1,0 +1,75 @@
+"""The script with which a model brings its own code, and whether it does."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from vizsla.errors import ModelError, UsageError
+from vizsla.models.artifact import BACKBONE, CARD, HEAD
+
+CODE = "code"
+DEFAULT = f"{CODE}/inference.py"
+REQUIREMENTS = f"{CODE}/requirements.txt"
+"""Where SageMaker's PyTorch toolkit looks for a model's own code, and for what it needs."""
+
+PROGRAM = "SAGEMAKER_PROGRAM"
+
+
+def entry_script() -> str:
+    """The script below a model: ``code/inference.py``, or the one in ``code/`` that SAGEMAKER_PROGRAM names, as a file
+    or as a module (``serve.py``, ``serve``, ``dogs.serve``; the toolkit's environment.py).
+
+    The toolkit does not look at SAGEMAKER_SUBMIT_DIRECTORY, which SageMaker's SDK sets to the model's ``code/``.
+
+    Raises
+    ------
+    UsageError
+        When it names no file in ``code/``.
+    """
+    program = os.environ.get(PROGRAM) or PurePosixPath(DEFAULT).name
+    path = PurePosixPath(program if program.endswith(".py") else program.replace(".", "/") + ".py")
+    if path.is_absolute() or ".." in path.parts or not program.isprintable() or path.stem in ("", ".py"):
+        raise UsageError(
+            f"{program[:200]!r} cannot name the script of a model's own code.",
+            where=PROGRAM,
+            allowed="a file in the model's code/, such as inference.py",
+        )
+    return f"{CODE}/{path}"
+
+
+def has_code(path: Path) -> bool:
+    """Whether a model directory or archive brings its own code."""
+    if path.is_dir():
+        return code_folder(path) is not None
+    if not path.is_file():
+        return False
+    scripts = _scripts()
+    seen: set[str] = set()
+    try:
+        with tarfile.open(path, "r:*") as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if name in scripts:
+                    return True
+                # Vizsla's own archives (their times are 0) put code before the backbone: no need to unpack that.
+                if name == BACKBONE and member.mtime == 0 and seen >= {CARD, HEAD}:
+                    return False
+                seen.add(name)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise ModelError(f"The archive cannot be read: {error}.", where=path) from error
+    return False
+
+
+def code_folder(path: Path) -> Path | None:
+    """The folder that has the ``code/`` of a model: itself, the ``model`` of a job's directory, or none."""
+    scripts = _scripts()
+    folders = (path, path / "model")
+    return next((folder for folder in folders if any((folder / script).is_file() for script in scripts)), None)
+
+
+def _scripts() -> set[str]:
+    """What makes a model one with code. Who names another script is told when a model has only the usual one."""
+    return {entry_script(), DEFAULT}
