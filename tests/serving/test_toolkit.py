@@ -74,6 +74,29 @@ def test_code_that_cannot_be_loaded_says_why(serving: Callable[..., Running], tm
     assert words("exits") == "The model's code ended at its start (4)."
 
 
+def test_transform_fn_beside_the_functions_that_it_replaces_is_refused(
+    serving: Callable[..., Running], tmp_path: Path
+) -> None:
+    """As the toolkit does: which of them answers could only be guessed."""
+    code = tmp_path / "models" / "both" / "code" / "inference.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        "def model_fn(d): return 0\ndef transform_fn(m, b, c, a): return '1'\n"
+        "def output_fn(p, a): return '2'\ndef input_fn(b, c): return b\n"
+    )
+    server = serving("--models-dir", str(tmp_path / "models"), "--allow-code")
+    answer = server.client.post("/models", json={"model_name": "both", "url": "both"})
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (500, "code-failed")
+    assert answer.json()["Message"] == (
+        "Cannot use transform_fn implementation in conjunction with input_fn, predict_fn, and/or output_fn "
+        "implementation: there are transform_fn and input_fn, output_fn."
+    )
+    assert answer.json()["Where"] == "code/inference.py"
+    assert answer.json()["Allowed"] == "transform_fn, or any of input_fn, predict_fn and output_fn"
+    assert answer.json()["Do"] == "remove transform_fn, or the functions that it replaces"
+    assert server.client.get("/models").json() == {"models": []}
+
+
 @pytest.mark.parametrize("program", ["serve.py", "serve", "dogs/serve.py", "dogs.serve"])
 def test_the_entry_script_is_the_one_that_the_platform_names(
     serving: Callable[..., Running], tmp_path: Path, program: str

@@ -119,6 +119,14 @@ class Handler:
         module = _module(model_dir, entry_script())
         self.context = Context(model_dir)
         self._transform = getattr(module, "transform_fn", None)
+        replaced = [name for name in ("input_fn", "predict_fn", "output_fn") if getattr(module, name, None)]
+        if self._transform and replaced:  # the toolkit's words (transformer.py)
+            raise ModelError(
+                "Cannot use transform_fn implementation in conjunction with input_fn, predict_fn, and/or output_fn "
+                f"implementation: there are transform_fn and {', '.join(replaced)}.",
+                allowed="transform_fn, or any of input_fn, predict_fn and output_fn",
+                do="remove transform_fn, or the functions that it replaces",
+            )
         self._input = getattr(module, "input_fn", default_input_fn)
         self._predict = getattr(module, "predict_fn", default_predict_fn)
         self._output = getattr(module, "output_fn", default_output_fn)
