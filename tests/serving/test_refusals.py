@@ -179,11 +179,21 @@ def test_an_origin_that_is_none_is_refused(server: Running, origin: str) -> None
 
 
 FORM = "multipart/form-data; boundary=frontier"
+FILE = b'--frontier\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
 STALLS = {
     "millions of lists": (b'{"images": [' + b"[]," * 8_000_000 + b"[]]}", "application/json", "16,000,0"),
     "millions of boundaries": (b"--frontier\r\n" * 2_000_000, FORM, "2,000,000 pictures"),
-    "a form of blanks": (b"--frontier\r\n" + b" " * 24_000_000, FORM, "The form cannot be read"),
-    "a header of blanks": (b"--frontier\r\nA: " + b"\r\nA: " * 4_000_000, FORM, "The form"),
+    "a form of blanks": (
+        b"--frontier\r\n" + b" " * 24_000_000,
+        FORM,
+        "The form cannot be read: Maximum",
+    ),
+    "millions of headers": (b"--frontier\r\nA: " + b"\r\nA: " * 4_000_000, FORM, "Maximum header count exceeded."),
+    "a header without end": (b"--frontier\r\nA: " + b"b" * 24_000_000, FORM, "Maximum header size exceeded."),
+    "a name without end": (b"--frontier\r\n" + b"A" * 24_000_000, FORM, "Maximum header size exceeded."),
+    "millions of tiny parts": (b"--frontier\r\n\r\nx\r\n" * 1_300_000, FORM, "The request holds 1,300,000 pictures."),
+    "bytes that are almost boundaries": (FILE + b"\r\n--frontie" * 2_100_000, FORM, "The form holds no file."),
+    "lines without end": (FILE + b"\r\n" * 12_000_000, FORM, "The form holds no file."),
 }
 
 

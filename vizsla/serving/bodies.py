@@ -148,6 +148,10 @@ async def _from_form(body: bytes, content_type: str) -> tuple[list[Picture], boo
 _AT_ONCE_BYTES = 256 * 1024
 
 
+_FORMS = f"file parts, {MAX_PICTURES} at most, each with 8 short headers at most"
+"""python-multipart refuses more headers than that, and longer ones than 4 KiB, from its version 0.0.31 on."""
+
+
 async def _form_files(body: bytes, content_type: str) -> list[Picture]:
     async def stream() -> Any:
         yield body
@@ -163,8 +167,8 @@ async def _form_files(body: bytes, content_type: str) -> list[Picture]:
         parser.spool_max_size = max(len(body), 1)  # the body is in memory already: nothing goes to the disk
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
-        words = getattr(error, "message", str(error))
-        raise RequestError("body-malformed", f"The form cannot be read: {words[:200]}.") from error
+        words = str(error.__cause__ or getattr(error, "message", error))[:200].rstrip(".")
+        raise RequestError("body-malformed", f"The form cannot be read: {words}.", allowed=_FORMS) from error
     pictures: list[Picture] = []
     for _, part in form.multi_items():
         if not isinstance(part, str):

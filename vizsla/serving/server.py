@@ -159,16 +159,17 @@ class Server:
         self.observer.log("info", "stopped")
 
     def _take_over_logging(self) -> None:
-        """What uvicorn has to say becomes lines of our log, but for a failed start, which is raised."""
+        """What the libraries have to say becomes lines of our log, but for a failed start, which is raised."""
         observer, server = self.observer, self
 
         class Lines(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 if server._failure is None:
-                    observer.log(record.levelname.lower(), "uvicorn", message=record.getMessage())
+                    observer.log(record.levelname.lower(), record.name, message=record.getMessage())
 
-        logger = logging.getLogger("uvicorn")
-        logger.handlers, logger.propagate = [Lines(logging.WARNING)], False
+        for name in ("uvicorn", "python_multipart"):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [Lines(logging.WARNING)], False
 
     async def _tidy(self) -> None:
         """While nothing is asked: measure how to run each backbone here, and give memory back after a burst."""
