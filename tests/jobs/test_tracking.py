@@ -79,6 +79,34 @@ def test_jobs_become_runs_with_parameters_metrics_results_and_parents(
     assert "exit code 1" in runs["trial-1"].data.tags["vizsla.reason"]
 
 
+def test_a_running_job_is_recorded_while_somebody_looks(
+    executor: LocalExecutor, script_spec: MakeSpec, tracked: None, tmp_path: Path
+) -> None:
+    """Nobody looks: the job has the machine to itself. ``vizsla ui`` comes: the run is there, and goes on."""
+    text = f"""
+        import os, time, vizsla
+        vizsla.log_metric("loss", 0.5, step=1)
+        while not os.path.exists({str(tmp_path / "end")!r}): time.sleep(0.02)
+        vizsla.log_metric("loss", 0.25, step=2)
+    """
+    handle = executor.submit(script_spec(text, name="seen"), "x")
+    wait_for(lambda: (handle.path / "metrics.jsonl").exists())
+    look = "import sys, pathlib; from vizsla.jobs.tracking import watch; watch(pathlib.Path(sys.argv[1])); input()"
+    with subprocess.Popen([sys.executable, "-c", look, str(executor.home)], stdin=subprocess.PIPE) as looking:
+        wait_for(lambda: tracking.watched(executor.home))
+        wait_for(lambda: (handle.path / ".run" / tracking.NOTE).exists(), 60)
+        client = mlflow.MlflowClient(tracking.tracking_uri(executor.home))
+        (run,) = client.search_runs(["1"])
+        assert (run.info.run_name, run.info.status) == ("seen", "RUNNING")
+        wait_for(lambda: client.get_run(run.info.run_id).data.metrics == {"loss": 0.5})
+        (tmp_path / "end").touch()
+        run_to_end(executor, handle)
+        looking.communicate(b"\n")
+    assert not tracking.watched(executor.home)
+    recorded(executor.home)
+    assert client.get_run(run.info.run_id).data.metrics == {"loss": 0.25}
+
+
 def test_off_records_nothing(executor: LocalExecutor, script_spec: MakeSpec) -> None:
     run_to_end(executor, executor.submit(script_spec("print(1)"), "x"))
     assert not (executor.home / ".tracking").exists()

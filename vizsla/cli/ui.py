@@ -17,7 +17,7 @@ def ui(
     import sys
 
     from vizsla.cli.console import errors
-    from vizsla.jobs.tracking import ui_command
+    from vizsla.jobs.tracking import ui_command, watch
     from vizsla.settings import settings
 
     command = ui_command(settings().home, tracking_uri, port)
@@ -26,4 +26,5 @@ def ui(
         return
     errors.print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
     sys.stderr.flush()
+    watch(settings().home)
     os.execve(sys.executable, command, os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})

@@ -29,7 +29,7 @@ from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State, now
 from vizsla.jobs.supervisor import load
-from vizsla.jobs.tracking import ERROR, NOTE, artifact_root, recorder_lock, waiting
+from vizsla.jobs.tracking import ERROR, NOTE, address, artifact_root, is_local, recorder_lock, waiting
 from vizsla.optional import require
 
 EXPERIMENT = "vizsla"
@@ -88,8 +88,7 @@ class Recorder:
         found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return str(found.experiment_id)
-        local = "://" not in uri or uri.startswith("sqlite:")
-        return str(self.client.create_experiment(EXPERIMENT, artifact_root(self.home) if local else None))
+        return str(self.client.create_experiment(EXPERIMENT, artifact_root(self.home) if is_local(uri) else None))
 
     def record(self, job: JobDirectory) -> bool:
         """Bring the job's run up to date; whether the job has ended and nothing is left to write.
@@ -213,7 +212,7 @@ def record_all(home: Path, lock: int) -> None:
     idle_since = time.monotonic()
     while True:
         for job, note in sorted(waiting(home), key=lambda found: jobs[found[0].name].count):  # those never tried first
-            uri = _address(note)
+            uri = address(note)
             troubles = jobs[job.name], addresses[uri]
             if any(trouble.count >= _TRIES for trouble in troubles):
                 continue
@@ -241,20 +240,13 @@ def record_all(home: Path, lock: int) -> None:
         if time.monotonic() - idle_since > _IDLE_SECONDS:
             os.close(lock)
             left = any(
-                max(jobs[job.name].count, addresses[_address(note)].count) < _TRIES for job, note in waiting(home)
+                max(jobs[job.name].count, addresses[address(note)].count) < _TRIES for job, note in waiting(home)
             )
             again = recorder_lock(home) if left else None  # announced just now
             if again is None:
                 return
             lock = again
         time.sleep(_PAUSE)
-
-
-def _address(note: Path) -> str:
-    try:
-        return note.read_text()
-    except (OSError, ValueError):
-        return ""  # just taken away
 
 
 def _keep_error(job: JobDirectory, uri: str, error: Exception) -> None:

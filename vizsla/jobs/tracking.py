@@ -1,14 +1,16 @@
 """Every job is an MLflow run, written by a recorder beside the controller; jobs themselves know nothing of it.
 
 Importing MLflow takes seconds, so nobody waits for it: the controller leaves a note in ``.tracking`` of the folder of
-the jobs and starts a small process, which sleeps until a job has ended or has run for a while, and only then becomes
-the recorder (:mod:`vizsla.jobs.recorder`). One recorder serves all jobs of a folder; it ends when none is left. It may
-be killed at any time: the notes stay, and the next one goes on.
+the jobs and starts a small process, which sleeps until a job has ended and only then becomes the recorder
+(:mod:`vizsla.jobs.recorder`). While jobs run it costs them cores, so it comes earlier only where somebody may look:
+at a server, or with ``vizsla ui``. One recorder serves all jobs of a folder; it ends when none is left. It may be
+killed at any time: the notes stay, and the next one goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import re
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import vizsla
 from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaError
-from vizsla.files import write_bytes
+from vizsla.files import storage, write_bytes
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.lock import exclusively
@@ -37,7 +39,8 @@ _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
     "from vizsla.jobs.tracking import wait; wait(Path(sys.argv[2]))"
 )
-_LONG_SECONDS = 15.0
+_SERVER_SECONDS, _DATABASE_SECONDS = 15.0, 600.0
+"""From when on a running job is recorded: on a server anybody may look, at a file of this machine hardly anybody."""
 _PAUSE = 0.25
 _started: list[subprocess.Popen[bytes]] = []
 
@@ -143,13 +146,49 @@ def wait(home: Path) -> None:
                     note.unlink(missing_ok=True)  # removed meanwhile
                     continue
                 ended = True  # its files are damaged: the recorder says so
-            if ended or time.monotonic() - first_seen.setdefault(job.name, time.monotonic()) > _LONG_SECONDS:
+            runs = time.monotonic() - first_seen.setdefault(job.name, time.monotonic())
+            if ended or runs > (_DATABASE_SECONDS if is_local(address(note)) else _SERVER_SECONDS) or watched(home):
                 arguments = [sys.executable, "-m", "vizsla.jobs.recorder", str(home), str(lock)]
                 path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *_extra_path()]))
                 os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
         if not found:
             return
         time.sleep(_PAUSE)
+
+
+def address(note: Path) -> str:
+    """Where the job of this note is to be recorded; empty when the note was just taken away."""
+    try:
+        return note.read_text()
+    except (OSError, ValueError):
+        return ""
+
+
+def is_local(uri: str) -> bool:
+    """Whether an address is a file of this machine, not a server."""
+    return "://" not in uri or uri.startswith("sqlite:")
+
+
+def watch(home: Path) -> None:
+    """Have running jobs of ``home`` recorded as they go, until this process ends, whatever program it becomes."""
+    path = home / FOLDER / "watched"
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        os.set_inheritable(file, True)
+        fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def watched(home: Path) -> bool:
+    """Whether somebody called :func:`watch` and is still there."""
+    try:
+        file = os.open(home / FOLDER / "watched", os.O_RDWR)
+    except OSError:
+        return False
+    lock = exclusively(file)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 def _extra_path() -> list[str]:
