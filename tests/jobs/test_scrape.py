@@ -1,16 +1,12 @@
-"""Metrics out of logs, and logs of bounded size."""
+"""Metrics out of logs."""
 
 from __future__ import annotations
 
 import itertools
-import tempfile
-from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vizsla.jobs.growing import near_the_end, read_text_after
-from vizsla.jobs.logs import CappedLog
 from vizsla.jobs.scrape import Scraper
 
 Found = list[tuple[str, float, int | None, float | None]]
@@ -95,39 +91,3 @@ def test_how_the_log_is_cut_into_blocks_changes_nothing(lines: list[str], cuts: 
     blocks = [log[a:b] for a, b in itertools.pairwise(places)]
     definitions = [("x", r"x=([0-9.]+)")]
     assert scrape(definitions, blocks) == scrape(definitions, [log])
-
-
-def test_whoever_is_far_behind_reads_the_end(tmp_path: Path) -> None:
-    log = tmp_path / "logs.txt"
-    log.write_bytes(b"0123456789abcde\n" * (1 << 20))
-    assert near_the_end(log, 0) == ("", 0), "16 MiB are no more than that"
-    log.write_bytes(b"0123456789abcde\n" * (2 << 20))
-    words, at = near_the_end(log, 100)
-    assert f"{at - 100:,} bytes of the log are not shown" in words
-    text, end = read_text_after(log, at)
-    assert text.startswith("0123456789abcde\n")
-    assert end == log.stat().st_size
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 700), max_size=20), st.integers(1, 500), st.integers(2, 500))
-def test_a_capped_log_is_its_beginning_and_its_end(sizes: list[int], head: int, tail: int) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        log, whole = CappedLog(folder / "logs.txt", folder, head, tail), b""
-        for i, size in enumerate(sizes):
-            block = bytes([97 + i]) * size
-            log.write(block)
-            whole += block
-        log.close()
-        kept = (folder / "logs.txt").read_bytes()
-        if len(whole) <= head + tail // 2:
-            assert kept == whole
-        else:
-            assert kept[:head] == whole[:head]
-            rest = kept[head:]
-            end = rest.rpartition(b"]\n")[2]
-            assert whole.endswith(end)
-            assert len(end) >= min(tail // 2, len(whole) - head)
-            assert len(rest) <= tail + 100
-        assert {path.name for path in folder.iterdir()} == {"logs.txt"}

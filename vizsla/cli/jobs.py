@@ -107,12 +107,12 @@ def logs(
 
     from vizsla.cli.console import print_json
     from vizsla.jobs.attempt import settle
-    from vizsla.jobs.growing import read_text_after
+    from vizsla.jobs.log_reader import LogPosition, read_log_after
 
-    job, at, begun = _find(name), 0, ""
+    job, at, begun = _find(name), LogPosition(), ""
     while True:
         ended = settle(job).has_ended  # before the log is read, so that its end is not missed
-        text, at = read_text_after(job.logs, at)
+        text, at = read_log_after(job.logs, job.run, at)
         over = not text and (ended or not follow)
         if as_json:
             *lines, begun = (begun + text).split("\n")
@@ -147,9 +147,10 @@ def resume(name: str = _NAME, as_json: bool = _JSON) -> None:
     from vizsla.jobs.executors.base import Handle, Position
     from vizsla.jobs.executors.local import LocalExecutor
     from vizsla.jobs.growing import size
+    from vizsla.jobs.log_reader import LogPosition
 
     job = _find(name)
-    since = {job.name: Position(log=size(job.logs))}  # what was printed before is in the log
+    since = {job.name: Position(log=LogPosition(size(job.logs)))}  # what was printed before is in the log
     executor = LocalExecutor(job.path.parent)
     handle = executor.resume(Handle(job.name, job.path))
     follow_to_end(executor, handle, as_json=as_json, since=since)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from vizsla.errors import StorageError
+from vizsla.files import write_json
 
 HEAD_BYTES = 32 << 20
 TAIL_BYTES = 32 << 20
 _TAIL = "tail.{:09}"
+_JOINS = "joins.json"
 
 
 class CappedLog:
@@ -76,22 +83,64 @@ class CappedLog:
             join_tails(self.path, self.run, self._in_tails)
 
 
+@dataclass(frozen=True)
+class Join:
+    """Where the tail files of one attempt were put: bytes of ``logs.txt``."""
+
+    head: int
+    """Where the beginning ends."""
+    starts: dict[int, int]
+    """Where each tail file begins, by its number."""
+    end: int
+
+
+def tails_of(run: Path) -> dict[int, Path]:
+    """The tail files by number, the older first."""
+    return {int(path.suffix[1:]): path for path in sorted(run.glob("tail.*"))}
+
+
+def joins(run: Path) -> list[Join]:
+    """What :func:`join_tails` did to a job's log."""
+    try:
+        found = json.loads((run / _JOINS).read_bytes())
+        return [Join(join["head"], {int(k): v for k, v in join["starts"].items()}, join["end"]) for join in found]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
 def join_tails(log: Path, run: Path, in_tails: int | None = None) -> None:
-    """Append the tail files to the log, older first, and remove them. ``in_tails``: the bytes that went there."""
-    tails = sorted(run.glob("tail.*"))
+    """Append the tail files to the log, older first, and remove them. ``in_tails``: the bytes that went there.
+
+    What will be where is written down first, so that whoever reads a tail file goes on behind it.
+    """
+    tails = tails_of(run)
     if not tails:
         return
-    left_out = None if in_tails is None else in_tails - sum(p.stat().st_size for p in tails)
+    sizes = {number: path.stat().st_size for number, path in tails.items()}
+    left_out = None if in_tails is None else in_tails - sum(sizes.values())
+    words = b""
+    if left_out is None or left_out > 0:
+        count = "some" if left_out is None else f"{left_out:,} bytes"
+        words = f"\n[vizsla: {count} of the log left out here]\n".encode()
     try:
-        with open(log, "ab") as file:
-            if left_out is None or left_out > 0:
-                count = "some" if left_out is None else f"{left_out:,} bytes"
-                file.write(f"\n[vizsla: {count} of the log left out here]\n".encode())
-            for path in tails:
-                file.write(path.read_bytes())
+        before, head = joins(run), log.stat().st_size
     except OSError:
-        return  # a full disk: the tails stay and can still be read
-    for path in tails:
+        return
+    at, starts = head + len(words), {}
+    for number in tails:
+        starts[number] = at
+        at += sizes[number]
+    try:
+        write_json(run / _JOINS, [asdict(join) for join in (*before, Join(head, starts, at))])
+        with open(log, "ab") as file:
+            file.write(words)
+            for path in tails.values():
+                file.write(path.read_bytes())
+    except (OSError, StorageError):  # a full disk: the tails stay and can still be read
+        with contextlib.suppress(OSError):
+            os.truncate(log, head)
+        return
+    for path in tails.values():
         path.unlink(missing_ok=True)
 
 

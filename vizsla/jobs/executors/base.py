@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from vizsla.jobs.log_reader import LogPosition
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
@@ -63,11 +64,13 @@ Event = StatusEvent | MetricEvent | LogEvent | HeartbeatEvent
 
 @dataclass(frozen=True)
 class Position:
-    """How far the events of one job were told: bytes of its files, and its last known state."""
+    """How far the events of one job were told."""
 
     metrics: int = 0
-    log: int = 0
+    """Bytes of ``metrics.jsonl``."""
+    log: LogPosition = field(default_factory=LogPosition)
     updated: str | None = None
+    """When its last known state was written."""
 
 
 Since = Mapping[str, Position]

@@ -28,8 +28,9 @@ from vizsla.jobs.executors.base import (
     Since,
     StatusEvent,
 )
-from vizsla.jobs.growing import near_the_end, read_metrics_after, read_text_after
+from vizsla.jobs.growing import read_metrics_after
 from vizsla.jobs.lock import ControllerLock
+from vizsla.jobs.log_reader import near_the_end, read_log_after
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
 from vizsla.jobs.slots import Ledger, Share
 from vizsla.jobs.spec import TrainingJobSpec
@@ -177,8 +178,8 @@ class LocalExecutor:
                 reading, metrics_at = state.has_ended and at > metrics_at, at  # an end comes after all that was written
             reading = state.status != "Pending"
             while reading:
-                left_out, log_at = near_the_end(handle.path / "logs.txt", log_at)
-                text, log_at = read_text_after(handle.path / "logs.txt", log_at)
+                left_out, log_at = near_the_end(handle.path / "logs.txt", handle.path / ".run", log_at)
+                text, log_at = read_log_after(handle.path / "logs.txt", handle.path / ".run", log_at)
                 events += [LogEvent(handle.name, left_out + text)] if text else []
                 reading = state.has_ended and bool(text)
             if state.updated != before.updated:
