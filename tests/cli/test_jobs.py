@@ -97,6 +97,23 @@ def test_stop_from_another_terminal_and_resume(script: Path, tmp_path: Path) -> 
     assert json.loads(resumed.stdout)["status"] == "Completed"
 
 
+@pytest.mark.parametrize("controlled", [True, False])
+def test_a_job_that_takes_its_time_to_stop_is_stopping(script: Path, tmp_path: Path, controlled: bool) -> None:
+    script.write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SCRIPT)
+    process = start(script, tmp_path)
+    if not controlled:
+        process.kill()
+        process.wait()
+    stop = subprocess.Popen([sys.executable, "-m", "vizsla", "jobs", "stop", "long", "--grace", "8"])
+    state = tmp_path / "runs" / "long" / "state.json"
+    wait_for(lambda: json.loads(state.read_text())["status"] == "Stopping")
+    assert json.loads(vizsla("jobs", "list", "--json").stdout)["jobs"][0]["status"] == "Stopping"
+    assert vizsla("jobs", "stop", "long", "--grace", "0").returncode == 0  # now without patience
+    assert stop.wait(30) == 0
+    assert json.loads(state.read_text())["status"] == "Stopped"
+    process.wait(30)
+
+
 def test_ctrl_c_stops_the_job(script: Path, tmp_path: Path) -> None:
     process = start(script, tmp_path)
     process.send_signal(signal.SIGINT)

@@ -124,6 +124,9 @@ def conclude(job: JobDirectory, state: State) -> State | None:
     """Write how the attempt ended; None while it runs. Only the holder of the lock does this."""
     told = ended(job, state.attempts)
     if told is None and is_alive(job, state):
+        if state.status == "InProgress" and (asked := stop_reason(job)) is not None:  # by another process, it may be
+            with contextlib.suppress(StorageError):
+                job.set_state("Stopping", asked or None)
         return None
     told = told or ended(job, state.attempts)
     if told is None and state.status != "Pending":

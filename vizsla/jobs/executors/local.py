@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import JobError, StorageError, VizslaError
+from vizsla.errors import JobError, VizslaError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import script, tracking
 from vizsla.jobs.directory import JobDirectory
@@ -196,11 +196,8 @@ class LocalExecutor:
             active.job.set_state("Stopped", reason or "stopped before it was started")
             self._release(active)
             return
-        state = active.job.state
-        attempts.request_stop(active.job, state, grace, reason)
-        if state.status == "InProgress":
-            with contextlib.suppress(StorageError):
-                active.job.set_state("Stopping", reason)
+        attempts.request_stop(active.job, active.job.state, grace, reason)
+        self._advance()
 
     def capacity(self) -> Capacity:
         """See :meth:`vizsla.jobs.executors.base.Executor.capacity`."""
