@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import uvicorn
 
+from vizsla.models.model import load
 from vizsla.serving import connection as connection_module
 from vizsla.serving.connection import PatientConnection
 
@@ -92,16 +95,65 @@ def test_a_broken_body_sent_ahead_leaves_the_answers_before_it(server: Running, 
     assert [answer[:3] for answer in answers] == [b"200", b"200", b"400"]
 
 
+OFFER = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAA")
+
+
 @pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE"])
 def test_a_client_that_offers_http2_keeps_its_body(server: Running, jpegs: list[bytes], name: str) -> None:
     """As Java's HttpClient sends its first request."""
-    offer = ("Connection: Upgrade, HTTP2-Settings", f"{name}: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAA")
     with connect(server) as sock:
-        sock.sendall(post(jpegs[0], *offer))
+        sock.sendall(post(jpegs[0], *(line.replace("Upgrade:", f"{name}:") for line in OFFER)))
         first = sock.recv(65536)
         sock.sendall(post(jpegs[1], "Connection: close"))
         answers = first + read_all(sock)
     assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+
+@pytest.mark.parametrize("offers", [(1,), (0, 1, 2), (2,)])
+def test_a_request_sent_ahead_that_offers_http2_keeps_its_body(
+    server: Running, saved_model: Path, jpegs: list[bytes], offers: tuple[int, ...]
+) -> None:
+    """And none of the three gets another's answer."""
+    model = load(saved_model)
+    pictures = [jpegs[1], jpegs[2], jpegs[3]]
+    requests = [post(jpeg, *(OFFER if place in offers else ())) for place, jpeg in enumerate(pictures)]
+    requests[-1] = requests[-1].replace(b"Host: localhost", b"Host: localhost\r\nConnection: close")
+    with connect(server) as sock:
+        sock.sendall(b"".join(requests))
+        answers = read_all(sock).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200"] * 3
+    for answer, jpeg in zip(answers, pictures, strict=True):
+        probabilities = np.array(json.loads(answer.partition(b"\r\n\r\n")[2]), np.float32)
+        assert np.array_equal(probabilities, model.probabilities(jpeg))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_offer_may_come_in_pieces(server: Running, jpegs: list[bytes], chunked: bool) -> None:
+    """Wherever the network cuts it, also within the header's name."""
+    request = post(jpegs[1], "Upgrade: websocket", "Connection: upgrade")
+    head, _, body = request.partition(b"\r\n\r\n")
+    if chunked:
+        head = head.replace(f"Content-Length: {len(body)}".encode(), b"Transfer-Encoding: chunked")
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    with connect(server) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in head:
+            sock.sendall(bytes((byte,)))
+            time.sleep(0.0005)
+        sock.sendall(b"\r\n\r\n" + body)
+        sock.sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answers = read_all(sock).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"200"]
+    assert len(json.loads(answers[0].partition(b"\r\n\r\n")[2])) == 7
+
+
+@pytest.mark.parametrize("target", ["example.com:443", "/ping"])
+def test_a_proxy_is_not_offered(server: Running, target: str) -> None:
+    """What follows CONNECT would be another protocol: the connection ends."""
+    with connect(server) as sock:
+        sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: localhost\r\n\r\nGET /ping HTTP/1.1\r\n\r\n".encode())
+        answers = read_all(sock).split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"400"]
 
 
 def test_who_reads_no_answer_is_left_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

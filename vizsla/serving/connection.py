@@ -7,9 +7,9 @@ sending side. Both matter here: the first ties up connections, the second is how
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -24,9 +24,6 @@ WRITE_SECONDS = 60.0
 """Time that a client may leave its answers unread."""
 MAX_AHEAD = 1024
 """Requests that a client may send before the first one's answer."""
-
-_UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*")
-"""The header that asks for another protocol. None is offered; httptools drops the body of a request that asks."""
 
 
 class _Flow(FlowControl):
@@ -66,23 +63,54 @@ class PatientConnection(HttpToolsProtocol):
             self._header_bytes += len(data)
             if self._timer is None:
                 self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
-            data = _without_upgrade(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if not self._in_headers and self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
         if self._in_headers and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._refuse(b"431 Request Header Fields Too Large", b"The headers are larger than 64 KiB.")
 
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser. It gives up at a request that offers another protocol: the offer is passed over (RFC 9110,
+        7.8: a server may), and a new parser reads the request's head without it and goes on with its body."""
+        rest = memoryview(data)
+        try:
+            while True:
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except HttpParserUpgrade as offer:
+                    rest = rest[offer.args[0] :]
+                    head = self._head_without_offer()
+                    self.parser = HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                    self.parser.feed_data(head)
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _head_without_offer(self) -> bytes:
+        """The head of the request that has been parsed last."""
+        version = self.parser.get_http_version().encode()
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join((*lines, b"", b""))
+
     def on_headers_complete(self) -> None:
         """Stop the clock."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("no proxy")  # the parser ends with an error, which is answered
+            return
         self._in_headers, self._header_bytes = False, 0
         self._stop_timer()
         if len(self.pipeline) >= MAX_AHEAD:
-            raise ValueError("too many requests at once")  # the parser ends with an error, which is answered
+            raise ValueError("too many requests at once")  # as above
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The next bytes are another request's headers."""
+        if self.parser.should_upgrade():
+            return
         self._in_headers, self._header_bytes = True, 0
         self._stop_timer()
         super().on_message_complete()
@@ -179,13 +207,3 @@ class PatientConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _without_upgrade(data: bytes) -> bytes:
-    """A request's beginning without the header that asks for another protocol, which a server may ignore (RFC 9110,
-    7.8): a Java client asks for HTTP/2 so."""
-    end = data.find(b"\r\n\r\n")
-    end = len(data) if end < 0 else end
-    if not _UPGRADE.search(data, 0, end):
-        return data
-    return _UPGRADE.sub(b"", data[:end]) + data[end:]
