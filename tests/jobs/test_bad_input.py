@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -218,51 +218,6 @@ def test_an_expression_without_end_does_not_disable_the_time_limit(
     assert "[vizsla: metric 'endless' is not looked for any longer" in (handle.path / "logs.txt").read_text()
 
 
-SAVES_ON_SIGTERM = """
-    import os, signal, sys, time
-    def save(*_):
-        open(os.environ["SM_MODEL_DIR"] + "/weights", "w").write("w")
-        sys.exit(0)
-    signal.signal(signal.SIGTERM, save)
-    print("up", flush=True)
-    time.sleep(600)
-"""
-
-
-@pytest.mark.parametrize("limit", [None, 1])
-def test_a_model_saved_on_sigterm_is_packed(executor: LocalExecutor, script_spec: MakeSpec, limit: int | None) -> None:
-    handle = executor.submit(script_spec(SAVES_ON_SIGTERM, limit=limit), "saves")
-    log = handle.path / "logs.txt"
-    wait_for(lambda: log.exists() and log.read_text())
-    if limit is None:
-        executor.stop(handle)
-    state, _ = run_to_end(executor, handle)
-    assert state.status == "Stopped"
-    with tarfile.open(executor.fetch(handle, "output/model.tar.gz")) as archive:
-        assert archive.getnames() == ["weights"]
-
-
-def test_packing_ends_when_somebody_stops_the_job(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    text = "import os; os.truncate(os.open(os.environ['SM_MODEL_DIR'] + '/w', os.O_CREAT | os.O_RDWR), 1 << 40)"
-    handle = executor.submit(script_spec(text), "huge")
-    wait_for(lambda: list((handle.path / "output").glob(".model.tar.gz.*")))
-    executor.stop(handle, grace=0.5)
-    state, _ = run_to_end(executor, handle, 20)
-    assert state.status == "Stopped"
-    assert "its model could not be packed: there was no time left for it" in str(state.reason)
-    assert not list((handle.path / "output").glob(".model.tar.gz.*"))
-    assert (handle.path / "model" / "w").exists()
-
-
-def test_a_script_that_writes_no_model_completes_and_says_so(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    handle = executor.submit(script_spec("print('trained')"), "none")
-    state, _ = run_to_end(executor, handle)
-    assert state.status == "Completed"
-    assert "it wrote no model" in str(state.reason)
-    assert "SM_MODEL_DIR" in str(state.reason)
-    assert not (handle.path / "output" / "model.tar.gz").exists()
-
-
 def test_children_that_a_script_leaves_behind_are_ended(
     tmp_path: Path, executor: LocalExecutor, script_spec: MakeSpec
 ) -> None:
@@ -397,3 +352,36 @@ def test_what_is_typed_on_the_command_line() -> None:
         channels(["/nowhere"])
     with pytest.raises(JobError, match="There is no script"):
         request.script_spec("nowhere.py", None, [], [], [], "local", None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "do"),
+    [
+        ({"ResourceConfig": {"InstanceCount": 2}}, "asks for 2 instances; there is one", "share this machine"),
+        (
+            {"ResourceConfig": {"InstanceGroups": [{"InstanceCount": 1}, {"InstanceCount": 3}]}},
+            "asks for 4 instances",
+            "share this machine",
+        ),
+        ({"AlgorithmSpecification": {"TrainingInputMode": "Pipe"}}, "Input mode 'Pipe' is not offered", "SM_CHANNEL_"),
+        ({"InputMode": "Pipe"}, "Input mode 'Pipe' is not offered", "SM_CHANNEL_"),
+        ({"S3DataType": "AugmentedManifestFile"}, "'train' is a AugmentedManifestFile", "the folder of the files"),
+    ],
+)
+def test_a_request_that_one_machine_cannot_keep_is_refused_not_half_done(
+    tmp_path: Path,
+    executor: LocalExecutor,
+    script_spec: MakeSpec,
+    changes: dict[str, Any],
+    words: str,
+    do: str,
+) -> None:
+    document = script_spec("print(1)", data={"train": tmp_path}).to_dict()
+    channel = document["InputDataConfig"][0]
+    channel["DataSource"]["S3DataSource"] |= {k: v for k, v in changes.items() if k == "S3DataType"}
+    channel |= {k: v for k, v in changes.items() if k == "InputMode"}
+    document |= {k: v for k, v in changes.items() if k.endswith(("Config", "Specification"))}
+    with pytest.raises((JobError, UsageError), match=words) as caught:
+        executor.submit(TrainingJobSpec.read(document), "x")
+    assert do in str(caught.value.do)
+    assert not (tmp_path / "runs" / "x").exists()

@@ -22,9 +22,9 @@ from vizsla.jobs import attempt as attempts
 from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.handover import Command, Running
 from vizsla.jobs.lock import ControllerLock, take
 from vizsla.jobs.processes import Process, boot_id
-from vizsla.jobs.supervisor import Command, Running
 
 GONE = 2**22 + 1
 """No process has this number: it is above the kernel's largest."""

@@ -9,6 +9,7 @@ import typer
 from vizsla.cli.console import errors, print_json
 from vizsla.jobs.controller import follow
 from vizsla.jobs.executors.base import Event, Executor, Handle, LogEvent, MetricEvent, Since, StatusEvent
+from vizsla.jobs.pack import ARCHIVE, holds_anything
 from vizsla.jobs.states import State
 
 
@@ -26,8 +27,9 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: S
             errors.print(f"{handle.name} waits for room on this machine ...", markup=False)
 
     state = follow(executor, handle, show, since)
-    archive = handle.path / "output" / "model.tar.gz"
-    model = str(archive) if archive.exists() and state.status != "Failed" else None
+    archive, folder = handle.path / "output" / ARCHIVE, handle.path / "model"
+    archived = archive.is_file() and state.status != "Failed"
+    model = archive if archived else folder if state.status == "Completed" and holds_anything(folder) else None
     if as_json:
         print_json(
             {
@@ -37,7 +39,7 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: S
                 "reason": state.reason,
                 "exit_code": state.exit_code,
                 "metrics": last,
-                "archive": model,
+                "archive": str(archive) if archived else None,
             }
         )
     because = f": {state.reason}" if state.reason else "."

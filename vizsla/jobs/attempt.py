@@ -15,12 +15,12 @@ import vizsla
 from vizsla.errors import JobError, StorageError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.handover import Command, Ended, Running, load
 from vizsla.jobs.lock import take
 from vizsla.jobs.logs import join_tails
 from vizsla.jobs.outcome import Outcome, outcome
 from vizsla.jobs.processes import Process, boot_id, processes_with, signal_group
 from vizsla.jobs.states import State
-from vizsla.jobs.supervisor import Command, Ended, Running, load
 
 _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "

@@ -6,8 +6,8 @@ import re
 import signal
 from dataclasses import dataclass
 
+from vizsla.jobs.handover import Ended
 from vizsla.jobs.states import Status
-from vizsla.jobs.supervisor import Ended
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
 _SIGNALS = {
@@ -59,7 +59,8 @@ def outcome(ended: Ended, *, wrote: str | None = None) -> Outcome:
         return Outcome("Failed", reason, reason + "\n")
     if ended.why == "stopped":
         return Outcome("Stopped", f"stopped on request; it ended in good order{unpacked}", None)
-    return Outcome("Completed", None if ended.packed else NO_MODEL, None)
+    left_out = f"left out of model.tar.gz, as they lead to no file: {', '.join(ended.left_out)}"
+    return Outcome("Completed", (left_out if ended.left_out else None) if ended.packed else NO_MODEL, None)
 
 
 NO_MODEL = (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tarfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ARCHIVE = "model.tar.gz"
+_MANY = 20
 _GZIP_LEVEL = 1  # weights hardly shrink: the fastest level
 
 
@@ -18,8 +21,12 @@ def holds_anything(folder: Path) -> bool:
     return any(files for _, _, files in os.walk(folder))
 
 
-def pack_model(folder: Path, archive: Path) -> None:
+def pack_model(folder: Path, archive: Path) -> list[str]:
     """Write everything in ``folder`` to ``archive``; links are followed, so that the archive stands alone.
+
+    Returns
+    -------
+    What cannot be in it, by its path in ``folder``: links to nothing or to a folder that they lie in, sockets, pipes.
 
     Raises
     ------
@@ -30,11 +37,24 @@ def pack_model(folder: Path, archive: Path) -> None:
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)  # a script may have cleared the folder of its results
         with tarfile.open(temporary, "w:gz", compresslevel=_GZIP_LEVEL, dereference=True) as tar:
-            for name in sorted(os.listdir(folder)):
-                tar.add(folder / name, arcname=name)
+            left_out = _add(tar, str(folder), "", {os.path.realpath(folder)})
         os.replace(temporary, archive)
     finally:
         temporary.unlink(missing_ok=True)
+    return left_out
+
+
+def _add(tar: tarfile.TarFile, folder: str, inside: str, around: set[str]) -> list[str]:
+    left_out = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        name, real = inside + entry.name, os.path.realpath(entry.path)
+        if not (entry.is_file() or (entry.is_dir() and real not in around)):
+            left_out.append(name)
+            continue
+        tar.add(entry.path, name, recursive=False)
+        if entry.is_dir():
+            left_out += _add(tar, entry.path, name + "/", around | {real})
+    return left_out
 
 
 class Packing:
@@ -48,25 +68,25 @@ class Packing:
         self.file, into = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
         if self._pid == 0:
-            words = b"the process that packed it ended"
+            result: dict[str, Any] = {"error": "the process that packed it ended", "left_out": []}
             try:
                 signal.set_wakeup_fd(-1)
                 in_child()
-                pack_model(folder, archive)
-                words = b""
+                result = {"error": None, "left_out": pack_model(folder, archive)[:_MANY]}
             except BaseException as error:  # noqa: BLE001 - told to the parent
-                words = (str(error) or type(error).__name__).encode(errors="replace")
+                result["error"] = (str(error) or type(error).__name__)[:1000]
             finally:
-                os.write(into, words[:4000] or b"\0")
+                os.write(into, json.dumps(result).encode())
                 os._exit(0)
         os.close(into)
 
-    def error(self) -> str | None:
-        """Wait for the end; what went wrong, or None when the archive is there."""
-        words = os.read(self.file, 4096)
-        os.close(self.file)
+    def result(self) -> tuple[str | None, list[str]]:
+        """Wait for the end; what went wrong, or None when the archive is there, and what was left out of it."""
+        with open(self.file, "rb") as file:
+            told = file.read()
         self._reap()
-        return None if words == b"\0" else words.decode(errors="replace") or "the process that packed it was killed"
+        found = json.loads(told or '{"error": "the process that packed it was killed", "left_out": []}')
+        return found["error"], found["left_out"]
 
     def end(self) -> None:
         """Kill it; what was written is removed."""

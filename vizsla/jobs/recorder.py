@@ -24,11 +24,11 @@ from vizsla.files import write_json
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after
+from vizsla.jobs.handover import load
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State, now
-from vizsla.jobs.supervisor import load
 from vizsla.jobs.tracking import ERROR, NOTE, address, artifact_root, is_local, recorder_lock, waiting
 from vizsla.optional import require
 

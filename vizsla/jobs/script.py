@@ -252,14 +252,40 @@ def input_data_config(spec: TrainingJobSpec) -> dict[str, Any]:
     }
 
 
+def _check_modes(spec: TrainingJobSpec) -> None:
+    """A script that waits for a named pipe, or for what a manifest lists, must not find something else there."""
+    by_all = "AlgorithmSpecification.TrainingInputMode"
+    modes: list[tuple[str, str | None]] = [(by_all, spec.algorithm_specification.training_input_mode)]
+    modes += [(f"InputDataConfig, channel {c.channel_name!r}", c.input_mode) for c in spec.input_data_config]
+    for where, mode in modes:
+        if mode not in (None, "File", "FastFile"):
+            raise JobError(
+                f"Input mode {mode!r} is not offered: channels are folders here.",
+                where=where,
+                allowed="File, FastFile",
+                do="read the files below SM_CHANNEL_<NAME>",
+            )
+    for channel in spec.input_data_config:
+        source = channel.data_source.s3_data_source
+        if source is not None and source.s3_data_type != "S3Prefix":
+            raise JobError(
+                f"Channel {channel.channel_name!r} is a {source.s3_data_type}, which is not offered.",
+                where="DataSource.S3DataSource.S3DataType",
+                allowed="S3Prefix: a folder or file",
+                do="name the folder of the files instead of their manifest",
+            )
+
+
 def write_input(job: Path, spec: TrainingJobSpec) -> None:
     """Fill ``input/``: the configuration files and a link a channel.
 
     Raises
     ------
     JobError
-        When a channel's data are not there, or two channels have one name but for upper and lower case.
+        When a channel's data are not there, or not in a form that can be given, or two channels have one name but for
+        upper and lower case.
     """
+    _check_modes(spec)
     places: dict[str, str] = {}
     for channel in spec.input_data_config:
         name = channel.channel_name

@@ -124,8 +124,16 @@ class ResourceConfig(_Document):
         Raises
         ------
         UsageError
-            When a local type is misspelt or asks for more than there is.
+            When a local type is misspelt or asks for more than there is, or for more than one instance.
         """
+        groups = [group.get("InstanceCount", 1) for group in self.instance_groups or []]
+        if (count := sum(groups) if groups else self.instance_count or 1) > 1:
+            raise UsageError(
+                f"The job asks for {count} instances; there is one, this machine.",
+                where="ResourceConfig.InstanceGroups" if groups else "ResourceConfig.InstanceCount",
+                allowed="1",
+                do="share this machine among jobs with InstanceType local-1cpu, local-2cpu-1gpu, ...",
+            )
         text = self.instance_type or "local"
         if not text.startswith("local"):
             return cpus, gpus

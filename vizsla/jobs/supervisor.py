@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import select
 import signal
@@ -17,12 +16,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
+from vizsla.jobs.handover import Command, Ended, Running, Why, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, read_metrics
@@ -37,81 +36,11 @@ _LEAST_PACKING_SECONDS = 1.0
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
 _TAIL_BYTES = 64 << 10
+_NOT_PACKED: tuple[None, None, list[str]] = (None, None, [])
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
-
-Why = Literal["exited", "stopped", "limit"]
-
 
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
 """Programs that hand no signal on to what they run."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """What ``.run/command.json`` holds: one attempt."""
-
-    attempt: int
-    argv: list[str]
-    folder: str
-    environment: dict[str, str]
-    """Added to the controller's own."""
-    metrics: list[tuple[str, str]]
-    limit: float | None
-    """Seconds the job may run."""
-    grace: float
-    """Seconds between SIGTERM and SIGKILL."""
-    opt_ml: bool
-    """Whether the code names ``/opt/ml``."""
-    log_head: int
-    log_tail: int
-    slots: list[int] = field(default_factory=list)
-    """Open files: the cores and GPUs that the job has for as long as this process holds them."""
-
-
-@dataclass(frozen=True)
-class Running:
-    """What ``.run/process.json`` holds."""
-
-    attempt: int
-    supervisor: int
-    supervisor_started: float | None
-    group: int
-    """The job's process group: the number of its first process."""
-    group_started: float | None = None
-    """The start of that process: without it the number may be somebody else's by now."""
-    boot: str | None = None
-    """The run of the system in which these numbers mean something."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What ``.run/exit.json`` holds."""
-
-    attempt: int
-    code: int
-    """The exit code; negative: the number of the signal."""
-    why: Why
-    """Whether it ended by itself, was asked to stop, or ran out of time."""
-    killed: bool
-    """Whether SIGTERM was not enough."""
-    out_of_memory: bool
-    disk_full: bool
-    seconds: float
-    log_bytes: int
-    tail: str
-    """The last lines of the log."""
-    packed: str | None
-    """``model.tar.gz`` when it was made, None when the job left no model."""
-    pack_error: str | None
-
-
-def load(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is none (yet)."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def main(job: Path) -> None:
@@ -166,7 +95,7 @@ class _Attempt:
         self.log.close()
         with contextlib.suppress(StorageError):
             self.metrics.close()
-        packed, pack_error = self._pack(began, wake_read) if code == 0 and not self.killed else (None, None)
+        packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
         tail = last_lines(bytes(self.tail))
         ended = Ended(
             attempt=self.command.attempt,
@@ -180,6 +109,7 @@ class _Attempt:
             tail=tail,
             packed=packed,
             pack_error=pack_error,
+            left_out=left_out,
         )
         write_json(self.run_folder / "exit.json", asdict(ended))
 
@@ -331,14 +261,21 @@ class _Attempt:
         words = f"its regular expression took more than {_SCRAPE_SECONDS:g} s for one block of the log"
         self.log.write(f"\n[vizsla: metric {name!r} is not looked for any longer: {words}]\n".encode())
 
-    def _pack(self, began: float, wake: int) -> tuple[str | None, str | None]:
-        """Make the archive, unless the job made it itself; the limit, with the grace, and a stop end that too."""
+    def _pack(self, began: float, wake: int) -> tuple[str | None, str | None, list[str]]:
+        """Make the archive, unless the job made it itself; the limit, with the grace, and a stop end that too.
+
+        Returns
+        -------
+        See the last three fields of :class:`Ended`.
+        """
         archive = self.job / "output" / ARCHIVE
         age = time.monotonic() - began
         if archive.exists() and time.time() - archive.stat().st_mtime < age:
-            return str(archive), None
+            return str(archive), None, []
         if not holds_anything(self.job / "model"):
-            return None, None
+            return _NOT_PACKED
+        if not self.command.pack:
+            return str(self.job / "model"), None, []
         deadline = self.kill_at
         if self.why == "exited" and self.command.limit is not None:
             deadline = began + self.command.limit + self.command.grace
@@ -349,8 +286,8 @@ class _Attempt:
             timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
             ready, _, _ = select.select([wake, packing.file], [], [], timeout)
             if packing.file in ready:
-                error = packing.error()
-                return (None, error) if error is not None else (str(archive), None)
+                error, left_out = packing.result()
+                return str(archive) if error is None else None, error, left_out
             if wake in ready and signal.SIGTERM in os.read(wake, 256) and why == "exited":
                 request = load(self.run_folder / "stop.json") or {}
                 asked = time.monotonic() + float(request.get("grace", self.command.grace))
@@ -358,7 +295,7 @@ class _Attempt:
             if deadline is not None and time.monotonic() >= deadline:
                 packing.end()
                 self.why = "limit" if why == "exited" else why
-                return None, "there was no time left for it; the files are in model/"
+                return None, "there was no time left for it; the files are in model/", []
 
 
 def _is_shell(argv: Sequence[str]) -> bool:

@@ -25,8 +25,8 @@ from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaErr
 from vizsla.files import storage, write_bytes
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.handover import load
 from vizsla.jobs.lock import exclusively
-from vizsla.jobs.supervisor import load
 from vizsla.settings import settings
 
 FOLDER = ".tracking"

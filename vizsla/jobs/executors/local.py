@@ -29,13 +29,13 @@ from vizsla.jobs.executors.base import (
     StatusEvent,
 )
 from vizsla.jobs.growing import read_metrics_after
+from vizsla.jobs.handover import Command
 from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.log_reader import near_the_end, read_log_after
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
 from vizsla.jobs.slots import Ledger, Share
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
-from vizsla.jobs.supervisor import Command
 from vizsla.settings import settings, usable_cores
 
 GRACE_SECONDS = 30.0
@@ -268,6 +268,7 @@ class LocalExecutor:
             opt_ml=user is not None and (script.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
             log_head=self._log_bytes[0],
             log_tail=self._log_bytes[1],
+            pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",
             slots=list(share.files),
         )
         try:
