@@ -112,7 +112,7 @@ class Container:
     async def show_model(self, request: Request) -> Response:
         """Whether a model is loaded."""
         record_of(request.scope).route = "models"
-        model = self._service.pool.find(request.path_params["name"])
+        model = await self._service.pool.find(request.path_params["name"])
         if model is None:
             raise RequestError("target-unknown", f"The model {request.path_params['name'][:200]!r} is not loaded.")
         return JSONResponse({"modelName": model.name, "modelUrl": model.url})

@@ -7,40 +7,23 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from vizsla.models import artifact
 from vizsla.serving.backbones import Backbones, ServedModel
-from vizsla.serving.entry import has_code
 from vizsla.serving.faults import RequestError
+from vizsla.serving.loading import Entry, Load, Loader, Served
 from vizsla.serving.shelves import FolderShelf, Shelf
 from vizsla.serving.toolkit import ANSWER_SECONDS, CodeModel, still_starting
 
 _UNLOAD_SECONDS = 60.0
-
-Served = ServedModel | CodeModel
-
-
-@dataclass(eq=False)
-class _Entry:
-    model: Served
-    pinned: bool
-    uses: int = 0
-    gone: bool = False
-    released: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What ``POST /models`` named: the local path, and the address as it was given."""
-
-    path: Path
-    url: str
+_CLOSE_SECONDS = 3.0
+"""For what is still being read when the server ends."""
 
 
 class Pool:
     """Loaded models in the order of their last use. Everything but the loading itself happens in the event loop.
+
+    An artifact is loaded once, whatever it is called: its entry has the name that ``POST /models`` gave it, or else the
+    artifact's own (:meth:`Shelf.artifact`), and the other names that find it are remembered with it.
 
     Parameters
     ----------
@@ -56,11 +39,13 @@ class Pool:
         self.shelf = shelf
         self.backbones = backbones
         self.memory = memory
-        self._allow_code = allow_code
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._loading: dict[str, asyncio.Future[_Entry]] = {}
-        self._starting: dict[str, _Entry] = {}
-        self._ending = False
+        self._loader = Loader(shelf, backbones, memory=memory, allow_code=allow_code)
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._loading: dict[str, Load] = {}
+        self._names: dict[str, str] = {}
+        """Artifact to the name of its entry or load."""
+        self._aliases: dict[str, str] = {}
+        """Other names of loaded artifacts to those of their entries."""
         self._removals: set[asyncio.Future[None]] = set()
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self.on_load: Callable[[str, float], None] = lambda name, seconds: None
@@ -74,9 +59,9 @@ class Pool:
         """The loaded models, by name."""
         return [self._entries[name].model for name in sorted(self._entries)]
 
-    def find(self, name: str) -> Served | None:
+    async def find(self, name: str) -> Served | None:
         """A loaded model."""
-        entry = self._entries.get(name)
+        entry = self._entries.get(await self._known(name))
         return entry.model if entry else None
 
     @asynccontextmanager
@@ -88,11 +73,16 @@ class Pool:
         RequestError, ModelError
             When it is not there or cannot be loaded.
         """
-        while (entry := self._entries.get(name)) is None:  # also when it is unloaded again before its turn comes
-            if not load:
+        while (entry := self._entry(name)) is None:  # also when it is unloaded again before its turn comes
+            known = await self._known(name)
+            if other := self._entries.get(known):
+                other.aliases.add(name)
+                self._aliases[name] = known
+            elif not load:
                 raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
-            await self._load(name, None, evict=True, pinned=False)
-        self._entries.move_to_end(name)
+            else:
+                await self._load_target(name)
+        self._entries.move_to_end(entry.name)
         entry.uses += 1
         try:
             yield entry.model
@@ -110,137 +100,150 @@ class Pool:
             ``target-loaded`` when it is loaded, ``target-memory`` when it does not fit (nothing is unloaded for it:
             that is the platform's choice).
         """
-        if name in self._entries or name in self._loading:
-            raise RequestError("target-loaded", f"The model {name[:200]!r} is loaded already, or being loaded.")
-        source = None
-        if url is not None:
-            if not isinstance(self.shelf, FolderShelf):
-                raise RequestError(
-                    "target-name", "This server loads no models by address.", do="start it with --models-dir"
-                )
-            source = _Source(self.shelf.within(name, url), url)
-        return (await self._load(name, source, evict=False, pinned=pinned)).model
+        if url is None:
+            load = Load(name, await self._artifact(name), pinned=pinned)
+        elif isinstance(self.shelf, FolderShelf):
+            path = self.shelf.within(name, url)
+            load = Load(name, self.shelf.artifact_at(path), path, url, pinned=pinned)
+        else:
+            raise RequestError(
+                "target-name", "This server loads no models by address.", do="start it with --models-dir"
+            )
+        known = name if name in self._entries or name in self._loading else self._names.get(load.artifact)
+        if known is not None:
+            called = "" if known == name else f", as {known[:200]!r}"
+            raise RequestError("target-loaded", f"The model {name[:200]!r} is loaded already, or being loaded{called}.")
+        return (await asyncio.shield(self._begin(name, load))).model
 
     async def unload(self, name: str) -> None:
-        """Unload a model; its memory is free when this returns.
+        """Unload a model, also one that is still being loaded; its memory is free when this returns.
 
         Raises
         ------
         RequestError
             ``target-unknown`` when it is not loaded, ``target-pinned`` when it was named on the command line,
-            ``overloaded`` when its last requests are not answered in time: it is gone when they are.
+            ``overloaded`` when its last requests are not answered, or its files not read, in time: it is gone when
+            they are.
         """
-        entry = self._entries.get(name) or self._starting.get(name)
-        if entry is None:
+        known = await self._known(name)
+        entry, load = self._entries.get(known), self._loading.get(known)
+        pinned = entry.pinned if entry else load.pinned if load else None
+        if pinned is None:
             raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
-        if entry.pinned:
+        if pinned:
             raise RequestError("target-pinned", f"The model {name[:200]!r} was named when the server was started.")
-        if name in self._entries:
-            self._drop(name)
-        if isinstance(entry.model, CodeModel):
-            entry.model.stop_starting()
+        if entry is not None:
+            self._drop(known)
+        elif load is not None:
+            load.drop()
         try:
             async with asyncio.timeout(_UNLOAD_SECONDS):
-                await entry.released.wait()
+                if entry is None and load is not None and load.task is not None:
+                    await asyncio.wait([load.task])
+                    entry = load.entry
+                if entry is not None:
+                    await entry.released.wait()
         except TimeoutError as error:
+            busy = "still answers requests" if entry is not None else "is still being read"
             raise RequestError(
                 "overloaded",
-                f"The model {name[:200]!r} still answers requests after {_UNLOAD_SECONDS:g} s. It is asked no more, "
-                "and unloaded when they are answered.",
+                f"The model {name[:200]!r} {busy} after {_UNLOAD_SECONDS:g} s. It is asked no more, and unloaded when "
+                "that is done.",
             ) from error
 
     def stop_starting(self) -> None:
         """The server ends: no code is started any more, and what starts is ended; what answers goes on."""
-        self._ending = True
-        for entry in self._starting.values():
-            if isinstance(entry.model, CodeModel):
-                entry.model.stop_starting()
+        self._loader.ending = True
+        for load in self._loading.values():
+            load.stop_starting()
 
     async def close(self) -> None:
         """Unload everything."""
-        starting = list(self._starting.values())
         self.stop_starting()
+        loads = list(self._loading.values())
+        for load in loads:
+            load.drop()
         for name in list(self._entries):
             self._drop(name)
-        await asyncio.gather(*(entry.released.wait() for entry in starting))
+        if tasks := [load.task for load in loads if load.task is not None]:
+            await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
         await asyncio.gather(*self._removals, return_exceptions=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
-    async def _load(self, name: str, source: _Source | None, *, evict: bool, pinned: bool) -> _Entry:
+    def _entry(self, name: str) -> Entry | None:
+        return self._entries.get(name) or self._entries.get(self._aliases.get(name, name))
+
+    async def _artifact(self, name: str) -> str:
+        """The artifact that a name finds; the file system is asked, which may take its time."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.shelf.artifact, name)
+
+    async def _known(self, name: str) -> str:
+        """The name that what ``name`` finds is loaded under, or being loaded; ``name`` itself if it is neither."""
+        if name in self._entries or name in self._loading:
+            return name
+        if name in self._aliases:
+            return self._aliases[name]
+        try:
+            return self._names.get(await self._artifact(name), name)
+        except (RequestError, OSError):
+            return name
+
+    async def _load_target(self, name: str) -> None:
         """Load once, however many ask at the same time; all of them get the one result or the one error.
 
         Who asked first waits for as long as it takes, the others for as long as an answer may take.
         """
-        loop = asyncio.get_running_loop()
-        if (running := self._loading.get(name)) is not None:
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    return await asyncio.shield(running)
-            except TimeoutError as error:
-                if running.done():  # the load's own
-                    raise
-                raise still_starting(name) from error
-        else:
-            running = loop.create_task(self._load_now(name, source, evict=evict, pinned=pinned))
-            self._loading[name] = running
-            running.add_done_callback(
-                lambda task: (self._loading.pop(name, None), task.cancelled() or task.exception())
-            )
-        return await asyncio.shield(running)
+        known = name
+        if name not in self._loading:
+            artifact = await self._artifact(name)
+            own = name if artifact == "." or artifact in self._entries or artifact in self._loading else artifact
+            known = self._names.get(artifact, own)
+            if known in self._entries:
+                return
+            if known not in self._loading:
+                await asyncio.shield(self._begin(known, Load(name, artifact, evict=True)))
+                return
+        running = self._loading[known].task
+        if running is None:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await asyncio.shield(running)
+        except TimeoutError as error:
+            if running.done():  # the load's own
+                raise
+            raise still_starting(name) from error
 
-    async def _load_now(self, name: str, source: _Source | None, *, evict: bool, pinned: bool) -> _Entry:
+    def _begin(self, name: str, load: Load) -> asyncio.Task[Entry]:
+        def ended(task: asyncio.Task[Entry]) -> None:
+            del self._loading[name]
+            if task.cancelled() or task.exception():
+                del self._names[load.artifact]
+
+        load.task = asyncio.get_running_loop().create_task(self._load_now(name, load))
+        self._loading[name] = load
+        self._names[load.artifact] = name
+        load.task.add_done_callback(ended)
+        return load.task
+
+    async def _load_now(self, name: str, load: Load) -> Entry:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        model = await loop.run_in_executor(self._loaders, self._read, name, source)
-        entry = _Entry(model, pinned)
+        model = await loop.run_in_executor(self._loaders, self._loader.read, name, load)
+        entry = load.entry = Entry(name, model, load.artifact, load.pinned)
         try:
+            load.check()
             if isinstance(model, CodeModel):
-                await self._start(entry, model)
-            self._make_room(model, evict=evict)
+                self._loader.check_code(load)
+                await model.start()  # what is loaded can answer
+                load.check()
+            self._make_room(model, evict=load.evict)
         except BaseException:
             self._release(entry)
             raise
         self._entries[name] = entry
         self.on_load(name, loop.time() - start)
         return entry
-
-    async def _start(self, entry: _Entry, model: CodeModel) -> None:
-        """Let the code load its model, so that what is loaded can answer."""
-        if self._ending:
-            raise RequestError("stopping", "The server is being stopped.")
-        self._starting[model.name] = entry
-        try:
-            await model.start()
-        finally:
-            del self._starting[model.name]
-
-    def _read(self, name: str, source: _Source | None) -> Served:
-        path, url = (source.path, source.url) if source else (self.shelf.locate(name), self.shelf.url(name))
-        try:
-            return self._served(name, url, path)
-        except artifact.ModelTooLargeError as error:
-            raise RequestError(
-                "target-memory",
-                f"There is no room for the model {name[:200]!r}: {error.what}",
-                do="start the server with a larger --memory-mb",
-            ) from error
-        finally:
-            self.shelf.done(path)
-
-    def _served(self, name: str, url: str, path: Path) -> Served:
-        if has_code(path):
-            if not self._allow_code:
-                raise RequestError(
-                    "code-off",
-                    f"The model {name[:200]!r} brings its own code, which is not run unless allowed.",
-                    do="start the server with --allow-code if you trust this model",
-                )
-            return CodeModel(name, url, path)
-        saved = artifact.load(path, at_hand=self.backbones, most=self.memory)
-        try:
-            return self.backbones.serve(name, url, saved)
-        except KeyError:  # its backbone was unloaded while this was read
-            return self.backbones.serve(name, url, artifact.load(path, most=self.memory))
 
     def _make_room(self, model: Served, *, evict: bool) -> None:
         """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits. What cannot
@@ -260,10 +263,13 @@ class Pool:
     def _drop(self, name: str) -> None:
         entry = self._entries.pop(name)
         entry.gone = True
+        del self._names[entry.artifact]
+        for alias in entry.aliases:
+            self._aliases.pop(alias, None)
         if not entry.uses:
             self._release(entry)
 
-    def _release(self, entry: _Entry) -> None:
+    def _release(self, entry: Entry) -> None:
         if isinstance(entry.model, CodeModel):
             entry.model.stop()
             removal = asyncio.get_running_loop().run_in_executor(None, entry.model.remove)

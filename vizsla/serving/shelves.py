@@ -10,7 +10,7 @@ from typing import Protocol
 from vizsla.data import kept
 from vizsla.errors import ModelError, SourceError, UsageError
 from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
-from vizsla.serving.entry import CODE, entry_script
+from vizsla.serving.entry import CODE, code_folder, entry_script
 from vizsla.serving.faults import RequestError
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
@@ -26,6 +26,16 @@ class Shelf(Protocol):
         ------
         RequestError
             ``target-name`` for a name that leaves the shelf, ``target-unknown`` when there is none.
+        """
+        ...
+
+    def artifact(self, name: str) -> str:
+        """The name that is the artifact's own: one for all the names that find it.
+
+        Raises
+        ------
+        RequestError
+            As :meth:`locate`.
         """
         ...
 
@@ -76,11 +86,15 @@ class NamedShelf:
 
     def locate(self, name: str) -> Path:
         """The path that was given under this name."""
+        return self.paths[self.artifact(name)]
+
+    def artifact(self, name: str) -> str:
+        """The name that it was given."""
         safe_parts(name)
         found = self._name(name)
         if found is None:
             raise unknown(name, f"loaded: {', '.join(sorted(self.paths)[:20])}")
-        return self.paths[found]
+        return found
 
     def url(self, name: str) -> str:
         """The path that was given."""
@@ -107,6 +121,20 @@ class FolderShelf:
 
     def locate(self, name: str) -> Path:
         """A model directory, or an archive; ``x/model.tar.gz`` also finds the directory ``x``."""
+        return self._closed(self._found(name), name)
+
+    def artifact(self, name: str) -> str:
+        """The path below the folder, of a job's directory instead of the ``model`` in it, behind all links."""
+        return self.artifact_at(self._found(name))
+
+    def artifact_at(self, model: Path) -> str:
+        """The artifact's own name, from its path behind all links; ``.`` for the folder itself."""
+        job = model.parent
+        if model.name == "model" and job != self.root and not (job / CARD).is_file() and code_folder(job) != job:
+            model = job
+        return model.relative_to(self.root).as_posix()
+
+    def _found(self, name: str) -> Path:
         parts = safe_parts(name)
         candidates = [self.root / parts]
         if parts.name == ARCHIVE:
@@ -121,7 +149,7 @@ class FolderShelf:
                     "target-name", f"{name[:200]!r} leads out of the models' folder.", where="TargetModel"
                 )
             if resolved.is_file() or any((resolved / p).exists() for p in (CARD, "model", CODE)):
-                return self._closed(resolved, name)
+                return resolved
         raise unknown(name, "TargetModel")
 
     def _closed(self, model: Path, name: str) -> Path:
@@ -157,7 +185,7 @@ class FolderShelf:
 
     def url(self, name: str) -> str:
         """The path."""
-        return str(self.root / safe_parts(name))
+        return str(self.root / name)
 
     def done(self, path: Path) -> None:
         """Nothing was fetched."""
@@ -183,6 +211,10 @@ class S3Shelf:
             if error.kind == "target-unknown":
                 raise unknown(name, "TargetModel") from error  # without the bucket's address
             raise
+
+    def artifact(self, name: str) -> str:
+        """The key below the prefix, which is the only name that an object has."""
+        return safe_parts(name).as_posix()
 
     def url(self, name: str) -> str:
         """Its s3:// address."""

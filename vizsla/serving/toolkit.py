@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -16,11 +17,11 @@ import sys
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import ModelError
+from vizsla.errors import ModelError, VizslaError
 from vizsla.serving.entry import REQUIREMENTS, code_folder, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import resident_bytes
@@ -42,16 +43,19 @@ _KEY_HEADERS = frozenset(("authorization", "x-api-key", "cookie", "x-amz-securit
 
 
 class CodeModel:
-    """A model served by its own code. Its answers go to the client as they are."""
+    """A model served by its own code. Its answers go to the client as they are.
 
-    def __init__(self, name: str, url: str, path: Path) -> None:
+    ``check`` is called while an archive is unpacked, and raises to give that up.
+    """
+
+    def __init__(self, name: str, url: str, path: Path, check: Callable[[], None]) -> None:
         self.name = name
         self.url = url
         self._temporary: Path | None = None
         if path.is_dir():
             self._folder = code_folder(path) or path
         else:
-            self._folder = self._temporary = _unpacked(path)
+            self._folder = self._temporary = _unpacked(path, check)
         self._unpacked_bytes = sum(p.stat().st_size for p in self._folder.rglob("*") if p.is_file())
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
@@ -297,12 +301,12 @@ async def _read(process: asyncio.subprocess.Process) -> tuple[dict[str, object],
     return header, await process.stdout.readexactly(int(header["size"]))
 
 
-def _unpacked(archive: Path) -> Path:
+def _unpacked(archive: Path, check: Callable[[], None]) -> Path:
     """The archive in a temporary folder; links, devices and paths that leave it are refused (PEP 706)."""
     folder = Path(tempfile.mkdtemp(prefix="vizsla-code-"))
     size = 0
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with _Watched(archive, check) as raw, tarfile.open(fileobj=io.BufferedReader(raw), mode="r:*") as tar:
             for count, member in enumerate(tar):
                 size += member.size
                 if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
@@ -311,7 +315,20 @@ def _unpacked(archive: Path) -> Path:
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ModelError(f"The archive cannot be unpacked: {error}.", where=archive) from error
-    except ModelError:
+    except VizslaError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
+
+
+class _Watched(io.FileIO):
+    """A file that calls ``check`` at every read."""
+
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
+        super().__init__(path)
+        self._check = check
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        """As of the base class."""
+        self._check()
+        return super().readinto(buffer)

@@ -1,0 +1,120 @@
+"""A model on its way into memory: found, read, unpacked; given up when it is unloaded meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vizsla.models import artifact
+from vizsla.serving.backbones import Backbones, ServedModel
+from vizsla.serving.entry import has_code
+from vizsla.serving.faults import RequestError
+from vizsla.serving.shelves import Shelf
+from vizsla.serving.toolkit import CodeModel
+
+Served = ServedModel | CodeModel
+
+
+@dataclass(eq=False)
+class Entry:
+    """A loaded model. ``artifact`` is the shelf's own name for it, ``released`` is set when its memory is free."""
+
+    name: str
+    model: Served
+    artifact: str
+    pinned: bool
+    uses: int = 0
+    gone: bool = False
+    aliases: set[str] = field(default_factory=set)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(eq=False)
+class Load:
+    """A model that is being loaded. ``asked`` is the name that finds it, unless ``POST /models`` gave its ``path`` and
+    ``url``. Who unloads it meanwhile sets ``dropped``."""
+
+    asked: str
+    artifact: str
+    path: Path | None = None
+    url: str = ""
+    pinned: bool = False
+    evict: bool = False
+    dropped: threading.Event = field(default_factory=threading.Event)
+    entry: Entry | None = None
+    task: asyncio.Task[Entry] | None = None
+
+    def drop(self) -> None:
+        """Do not go on: what is loaded then is released at once."""
+        self.dropped.set()
+        self.stop_starting()
+
+    def stop_starting(self) -> None:
+        """End the start of the model's own code."""
+        if self.entry is not None and isinstance(self.entry.model, CodeModel):
+            self.entry.model.stop_starting()
+
+    def check(self) -> None:
+        """Raise RequestError ``stopping`` when it was dropped."""
+        if self.dropped.is_set():
+            raise RequestError("stopping", "The model was unloaded while it was loaded.")
+
+
+class Loader:
+    """Reads models. :meth:`read` is called from loader threads, the rest from the event loop."""
+
+    def __init__(self, shelf: Shelf, backbones: Backbones, *, memory: int, allow_code: bool) -> None:
+        self._shelf = shelf
+        self._backbones = backbones
+        self._memory = memory
+        self._allow_code = allow_code
+        self.ending = False
+        """Whether the server ends, which starts no code any more."""
+
+    def check_code(self, load: Load) -> None:
+        """Raise RequestError ``stopping`` when the load was dropped, or the server ends."""
+        load.check()
+        if self.ending:
+            raise RequestError("stopping", "The server is being stopped.")
+
+    def read(self, name: str, load: Load) -> Served:
+        """The model, to be entered under ``name``.
+
+        Raises
+        ------
+        RequestError, ModelError
+            When it is not there, not allowed, damaged or too large; ``stopping`` when it was dropped.
+        """
+        load.check()
+        path, url = load.path, load.url
+        if path is None:
+            path, url = self._shelf.locate(load.asked), self._shelf.url(name)
+        try:
+            load.check()
+            return self._served(name, url, path, lambda: self.check_code(load))
+        except artifact.ModelTooLargeError as error:
+            raise RequestError(
+                "target-memory",
+                f"There is no room for the model {name[:200]!r}: {error.what}",
+                do="start the server with a larger --memory-mb",
+            ) from error
+        finally:
+            self._shelf.done(path)
+
+    def _served(self, name: str, url: str, path: Path, check: Callable[[], None]) -> Served:
+        if has_code(path):
+            if not self._allow_code:
+                raise RequestError(
+                    "code-off",
+                    f"The model {name[:200]!r} brings its own code, which is not run unless allowed.",
+                    do="start the server with --allow-code if you trust this model",
+                )
+            return CodeModel(name, url, path, check)
+        saved = artifact.load(path, at_hand=self._backbones, most=self._memory)
+        try:
+            return self._backbones.serve(name, url, saved)
+        except KeyError:  # its backbone was unloaded while this was read
+            return self._backbones.serve(name, url, artifact.load(path, most=self._memory))
