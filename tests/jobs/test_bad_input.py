@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, wait_for
-from vizsla.errors import JobError, UsageError
+from vizsla.errors import JobError, SourceError, UsageError
 from vizsla.jobs import request
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.processes import Process
 from vizsla.jobs.request import channels, hyper_parameters, metric_definitions
-from vizsla.jobs.spec import Channel, ResourceConfig, TrainingJobSpec, decoded, encoded
+from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, decoded, encoded
 
 
 def test_a_script_that_does_not_exist(tmp_path: Path, executor: LocalExecutor, script_spec: MakeSpec) -> None:
@@ -296,16 +296,15 @@ def test_channels_whose_data_are_missing_or_elsewhere(
 ) -> None:
     with pytest.raises(JobError, match="There are no data for channel 'train'"):
         executor.submit(script_spec("print(1)", data={"train": tmp_path / "nowhere"}), "x")
-    spec = script_spec("print(1)").model_copy(
-        update={
-            "input_data_config": [
-                Channel.model_validate({"ChannelName": "t", "DataSource": {"S3DataSource": {"S3Uri": "s3://b/p"}}})
-            ]
-        }
-    )
-    with pytest.raises(JobError, match="The data of channel 't' are not on this machine") as caught:
-        executor.submit(spec, "x")
-    assert caught.value.where == "s3://b/p"
+    elsewhere = script_spec("print(1)").model_copy(update={"input_data_config": channels(["t=gs://bucket/p"])})
+    with pytest.raises(JobError, match="The data of channel 't' cannot be had from there") as caught:
+        executor.submit(elsewhere, "x")
+    assert caught.value.where == "gs://bucket/p"
+    assert "s3://" in str(caught.value.allowed)
+    nameless = script_spec("print(1)").model_copy(update={"input_data_config": channels(["t=s3:///p"])})
+    with pytest.raises(SourceError, match="names no bucket"):
+        executor.submit(nameless, "x")
+    assert not list((tmp_path / "runs").iterdir()), "nothing is left behind"
 
 
 def test_a_field_in_lower_case_is_not_dropped_in_silence() -> None:

@@ -16,8 +16,10 @@ _JOB = "Job"
 
 @app.command()
 def train(
-    folder: Path | None = typer.Argument(
-        None, help="The built-in training: a folder of labelled pictures, as for fit."
+    source: str | None = typer.Argument(
+        None,
+        metavar="[DATA]",
+        help="The built-in training: a folder of labelled pictures, or another source, as for fit.",
     ),
     script: str | None = typer.Option(
         None, help="A .py or .sh file: runs unmodified, as in a SageMaker training job.", rich_help_panel=_SCRIPT
@@ -29,7 +31,7 @@ def train(
         [],
         "--data",
         metavar="CHANNEL=PATH",
-        help="Repeat for each channel; a PATH alone is channel 'training'.",
+        help="A folder, a file, or s3://bucket/prefix. Repeat for each channel; a PATH alone is 'training'.",
         rich_help_panel=_SCRIPT,
     ),
     metric: list[str] = typer.Option(
@@ -70,11 +72,11 @@ def train(
     from vizsla.jobs.request import builtin_spec, read_spec, script_spec
 
     record_on(tracking_uri)
-    given = [what for what in (folder, script, request) if what is not None]
+    given = [what for what in (source, script, request) if what is not None]
     if len(given) != 1:
         raise UsageError(
             "Nothing to train." if not given else "More than one thing to train.",
-            allowed="one of a folder of pictures, --script, or --request",
+            allowed="one of a source of pictures, --script, or --request",
             do="vizsla train photos/, or vizsla train --script train.py --data photos/",
         )
     instance = instance_type or "local"
@@ -88,7 +90,7 @@ def train(
     if refused:
         raise UsageError(
             f"{', '.join(refused)} would have no effect here.",
-            where="vizsla train --request" if request is not None else "vizsla train FOLDER",
+            where="vizsla train --request" if request is not None else "vizsla train DATA",
             allowed="--name, --tracking-uri and --json beside --request"
             if request is not None
             else "--source-dir, --data and --metric belong to --script",
@@ -102,8 +104,8 @@ def train(
             Path(script).stem,
         )
     else:
-        assert folder is not None
-        spec, about = builtin_spec(folder, hyperparameters, instance, max_runtime, name), folder.resolve().name
+        assert source is not None
+        spec, about = builtin_spec(source, hyperparameters, instance, max_runtime, name), Path(source).resolve().name
     executor = LocalExecutor()
     handle = executor.submit(spec, about)
     follow_to_end(executor, handle, as_json=as_json)

@@ -6,6 +6,7 @@ what bounds the rate for many small objects (docs/data.md has the measurement).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import threading
@@ -54,6 +55,7 @@ def sync(
     *,
     endpoint_url: str | None = None,
     also: Sequence[str] = (),
+    everything: bool = False,
     on_progress: Progress = lambda done, total: None,
     threads: int = THREADS,
 ) -> Synced:
@@ -67,6 +69,8 @@ def sync(
     ----------
     also:
         Further names (relative to the prefix) to mirror, that are no pictures.
+    everything:
+        Mirror whatever lies there, also where the address is that of one object.
 
     Raises
     ------
@@ -77,21 +81,19 @@ def sync(
     endpoint_url = s3_session.endpoint(endpoint_url)
     where = f"s3://{bucket}/{prefix}" + (f" at {endpoint_url}" if endpoint_url else "")
     store = s3_session.connect(bucket, endpoint_url)
-    home = cache / "sources" / f"s3-{hashlib.sha256(f'{endpoint_url}|{bucket}|{prefix}'.encode()).hexdigest()[:16]}"
+    place = hashlib.sha256(f"{endpoint_url}|{bucket}|{prefix}".encode()).hexdigest()[:16]
+    home = cache / "sources" / f"s3-{'all-' if everything else ''}{place}"
     with kept.filling(home):
-        synced = _sync(store, prefix, where, home / (PurePosixPath(prefix).name or bucket), also, on_progress, threads)
+        with s3_session.in_words(where):
+            wanted = _all(store, prefix, where) if everything else _pictures(store, prefix, where, also)
+        synced = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), wanted, on_progress, threads)
         kept.use(home, where, synced.bytes)
     return synced
 
 
-def _sync(
-    store: Any, prefix: str, where: str, folder: Path, also: Sequence[str], on_progress: Progress, threads: int
-) -> Synced:
-    home = folder.parent
-    with storage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with s3_session.in_words(where):
-        wanted = {name: found for name, found in _listed(store, prefix, where) if _is_wanted(name, also)}
+def _pictures(store: Any, prefix: str, where: str, also: Sequence[str]) -> dict[str, _Object]:
+    found = _listed(store, prefix, where)
+    wanted = {name: one for name, one in found if os.path.splitext(name)[1].lower() in PICTURES or name in also}
     if not wanted:
         raise SourceError(
             "There are no pictures under this address.",
@@ -99,6 +101,30 @@ def _sync(
             allowed="objects whose names end in " + " ".join(sorted(PICTURES)),
             do="check the prefix (upper and lower case count)",
         )
+    return wanted
+
+
+def _all(store: Any, prefix: str, where: str) -> dict[str, _Object]:
+    found = dict(_listed(store, prefix, where))
+    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
+    # Consoles make a folder by an empty object of its name.
+    wanted = {name: one for name, one in found.items() if name and name not in folders}
+    if not wanted and prefix:
+        with contextlib.suppress(FileNotFoundError):
+            wanted = {PurePosixPath(prefix).name: _object(s3_session.obstore().head(store, prefix))}
+    if not wanted:
+        raise SourceError(
+            "Nothing lies under this address.", where=where, do="check the prefix (upper and lower case count)"
+        )
+    return wanted
+
+
+def _sync(
+    store: Any, where: str, folder: Path, wanted: dict[str, _Object], on_progress: Progress, threads: int
+) -> Synced:
+    home = folder.parent
+    with storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     journal = _Journal(home / _JOURNAL)
     missing = [(name, found) for name, found in wanted.items() if not _is_there(folder / name, found, journal)]
     with s3_session.in_words(where):
@@ -126,9 +152,7 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
     with kept.filling(home), s3_session.in_words(where):
         with storage(home):
             home.mkdir(parents=True, exist_ok=True)
-        meta = s3_session.obstore().head(store, key)
-        etag = meta.get("e_tag")
-        found = _Object(key, meta["size"], etag or str(meta["last_modified"]), bool(etag))
+        found = _object(s3_session.obstore().head(store, key))
         journal = _Journal(home / _JOURNAL)
         if not _is_there(home / name, found, journal):
             _fetch_all(store, home, [(name, found)], journal, on_progress, 1)
@@ -146,21 +170,22 @@ def _listed(store: Any, prefix: str, where: str) -> Iterator[tuple[str, _Object]
                 raise SourceError(
                     f"An object's name would lie outside the mirror: {meta['path']!r}.", where=where, do="rename it"
                 )
-            etag = meta.get("e_tag")
-            yield name, _Object(meta["path"], meta["size"], etag or str(meta["last_modified"]), bool(etag))
+            yield name, _object(meta)
 
 
-def _is_wanted(name: str, also: Sequence[str]) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURES or name in also
+def _object(meta: Any) -> _Object:
+    etag = meta.get("e_tag")
+    return _Object(meta["path"], meta["size"], etag or str(meta["last_modified"]), bool(etag))
 
 
 def _is_there(file: Path, found: _Object, journal: _Journal) -> bool:
     if journal.entries.get(found.key) != (found.etag, found.size):
         return False
     try:
-        return file.stat().st_size == found.size
+        there = file.stat()
     except OSError:
         return False
+    return there.st_size == found.size and there.st_mtime_ns <= journal.written  # somebody may have written into it
 
 
 def _fetch_all(
@@ -206,7 +231,7 @@ def _fetch_one(store: Any, file: Path, found: _Object) -> None:
     """Fetch one object; a large one in pieces, after what an earlier attempt has left."""
     part = file.with_name(f".{file.name}.{_version(found.etag)}.part")
     if found.size <= _LARGE:
-        data = _bytes(store, found, None)
+        data = _bytes(store, found, None) if found.size else b""  # an empty folder's object cannot be asked for
         with storage(file):
             part.write_bytes(data)
             os.replace(part, file)
@@ -278,6 +303,7 @@ class _Journal:
                 self.entries[key] = etag, int(size)
         with storage(path):
             self._file = open(path, "a", encoding="utf-8", errors="surrogateescape", buffering=1)  # noqa: SIM115
+            self.written = path.stat().st_mtime_ns
 
     def add(self, found: _Object) -> None:
         self.entries[found.key] = found.etag, found.size

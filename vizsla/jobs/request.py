@@ -10,6 +10,7 @@ from typing import Any
 
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.spec import (
+    BUILTIN,
     CHANNEL_PATTERN,
     AlgorithmSpecification,
     Channel,
@@ -21,8 +22,6 @@ from vizsla.jobs.spec import (
     script_hyper_parameters,
 )
 
-BUILTIN = ("python", "-m", "vizsla.workflow.train")
-"""The command of the built-in training; it runs in the job's directory."""
 DEFAULT_CHANNEL = "training"
 _NEXT_PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
 
@@ -146,9 +145,9 @@ def script_spec(
 
 
 def builtin_spec(
-    folder: Path, hyperparameters: Sequence[str], instance_type: str, max_runtime: int | None, name: str | None
+    source: str, hyperparameters: Sequence[str], instance_type: str, max_runtime: int | None, name: str | None
 ) -> TrainingJobSpec:
-    """A job that runs the built-in training on a folder of pictures; ``weights`` is a path.
+    """A job that runs the built-in training on a folder of pictures or an address; ``weights`` is a path.
 
     Raises
     ------
@@ -156,7 +155,7 @@ def builtin_spec(
         For anything that cannot be meant.
     """
     values = hyper_parameters(hyperparameters)
-    given = [str(folder), *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
+    given = [source, *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
     return _spec(
         name,
         AlgorithmSpecification(container_entrypoint=list(BUILTIN)),

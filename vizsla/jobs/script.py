@@ -130,6 +130,13 @@ def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
     return argv
 
 
+def after_fetching(spec: TrainingJobSpec, argv: list[str]) -> list[str]:
+    """The command that fetches the channels that lie in a bucket and becomes ``argv``."""
+    if not spec.remote_channels or spec.algorithm_specification.is_builtin:
+        return argv
+    return [sys.executable, "-m", "vizsla.jobs.channels", "--", *argv]
+
+
 def _shell(script: Path) -> list[str]:
     """What the script's first line asks for, such as bash."""
     with open(script, "rb") as file:
@@ -284,8 +291,16 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
     JobError
         When a channel's data are not there, or not in a form that can be given, or two channels have one name but for
         upper and lower case.
+    MissingExtraError
+        For a channel in a bucket, when nothing that speaks to S3 is installed.
     """
     _check_modes(spec)
+    if spec.remote_channels:
+        from vizsla.data import s3_session  # with all that reads data: only where it is wanted
+
+        s3_session.obstore()
+        for channel in spec.remote_channels:
+            s3_session.parse(channel.uri)
     places: dict[str, str] = {}
     for channel in spec.input_data_config:
         name = channel.channel_name
@@ -312,11 +327,13 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
             (config / name).write_text(json.dumps(value, indent=2))
     for channel in spec.input_data_config:
         source = channel.path
+        if source is None and (channel in spec.remote_channels or spec.algorithm_specification.is_builtin):
+            continue
         if source is None:
             raise JobError(
-                f"The data of channel {channel.channel_name!r} are not on this machine.",
+                f"The data of channel {channel.channel_name!r} cannot be had from there.",
                 where=channel.uri or "InputDataConfig.DataSource",
-                allowed="a local folder or file, or a file:// address",
+                allowed="a local folder or file, a file:// or an s3:// address",
                 do="fetch the data first and name the local folder",
             )
         if not source.exists():

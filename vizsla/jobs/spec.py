@@ -20,6 +20,8 @@ from vizsla.errors import UsageError
 
 CHANNEL_PATTERN = r"^[A-Za-z0-9.\-_]+$"
 _LOCAL_INSTANCE = re.compile(r"local(?:-(?P<cpus>[1-9]\d*)cpu)?(?:-(?P<gpus>\d+)gpu)?")
+BUILTIN = ("python", "-m", "vizsla.workflow.train")
+"""The command of the built-in training; it runs in the job's directory and reads its channels wherever they lie."""
 _PROGRAM = "sagemaker_program"
 _SUBMIT_DIRECTORY = "sagemaker_submit_directory"
 
@@ -50,6 +52,11 @@ class AlgorithmSpecification(_Document):
     container_entrypoint: list[str] | None = Field(default=None, min_length=1)
     container_arguments: list[str] | None = None
     training_image_config: dict[str, Any] | None = None
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the built-in training runs."""
+        return tuple(self.container_entrypoint or ()) == BUILTIN
 
 
 class S3DataSource(_Document):
@@ -286,6 +293,11 @@ class TrainingJobSpec(_Document):
                 allowed="a folder's path or a file:// address",
             )
         return path, program
+
+    @property
+    def remote_channels(self) -> list[Channel]:
+        """The channels whose data lie in a bucket."""
+        return [channel for channel in self.input_data_config if channel.uri.startswith("s3://")]
 
     @property
     def user_hyper_parameters(self) -> dict[str, Any]:

@@ -299,8 +299,10 @@ class _Attempt:
 
 
 def _is_shell(argv: Sequence[str]) -> bool:
-    """Whether a shell runs the script, perhaps by way of env, or in an environment made for its requirements."""
-    words = argv[argv.index("--") + 1 :] if "vizsla.jobs.environment" in argv else argv
+    """Whether a shell runs the script, perhaps by way of env, or once its channels or requirements are there."""
+    words = list(argv)
+    while words[1:2] == ["-m"] and words[2].startswith("vizsla.jobs."):
+        words = words[words.index("--") + 1 :]
     return any(Path(word).name in _SHELLS for word in words[:2])
 
 

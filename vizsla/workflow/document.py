@@ -9,8 +9,8 @@ from typing import Any
 from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
 from vizsla.errors import UsageError
-from vizsla.jobs.request import BUILTIN
 from vizsla.jobs.spec import (
+    BUILTIN,
     AlgorithmSpecification,
     Channel,
     DataSource,

@@ -257,7 +257,7 @@ class LocalExecutor:
         condition = spec.stopping_condition
         command = Command(
             attempt=job.state.attempts + 1,
-            argv=argv,
+            argv=script.after_fetching(spec, argv),
             folder=str(job.code if user else job.path),
             environment=script.variables(
                 job.path, spec, cpus=cpus, gpus=share.gpus if self.gpus else None, program=program

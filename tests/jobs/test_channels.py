@@ -1,0 +1,149 @@
+"""Channels in a bucket: a real S3-compatible server, real jobs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
+from vizsla.data.s3_session import connect
+from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.request import channels
+from vizsla.jobs.spec import TrainingJobSpec
+
+pytestmark = pytest.mark.s3
+obstore = pytest.importorskip("obstore")
+
+WALKS = """
+    import json, os
+    found = {}
+    for name in json.loads(os.environ["SM_CHANNELS"]):
+        root = os.environ["SM_CHANNEL_" + name.upper()]
+        for folder, _, files in os.walk(root):
+            for file in files:
+                path = os.path.join(folder, file)
+                found[name + "/" + os.path.relpath(path, root)] = open(path).read()
+    json.dump(found, open(os.environ["SM_OUTPUT_DATA_DIR"] + "/found.json", "w"))
+"""
+
+
+@pytest.fixture(autouse=True)
+def endpoint(s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "S3RVER")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "S3RVER")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server)
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    return s3_server
+
+
+def put(prefix: str, **objects: str) -> None:
+    """Write objects; ``__`` in a name stands for ``/``."""
+    for name, text in objects.items():
+        obstore.put(connect("other", None), f"{prefix}/{name.replace('__', '/')}", text.encode())
+
+
+def with_data(spec: TrainingJobSpec, *texts: str) -> TrainingJobSpec:
+    """The spec with the channels that ``--data`` would name."""
+    return spec.model_copy(update={"input_data_config": channels(texts)})
+
+
+def test_a_script_finds_everything_that_lies_under_an_address(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path
+) -> None:
+    put("set", train__a="1", train__b__c="2", labels="x", empty="")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "notes").write_text("here")
+    data = ("training=s3://other/set/", "labels=s3://other/set/labels", f"local={tmp_path / 'local'}")
+    handle = executor.submit(with_data(script_spec(WALKS), *data), "walks")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", state
+    assert json.loads((handle.path / "output" / "data" / "found.json").read_text()) == {
+        "training/train/a": "1",
+        "training/train/b/c": "2",
+        "training/labels": "x",
+        "training/empty": "",
+        "labels/labels": "x",
+        "local/notes": "here",
+    }
+    assert "[vizsla: channel training: 4 objects fetched, 0 in the cache" in (handle.path / "logs.txt").read_text()
+
+
+def test_only_what_changed_is_fetched_and_a_job_keeps_what_it_had(
+    executor: LocalExecutor, script_spec: MakeSpec
+) -> None:
+    put("changing", a="1", b="2")
+    first = executor.submit(with_data(script_spec(WALKS), "train=s3://other/changing"), "first")
+    run_to_end(executor, first)
+    put("changing", b="3")
+    obstore.delete(connect("other", None), "changing/a")
+    second = executor.submit(with_data(script_spec(WALKS), "train=s3://other/changing"), "second")
+    run_to_end(executor, second)
+    assert "1 objects fetched, 0 in the cache" in (second.path / "logs.txt").read_text()
+    assert json.loads((second.path / "output" / "data" / "found.json").read_text()) == {"train/b": "3"}
+    had = {path.name: path.read_text() for path in (first.path / "input" / "data" / "train").iterdir()}
+    assert had == {"a": "1", "b": "2"}
+
+
+def test_a_script_that_writes_into_its_data_spoils_no_other_job(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    put("written", a="good", b="good")
+    spoils = "import os; os.write(os.open(os.environ['SM_CHANNEL_TRAIN'] + '/a', os.O_WRONLY), b'evil')"
+    run_to_end(executor, executor.submit(with_data(script_spec(spoils), "train=s3://other/written"), "spoils"))
+    handle = executor.submit(with_data(script_spec(WALKS), "train=s3://other/written"), "walks")
+    run_to_end(executor, handle)
+    assert "1 objects fetched, 1 in the cache" in (handle.path / "logs.txt").read_text()
+    found = json.loads((handle.path / "output" / "data" / "found.json").read_text())
+    assert found == {"train/a": "good", "train/b": "good"}
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("s3://other/nothing/here", "Nothing lies under this address."),
+        ("s3://no-such-bucket/x", "There is no such bucket."),
+    ],
+)
+def test_data_that_cannot_be_had_are_the_reason(
+    executor: LocalExecutor, script_spec: MakeSpec, address: str, words: str
+) -> None:
+    handle = executor.submit(with_data(script_spec("print('ran')"), f"train={address}"), "x")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Failed"
+    assert words in str(state.reason)
+    failure = (handle.path / "output" / "failure").read_text()
+    assert address.removeprefix("s3://").split("/")[0] in failure
+    assert "check the " in failure
+    assert "ran" not in (handle.path / "logs.txt").read_text()
+
+
+def test_a_bash_script_gets_its_data_and_its_signal(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    put("bash", a="1")
+    text = '#!/bin/bash\ntrap : TERM\ncat "$SM_CHANNEL_TRAIN/a"; echo " up"\nsleep 600\n'
+    spec = script_spec("", program="train.sh")
+    folder, _ = spec.script or (Path(), "")
+    (folder / "train.sh").write_text(text)
+    handle = executor.submit(with_data(spec, "train=s3://other/bash"), "bash")
+    wait_for(lambda: (handle.path / "logs.txt").exists() and "1 up" in (handle.path / "logs.txt").read_text())
+    executor.stop(handle, grace=20)
+    state, _ = run_to_end(executor, handle, 15)
+    assert state.status == "Stopped"
+
+
+def test_the_builtin_training_reads_an_address_itself(
+    folder_of_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIZSLA_HOME", str(tmp_path / "runs"))
+    root = folder_of_photos({"red": 10, "green": 10})
+    for file in root.rglob("*.jpg"):
+        obstore.put(connect("photos", None), f"trained/{file.relative_to(root).as_posix()}", file.read_bytes())
+    words = ["train", "s3://photos/trained", "--hp", "backbone=test_resnet,random_init=true,epochs=2", "--json"]
+    done = subprocess.run([sys.executable, "-m", "vizsla", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    assert (answer["status"], Path(answer["job"]).name[:14]) == ("Completed", "train-trained-")
