@@ -195,6 +195,7 @@ class Server:
             if not backbone.planned and await loop.run_in_executor(
                 None, backbone.measure_plan, self._plans, lambda: self._batcher.in_flight > 0
             ):
+                give_memory_back()  # what batches of noise have needed
                 self.observer.log("info", "plan", backbone=backbone.name, batch=backbone.plan.batch,
                                   spread=backbone.plan.spread)  # fmt: skip
         return trimmed
