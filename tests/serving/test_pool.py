@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import json
 import tarfile
 import threading
 import time
@@ -17,7 +18,7 @@ import httpx
 import pytest
 
 from vizsla.serving.backbones import Backbone, Backbones
-from vizsla.serving.faults import RequestError
+from vizsla.serving.faults import RequestError, runtime_answer
 from vizsla.serving.pool import Pool
 from vizsla.serving.shelves import FolderShelf
 
@@ -171,6 +172,40 @@ def test_a_server_that_unpacks_can_be_stopped(serving: Callable[..., Running], t
         assert (answer.status_code, answer.json()["Message"]) == (503, "The server is being stopped.")
     assert server.process.wait(20) == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_a_load_that_takes_longer_than_an_answer_may_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks is told so, the first one, too; InvokeEndpoint has a name for it, after which its clients ask again."""
+    (tmp_path / "models").mkdir()
+    for name, code in (("slow", "return 0"), ("wrong", "raise ValueError('no licence')")):
+        script = tmp_path / "models" / name / "code" / "inference.py"
+        script.parent.mkdir(parents=True)
+        script.write_text(f"import time\ndef model_fn(d):\n    time.sleep(2)\n    {code}\n")
+    monkeypatch.setattr("vizsla.serving.pool.ANSWER_SECONDS", 0.3)
+
+    async def ask() -> None:
+        pool = Pool(FolderShelf(tmp_path / "models"), Backbones(1, tmp_path / "plans"), memory=10**9, allow_code=True)
+        lost: list[tuple[str, str]] = []
+        pool.on_lost = lambda name, error: lost.append((name, str(error)))
+        for name in ("slow", "wrong", "slow"):
+            with pytest.raises(RequestError, match=f"The model '{name}' is still being loaded") as late:
+                async with pool.use(name):
+                    pass
+            assert late.value.fault.status == 503
+            status, document = runtime_answer(late.value, "id")
+            assert (status, late.value.fault.runtime) == (429, "ModelNotReadyException")
+            assert "try again a little later" in json.loads(document)["Message"]
+        async with asyncio.timeout(20):
+            while not (pool.loaded() and lost):
+                await asyncio.sleep(0.05)
+        assert [model.name for model in pool.loaded()] == ["slow"]
+        ((name, words),) = lost
+        assert name == "wrong"
+        assert "The model's code failed in model_fn: ValueError: no licence" in words
+        await pool.close()
+        await asyncio.sleep(0.2)  # the loop sees the processes end
+
+    asyncio.run(ask())
 
 
 def test_a_model_that_is_being_read_is_unloaded_when_it_is_read(

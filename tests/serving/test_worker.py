@@ -216,7 +216,7 @@ def test_waiting_for_a_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
         pool = Pool(FolderShelf(tmp_path), Backbones(1, tmp_path / "plans"), memory=10**9, allow_code=True)
         first = asyncio.create_task(pool.load("own", "own"))
         await asyncio.sleep(0.1)
-        with pytest.raises(RequestError, match="'own' is being started; the packages that its code names are") as late:
+        with pytest.raises(RequestError, match="'own' is still being loaded") as late:
             async with pool.use("own"):
                 pass
         assert late.value.fault.status == 503

@@ -191,7 +191,7 @@ async def _refuse(error: RequestError, record: Record, scope: Scope, send: Send)
         headers.append((b"x-amzn-errortype", error.fault.runtime.encode()))
     else:
         status, body = error.fault.status, container_body(error, record.request_id)
-    if error.kind in ("overloaded", "stopping"):
+    if error.kind in ("overloaded", "stopping", "target-starting"):
         headers.append((b"retry-after", b"1"))
     if error.kind == "method" and error.allowed:
         headers.append((b"allow", error.allowed.encode()))

@@ -45,6 +45,7 @@ FAULTS: dict[str, Fault] = {
     "target-pinned": Fault(409, "ValidationError"),
     "target-memory": Fault(507, "ServiceUnavailable"),
     "target-damaged": Fault(500),
+    "target-starting": Fault(503, "ModelNotReadyException"),
     "code-off": Fault(403),
     "code-failed": Fault(500),
     "code-refused": Fault(400),
@@ -143,6 +144,7 @@ def runtime_answer(error: RequestError, request_id: str) -> tuple[int, bytes]:
 
 RUNTIME_STATUS = {
     "ValidationError": 400,
+    "ModelNotReadyException": 429,
     "ServiceUnavailable": 503,
     "InternalFailure": 500,
     "AccessDeniedException": 403,

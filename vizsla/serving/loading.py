@@ -35,7 +35,7 @@ class Entry:
 @dataclass(eq=False)
 class Load:
     """A model that is being loaded. ``asked`` is the name that finds it, unless ``POST /models`` gave its ``path`` and
-    ``url``. Who unloads it meanwhile sets ``dropped``."""
+    ``url``. Who unloads it meanwhile sets ``dropped``; ``waiting`` requests wait for it."""
 
     asked: str
     artifact: str
@@ -43,6 +43,7 @@ class Load:
     url: str = ""
     pinned: bool = False
     evict: bool = False
+    waiting: int = 0
     dropped: threading.Event = field(default_factory=threading.Event)
     entry: Entry | None = None
     task: asyncio.Task[Entry] | None = None

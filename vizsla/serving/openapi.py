@@ -41,7 +41,7 @@ _PICTURES: dict[str, Any] = {
 _ANY = (403,)
 _BODY = (400, 408, 413, 503)
 _INVOKE = (*_ANY, *_BODY, 404, 406, 415, 500, 504, 507)
-_RUNTIME = (*_ANY, *_BODY, 424, 500)
+_RUNTIME = (*_ANY, *_BODY, 424, 429, 500)
 """The Runtime API wraps what a container refuses into 424."""
 
 

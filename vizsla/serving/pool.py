@@ -49,6 +49,8 @@ class Pool:
         self._removals: set[asyncio.Future[None]] = set()
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self.on_load: Callable[[str, float], None] = lambda name, seconds: None
+        self.on_lost: Callable[[str, BaseException], None] = lambda name, error: None
+        """A load failed that nobody waits for any more."""
 
     @property
     def nbytes(self) -> int:
@@ -113,6 +115,7 @@ class Pool:
         if known is not None:
             called = "" if known == name else f", as {known[:200]!r}"
             raise RequestError("target-loaded", f"The model {name[:200]!r} is loaded already, or being loaded{called}.")
+        load.waiting += 1
         return (await asyncio.shield(self._begin(name, load))).model
 
     async def unload(self, name: str) -> None:
@@ -189,10 +192,8 @@ class Pool:
             return name
 
     async def _load_target(self, name: str) -> None:
-        """Load once, however many ask at the same time; all of them get the one result or the one error.
-
-        Who asked first waits for as long as it takes, the others for as long as an answer may take.
-        """
+        """Load once, however many ask at the same time; all of them get the one result or the one error, or are told
+        after the time of an answer that it takes longer. It goes on then, so that a later request finds it."""
         known = name
         if name not in self._loading:
             artifact = await self._artifact(name)
@@ -201,24 +202,29 @@ class Pool:
             if known in self._entries:
                 return
             if known not in self._loading:
-                await asyncio.shield(self._begin(known, Load(name, artifact, evict=True)))
-                return
-        running = self._loading[known].task
-        if running is None:
+                self._begin(known, Load(name, artifact, evict=True))
+        load = self._loading[known]
+        if load.task is None:
             return
+        load.waiting += 1
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await asyncio.shield(running)
+                await asyncio.shield(load.task)
         except TimeoutError as error:
-            if running.done():  # the load's own
+            if load.task.done():  # the load's own
                 raise
             raise still_starting(name) from error
+        finally:
+            load.waiting -= 1
 
     def _begin(self, name: str, load: Load) -> asyncio.Task[Entry]:
         def ended(task: asyncio.Task[Entry]) -> None:
             del self._loading[name]
-            if task.cancelled() or task.exception():
+            error = None if task.cancelled() else task.exception()
+            if task.cancelled() or error:
                 del self._names[load.artifact]
+            if error and not load.waiting:
+                self.on_lost(name, error)
 
         load.task = asyncio.get_running_loop().create_task(self._load_now(name, load))
         self._loading[name] = load

@@ -81,6 +81,7 @@ class Server:
             allow_code=options.allow_code,
         )
         self._pool.on_load = self.observer.loaded
+        self._pool.on_lost = lambda name, error: self.observer.log("error", "model", model=name, message=str(error))
         fetch = Fetcher(limits.max_bytes) if options.allow_urls else refuse_urls
         self._service = Service(
             self._pool, self._batcher, fetch, options.pinned[0] if options.pinned else None, options.endpoint_name

@@ -258,12 +258,11 @@ def _visible_headers(scope: Mapping[str, Any]) -> dict[str, str]:
 
 
 def still_starting(name: str) -> RequestError:
-    """What those are told for whom a start takes too long."""
+    """What those are told for whom a load takes too long. It goes on."""
     return RequestError(
-        "overloaded",
-        f"The model {name[:200]!r} is being started; the packages that its code names are installed first.",
-        where=entry_script(),
-        do="try again a little later",
+        "target-starting",
+        f"The model {name[:200]!r} is still being loaded.",
+        do="try again a little later; what its code requires is installed once, which may take minutes",
     )
 
 
