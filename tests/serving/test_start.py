@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+
+from vizsla.models.model import load
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -104,6 +108,36 @@ def test_the_platforms_payload_limit_is_in_mib_and_0_is_its_maximum(
     assert one.client.post("/invocations", content=bytes(2**20), headers=headers).status_code == 400
     over = one.client.post("/invocations", content=bytes(2**20 + 1), headers=headers)
     assert (over.status_code, over.json()["Allowed"]) == (413, "at most 1 MiB")
+
+
+def test_a_container_serves_what_the_platform_puts_there(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes], tmp_path: Path
+) -> None:
+    """Without arguments: the one model of ``/opt/ml/model``, here below another base."""
+    shutil.copytree(saved_model, tmp_path / "model")
+    server = serving(SAGEMAKER_BASE_DIR=str(tmp_path))
+    post = {"content": jpegs[0], "headers": {"content-type": "image/jpeg"}}
+    assert np.array_equal(
+        np.array(server.client.post("/invocations", **post).json(), np.float32),
+        load(saved_model).probabilities(jpegs[0]),
+    )
+
+
+def test_a_container_of_many_models_waits_for_the_first(
+    serving: Callable[..., Running], saved_model: Path, jpegs: list[bytes], tmp_path: Path
+) -> None:
+    """Nothing is in ``/opt/ml/models`` when it starts, and it need not be there."""
+    server = serving(SAGEMAKER_BASE_DIR=str(tmp_path), SAGEMAKER_MULTI_MODEL="true")
+    url = tmp_path / "models" / "9a7f" / "model"
+    loading = {"model_name": "9a7f", "url": str(url)}
+    early = server.client.post("/models", json=loading)
+    assert (early.status_code, early.json()["ErrorCode"]) == (404, "target-unknown")
+    shutil.copytree(saved_model, url)
+    assert server.client.post("/models", json=loading).status_code == 200
+    headers = {"content-type": "image/jpeg", "x-amzn-sagemaker-target-model": "dogs/model.tar.gz"}
+    answer = server.client.post("/models/9a7f/invoke", content=jpegs[0], headers=headers)
+    assert np.array_equal(np.array(answer.json(), np.float32), load(saved_model).probabilities(jpegs[0]))
+    assert server.client.get("/models").json() == {"models": [{"modelName": "9a7f", "modelUrl": str(url)}]}
 
 
 def test_one_endpoint_name_only_when_asked(

@@ -110,10 +110,11 @@ class NamedShelf:
 
 
 class FolderShelf:
-    """A folder of model directories and archives, at any depth; links that lead out of it are refused."""
+    """A folder of model directories and archives, at any depth; links that lead out of it are refused. One that is
+    ``filled_later`` need not be there yet: the hosting platform puts models into it before it names them."""
 
-    def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+    def __init__(self, root: Path, *, filled_later: bool = False) -> None:
+        if not root.is_dir() and not filled_later:
             raise UsageError(
                 "There is no such folder of models.", where=root, allowed="a folder, or s3://bucket/prefix"
             )
