@@ -151,7 +151,7 @@ def warm_up(name: str, trials: int) -> threading.Thread:
     """
     chosen = strategy(name)
     require("optuna", extra="tune", feature="Searching for hyperparameters")
-    modules = ["optuna.storages._rdb.storage", "alembic.config", "alembic.script"]
+    modules = ["optuna.storages._rdb.storage", "alembic.config", "alembic.script", "optuna.importance"]
     if chosen.sampler in (_gp, _gp_or_tpe) and type(chosen.sampler(0, trials)).__name__ == "GPSampler":
         modules += ["torch", "scipy.optimize", "optuna._gp.gp", "optuna._gp.optim_mixed"]
 
