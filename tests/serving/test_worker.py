@@ -162,11 +162,12 @@ def test_a_model_that_is_starting_can_be_unloaded(serving: Callable[..., Running
         (code / "requirements.txt").write_text(f"--index-url {address}\nvizslatestpkg==1.5\n")
         server = serving("--models-dir", str(tmp_path / "models"), "--allow-code", VIZSLA_CACHE=str(tmp_path / "c"))
         loading = pool.submit(server.client.post, "/models", json={"model_name": "slow", "url": "slow"})
+        index.settimeout(30)
+        connection, _ = index.accept()  # pip asks
         asked = pool.submit(
             server.client.post, "/invocations", content=b"x", headers={"x-amzn-sagemaker-target-model": "slow"}
         )
-        index.settimeout(30)
-        connection, _ = index.accept()  # pip asks
+        time.sleep(0.2)
         assert server.client.get("/models").json() == {"models": []}
         start = time.monotonic()
         assert server.client.delete("/models/slow").status_code == 200
