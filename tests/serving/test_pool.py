@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+import shutil
 import tarfile
 import threading
 import time
@@ -78,6 +79,21 @@ def test_an_artifact_is_loaded_once_whatever_it_is_called(
         assert server.client.delete(f"/models/{name}").status_code == 404
     assert ask(server, others[0], jpegs[0]).text == answers[0].text
     assert names(server) == [own]
+
+
+def test_a_model_with_any_number_of_names(
+    folder: Path, tmp_path: Path, jpegs: list[bytes], serving: Callable[..., Running]
+) -> None:
+    """A link that leads back gives it as many as a path has room for."""
+    shutil.copytree(folder / "x", tmp_path / "models" / "x")
+    (tmp_path / "models" / "again").symlink_to(tmp_path / "models")
+    server = serving("--models-dir", str(tmp_path / "models"))
+    texts = {ask(server, "again/" * depth + "x", jpegs[0]).text for depth in range(39) for _ in range(2)}
+    assert len(texts) == 1
+    assert len(json.loads(texts.pop())) == 7
+    assert names(server) == ["x"]
+    assert server.client.delete("/models/again%2Fagain%2Fx").status_code == 200
+    assert names(server) == []
 
 
 def test_what_the_platform_loaded_answers_under_its_path_too(

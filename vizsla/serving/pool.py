@@ -18,6 +18,9 @@ _UNLOAD_SECONDS = 60.0
 _CLOSE_SECONDS = 3.0
 """For what is still being read when the server ends."""
 
+_MAX_ALIASES = 16
+"""Names of one model that are remembered: links may give it any number. The file system knows the others."""
+
 
 class Pool:
     """Loaded models in the order of their last use. Everything but the loading itself happens in the event loop.
@@ -77,13 +80,14 @@ class Pool:
         """
         while (entry := self._entry(name)) is None:  # also when it is unloaded again before its turn comes
             known = await self._known(name)
-            if other := self._entries.get(known):
-                other.aliases.add(name)
-                self._aliases[name] = known
-            elif not load:
+            if entry := self._entries.get(known):
+                if len(entry.aliases) < _MAX_ALIASES:
+                    entry.aliases.add(name)
+                    self._aliases[name] = known
+                break
+            if not load:
                 raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
-            else:
-                await self._load_target(name)
+            await self._load_target(name)
         self._entries.move_to_end(entry.name)
         entry.uses += 1
         try:
