@@ -6,7 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vizsla.jobs.log_reader import LogPosition, near_the_end, read_log_after
@@ -69,6 +69,7 @@ def test_who_keeps_up_reads_the_whole_log_and_every_attempt(attempts: list[list[
 
 
 @settings(max_examples=100, deadline=None)
+@example([(20, False)], 1, True)
 @given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), max_size=20), st.integers(1, 170), st.booleans())
 def test_who_does_not_keep_up_misses_the_middle_and_is_told(
     blocks: list[tuple[int, bool]], head: int, killed: bool

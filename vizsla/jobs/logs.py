@@ -109,7 +109,7 @@ def joins(run: Path) -> list[Join]:
 
 
 def join_tails(log: Path, run: Path, in_tails: int | None = None) -> None:
-    """Append the tail files to the log, older first, and remove them. ``in_tails``: the bytes that went there.
+    """Append the tail files to the log, older first, and remove them. ``in_tails``: the bytes that ever went there.
 
     What will be where is written down first, so that whoever reads a tail file goes on behind it.
     """
@@ -117,10 +117,9 @@ def join_tails(log: Path, run: Path, in_tails: int | None = None) -> None:
     if not tails:
         return
     sizes = {number: path.stat().st_size for number, path in tails.items()}
-    left_out = None if in_tails is None else in_tails - sum(sizes.values())
     words = b""
-    if left_out is None or left_out > 0:
-        count = "some" if left_out is None else f"{left_out:,} bytes"
+    if 1 not in tails:
+        count = "some" if in_tails is None else f"{in_tails - sum(sizes.values()):,} bytes"
         words = f"\n[vizsla: {count} of the log left out here]\n".encode()
     try:
         before, head = joins(run), log.stat().st_size
