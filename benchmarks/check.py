@@ -1,8 +1,8 @@
 """``vizsla check``: the first and the second run, memory against rows, an S3 sync against a one-by-one loop.
 
-    python benchmarks/check.py scan
-    python benchmarks/check.py rows
-    python benchmarks/check.py s3
+    python -m benchmarks.check scan
+    python -m benchmarks.check rows
+    python -m benchmarks.check s3
 
 Each prints a table of one run. ``--quick`` takes a tenth.
 """
@@ -26,8 +26,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from measure import FLOWERS
 from PIL import Image, ImageEnhance
+
+from benchmarks.measure import FLOWERS
 
 
 def _distinct(task: tuple[Path, Path, int]) -> None:

@@ -3,7 +3,7 @@
 Reference: Pillow decodes in full and resizes with antialiasing. All end in the same 224 x 224 centre crop of a short
 side of 256. ``pip install simplejpeg`` adds that decoder to the table.
 
-    python benchmarks/decoders.py [--pictures 300] [--rounds 3]
+    python -m benchmarks.decoders [--pictures 300] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from measure import interleaved, photos, ratio, seconds, spread, table
 from PIL import Image
 
+from benchmarks.measure import interleaved, photos, ratio, seconds, spread, table
 from vizsla.images import Limits, Preprocessing, decode
 from vizsla.images.decode import Decoded
 

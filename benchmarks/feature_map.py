@@ -2,18 +2,19 @@
 
 Needs the package onnx, to take the output away (``pip install onnx``).
 
-    python benchmarks/feature_map.py [--rounds 15]
+    python -m benchmarks.feature_map [--rounds 15]
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx
-from measure import interleaved, ratio, seconds, spread, table
 
+from benchmarks.measure import interleaved, ratio, seconds, spread, table
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
 from vizsla.models.weights import WeightsRequest
@@ -35,11 +36,11 @@ def main() -> None:
         size = backbone.preprocessing.size
         pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
 
-        def rate(call: Callable[[np.ndarray], object], pixels: np.ndarray = pixels) -> float:  # type: ignore[type-arg]
+        def rate(call: Callable[[np.ndarray], object], pixels: np.ndarray = pixels) -> float:
             return PICTURES / seconds(lambda: [call(pixels) for _ in range(PICTURES)])
 
         calls = {"without": one.features, "with": both.features, "taken": both.features_and_map}
-        rates = interleaved({key: (lambda call=call: rate(call)) for key, call in calls.items()}, asked.rounds)
+        rates = interleaved({key: partial(rate, call) for key, call in calls.items()}, asked.rounds)
         rows += [
             (name, "features only, graph without the map", spread(rates["without"]), "1"),
             (name, "features only, graph with the map", spread(rates["with"]), ratio(rates["with"], rates["without"])),

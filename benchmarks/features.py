@@ -3,7 +3,7 @@
 The limit on this machine: a picture's passage through the backbone. Reading, hashing, decoding, resizing and storing
 must hide beside it; what they cost is the gap to 1.0.
 
-    python benchmarks/features.py [--pictures 600] [--rounds 3] [--backbones mobilenetv2_100 resnet18]
+    python -m benchmarks.features [--pictures 600] [--rounds 3] [--backbones mobilenetv2_100 resnet18]
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from measure import MOBILENET_WEIGHTS, interleaved, photos, ratio, seconds, spread, table
 
+from benchmarks.measure import MOBILENET_WEIGHTS, interleaved, photos, ratio, seconds, spread, table
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone, ensure_exported
@@ -51,7 +51,7 @@ def timed(name: str, action: Callable[[], float], pictures: int) -> Callable[[],
     return run
 
 
-def bare_engine(tensors: np.ndarray, engine: OnnxEngine, threads: int, batch: int) -> float:  # type: ignore[type-arg]
+def bare_engine(tensors: np.ndarray, engine: OnnxEngine, threads: int, batch: int) -> float:
     """Pictures a second of ONNX Runtime alone: ``threads`` calls at a time."""
     parts = [tensors[at : at + batch] for at in range(0, len(tensors), batch)]
     with ThreadPoolExecutor(threads) as pool:
@@ -78,7 +78,7 @@ def usual_loop(paths: list[Path], name: str, workers: int) -> Callable[[], float
     model = timm.create_model(name, pretrained=False, num_classes=0).eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
-    class Photos(Dataset):  # type: ignore[misc]
+    class Photos(Dataset):
         def __len__(self) -> int:
             return len(paths)
 

@@ -1,6 +1,6 @@
 """The whole command: accuracy, cold against warm, memory against the number of pictures, and how fast help answers.
 
-python benchmarks/fit.py [--rounds 3] [--pictures 1000]
+python -m benchmarks.fit [--rounds 3] [--pictures 1000]
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import FLOWERS, MOBILENET_WEIGHTS, photos, seconds, spread, table, vizsla
 from PIL import Image
+
+from benchmarks.measure import FLOWERS, MOBILENET_WEIGHTS, photos, seconds, spread, table, vizsla
 
 BACKBONE = ("--backbone", "mobilenetv2_100", "--weights", MOBILENET_WEIGHTS, "--seed", 0, "--json")
 

@@ -1,6 +1,6 @@
 """What running as a job costs. What it survives is in soak.py.
 
-    python benchmarks/jobs.py [--quick] [overhead training watching long list metrics]
+    python -m benchmarks.jobs [--quick] [overhead training watching long list metrics]
 
 Every comparison is interleaved in one run; medians are printed with their spread. Run it on an idle machine.
 """
@@ -251,7 +251,7 @@ def metrics(home: Path, quick: bool) -> None:
         takes = statistics.median(begins)
     steps = 5_000
 
-    def loop(append: Callable[[int], None]) -> tuple[float, float, float]:
+    def loop(append: Callable[[int], object]) -> tuple[float, float, float]:
         """Seconds by the clock and of the loop's thread, and of the process with what the loop left to be written."""
         clock, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
         for step in range(steps):

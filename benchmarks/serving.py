@@ -1,6 +1,6 @@
 """``vizsla serve`` against the bare engine and against other servers, with the same models on the same machine.
 
-    python benchmarks/serving.py [--quick] [--peers PYTHON] [--models mobilenetv2_100,resnet18]
+    python -m benchmarks.serving [--quick] [--peers PYTHON] [--models mobilenetv2_100,resnet18]
 
 PYTHON is the interpreter of an environment with litserve, bentoml and ray[serve] (never a dependency of Vizsla).
 Load comes from wrk on loopback, sharing the cores with the server, and for the half load from a small open-loop
@@ -26,9 +26,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from measure import FLOWERS, MOBILENET_WEIGHTS
-from serving_load import CLASSES, Target, body_of, free_port, open_loop, running, stop, wrk
 
+from benchmarks.measure import FLOWERS, MOBILENET_WEIGHTS
+from benchmarks.serving_load import CLASSES, Target, body_of, free_port, open_loop, running, stop, wrk
 from vizsla.images import Limits
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine

@@ -187,4 +187,5 @@ async def open_loop(target: Target, bodies: list[bytes], rate: float, seconds: f
     for _, writer in idle:
         writer.close()
     milliseconds = np.array(latencies) * 1000
-    return Load(len(latencies) / seconds, *np.percentile(milliseconds, [50, 99]).tolist(), errors)
+    p50, p99 = np.percentile(milliseconds, [50, 99]).tolist()
+    return Load(len(latencies) / seconds, p50, p99, errors)

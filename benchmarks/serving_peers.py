@@ -114,7 +114,6 @@ def ray() -> None:
     ray.init(num_cpus=max(2, int(WORKERS)), include_dashboard=False, logging_level="error", log_to_driver=False,
              object_store_memory=200_000_000)  # fmt: skip
 
-    @serve.deployment(num_replicas=int(WORKERS), max_ongoing_requests=256, ray_actor_options={"num_cpus": 1})
     class Photos:
         def __init__(self) -> None:
             self.model = Classifier()
@@ -130,7 +129,10 @@ def ray() -> None:
         http_options={"host": "127.0.0.1", "port": int(PORT)},
         logging_config={"log_level": "ERROR", "enable_access_log": False},
     )
-    serve.run(Photos.bind(), route_prefix="/predict", blocking=True)
+    deployment = serve.deployment(
+        Photos, num_replicas=int(WORKERS), max_ongoing_requests=256, ray_actor_options={"num_cpus": 1}
+    )
+    serve.run(deployment.bind(), route_prefix="/predict", blocking=True)
 
 
 if __name__ == "__main__":

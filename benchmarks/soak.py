@@ -1,6 +1,6 @@
 """What a job survives: a log of 2 GB, and kills at random moments.
 
-python benchmarks/soak.py [--quick] [log soak]
+python -m benchmarks.soak [--quick] [log soak]
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from jobs import run_parts, script_job
-
+from benchmarks.jobs import run_parts, script_job
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.controller import follow
 from vizsla.jobs.directory import JobDirectory
@@ -76,7 +75,7 @@ def soak(home: Path, quick: bool) -> None:
     kills = 10 if quick else 200
     ledger, moments = home.parent / "ledger", random.Random(1)
     executor = LocalExecutor(home)
-    handle = executor.submit(script_job(home, EPOCHS.replace("LEDGER", repr(str(ledger))), "soak"), "soak")
+    handle = executor.submit(script_job(home, EPOCHS.replace("LEDGER", repr(str(ledger)))), "soak")
     executor.close()
     counts = {"job": 0, "supervisor": 0, "controller": 0}
     while sum(counts.values()) < kills:
