@@ -97,9 +97,12 @@ def test_transform_fn_beside_the_functions_that_it_replaces_is_refused(
     assert server.client.get("/models").json() == {"models": []}
 
 
-@pytest.mark.parametrize("program", ["serve.py", "serve", "dogs/serve.py", "dogs.serve"])
+@pytest.mark.parametrize(
+    ("program", "model"),
+    [("serve.py", "own.tar.gz"), ("serve", "source"), ("dogs/serve.py", "source"), ("dogs.serve", "own.tar.gz")],
+)
 def test_the_entry_script_is_the_one_that_the_platform_names(
-    serving: Callable[..., Running], tmp_path: Path, program: str
+    serving: Callable[..., Running], tmp_path: Path, program: str, model: str
 ) -> None:
     """And text/csv what a client gets that has no wish, when the platform says so."""
     code = tmp_path / "source" / "code"
@@ -113,11 +116,10 @@ def test_the_entry_script_is_the_one_that_the_platform_names(
         )
     with tarfile.open(tmp_path / "own.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "source", ".")
-    for model in (tmp_path / "source", tmp_path / "own.tar.gz"):
-        variables = {"SAGEMAKER_PROGRAM": program, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv"}
-        server = serving(str(model), "--allow-code", **variables)
-        name = "dogs.serve" if "dogs" in program else "serve"
-        assert server.client.post("/invocations", content=b"x").text == f"serve {name} text/csv"
+    variables = {"SAGEMAKER_PROGRAM": program, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv"}
+    server = serving(str(tmp_path / model), "--allow-code", **variables)
+    name = "dogs.serve" if "dogs" in program else "serve"
+    assert server.client.post("/invocations", content=b"x").text == f"serve {name} text/csv"
 
 
 def test_an_entry_script_that_is_not_there_is_said(serving: Callable[..., Running], code_model: Path) -> None:
