@@ -88,5 +88,5 @@ def _joined(log: Path, run: Path, position: LogPosition) -> LogPosition:
 
 def _tails_behind(log: Path, run: Path) -> dict[int, Path]:
     """The tail files that go on where ``logs.txt`` ends; not those that were just put there."""
-    written = max((join.end for join in joins(run)), default=0)
-    return tails_of(run) if size(log) > written else {}
+    tails = tails_of(run)
+    return tails if tails and size(log) > max((join.end for join in joins(run)), default=0) else {}
