@@ -128,6 +128,8 @@ def test_the_page_fits_a_telephone(server: Running, page: Any) -> None:
         "r.selectNodeContents(c); return r.getBoundingClientRect().height; })"
     ):
         assert height < 30, "one line"
+    rows = page.locator("#recent tbody tr")
+    assert rows.first.evaluate("r => r.getBoundingClientRect().height") < 80, "a name is no column of letters"
 
 
 def test_a_picture_that_the_browser_cannot_show(server: Running, jpegs: list[bytes], tmp_path: Path, page: Any) -> None:
