@@ -7,7 +7,6 @@ import io
 import json
 import re
 import struct
-import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -199,18 +198,14 @@ STALLS = {
 
 @pytest.mark.parametrize("case", STALLS)
 def test_one_body_does_not_stop_the_others(server: Running, case: str) -> None:
-    """The probe is answered while it is read; old machines and new, a stall was twenty times as long."""
+    """The probe is answered while it is read; where it is not, it waits for half a minute."""
     body, content_type, words = STALLS[case]
-    waits = []
-    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as probe:
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server.url, trust_env=False, timeout=6) as probe:
         asked = pool.submit(refused, server, body, content_type)
         while not asked.done():
-            start = time.monotonic()
             assert probe.get("/ping").status_code == 200
-            waits.append(time.monotonic() - start)
         status, document = asked.result()
     assert (status, words in document["Message"]) == (400, True), document
-    assert max(waits) < 1.5
 
 
 def test_a_large_form_and_wrapped_base64_are_read(server: Running, jpegs: list[bytes]) -> None:
