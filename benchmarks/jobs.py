@@ -58,6 +58,12 @@ def script_job(home: Path, text: str, *, cpus: int = 1, scraped: str | None = No
     )
 
 
+def recorded(home: Path) -> None:
+    """Wait until MLflow knows of every job: its import must not run beside what is measured next."""
+    while any(tracking.waiting(home)):
+        time.sleep(0.2)
+
+
 def overhead(home: Path, quick: bool) -> None:
     """A script alone and as a job, tracking on and off; and the job that ``fit`` keeps in its own process."""
     text = "print('hello')"
@@ -193,6 +199,7 @@ def long_run(home: Path, quick: bool) -> None:
         spec = script_job(home, text, cpus=usable_cores(), scraped=r"Training Loss: ([0-9.]+)")
         handle = executor.submit(spec, "long")
         assert follow(executor, handle).ended_well
+        recorded(home)
         return told((handle.path / "logs.txt").read_text())
 
     def told(log: str) -> tuple[float, float]:
@@ -289,11 +296,12 @@ def run_parts(parts: dict[str, Callable[[Path, bool], None]], description: str |
     arguments = parser.parse_args()
     os.environ["VIZSLA_TRACKING"] = "off"
     for name in arguments.parts:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the recorder may still look
             home = Path(folder) / "runs"
             home.mkdir()
             print(f"{name}: {(parts[name].__doc__ or '').splitlines()[0]}", flush=True)
             parts[name](home, arguments.quick)
+            recorded(home)
 
 
 if __name__ == "__main__":
