@@ -121,7 +121,7 @@ def training(home: Path, quick: bool) -> None:
 def watching(home: Path, quick: bool) -> None:
     """Processor time that everything beside a job takes while it runs and prints 100 lines a second, tracking on."""
     os.environ["VIZSLA_TRACKING"] = ""
-    seconds = 5 if quick else 30
+    seconds = 5 if quick else 300
     executor = LocalExecutor(home)
     handle = executor.submit(
         script_job(

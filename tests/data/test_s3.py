@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from vizsla.data import open_dataset, s3, s3_session
+from vizsla.data.s3_journal import Object
 from vizsla.errors import SourceError
 
 pytestmark = pytest.mark.s3
@@ -120,7 +121,7 @@ def test_a_large_object_goes_on_where_it_stopped(endpoint, tmp_path):
     file = synced.folder / "a/large.jpg"
     assert file.read_bytes() == data
     etag = obstore.head(store, "big/a/large.jpg")["e_tag"]
-    part = file.with_name(f".{file.name}.{s3._version(etag)}.part")
+    part = s3._part(file, Object("big/a/large.jpg", len(data), etag))
     part.write_bytes(b"#" * 1000)  # what an earlier attempt left; it is not asked for again
     file.unlink()
     s3.sync("s3://photos/big", tmp_path, endpoint_url=endpoint)
@@ -153,7 +154,7 @@ def test_an_object_that_changes_between_listing_and_fetching(endpoint, tmp_path,
     obstore.put(store, "moving/a.jpg", os.urandom(size))
     file = tmp_path / "a.jpg"
     with pytest.raises(SourceError, match="has changed while it was") as caught, s3_session.in_words("here"):
-        s3._fetch_one(store, file, s3._Object("moving/a.jpg", size, meta["e_tag"]))
+        s3._fetch_one(store, file, Object("moving/a.jpg", size, meta["e_tag"]))
     assert "again" in caught.value.do
     assert not file.exists()
 

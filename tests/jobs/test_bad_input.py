@@ -353,6 +353,19 @@ def test_what_is_typed_on_the_command_line() -> None:
         request.script_spec("nowhere.py", None, [], [], [], "local", None, None)
 
 
+def test_a_hyperparameter_given_twice() -> None:
+    with pytest.raises(UsageError, match="Hyperparameter 'lr' is given twice"):
+        hyper_parameters(["lr=1,batch=2", "lr=3"])
+
+
+def test_checkpoints_in_another_folder_of_the_container(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    text = "import os; open('/opt/ml/mine/saved/w', 'w').write('w'); assert os.path.exists('/opt/ml/checkpoints/w')"
+    document = script_spec(text).to_dict() | {"CheckpointConfig": {"LocalPath": "/opt/ml/mine/saved"}}
+    handle = executor.submit(TrainingJobSpec.read(document), "x")
+    assert run_to_end(executor, handle)[0].status == "Completed", (handle.path / "logs.txt").read_text()
+    assert (handle.path / "checkpoints" / "w").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "words", "do"),
     [
@@ -365,6 +378,10 @@ def test_what_is_typed_on_the_command_line() -> None:
         ({"AlgorithmSpecification": {"TrainingInputMode": "Pipe"}}, "Input mode 'Pipe' is not offered", "SM_CHANNEL_"),
         ({"InputMode": "Pipe"}, "Input mode 'Pipe' is not offered", "SM_CHANNEL_"),
         ({"S3DataType": "AugmentedManifestFile"}, "'train' is a AugmentedManifestFile", "the folder of the files"),
+        ({"CheckpointConfig": {"LocalPath": "/tmp/mine"}}, "Checkpoints cannot lie in '/tmp/mine'", "None"),
+        ({"CheckpointConfig": {"LocalPath": "/opt/ml/model"}}, "Checkpoints cannot lie in '/opt/ml/model'", "None"),
+        ({"OutputDataConfig": {"CompressionType": "ZIP"}}, "'NONE' or 'GZIP'", "None"),
+        ({"ResourceConfig": {"InstanceType": "foo"}}, "There is no instance type 'foo'", "None"),
     ],
 )
 def test_a_request_that_one_machine_cannot_keep_is_refused_not_half_done(

@@ -73,6 +73,9 @@ def test_a_script_finds_everything_that_lies_under_an_address(
         "local/notes": "here",
     }
     assert "[vizsla: channel training: 4 objects fetched, 0 in the cache" in (handle.path / "logs.txt").read_text()
+    assert (handle.path / "input" / "data" / "training" / "train" / "a").read_text() == "1", (
+        "on the disk, not in memory"
+    )
 
 
 def test_only_what_changed_is_fetched_and_a_job_keeps_what_it_had(
@@ -97,9 +100,54 @@ def test_a_script_that_writes_into_its_data_spoils_no_other_job(executor: LocalE
     run_to_end(executor, executor.submit(with_data(script_spec(spoils), "train=s3://other/written"), "spoils"))
     handle = executor.submit(with_data(script_spec(WALKS), "train=s3://other/written"), "walks")
     run_to_end(executor, handle)
-    assert "1 objects fetched, 1 in the cache" in (handle.path / "logs.txt").read_text()
+    assert "0 objects fetched, 2 in the cache" in (handle.path / "logs.txt").read_text()
     found = json.loads((handle.path / "output" / "data" / "found.json").read_text())
     assert found == {"train/a": "good", "train/b": "good"}
+
+
+def test_what_a_resumed_job_has_already_is_not_asked_for_again(
+    executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("resumed", a="1")
+    fails_once = "import os; os.path.exists('x') or (open('x', 'w').close(), os._exit(3))"
+    handle = executor.submit(with_data(script_spec(fails_once), "train=s3://other/resumed"), "again")
+    assert run_to_end(executor, handle)[0].status == "Failed"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    assert run_to_end(executor, executor.resume(handle))[0].status == "Completed"
+
+
+def test_names_may_become_folders_and_parts_of_files_stay_behind(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path
+) -> None:
+    def found() -> dict[str, str]:
+        handle = executor.submit(with_data(script_spec(WALKS), "train=s3://other/shapes"), "x")
+        assert run_to_end(executor, handle)[0].status == "Completed", (handle.path / "logs.txt").read_text()
+        return dict(json.loads((handle.path / "output" / "data" / "found.json").read_text()))
+
+    put("shapes", a="1", b__c="2")
+    assert found() == {"train/a": "1", "train/b/c": "2"}
+    for name in ("a", "b/c"):
+        obstore.delete(connect("other", None), f"shapes/{name}")
+    put("shapes", a__x="3", b="4")
+    for mirror in (tmp_path / "cache" / "sources").glob("all-*/shapes"):
+        (mirror / ".model.bin.0011aabb.part").write_text("half")
+    assert found() == {"train/a/x": "3", "train/b": "4"}
+
+
+def test_an_object_that_is_a_file_and_a_folder_at_once(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    put("both", a="1", a__b="2")
+    handle = executor.submit(with_data(script_spec("print(1)"), "train=s3://other/both"), "x")
+    state, _ = run_to_end(executor, handle)
+    assert "Object 'a' would be a file and a folder at once" in str(state.reason)
+
+
+def test_a_script_named_as_a_module_of_pythons_own(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    put("named", a="1")
+    spec = script_spec("import queue; assert queue.mine")
+    folder, _ = spec.script or (Path(), "")
+    (folder / "queue.py").write_text("mine = True")
+    handle = executor.submit(with_data(spec, "train=s3://other/named"), "named")
+    assert run_to_end(executor, handle)[0].status == "Completed", (handle.path / "logs.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -119,6 +167,7 @@ def test_data_that_cannot_be_had_are_the_reason(
     failure = (handle.path / "output" / "failure").read_text()
     assert address.removeprefix("s3://").split("/")[0] in failure
     assert "check the " in failure
+    assert "--endpoint-url" not in failure
     assert "ran" not in (handle.path / "logs.txt").read_text()
 
 

@@ -214,6 +214,22 @@ vizsla.log_metric("loop", 0.5, 1)
     assert sorted(metric.name for metric in read_metrics(tmp_path / "metrics.jsonl")) == ["handler", "loop"]
 
 
+def test_the_last_value_of_each_name_is_found_without_reading_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "_BLOCK_BYTES", 100)  # lines go over the border of two blocks
+    writer = MetricWriter(tmp_path / "metrics.jsonl")
+    names = ["loss", 'a "name":"loss",', "\\", "é\n", "rare"]
+    for step in range(40):
+        for name in names[: 5 if step == 3 else 4]:
+            writer.append(name, step / 3 if step % 2 else float("nan"), step, step / 7 if step % 5 else None)
+    writer.close()
+    last = metrics.last_metrics(tmp_path / "metrics.jsonl")
+    assert list(last) == names
+    assert last == {metric.name: metric for metric in read_metrics(tmp_path / "metrics.jsonl")}
+    assert metrics.last_metrics(tmp_path / "none") == {}
+
+
 def test_what_an_exit_handler_logs_is_written(tmp_path: Path) -> None:
     run_in_a_job(
         "import atexit; atexit.register(lambda: [vizsla.log_metric('end', 0.5, i) for i in range(50)]); import vizsla\n"

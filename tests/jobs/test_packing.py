@@ -18,6 +18,8 @@ ODD = """
     (model / "latest").symlink_to("checkpoints/1")
     (model / "best").symlink_to("checkpoints/7")
     (model / "checkpoints" / "up").symlink_to("..")
+    (model / "checkpoints" / "1" / "more").symlink_to("../../empty")
+    (model / "itself").symlink_to("itself")
     (model / "empty").mkdir()
     os.mkfifo(model / "pipe")
     socket.socket(socket.AF_UNIX).bind("socket") or os.rename("socket", model / "socket")
@@ -28,9 +30,12 @@ def test_links_are_followed_and_what_leads_nowhere_is_left_out(executor: LocalEx
     handle = executor.submit(script_spec(ODD), "odd")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Completed"
-    assert state.reason == ("left out of model.tar.gz, as they lead to no file: best, checkpoints/up, pipe, socket")
+    assert state.reason == (
+        "left out of model.tar.gz (links to nothing or in a circle, sockets, pipes): "
+        "best, checkpoints/up, itself, latest/more, pipe, socket"
+    )
     with tarfile.open(executor.fetch(handle, "output/model.tar.gz")) as archive:
-        names = ["checkpoints", "checkpoints/1", "checkpoints/1/w", "empty", "latest", "latest/w"]
+        names = ["checkpoints", "checkpoints/1", "checkpoints/1/more", "checkpoints/1/w", "empty", "latest", "latest/w"]
         assert archive.getnames() == names
         assert not any(member.issym() or member.islnk() for member in archive.getmembers())
 

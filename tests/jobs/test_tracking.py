@@ -107,11 +107,24 @@ def test_a_running_job_is_recorded_while_somebody_looks(
     assert client.get_run(run.info.run_id).data.metrics == {"loss": 0.25}
 
 
+def test_the_pages_and_the_recorder_may_begin_at_once(tmp_path: Path) -> None:
+    """Both make the tables of the same new database."""
+    home, uri = tmp_path / "runs", f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    home.mkdir()
+    begin = "import pathlib, sys; home = pathlib.Path(sys.argv[1]); "
+    pages = begin + "from vizsla.jobs.tracking import prepare_ui; prepare_ui(home, sys.argv[2], 5000)"
+    recorder = begin + "from vizsla.jobs.recorder import Recorder; Recorder(sys.argv[2], home)"
+    both = [subprocess.Popen([sys.executable, "-c", text, str(home), uri]) for text in (pages, recorder)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    names = {experiment.name for experiment in mlflow.MlflowClient(uri).search_experiments()}
+    assert names == {"Default", "vizsla"}
+
+
 def test_off_records_nothing(executor: LocalExecutor, script_spec: MakeSpec) -> None:
     run_to_end(executor, executor.submit(script_spec("print(1)"), "x"))
     assert not (executor.home / ".tracking").exists()
     with pytest.raises(UsageError, match="Tracking is off"):
-        tracking.ui_command(executor.home, None, 5000)
+        tracking.prepare_ui(executor.home, None, 5000)
 
 
 def test_a_server_that_fails_holds_no_other_job_up(
@@ -185,7 +198,7 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
     job.close()
     assert not Recorder(first, home).record(job)
     monkeypatch.setenv("VIZSLA_TRACKING", second)
-    (home / ".tracking").mkdir()
+    (home / ".tracking").mkdir(exist_ok=True)
     lock = tracking.recorder_lock(home)  # no recorder of its own starts
     tracking.announce(job)
     assert lock is not None

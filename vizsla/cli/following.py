@@ -16,17 +16,22 @@ from vizsla.jobs.states import State
 def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: Since | None = None) -> State:
     """Print the log after ``since`` to stderr, and how the job ended; the exit code is 1 unless it completed."""
     last: dict[str, float] = {}
+    begun = False  # a line of the log without an end
 
     def show(event: Event) -> None:
+        nonlocal begun
         if isinstance(event, LogEvent):
             sys.stderr.write(event.text)
             sys.stderr.flush()
+            begun = not event.text.endswith("\n")
         elif isinstance(event, MetricEvent):
             last[event.metric.name] = event.metric.value
         elif isinstance(event, StatusEvent) and event.state.status == "Pending":
             errors.print(f"{handle.name} waits for room on this machine ...", markup=False)
 
     state = follow(executor, handle, show, since)
+    if begun:
+        sys.stderr.write("\n")
     archive, folder = handle.path / "output" / ARCHIVE, handle.path / "model"
     archived = archive.is_file() and state.status != "Failed"
     model = archive if archived else folder if state.status == "Completed" and holds_anything(folder) else None

@@ -44,7 +44,7 @@ def list_(
     table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False)
     for column in ("name", "kind", "state", "took"):
         table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
-    table.add_column("reason", overflow="fold")
+    table.add_column("reason", no_wrap=True, overflow="ellipsis")
     for job in shown:
         took = "" if job.seconds is None else f"{job.seconds:.1f} s"
         table.add_row(job.name, job.kind, job.status, took, escape((job.reason or job.problem or "").split("\n")[0]))
@@ -61,13 +61,13 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     from rich.markup import escape
 
     from vizsla.cli.console import errors, print_json
-    from vizsla.jobs.metrics import read_metrics
+    from vizsla.jobs.metrics import last_metrics
     from vizsla.jobs.tracking import error_of
 
     job = _find(name)
     state = job.state
     not_recorded = error_of(job)
-    last = {metric.name: metric for metric in read_metrics(job.metrics)}
+    last = last_metrics(job.metrics)
     if as_json:
         metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
         failure = job.failure.read_text(errors="replace") if job.failure.exists() else None

@@ -106,6 +106,9 @@ def train(
     else:
         assert source is not None
         spec, about = builtin_spec(source, hyperparameters, instance, max_runtime, name), Path(source).resolve().name
+        from vizsla.workflow.document import from_spec
+
+        from_spec(spec)  # what it cannot mean is said before there is a job
     executor = LocalExecutor()
     handle = executor.submit(spec, about)
     follow_to_end(executor, handle, as_json=as_json)

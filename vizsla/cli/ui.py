@@ -17,14 +17,13 @@ def ui(
     import sys
 
     from vizsla.cli.console import errors
-    from vizsla.jobs.tracking import ui_command, watch
+    from vizsla.jobs.tracking import prepare_ui
     from vizsla.settings import settings
 
-    command = ui_command(settings().home, tracking_uri, port)
+    command = prepare_ui(settings().home, tracking_uri, port)
     if command is None:
         errors.print(f"the jobs are recorded on a server: open {tracking_uri or settings().tracking}", markup=False)
         return
     errors.print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
     sys.stderr.flush()
-    watch(settings().home)
     os.execve(sys.executable, command, os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})

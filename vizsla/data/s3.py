@@ -7,8 +7,11 @@ what bounds the rate for many small objects (docs/data.md has the measurement).
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -17,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vizsla.data import kept, s3_session
+from vizsla.data.s3_journal import Journal, Object
 from vizsla.errors import SourceError
 from vizsla.files import storage
 from vizsla.images.decode import SUFFIXES as PICTURES
@@ -27,6 +31,9 @@ Progress = Callable[[int, int], None]
 THREADS = 32
 _LARGE = 8 << 20
 _JOURNAL = "journal.tsv"
+_LONGEST_NAME = 200
+"""Bytes of a file's name: 255 on most disks, less what is put around it while it is fetched."""
+_FICLONE = 0x40049409  # linux/fs.h
 
 
 @dataclass(frozen=True)
@@ -40,22 +47,12 @@ class Synced:
     bytes: int
 
 
-@dataclass(frozen=True)
-class _Object:
-    key: str
-    size: int
-    etag: str
-    has_etag: bool = True
-    """Some services give no ETag; the time of change then stands for it."""
-
-
 def sync(
     url: str,
     cache: Path,
     *,
     endpoint_url: str | None = None,
     also: Sequence[str] = (),
-    everything: bool = False,
     on_progress: Progress = lambda done, total: None,
     threads: int = THREADS,
 ) -> Synced:
@@ -69,29 +66,75 @@ def sync(
     ----------
     also:
         Further names (relative to the prefix) to mirror, that are no pictures.
-    everything:
-        Mirror whatever lies there, also where the address is that of one object.
 
     Raises
     ------
     SourceError
         When the endpoint cannot be reached, access is refused, the bucket is missing, or nothing lies there.
     """
+
+    def pictures(store: Any, prefix: str, where: str) -> dict[str, Object]:
+        return _pictures(store, prefix, where, also)
+
+    with _mirror(url, cache, "s3", endpoint_url, pictures, on_progress, threads) as (synced, _):
+        return synced
+
+
+def copy(
+    url: str,
+    cache: Path,
+    place: Path,
+    *,
+    endpoint_url: str | None = None,
+    on_progress: Progress = lambda done, total: None,
+    threads: int = THREADS,
+) -> Synced:
+    """Copy everything under ``s3://bucket/prefix``, or the one object of that name, into the empty folder ``place``.
+
+    By way of a mirror in the cache, as :func:`sync`; the copies are nobody else's.
+
+    Raises
+    ------
+    SourceError
+        As :func:`sync`, and for names that no files can have.
+    StorageError
+        When the disk is full.
+    """
+    with _mirror(url, cache, "all", endpoint_url, _everything, on_progress, threads) as (synced, names):
+        for name in names:
+            with storage(place / name):
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                _clone(synced.folder / name, place / name)
+    kept.release(synced.folder.parent)
+    return synced
+
+
+@contextlib.contextmanager
+def _mirror(
+    url: str,
+    cache: Path,
+    kind: str,
+    endpoint_url: str | None,
+    choose: Callable[[Any, str, str], dict[str, Object]],
+    on_progress: Progress,
+    threads: int,
+) -> Iterator[tuple[Synced, list[str]]]:
+    """The mirror brought up to date, and the names of its files; nobody changes it within the block."""
     bucket, prefix = s3_session.parse(url)
     endpoint_url = s3_session.endpoint(endpoint_url)
     where = f"s3://{bucket}/{prefix}" + (f" at {endpoint_url}" if endpoint_url else "")
     store = s3_session.connect(bucket, endpoint_url)
     place = hashlib.sha256(f"{endpoint_url}|{bucket}|{prefix}".encode()).hexdigest()[:16]
-    home = cache / "sources" / f"s3-{'all-' if everything else ''}{place}"
+    home = cache / "sources" / f"{kind}-{place}"
     with kept.filling(home):
         with s3_session.in_words(where):
-            wanted = _all(store, prefix, where) if everything else _pictures(store, prefix, where, also)
+            wanted = choose(store, prefix, where)
         synced = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), wanted, on_progress, threads)
         kept.use(home, where, synced.bytes)
-    return synced
+        yield synced, list(wanted)
 
 
-def _pictures(store: Any, prefix: str, where: str, also: Sequence[str]) -> dict[str, _Object]:
+def _pictures(store: Any, prefix: str, where: str, also: Sequence[str]) -> dict[str, Object]:
     found = _listed(store, prefix, where)
     wanted = {name: one for name, one in found if os.path.splitext(name)[1].lower() in PICTURES or name in also}
     if not wanted:
@@ -104,32 +147,47 @@ def _pictures(store: Any, prefix: str, where: str, also: Sequence[str]) -> dict[
     return wanted
 
 
-def _all(store: Any, prefix: str, where: str) -> dict[str, _Object]:
-    found = dict(_listed(store, prefix, where))
+def _everything(store: Any, prefix: str, where: str) -> dict[str, Object]:
+    found = {name: one for name, one in _listed(store, prefix, where) if name}
     folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
-    # Consoles make a folder by an empty object of its name.
-    wanted = {name: one for name, one in found.items() if name and name not in folders}
-    if not wanted and prefix:
-        with contextlib.suppress(FileNotFoundError):
-            wanted = {PurePosixPath(prefix).name: _object(s3_session.obstore().head(store, prefix))}
-    if not wanted:
+    for name, one in list(found.items()):
+        # Consoles make a folder by an empty object whose name ends in a slash, which a list here does not show.
+        if one.size == 0 and (name in folders or not _exists(store, one.key)):
+            del found[name]
+        elif name in folders:
+            raise SourceError(
+                f"Object {name!r} would be a file and a folder at once.", where=where, do="rename it, or move it away"
+            )
+    if not found and prefix and _exists(store, prefix):
+        found = {PurePosixPath(prefix).name: _object(s3_session.obstore().head(store, prefix))}
+    if not found:
         raise SourceError(
-            "Nothing lies under this address.", where=where, do="check the prefix (upper and lower case count)"
+            "Nothing lies under this address.",
+            where=where,
+            do="check the prefix (upper and lower case count)" if prefix else "put something into the bucket",
         )
-    return wanted
+    return found
+
+
+def _exists(store: Any, key: str) -> bool:
+    try:
+        s3_session.obstore().head(store, key)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sync(
-    store: Any, where: str, folder: Path, wanted: dict[str, _Object], on_progress: Progress, threads: int
+    store: Any, where: str, folder: Path, wanted: dict[str, Object], on_progress: Progress, threads: int
 ) -> Synced:
     home = folder.parent
     with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    journal = _Journal(home / _JOURNAL)
+    journal = Journal(home / _JOURNAL)
+    removed = _remove_others(folder, wanted, journal)  # first: a file may give way to a folder of its name
     missing = [(name, found) for name, found in wanted.items() if not _is_there(folder / name, found, journal)]
     with s3_session.in_words(where):
         _fetch_all(store, folder, missing, journal, on_progress, threads)
-    removed = _remove_others(folder, wanted, journal)
     journal.compact(wanted)
     size = sum(found.size for found in wanted.values())
     return Synced(folder, len(missing), len(wanted) - len(missing), removed, size)
@@ -153,46 +211,44 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
         with storage(home):
             home.mkdir(parents=True, exist_ok=True)
         found = _object(s3_session.obstore().head(store, key))
-        journal = _Journal(home / _JOURNAL)
+        journal = Journal(home / _JOURNAL)
         if not _is_there(home / name, found, journal):
             _fetch_all(store, home, [(name, found)], journal, on_progress, 1)
         kept.use(home, where, found.size)
     return home / name
 
 
-def _listed(store: Any, prefix: str, where: str) -> Iterator[tuple[str, _Object]]:
+def _listed(store: Any, prefix: str, where: str) -> Iterator[tuple[str, Object]]:
     """Every object under the prefix, by its name relative to the prefix."""
     start = len(prefix) + 1 if prefix else 0
     for chunk in s3_session.obstore().list(store, prefix or None, chunk_size=1000):
         for meta in chunk:
             name = meta["path"][start:]
-            if ".." in name.split("/") or "\\" in name or name.startswith("/"):
-                raise SourceError(
-                    f"An object's name would lie outside the mirror: {meta['path']!r}.", where=where, do="rename it"
-                )
+            parts = name.split("/")
+            if ".." in parts or "\\" in name or max(map(len, map(os.fsencode, parts))) > _LONGEST_NAME:
+                raise s3_session.no_file_name(meta["path"], where)
             yield name, _object(meta)
 
 
-def _object(meta: Any) -> _Object:
+def _object(meta: Any) -> Object:
     etag = meta.get("e_tag")
-    return _Object(meta["path"], meta["size"], etag or str(meta["last_modified"]), bool(etag))
+    return Object(meta["path"], meta["size"], etag or str(meta["last_modified"]), bool(etag))
 
 
-def _is_there(file: Path, found: _Object, journal: _Journal) -> bool:
+def _is_there(file: Path, found: Object, journal: Journal) -> bool:
     if journal.entries.get(found.key) != (found.etag, found.size):
         return False
     try:
-        there = file.stat()
+        return file.stat().st_size == found.size
     except OSError:
         return False
-    return there.st_size == found.size and there.st_mtime_ns <= journal.written  # somebody may have written into it
 
 
 def _fetch_all(
     store: Any,
     folder: Path,
-    missing: list[tuple[str, _Object]],
-    journal: _Journal,
+    missing: list[tuple[str, Object]],
+    journal: Journal,
     on_progress: Progress,
     threads: int,
 ) -> None:
@@ -227,11 +283,11 @@ def _fetch_all(
         future.result()
 
 
-def _fetch_one(store: Any, file: Path, found: _Object) -> None:
+def _fetch_one(store: Any, file: Path, found: Object) -> None:
     """Fetch one object; a large one in pieces, after what an earlier attempt has left."""
-    part = file.with_name(f".{file.name}.{_version(found.etag)}.part")
+    part = _part(file, found)
     if found.size <= _LARGE:
-        data = _bytes(store, found, None) if found.size else b""  # an empty folder's object cannot be asked for
+        data = _bytes(store, found, None) if found.size else b""
         with storage(file):
             part.write_bytes(data)
             os.replace(part, file)
@@ -248,9 +304,11 @@ def _fetch_one(store: Any, file: Path, found: _Object) -> None:
             part.unlink()
             raise _changed(found)
         os.replace(part, file)
+    for older in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
+        older.unlink(missing_ok=True)
 
 
-def _bytes(store: Any, found: _Object, span: tuple[int, int] | None) -> bytes:
+def _bytes(store: Any, found: Object, span: tuple[int, int] | None) -> bytes:
     """The bytes of the version that was listed, or a span of them; not every service heeds ``if_match``."""
     options = ({} if span is None else {"range": span}) | ({"if_match": found.etag} if found.has_etag else {})
     answer = s3_session.obstore().get(store, found.key, options=options)
@@ -261,7 +319,7 @@ def _bytes(store: Any, found: _Object, span: tuple[int, int] | None) -> bytes:
     return data
 
 
-def _changed(found: _Object) -> SourceError:
+def _changed(found: Object) -> SourceError:
     return SourceError(
         "An object has changed while it was fetched.",
         where=found.key,
@@ -269,59 +327,32 @@ def _changed(found: _Object) -> SourceError:
     )
 
 
-def _version(etag: str) -> str:
-    """An ETag as a part of a file name."""
-    return hashlib.sha256(etag.encode()).hexdigest()[:8]
+def _part(file: Path, found: Object) -> Path:
+    """Where the bytes of this version are gathered."""
+    return file.with_name(f".{file.name}.{hashlib.sha256(found.etag.encode()).hexdigest()[:8]}.part")
 
 
-def _remove_others(folder: Path, wanted: dict[str, _Object], journal: _Journal) -> int:
+def _remove_others(folder: Path, wanted: dict[str, Object], journal: Journal) -> int:
     keys = {found.key for found in wanted.values()}
     gone = [key for key in journal.entries if key not in keys]
     if not gone:
         return 0
     removed = 0
-    for file in folder.rglob("*"):
-        if file.is_file() and file.relative_to(folder).as_posix() not in wanted:
+    parts = {_part(folder / name, found) for name, found in wanted.items()}
+    for file in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
+        if file.is_dir():
+            with contextlib.suppress(OSError):
+                file.rmdir()  # an empty one
+        elif file.relative_to(folder).as_posix() not in wanted and file not in parts:
             file.unlink(missing_ok=True)
             removed += 1
     return removed
 
 
-class _Journal:
-    """Which version of each object is on disk: lines of ETag, size and key; the last line of a key counts."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.entries: dict[str, tuple[str, int]] = {}
+def _clone(source: Path, target: Path) -> None:
+    """Copy a file; a disk that can shares the bytes until one of both is written to."""
+    with open(source, "rb") as read, open(target, "wb") as written:
         try:
-            lines = path.read_text("utf-8", "surrogateescape").split("\n")
+            fcntl.ioctl(written, _FICLONE, read.fileno())
         except OSError:
-            lines = []
-        for line in lines[:-1]:  # what follows the last line end was cut off by a kill
-            etag, size, key = [*line.split("\t", 2), "", ""][:3]
-            if size.isdecimal() and key:
-                self.entries[key] = etag, int(size)
-        with storage(path):
-            self._file = open(path, "a", encoding="utf-8", errors="surrogateescape", buffering=1)  # noqa: SIM115
-            self.written = path.stat().st_mtime_ns
-
-    def add(self, found: _Object) -> None:
-        self.entries[found.key] = found.etag, found.size
-        with storage(self.path):
-            self._file.write(f"{found.etag}\t{found.size}\t{found.key}\n")
-
-    def flush(self) -> None:
-        with storage(self.path):
-            self._file.flush()
-
-    def compact(self, wanted: dict[str, _Object]) -> None:
-        """Rewrite the journal with what is wanted, when it has grown by more than that."""
-        self._file.close()
-        keys = {found.key for found in wanted.values()}
-        if len(self.entries) > len(keys):
-            self.entries = {key: value for key, value in self.entries.items() if key in keys}
-            temporary = self.path.with_suffix(".tmp")
-            with storage(temporary):
-                lines = (f"{etag}\t{size}\t{key}\n" for key, (etag, size) in self.entries.items())
-                temporary.write_text("".join(lines), "utf-8", "surrogateescape")
-                os.replace(temporary, self.path)
+            shutil.copyfileobj(read, written, _LARGE)

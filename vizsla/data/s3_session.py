@@ -116,6 +116,9 @@ def in_words(where: str) -> Iterator[None]:
     exceptions = require("obstore.exceptions", extra="s3", feature="Reading s3:// sources")
     try:
         yield
+    except exceptions.InvalidPathError as error:
+        named = re.search(r'[Pp]ath "(.*?)"(?: contained|:)', str(error), re.DOTALL)
+        raise no_file_name(named[1] if named else str(error), where) from error
     except (exceptions.BaseError, FileNotFoundError, PermissionError) as error:
         text = str(error)
         code = re.search(r"<Code>(\w+)</Code>", text)
@@ -142,6 +145,16 @@ def in_words(where: str) -> Iterator[None]:
             what = f"The transfer broke off ({text.splitlines()[0][:200]})."
             do = _AGAIN
         raise SourceError(what, where=where, do=do) from error
+
+
+def no_file_name(key: str, where: str) -> SourceError:
+    """The error for an object that no file can be named after."""
+    return SourceError(
+        f"An object's name cannot be the name of a file: {key[:300]!r}.",
+        where=where,
+        allowed="names without empty parts, . and .., backslashes and control characters, each part up to 200 bytes",
+        do="rename it, or choose a prefix without it",
+    )
 
 
 def _region() -> str:

@@ -1,8 +1,8 @@
 """Channels whose data lie in a bucket: fetched when the job starts, as SageMaker's File mode does.
 
-``python -m vizsla.jobs.channels -- COMMAND...`` fetches those of the job that ``VIZSLA_JOB_DIR`` names into
-``input/data/<ChannelName>`` and becomes the command. Only what changed in the bucket is fetched; the files are links to
-those in the cache, where both are on one disk, so that another job's fetching changes nothing here.
+Put before a job's command (:func:`vizsla.jobs.script.before`), it fetches those of the job that ``VIZSLA_JOB_DIR``
+names into ``input/data/<ChannelName>`` and becomes the command. Only what changed in the bucket is fetched; each job
+has copies of its own, so that nothing that another one does changes them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from typing import NoReturn
 
 from vizsla.data import s3
 from vizsla.errors import VizslaError
-from vizsla.files import storage
+from vizsla.files import storage, write_json
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.script import FETCHED
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.settings import settings
+from vizsla.training.cache import bound
 
 _TELL_SECONDS = 2.0
 
 
-def fetch(name: str, uri: str, place: Path, cache: Path) -> None:
-    """Put what lies under ``uri`` into the folder ``place``, unless it is there already. Progress goes to stdout.
+def fetch(name: str, uri: str, job: Path, cache: Path) -> None:
+    """Fill the channel's folder with what lies under ``uri``, unless an earlier attempt did. Progress goes to stdout.
 
     Raises
     ------
@@ -34,22 +36,24 @@ def fetch(name: str, uri: str, place: Path, cache: Path) -> None:
     StorageError
         When the disk is full.
     """
-    if place.exists():
-        return  # of an earlier attempt
+    folder, done = job / FETCHED / name, job / ".run" / f"fetched-{name}.json"
+    if done.exists():
+        return
     told = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def tell(count: int, total: int) -> None:
         nonlocal told
         if time.monotonic() - told >= _TELL_SECONDS:
             told = time.monotonic()
-            print(f"[vizsla: channel {name}: {done:,} of {total:,} objects fetched]", flush=True)
+            print(f"[vizsla: channel {name}: {count:,} of {total:,} objects fetched]", flush=True)
 
-    synced = s3.sync(uri, cache, everything=True, on_progress=tell)
-    partial = place.with_name(f".{place.name}.partial")
-    with storage(place):
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(synced.folder, partial, copy_function=_link)
-        partial.rename(place)
+    print(f"[vizsla: channel {name}: looking at {uri}]", flush=True)
+    with storage(folder):
+        for left in folder.iterdir():  # the folder itself stays: it may be mounted already
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    synced = s3.copy(uri, cache, folder, on_progress=tell)
+    found = {"uri": uri, "objects": synced.fetched + synced.kept, "bytes": synced.bytes}
+    write_json(done, found)
     print(
         f"[vizsla: channel {name}: {synced.fetched:,} objects fetched, {synced.kept:,} in the cache, "
         f"{synced.bytes / 1e6:,.1f} MB]",
@@ -57,28 +61,19 @@ def fetch(name: str, uri: str, place: Path, cache: Path) -> None:
     )
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, target)
-
-
 def main(arguments: list[str]) -> NoReturn:
     """Fetch, and become the command."""
     job = JobDirectory.open(Path(os.environ["VIZSLA_JOB_DIR"]))
     try:
         for channel in TrainingJobSpec.read(job.request).remote_channels:
-            place = job.path / "input" / "data" / channel.channel_name
-            fetch(channel.channel_name, channel.uri, place, settings().cache)
+            fetch(channel.channel_name, channel.uri, job.path, settings().cache)
+        bound(settings().cache, settings().cache_bytes)
     except VizslaError as error:
-        print(f"vizsla: {error}", file=sys.stderr)
-        job.write_failure(str(error))
+        words = str(error).replace("run the command again:", f"`vizsla jobs resume {job.name}`:")
+        words = words.replace("--endpoint-url", "AWS_ENDPOINT_URL_S3")  # nobody has typed this command
+        print(f"vizsla: {words}", file=sys.stderr)
+        job.write_failure(words)
         sys.exit(1)
-    command = arguments[arguments.index("--") + 1 :]
+    _, *command = arguments
     sys.stdout.flush()
     os.execvp(command[0], command)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,7 +1,7 @@
 """``requirements.txt`` of somebody's code: installed once for its content, into an environment of its own.
 
-``python -m vizsla.jobs.environment requirements.txt -- COMMAND...`` makes the environment, or finds it, and becomes
-the command in it. The environment sees all packages of the one that runs Vizsla, so that only what is missing is
+Put before a job's command (:func:`vizsla.jobs.script.before`), it makes the environment, or finds it, and becomes the
+command in it. The environment sees all packages of the one that runs Vizsla, so that only what is missing is
 installed, and nothing is ever installed into that one.
 """
 
@@ -68,8 +68,10 @@ def environment(requirements: Path, cache: Path) -> Path:
         sys.stderr.write(done.stdout)
         sys.stderr.flush()
         if done.returncode:
+            said = done.stdout.splitlines()
+            cause = next((line.removeprefix("ERROR: ") for line in reversed(said) if line.startswith("ERROR: ")), "")
             raise JobError(
-                "requirements.txt could not be installed:\n" + "\n".join(done.stdout.splitlines()[-_LAST_LINES:]),
+                f"requirements.txt could not be installed: {cause}\n" + "\n".join(said[-_LAST_LINES:]),
                 where=requirements,
                 do="correct it, or install the packages yourself and leave it out",
             )
@@ -119,7 +121,3 @@ def main(arguments: list[str]) -> NoReturn:
         command[0] = str(program)
     os.environ["PATH"] = os.pathsep.join([str(program.parent), os.environ.get("PATH", "")])
     os.execvp(command[0], command)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

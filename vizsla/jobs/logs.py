@@ -40,15 +40,15 @@ class CappedLog:
         """Append ``data``."""
         self.bytes += len(data)
         if self._room > 0:
-            part = data[: self._room]
-            self._room -= len(part)
+            part = _up_to(data, self._room)
+            self._room = self._room - len(part) if part == data else 0
             self._put(self._file, part)
             data = data[len(part) :]
         while data:
             if self._tail < 0 or self._in_tail >= self._half:
                 self._next_tail()
-            part = data[: self._half - self._in_tail]
-            self._in_tail += len(part)
+            part = _up_to(data, self._half - self._in_tail)
+            self._in_tail = self._in_tail + len(part) if part == data else self._half
             self._in_tails += len(part)
             self._put(self._tail, part)
             data = data[len(part) :]
@@ -81,6 +81,16 @@ class CappedLog:
             os.close(self._tail)
             self._tail = -1
             join_tails(self.path, self.run, self._in_tails)
+
+
+def _up_to(data: bytes, room: int) -> bytes:
+    """What of ``data`` goes into a file that has ``room``: whole lines, or at least whole characters, if it can be."""
+    if len(data) <= room:
+        return data
+    end = data.rfind(b"\n", 0, room) + 1 or room
+    while end > 0 and data[end] & 0xC0 == 0x80:
+        end -= 1
+    return data[: end or room]
 
 
 @dataclass(frozen=True)

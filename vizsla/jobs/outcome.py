@@ -59,8 +59,10 @@ def outcome(ended: Ended, *, wrote: str | None = None) -> Outcome:
         return Outcome("Failed", reason, reason + "\n")
     if ended.why == "stopped":
         return Outcome("Stopped", f"stopped on request; it ended in good order{unpacked}", None)
-    left_out = f"left out of model.tar.gz, as they lead to no file: {', '.join(ended.left_out)}"
-    return Outcome("Completed", (left_out if ended.left_out else None) if ended.packed else NO_MODEL, None)
+    if ended.left_out:
+        kinds = "links to nothing or in a circle, sockets, pipes"
+        return Outcome("Completed", f"left out of model.tar.gz ({kinds}): {', '.join(ended.left_out)}", None)
+    return Outcome("Completed", None if ended.packed else NO_MODEL, None)
 
 
 NO_MODEL = (

@@ -26,7 +26,7 @@ def pack_model(folder: Path, archive: Path) -> list[str]:
 
     Returns
     -------
-    What cannot be in it, by its path in ``folder``: links to nothing or to a folder that they lie in, sockets, pipes.
+    What is not in it, by its path in ``folder``: links to nothing, links round in circles, sockets, pipes.
 
     Raises
     ------
@@ -37,23 +37,28 @@ def pack_model(folder: Path, archive: Path) -> list[str]:
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)  # a script may have cleared the folder of its results
         with tarfile.open(temporary, "w:gz", compresslevel=_GZIP_LEVEL, dereference=True) as tar:
-            left_out = _add(tar, str(folder), "", {os.path.realpath(folder)})
+            left_out = _add(tar, str(folder), "", in_link=False)
         os.replace(temporary, archive)
     finally:
         temporary.unlink(missing_ok=True)
     return left_out
 
 
-def _add(tar: tarfile.TarFile, folder: str, inside: str, around: set[str]) -> list[str]:
+def _add(tar: tarfile.TarFile, folder: str, inside: str, *, in_link: bool) -> list[str]:
     left_out = []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        name, real = inside + entry.name, os.path.realpath(entry.path)
-        if not (entry.is_file() or (entry.is_dir() and real not in around)):
-            left_out.append(name)
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        is_folder, is_link = os.path.isdir(path), os.path.islink(path)
+        # Of links to folders one after another only the first is followed: some lead round in circles.
+        around = (
+            is_folder and is_link and (in_link or Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)))
+        )
+        if around or not (is_folder or os.path.isfile(path)):
+            left_out.append(inside + name)
             continue
-        tar.add(entry.path, name, recursive=False)
-        if entry.is_dir():
-            left_out += _add(tar, entry.path, name + "/", around | {real})
+        tar.add(path, inside + name, recursive=False)
+        if is_folder:
+            left_out += _add(tar, path, f"{inside}{name}/", in_link=in_link or is_link)
     return left_out
 
 

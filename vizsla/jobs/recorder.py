@@ -29,7 +29,7 @@ from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State, now
-from vizsla.jobs.tracking import ERROR, NOTE, address, artifact_root, is_local, recorder_lock, waiting
+from vizsla.jobs.tracking import ERROR, NOTE, address, artifact_root, is_local, making_database, recorder_lock, waiting
 from vizsla.optional import require
 
 EXPERIMENT = "vizsla"
@@ -81,8 +81,9 @@ class Recorder:
         mlflow = require("mlflow", extra="track", feature="Tracking")
         self._entities = require("mlflow.entities", extra="track", feature="Tracking")
         self.home, self.uri = home, uri
-        self.client: Any = mlflow.MlflowClient(tracking_uri=uri)
-        self.experiment = self._experiment(uri)
+        with making_database(home):
+            self.client: Any = mlflow.MlflowClient(tracking_uri=uri)
+            self.experiment = self._experiment(uri)
 
     def _experiment(self, uri: str) -> str:
         found = self.client.get_experiment_by_name(EXPERIMENT)
@@ -213,6 +214,8 @@ def record_all(home: Path, lock: int) -> None:
     while True:
         for job, note in sorted(waiting(home), key=lambda found: jobs[found[0].name].count):  # those never tried first
             uri = address(note)
+            if not uri:
+                continue  # taken away just now; MLflow would choose a place of its own
             troubles = jobs[job.name], addresses[uri]
             if any(trouble.count >= _TRIES for trouble in troubles):
                 continue

@@ -53,6 +53,10 @@ def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
                     where="--hyperparameters",
                     allowed='name=value, name=value,name=value, or a JSON object such as {"lr": 0.01}',
                 )
+            if name.strip() in result:
+                raise UsageError(
+                    f"Hyperparameter {name.strip()!r} is given twice.", where="--hyperparameters", allowed="each once"
+                )
             result[name.strip()] = value
     return result
 
@@ -78,7 +82,7 @@ def channels(texts: Sequence[str]) -> list[Channel]:
             )
             continue
         if not path or not Path(path).exists():
-            raise UsageError(f"There are no data for channel {name!r}.", where=path or text, do="correct --data")
+            raise UsageError(f"There are no data for channel {name!r}.", where=path or text, do="correct the path")
         result[name] = Channel.of_path(name, Path(path))
     return list(result.values())
 

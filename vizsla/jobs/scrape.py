@@ -124,7 +124,7 @@ class Scraper:
             fields = json.loads(line)
             name = fields.get("name", fields.get("metric"))
             step, epoch = fields.get("step"), fields.get("epoch")
-            if not isinstance(name, str):
+            if not isinstance(name, str) or isinstance(fields["value"], bool):
                 return None
             value = float(fields["value"])
             return name, value, None if step is None else int(step), None if epoch is None else float(epoch)

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import vizsla
@@ -26,6 +26,10 @@ _MARKS = ("pyvenv.cfg", "conda-meta", "job.json", ".tracking")
 _COPY_BYTES = 50 << 20
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
 _PACKAGE = Path(vizsla.__file__).parent
+_OPT_ML = PurePosixPath("/opt/ml")
+_CHECKPOINTS = _OPT_ML / "checkpoints"
+FETCHED = "input/fetched"
+"""Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 COMPATIBILITY = _PACKAGE / "compat"
 """On the path of every job: what user scripts import from AWS (``smdebug``)."""
 
@@ -125,16 +129,22 @@ def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
     user = arguments(dict(spec.hyper_parameters))
     runner = _shell(code / program) if program.endswith(".sh") else [sys.executable, "-u"]
     argv = [*runner, program, *user]
-    if (code / "requirements.txt").is_file():
-        return [sys.executable, "-m", "vizsla.jobs.environment", "requirements.txt", "--", *argv]
-    return argv
+    return before(argv, "environment", "requirements.txt") if (code / "requirements.txt").is_file() else argv
 
 
 def after_fetching(spec: TrainingJobSpec, argv: list[str]) -> list[str]:
     """The command that fetches the channels that lie in a bucket and becomes ``argv``."""
-    if not spec.remote_channels or spec.algorithm_specification.is_builtin:
-        return argv
-    return [sys.executable, "-m", "vizsla.jobs.channels", "--", *argv]
+    wanted = spec.remote_channels and not spec.algorithm_specification.is_builtin
+    return before(argv, "channels") if wanted else argv
+
+
+def before(argv: list[str], module: str, *words: str) -> list[str]:
+    """The command of a module of :mod:`vizsla.jobs` that becomes ``argv`` when it is done.
+
+    It looks neither at the folder it runs in nor at PYTHONPATH: a user's ``queue.py`` must not stand for Python's own.
+    """
+    boot = f"import sys; sys.path.insert(0, sys.argv[1]); from vizsla.jobs.{module} import main; main(sys.argv[2:])"
+    return [sys.executable, "-EP", "-c", boot, str(_PACKAGE.parent), *words, "--", *argv]
 
 
 def _shell(script: Path) -> list[str]:
@@ -259,6 +269,23 @@ def input_data_config(spec: TrainingJobSpec) -> dict[str, Any]:
     }
 
 
+def _link_checkpoints(job: Path, spec: TrainingJobSpec) -> None:
+    """``CheckpointConfig.LocalPath``: another name below /opt/ml for ``checkpoints/``."""
+    asked = PurePosixPath(spec.checkpoint_config.local_path if spec.checkpoint_config else _CHECKPOINTS)
+    inside = asked.relative_to(_OPT_ML) if asked.is_relative_to(_OPT_ML) else None
+    if inside is None or ".." in inside.parts or not inside.parts or (job / inside.parts[0]).exists():
+        if asked == _CHECKPOINTS:
+            return
+        raise JobError(
+            f"Checkpoints cannot lie in {str(asked)!r}.",
+            where="CheckpointConfig.LocalPath",
+            allowed="/opt/ml/checkpoints, or another new folder below /opt/ml",
+        )
+    place = job / inside
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(Path(*[".."] * (len(inside.parts) - 1), "checkpoints"), target_is_directory=True)
+
+
 def _check_modes(spec: TrainingJobSpec) -> None:
     """A script that waits for a named pipe, or for what a manifest lists, must not find something else there."""
     by_all = "AlgorithmSpecification.TrainingInputMode"
@@ -326,8 +353,12 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
         if value is not None:
             (config / name).write_text(json.dumps(value, indent=2))
     for channel in spec.input_data_config:
-        source = channel.path
-        if source is None and (channel in spec.remote_channels or spec.algorithm_specification.is_builtin):
+        source, place = channel.path, job / "input" / "data" / channel.channel_name
+        if source is None and spec.algorithm_specification.is_builtin:
+            continue
+        if channel in spec.remote_channels:  # a folder to be filled when the job starts, at its place at once
+            (job / FETCHED / channel.channel_name).mkdir(parents=True)
+            place.symlink_to(Path("..", "..", FETCHED, channel.channel_name), target_is_directory=True)
             continue
         if source is None:
             raise JobError(
@@ -342,7 +373,6 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
                 where=source,
                 do="correct the path in --data",
             )
-        place = job / "input" / "data" / channel.channel_name
         if source.is_dir():
             place.symlink_to(source.resolve(), target_is_directory=True)
         else:
@@ -350,3 +380,4 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
             (place / source.name).symlink_to(source.resolve())
     for folder in ("data", "intermediate"):
         (job / "output" / folder).mkdir(exist_ok=True)
+    _link_checkpoints(job, spec)

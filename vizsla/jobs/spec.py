@@ -142,10 +142,10 @@ class ResourceConfig(_Document):
                 do="share this machine among jobs with InstanceType local-1cpu, local-2cpu-1gpu, ...",
             )
         text = self.instance_type or "local"
-        if not text.startswith("local"):
+        if text.startswith("ml."):
             return cpus, gpus
         found = _LOCAL_INSTANCE.fullmatch(text.replace("local_gpu", "local"))
-        allowed = f"local, or local-Ncpu or local-Ncpu-Mgpu with N <= {cpus} and M <= {gpus}"
+        allowed = f"local, or local-Ncpu or local-Ncpu-Mgpu with N <= {cpus} and M <= {gpus}; ml.* means local"
         if not found:
             raise UsageError(
                 f"There is no instance type {text!r}.", where="ResourceConfig.InstanceType", allowed=allowed
@@ -214,11 +214,11 @@ class ProfilerConfig(_Document):
 
 
 class OutputDataConfig(_Document):
-    """Where results go; here always the job's directory."""
+    """Where results go; here always the job's directory. With ``CompressionType`` ``NONE`` the model is not packed."""
 
     s3_output_path: str | None = None
     kms_key_id: str | None = None
-    compression_type: str | None = None
+    compression_type: Literal["NONE", "GZIP"] | None = None
 
 
 class Tag(_Document):

@@ -39,6 +39,7 @@ _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
     "from vizsla.jobs.tracking import wait; wait(Path(sys.argv[2]))"
 )
+_MAKE_TABLES = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments(max_results=1)"
 _SERVER_SECONDS, _DATABASE_SECONDS = 15.0, 600.0
 """From when on a running job is recorded: on a server anybody may look, at a file of this machine hardly anybody."""
 _PAUSE = 0.25
@@ -169,6 +170,27 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("sqlite:")
 
 
+@contextlib.contextmanager
+def making_database(home: Path) -> Iterator[None]:
+    """One process at a time opens the database: two that make its tables at once fail."""
+    path = home / FOLDER / "making"
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def _make_database(home: Path, uri: str) -> None:
+    """Make MLflow's tables, where there are none yet, before its server and the recorder both begin to."""
+    with making_database(home):
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+            subprocess.run([sys.executable, "-c", _MAKE_TABLES, uri], check=False, stderr=subprocess.DEVNULL)
+
+
 def watch(home: Path) -> None:
     """Have running jobs of ``home`` recorded as they go, until this process ends, whatever program it becomes."""
     path = home / FOLDER / "watched"
@@ -195,8 +217,10 @@ def _extra_path() -> list[str]:
     return [] if "site-packages" in _ROOT.parts else [str(_ROOT)]
 
 
-def ui_command(home: Path, uri: str | None, port: int) -> list[str] | None:
+def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
     """The command that serves MLflow's pages on this machine only; None when ``uri`` is a server itself.
+
+    From now on running jobs are recorded as they go, until this process ends, whatever program it becomes.
 
     Raises
     ------
@@ -218,6 +242,8 @@ def ui_command(home: Path, uri: str | None, port: int) -> list[str] | None:
         return None
     if chosen.startswith("sqlite:///"):
         Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    _make_database(home, chosen)
+    watch(home)
     served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
     return [
         sys.executable,

@@ -120,6 +120,7 @@ class _Fit:
         self.dataset: Dataset = checked.gated.dataset
         self.warnings = [*checked.summary(), *self.dataset.check()]
         self.findings = checked.gated.findings
+        self.looked_at = checked.gated.facts.scan.records["sha256"]
         self.seed = request.head.seed
         self.written = {(metric.name, metric.step) for metric in read_metrics(job.metrics)}
 
@@ -127,6 +128,8 @@ class _Fit:
         """All stages, in order."""
         if self.weights.random_init:
             self._warn("The backbone is untrained (--random-init): expect far less than trained weights give.")
+        if changed := records.other_data(self.job.checkpoints / "data.json", self.dataset, self.looked_at):
+            self._warn(changed)
         for text in (*self.dataset.notes, *self.warnings):
             self.observer.note(text)
         write_findings(self.job.output / "findings.jsonl", self.findings)

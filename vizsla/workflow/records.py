@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from vizsla import __version__
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
-from vizsla.files import sha256_json, write_bytes
+from vizsla.files import sha256_json, write_bytes, write_json
 
 
 def damaged_entries(dataset: Dataset, damaged: dict[int, ImageError]) -> list[dict[str, str]]:
@@ -64,6 +65,28 @@ def dataset_digest(dataset: Dataset, keys: npt.NDArray[np.uint8]) -> str:
             ]
             for i in range(len(dataset))
         ]
+    )
+
+
+def other_data(path: Path, dataset: Dataset, looked_at: npt.NDArray[np.uint8]) -> str | None:
+    """Words for a job that is started again on other data than it began with; ``path`` keeps what it began with.
+
+    Parameters
+    ----------
+    looked_at:
+        SHA-256 of each picture of the source, uint8 (n, 32).
+    """
+    parts = (looked_at, dataset.labels, dataset.splits)
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+    now = {"pictures": len(dataset), "sha256": digest}
+    before = json.loads(path.read_bytes()) if path.exists() else now
+    if not path.exists():
+        write_json(path, now)
+    if before["sha256"] == digest:
+        return None
+    return (
+        f"The data are not those that this job began with ({before['pictures']:,} pictures then, {len(dataset):,} "
+        "now): its result is that of the data as they are now."
     )
 
 

@@ -140,6 +140,12 @@ class Trial:
         job = JobDirectory(self.folder.absolute().parents[1])
         return (job.path / "state.json").exists() and job.state.has_ended
 
+    @property
+    def last_complete_step(self) -> int:
+        """The last step of which nothing more can come; -1 where there is none."""
+        steps = self.steps() if self.loaded_all_steps else self.steps()[:-1]
+        return steps[-1] if steps else -1
+
     def wait_for_steps(self, required_steps: Sequence[int], mode: ModeKeys = ModeKeys.GLOBAL) -> None:
         """Wait until the steps were passed.
 
