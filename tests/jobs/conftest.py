@@ -19,6 +19,7 @@ from vizsla.jobs.spec import (
     ResourceConfig,
     StoppingCondition,
     TrainingJobSpec,
+    local_path,
     script_hyper_parameters,
 )
 from vizsla.jobs.states import State
@@ -69,6 +70,12 @@ def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
     for handle in [Handle(active.job.name, active.job.path) for active in made._active.values()]:
         made.stop(handle, grace=0)
         run_to_end(made, handle)
+
+
+def source_of(spec: TrainingJobSpec) -> Path:
+    """The folder of the script that ``script_spec`` has made."""
+    assert spec.script is not None
+    return Path(local_path(spec.script[0]) or "")
 
 
 def run_to_end(executor: LocalExecutor, handle: Handle, seconds: float = 60) -> tuple[State, list[Event]]:

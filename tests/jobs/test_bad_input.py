@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, wait_for
+from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, source_of, wait_for
 from vizsla.errors import JobError, SourceError, UsageError
 from vizsla.jobs import request
 from vizsla.jobs.executors.local import LocalExecutor
@@ -20,7 +20,7 @@ from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, decoded, encoded
 
 def test_a_script_that_does_not_exist(tmp_path: Path, executor: LocalExecutor, script_spec: MakeSpec) -> None:
     spec = script_spec("print(1)")
-    folder, _ = spec.script or (tmp_path, "")
+    folder = source_of(spec)
     (folder / "train.py").rename(folder / "other.py")
     with pytest.raises(JobError, match=r"There is no script 'train.py'") as caught:
         executor.submit(spec, "nothing")

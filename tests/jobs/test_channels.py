@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
+from tests.jobs.conftest import MakeSpec, run_to_end, source_of, wait_for
 from vizsla.data.s3_session import connect
+from vizsla.errors import JobError
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.request import channels
 from vizsla.jobs.spec import TrainingJobSpec
@@ -144,7 +146,7 @@ def test_an_object_that_is_a_file_and_a_folder_at_once(executor: LocalExecutor, 
 def test_a_script_named_as_a_module_of_pythons_own(executor: LocalExecutor, script_spec: MakeSpec) -> None:
     put("named", a="1")
     spec = script_spec("import queue; assert queue.mine")
-    folder, _ = spec.script or (Path(), "")
+    folder = source_of(spec)
     (folder / "queue.py").write_text("mine = True")
     handle = executor.submit(with_data(spec, "train=s3://other/named"), "named")
     assert run_to_end(executor, handle)[0].status == "Completed", (handle.path / "logs.txt").read_text()
@@ -175,13 +177,35 @@ def test_a_bash_script_gets_its_data_and_its_signal(executor: LocalExecutor, scr
     put("bash", a="1")
     text = '#!/bin/bash\ntrap : TERM\ncat "$SM_CHANNEL_TRAIN/a"; echo " up"\nsleep 600\n'
     spec = script_spec("", program="train.sh")
-    folder, _ = spec.script or (Path(), "")
+    folder = source_of(spec)
     (folder / "train.sh").write_text(text)
     handle = executor.submit(with_data(spec, "train=s3://other/bash"), "bash")
     wait_for(lambda: (handle.path / "logs.txt").exists() and "1 up" in (handle.path / "logs.txt").read_text())
     executor.stop(handle, grace=20)
     state, _ = run_to_end(executor, handle, 15)
     assert state.status == "Stopped"
+
+
+def test_code_in_an_archive_as_the_sdk_uploads_it(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path
+) -> None:
+    """``sagemaker_submit_directory`` is s3://.../sourcedir.tar.gz, or such a file here."""
+    folder = source_of(script_spec("import part; print('part', part.value)"))
+    (folder / "part.py").write_text("value = 7")
+    archive = tmp_path / "sourcedir.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for file in folder.iterdir():
+            tar.add(file, file.name)
+    obstore.put(connect("other", None), "job/source/sourcedir.tar.gz", archive.read_bytes())
+    for address in ("s3://other/job/source/sourcedir.tar.gz", str(archive)):
+        hyper = {"sagemaker_program": '"train.py"', "sagemaker_submit_directory": json.dumps(address)}
+        handle = executor.submit(TrainingJobSpec.read({"HyperParameters": hyper}), "sdk")
+        assert run_to_end(executor, handle)[0].status == "Completed"
+        assert (handle.path / "logs.txt").read_text() == "part 7\n"
+    archive.write_bytes(archive.read_bytes()[:100])
+    spec = TrainingJobSpec.read({"HyperParameters": hyper})
+    with pytest.raises(JobError, match="The archive with the script's code cannot be unpacked"):
+        executor.submit(spec, "cut")
 
 
 def test_the_builtin_training_reads_an_address_itself(

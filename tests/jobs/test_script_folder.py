@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from wheels import wheel
 
-from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
+from tests.jobs.conftest import MakeSpec, run_to_end, source_of, wait_for
 from vizsla.errors import JobError
 from vizsla.jobs import request
 from vizsla.jobs.directory import JobDirectory
@@ -149,7 +149,7 @@ def test_requirements_are_installed_once_for_the_same_content(
     requirements = f"--no-index\n--find-links {tmp_path}\nvizslatestpkg==1.5\nnumpy\n"
     for turn in ("first", "second"):
         spec = script_spec(text)
-        (spec.script or (tmp_path, ""))[0].joinpath("requirements.txt").write_text(requirements)
+        (source_of(spec) / "requirements.txt").write_text(requirements)
         handle = executor.submit(spec, turn)
         state, _ = run_to_end(executor, handle, 120)
         log = (handle.path / "logs.txt").read_text()
@@ -183,7 +183,7 @@ def test_requirements_that_cannot_be_installed(
 ) -> None:
     monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
     spec = script_spec("print('never')")
-    (spec.script or (tmp_path, ""))[0].joinpath("requirements.txt").write_text("--no-index\nvizslatestpkg==9\n")
+    (source_of(spec) / "requirements.txt").write_text("--no-index\nvizslatestpkg==9\n")
     handle = executor.submit(spec, "bad")
     state, _ = run_to_end(executor, handle, 120)
     assert state.status == "Failed"

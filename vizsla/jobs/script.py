@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import stat
 import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,10 +18,6 @@ from vizsla.jobs.spec import TrainingJobSpec, decoded, is_users
 from vizsla.settings import settings
 
 _HOST = "algo-1"
-_NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", "node_modules", "mlruns")
-_MARKS = ("pyvenv.cfg", "conda-meta", "job.json", ".tracking")
-"""What an environment, a job, or a folder of jobs has in it: known by that and not by a name that packages may have."""
-_COPY_BYTES = 50 << 20
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
 _PACKAGE = Path(vizsla.__file__).parent
 _OPT_ML = PurePosixPath("/opt/ml")
@@ -32,75 +26,6 @@ FETCHED = "input/fetched"
 """Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 COMPATIBILITY = _PACKAGE / "compat"
 """On the path of every job: what user scripts import from AWS (``smdebug``)."""
-
-
-def check_script(folder: Path, program: str) -> None:
-    """That there is a script to run.
-
-    Raises
-    ------
-    JobError
-        When the folder or the script does not exist.
-    """
-    if not folder.is_dir():
-        raise JobError(
-            f"There is no folder {folder.name!r} with the script's code.", where=folder, do="correct --source-dir"
-        )
-    if not (folder / program).is_file():
-        there = sorted(p.name for p in folder.iterdir() if p.suffix in (".py", ".sh"))
-        raise JobError(
-            f"There is no script {program!r}.",
-            where=folder / program,
-            allowed=f"a .py or .sh file in {folder}: {', '.join(there[:8]) or 'there is none'}",
-            do="correct --script; it is looked for in --source-dir, where that is given",
-        )
-    if Path(program).suffix not in (".py", ".sh"):
-        raise JobError(f"{program!r} is not a script that can be run.", where=folder, allowed="a .py or a .sh file")
-
-
-def copy_code(folder: Path, to: Path) -> None:
-    """Keep the code that runs with the job; a folder with much more than code in it is linked instead.
-
-    ``to`` lies in the job's directory; that, and the folder of the jobs, may lie within ``folder``.
-    """
-    jobs = {parent.resolve() for parent in to.parents[:2]}
-
-    def is_code(path: Path) -> bool:
-        if path.name in _NOT_CODE or path.resolve() in jobs or any((path / mark).exists() for mark in _MARKS):
-            return False
-        mode = os.lstat(path).st_mode
-        return stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISLNK(mode)  # a pipe or socket would be waited for
-
-    total = 0
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if is_code(Path(root, name))]
-        total += sum(os.lstat(os.path.join(root, name)).st_size for name in files)
-        if total > _COPY_BYTES:
-            to.symlink_to(folder.absolute(), target_is_directory=True)
-            return
-
-    def left_out(inside: str, names: list[str]) -> set[str]:
-        return {name for name in names if not is_code(Path(inside, name))}
-
-    shutil.copytree(folder, to, ignore=left_out, symlinks=True)
-    _keep_links(folder, to)
-
-
-def _keep_links(folder: Path, copy: Path) -> None:
-    """Let relative links that lead out of the folder (``../photos``) mean the same from its copy."""
-    for inside, folders, files in os.walk(copy):
-        for link in (Path(inside, name) for name in (*folders, *files)):
-            if link.is_symlink() and not os.path.isabs(os.readlink(link)):
-                meant = Path(os.path.abspath(folder / link.relative_to(copy).parent / os.readlink(link)))
-                if not meant.is_relative_to(folder.absolute()):
-                    link.unlink()
-                    link.symlink_to(meant)
-
-
-def names_opt_ml(code: Path) -> bool:
-    """Whether a script in the folder has the path ``/opt/ml`` in it."""
-    found = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in code.glob(pattern)]
-    return any(b"/opt/ml" in path.read_bytes() for path in found if path.is_file())
 
 
 def arguments(hyper_parameters: dict[str, str]) -> list[str]:

@@ -279,20 +279,20 @@ class TrainingJobSpec(_Document):
             raise _in_words(error) from error
 
     @property
-    def script(self) -> tuple[Path, str] | None:
-        """The folder with the user's code and the script in it; None for a job with a command of its own."""
+    def script(self) -> tuple[str, str] | None:
+        """Where the user's code is, and the script in it; None for a job with a command of its own."""
         hyper = decoded(self.hyper_parameters)
         program, folder = hyper.get(_PROGRAM), hyper.get(_SUBMIT_DIRECTORY)
         if not isinstance(program, str) or self.algorithm_specification.container_entrypoint:
             return None
-        path = local_path(str(folder)) if folder else None
-        if path is None:
+        address = str(folder or "")
+        if local_path(address) is None and not address.startswith("s3://"):
             raise UsageError(
-                f"The user's code is not a local folder: {folder!r}.",
+                f"The user's code cannot be had from there: {folder!r}.",
                 where=f"HyperParameters.{_SUBMIT_DIRECTORY}",
-                allowed="a folder's path or a file:// address",
+                allowed="a folder or a .tar.gz: a path, a file:// or an s3:// address",
             )
-        return path, program
+        return address, program
 
     @property
     def remote_channels(self) -> list[Channel]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.files import sha256_file, sha256_json
+from vizsla.jobs import source_code
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import resuming_here, running_here
@@ -256,8 +257,10 @@ def _space(request: ScriptSearch) -> Space:
 
 def _problem(spec: TrainingJobSpec, space: Space) -> Problem:
     """What the trials of a script are of: its text, its data, and its other hyperparameters."""
-    found = spec.script
-    script = "" if found is None else sha256_file(found[0] / found[1])
+    script = ""
+    if spec.script is not None:
+        with source_code.opened(spec.script[0]) as folder:
+            script = sha256_file(folder / spec.script[1])
     values = {name: text for name, text in spec.hyper_parameters.items() if not name.startswith("sagemaker_")}
     inputs = sha256_json(spec.to_dict().get("InputDataConfig"))
     return Problem({"script": script, "data": inputs}, values | encoded(dict(space.static)), lambda v: encoded(dict(v)))

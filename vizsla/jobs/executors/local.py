@@ -14,7 +14,7 @@ from typing import Any
 
 from vizsla.errors import JobError, VizslaError
 from vizsla.jobs import attempt as attempts
-from vizsla.jobs import script, tracking
+from vizsla.jobs import script, source_code, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import (
     Capacity,
@@ -34,7 +34,7 @@ from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.log_reader import near_the_end, read_log_after
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
 from vizsla.jobs.slots import Ledger, Share
-from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.jobs.spec import TrainingJobSpec, local_path
 from vizsla.jobs.states import State
 from vizsla.settings import settings, usable_cores
 
@@ -96,21 +96,35 @@ class LocalExecutor:
         want = spec.resource_config.share(self.cpus, len(self.gpus))
         user = spec.script
         if user is not None:
-            script.check_script(*user)
-        elif not spec.algorithm_specification.container_entrypoint:
+            with source_code.opened(user[0]) as folder:
+                source_code.check_script(folder, user[1])
+                return self._submit(spec, base_name, kind, about, want, folder)
+        if not spec.algorithm_specification.container_entrypoint:
             raise JobError(
                 "The job says nothing that could be run.",
                 where="AlgorithmSpecification",
                 allowed="a ContainerEntrypoint, or the hyperparameters sagemaker_program and "
                 "sagemaker_submit_directory",
             )
+        return self._submit(spec, base_name, kind, about, want, None)
+
+    def _submit(
+        self,
+        spec: TrainingJobSpec,
+        base_name: str,
+        kind: str,
+        about: Mapping[str, Any] | None,
+        want: tuple[int, int],
+        code: Path | None,
+    ) -> Handle:
         locks: list[ControllerLock] = []
 
         def prepare(staging: Path) -> None:
             locks.append(ControllerLock(staging))
             script.write_input(staging, spec)
-            if user is not None:
-                script.copy_code(user[0], staging / "code")
+            if code is not None:
+                lasting = spec.script is not None and code == local_path(spec.script[0])
+                source_code.copy_code(code, staging / "code", may_link=lasting)
 
         request: dict[str, Any] = {"about": dict(about)} if about else {}
         try:
@@ -265,7 +279,7 @@ class LocalExecutor:
             metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
             limit=None if condition is None else condition.max_runtime_in_seconds,
             grace=_OVER_LIMIT_GRACE,
-            opt_ml=user is not None and (script.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
+            opt_ml=user is not None and (source_code.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
             log_head=self._log_bytes[0],
             log_tail=self._log_bytes[1],
             pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",
