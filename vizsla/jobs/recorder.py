@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sqlite3
 import sys
 import time
 from collections import Counter, defaultdict
@@ -29,7 +30,17 @@ from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State, now
-from vizsla.jobs.tracking import ERROR, NOTE, address, artifact_root, is_local, making_database, recorder_lock, waiting
+from vizsla.jobs.tracking import (
+    ERROR,
+    NOTE,
+    address,
+    artifact_root,
+    is_local,
+    making_database,
+    recorder_lock,
+    sqlite_file,
+    waiting,
+)
 from vizsla.optional import require
 
 EXPERIMENT = "vizsla"
@@ -61,6 +72,30 @@ def thinned(metrics: Sequence[Metric]) -> Sequence[Metric]:
     return list(kept.values())
 
 
+def make_database(uri: str, home: Path) -> None:
+    """Make MLflow's tables in a SQLite file that is not there yet, in one step: a kill would leave half of them.
+
+    Raises
+    ------
+    MissingExtraError
+        When MLflow is not installed.
+    """
+    mlflow, file = require("mlflow", extra="track", feature="Tracking"), sqlite_file(uri)
+    if file is None or file.exists():
+        return
+    with making_database(home):
+        if file.exists():  # by now
+            return
+        new = file.with_name(f".{file.name}.new")
+        for left in new.parent.glob(f"{new.name}*"):  # of one that was killed
+            left.unlink()
+        new.parent.mkdir(parents=True, exist_ok=True)
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+        with contextlib.closing(sqlite3.connect(new)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        os.replace(new, file)
+
+
 class Recorder:
     """Writes jobs to one MLflow server or database.
 
@@ -81,9 +116,9 @@ class Recorder:
         mlflow = require("mlflow", extra="track", feature="Tracking")
         self._entities = require("mlflow.entities", extra="track", feature="Tracking")
         self.home, self.uri = home, uri
-        with making_database(home):
-            self.client: Any = mlflow.MlflowClient(tracking_uri=uri)
-            self.experiment = self._experiment(uri)
+        make_database(uri, home)
+        self.client: Any = mlflow.MlflowClient(tracking_uri=uri)
+        self.experiment = self._experiment(uri)
 
     def _experiment(self, uri: str) -> str:
         found = self.client.get_experiment_by_name(EXPERIMENT)

@@ -39,7 +39,10 @@ _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
     "from vizsla.jobs.tracking import wait; wait(Path(sys.argv[2]))"
 )
-_MAKE_TABLES = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments(max_results=1)"
+_MAKE_TABLES = (
+    "import sys; from pathlib import Path; from vizsla.jobs.recorder import make_database; "
+    "make_database(sys.argv[1], Path(sys.argv[2]))"
+)
 _SERVER_SECONDS, _DATABASE_SECONDS = 15.0, 600.0
 """From when on a running job is recorded: on a server anybody may look, at a file of this machine hardly anybody."""
 _PAUSE = 0.25
@@ -150,8 +153,7 @@ def wait(home: Path) -> None:
             runs = time.monotonic() - first_seen.setdefault(job.name, time.monotonic())
             if ended or runs > (_DATABASE_SECONDS if is_local(address(note)) else _SERVER_SECONDS) or watched(home):
                 arguments = [sys.executable, "-m", "vizsla.jobs.recorder", str(home), str(lock)]
-                path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *_extra_path()]))
-                os.execve(sys.executable, arguments, os.environ | {"PYTHONPATH": path})
+                os.execve(sys.executable, arguments, _with_vizsla())
         if not found:
             return
         time.sleep(_PAUSE)
@@ -172,7 +174,7 @@ def is_local(uri: str) -> bool:
 
 @contextlib.contextmanager
 def making_database(home: Path) -> Iterator[None]:
-    """One process at a time opens the database: two that make its tables at once fail."""
+    """One process at a time makes the tables of a database: two at once fail."""
     path = home / FOLDER / "making"
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,9 +188,13 @@ def making_database(home: Path) -> Iterator[None]:
 
 def _make_database(home: Path, uri: str) -> None:
     """Make MLflow's tables, where there are none yet, before its server and the recorder both begin to."""
-    with making_database(home):
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            subprocess.run([sys.executable, "-c", _MAKE_TABLES, uri], check=False, stderr=subprocess.DEVNULL)
+    arguments = [sys.executable, "-c", _MAKE_TABLES, uri, str(home)]
+    subprocess.run(arguments, env=_with_vizsla(), check=False, stderr=subprocess.DEVNULL)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite address; None for any other address."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
 def watch(home: Path) -> None:
@@ -213,8 +219,10 @@ def watched(home: Path) -> bool:
     return lock is None
 
 
-def _extra_path() -> list[str]:
-    return [] if "site-packages" in _ROOT.parts else [str(_ROOT)]
+def _with_vizsla() -> dict[str, str]:
+    """The environment for a process that imports this package, also from a checkout that is not installed."""
+    places = [os.environ.get("PYTHONPATH"), None if "site-packages" in _ROOT.parts else str(_ROOT)]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
@@ -242,7 +250,8 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
         return None
     if chosen.startswith("sqlite:///"):
         Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    _make_database(home, chosen)
+    if (file := sqlite_file(chosen)) is not None and not file.exists():
+        _make_database(home, chosen)
     watch(home)
     served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
     return [
