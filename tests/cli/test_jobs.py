@@ -56,7 +56,13 @@ def test_a_script_from_start_to_removal(script: Path, tmp_path: Path) -> None:
 
     (listed,) = json.loads(vizsla("jobs", "list", "--json").stdout)["jobs"]
     assert (listed["name"], listed["kind"], listed["status"]) == ("mine", "train", "Completed")
-    assert "mine" in vizsla("jobs", "list").stderr
+    script.write_text(f"raise ValueError({'why ' * 60!r})")
+    assert vizsla("train", "--script", str(script), "--name", "a-name-that-is-rather-long").returncode == 1
+    lines = vizsla("jobs", "list").stderr.splitlines()[-2:]
+    assert [line.split()[0] for line in lines] == ["mine", "a-name-that-is-rather-long"]
+    assert "Failed" in lines[1]
+    assert "ValueError: why" in lines[1]
+    assert vizsla("jobs", "rm", "a-name-that-is-rather-long").returncode == 0
     shown = json.loads(vizsla("jobs", "show", "mine", "--json").stdout)
     assert shown["request"]["HyperParameters"]["lr"] == "0.25"
     assert shown["metrics"]["average test loss"]["value"] == 0.25

@@ -41,10 +41,10 @@ def list_(
     if as_json:
         print_json({"home": str(home.absolute()), "count": len(found), "jobs": [job.to_dict() for job in shown]})
         return
-    table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False)
+    table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False, expand=True)
     for column in ("name", "kind", "state", "took"):
         table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
-    table.add_column("reason", no_wrap=True, overflow="ellipsis")
+    table.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1)  # the rest of the line; `jobs show` has all
     for job in shown:
         took = "" if job.seconds is None else f"{job.seconds:.1f} s"
         table.add_row(job.name, job.kind, job.status, took, escape((job.reason or job.problem or "").split("\n")[0]))
