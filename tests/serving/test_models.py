@@ -19,6 +19,7 @@ import pytest
 from vizsla.models import artifact
 from vizsla.models.model import load
 from vizsla.serving.backbones import Backbone, Backbones
+from vizsla.serving.shelves import models_by_name
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -295,3 +296,9 @@ def test_several_models_by_name_and_what_was_named_stays(
     assert (pinned.status_code, pinned.json()["ErrorCode"]) == (409, "target-pinned")
     loading = server.client.post("/models", json={"model_name": "x", "url": str(models_dir / "m0")})
     assert json.loads(loading.content)["Message"] == "This server loads no models by address."
+
+
+def test_the_name_of_a_model_is_that_of_the_folder_which_says_most() -> None:
+    given = ["runs/dogs-1/model", "cats/output/model.tar.gz", "birds.tar.gz", "s3://bucket/fish/model.tar.gz"]
+    names = models_by_name([*given, "/opt/ml/model"], Path)
+    assert list(names) == ["dogs-1", "cats", "birds", "fish", "model"]

@@ -13,6 +13,8 @@ from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
 from vizsla.serving.entry import CODE, code_folder, entry_script
 from vizsla.serving.faults import RequestError
 
+_CONTAINER = Path("/opt/ml")
+"""Where a container has its ``model``."""
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
 
 
@@ -264,7 +266,7 @@ def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[s
         while stem in ("model", "output") and plain.parent != plain:
             plain = plain.parent
             stem = plain.name
-        name = stem or "model"
+        name = "model" if plain == _CONTAINER else stem or "model"
         if name in named:
             raise UsageError(f"Two models have the name {name!r}.", where=text, do="serve them with --models-dir")
         named[name] = fetch(text) if remote else Path(text)
