@@ -10,10 +10,14 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from vizsla.errors import StorageError
 
+if TYPE_CHECKING:
+    from tarfile import TarFile
+
+_PADDING_BYTES = 16 << 20
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -66,6 +70,21 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def read_to_the_end(archive: TarFile) -> None:
+    """Read what is left of an archive's file, to its checksum: tarfile takes a damaged header for the archive's end.
+
+    Raises
+    ------
+    OSError, EOFError, zlib.error, lzma.LZMAError
+        When it is damaged, or much follows its end.
+    """
+    left = 0
+    while archive.fileobj is not None and (block := archive.fileobj.read(1 << 20)):
+        left += len(block)
+        if left > _PADDING_BYTES:
+            raise OSError(errno.EINVAL, "it is damaged, or something follows its end")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

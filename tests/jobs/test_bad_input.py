@@ -353,6 +353,14 @@ def test_what_is_typed_on_the_command_line() -> None:
         request.script_spec("nowhere.py", None, [], [], [], "local", None, None)
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_channel_of_dots_alone(executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path, name: str) -> None:
+    document = script_spec("print(1)", data={"train": tmp_path}).to_dict()
+    document["InputDataConfig"][0]["ChannelName"] = name
+    with pytest.raises(UsageError, match="String should match pattern"):
+        TrainingJobSpec.read(document)
+
+
 def test_a_hyperparameter_given_twice() -> None:
     with pytest.raises(UsageError, match="Hyperparameter 'lr' is given twice"):
         hyper_parameters(["lr=1,batch=2", "lr=3"])

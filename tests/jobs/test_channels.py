@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import subprocess
 import sys
 import tarfile
@@ -202,10 +203,11 @@ def test_code_in_an_archive_as_the_sdk_uploads_it(
         handle = executor.submit(TrainingJobSpec.read({"HyperParameters": hyper}), "sdk")
         assert run_to_end(executor, handle)[0].status == "Completed"
         assert (handle.path / "logs.txt").read_text() == "part 7\n"
-    archive.write_bytes(archive.read_bytes()[:100])
-    spec = TrainingJobSpec.read({"HyperParameters": hyper})
-    with pytest.raises(JobError, match="The archive with the script's code cannot be unpacked"):
-        executor.submit(spec, "cut")
+    whole, spec = archive.read_bytes(), TrainingJobSpec.read({"HyperParameters": hyper})
+    for damaged in (whole[:100], whole[:-6] + b"######", lzma.compress(b"x" * 2000)[:60]):
+        archive.write_bytes(damaged)
+        with pytest.raises(JobError, match="The archive with the script's code cannot be unpacked"):
+            executor.submit(spec, "cut")
 
 
 def test_the_builtin_training_reads_an_address_itself(

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vizsla.jobs.log_reader import LogPosition, near_the_end, read_log_after
+from vizsla.jobs.log_reader import LogPosition, end_of, near_the_end, read_log_after
 from vizsla.jobs.logs import CappedLog, join_tails
 
 LEFT_OUT = re.compile(r"\n\[vizsla: .*\]\n")
@@ -123,3 +123,14 @@ def test_whoever_is_far_behind_a_log_that_goes_on_in_another_file_reads_its_end(
     log.write(b"to the end\n")
     log.close()
     assert read_log_after(log.path, tmp_path, end)[0] == "and on\nto the end\n"
+
+
+def test_whoever_begins_at_the_end_reads_only_what_is_new(tmp_path: Path) -> None:
+    for lines in (3, 30):  # within the beginning, and behind it
+        log = CappedLog(tmp_path / f"{lines}.txt", tmp_path, 100, 2000)
+        log.write(b"0123456789\n" * lines)
+        at = end_of(log.path, tmp_path)
+        log.write(b"new\n")
+        log.close()
+        assert read_log_after(log.path, tmp_path, at)[0] == "new\n"
+        (tmp_path / "joins.json").unlink(missing_ok=True)

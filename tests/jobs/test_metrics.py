@@ -219,11 +219,13 @@ def test_the_last_value_of_each_name_is_found_without_reading_all(
 ) -> None:
     monkeypatch.setattr(metrics, "_BLOCK_BYTES", 100)  # lines go over the border of two blocks
     writer = MetricWriter(tmp_path / "metrics.jsonl")
-    names = ["loss", 'a "name":"loss",', "\\", "é\n", "rare"]
+    names = ["loss", 'a "name":"loss",', "\\", "précision\n", "rare"]
     for step in range(40):
         for name in names[: 5 if step == 3 else 4]:
             writer.append(name, step / 3 if step % 2 else float("nan"), step, step / 7 if step % 5 else None)
     writer.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"time":1.0,"name":"loss","val')  # cut off by a kill
     last = metrics.last_metrics(tmp_path / "metrics.jsonl")
     assert list(last) == names
     assert last == {metric.name: metric for metric in read_metrics(tmp_path / "metrics.jsonl")}

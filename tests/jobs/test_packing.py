@@ -40,6 +40,14 @@ def test_links_are_followed_and_what_leads_nowhere_is_left_out(executor: LocalEx
         assert not any(member.issym() or member.islnk() for member in archive.getmembers())
 
 
+def test_a_link_to_nothing_is_no_model(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    handle = executor.submit(
+        script_spec("import os; os.symlink('nothing', os.environ['SM_MODEL_DIR'] + '/best')"), "no"
+    )
+    state, _ = run_to_end(executor, handle)
+    assert (state.status, "it wrote no model" in str(state.reason)) == ("Completed", True)
+
+
 def test_a_model_that_is_wanted_as_a_folder_is_not_packed(executor: LocalExecutor, script_spec: MakeSpec) -> None:
     spec = script_spec("import os; open(os.environ['SM_MODEL_DIR'] + '/w', 'w').write('weights')")
     as_folder = OutputDataConfig(s3_output_path="s3://elsewhere/", compression_type="NONE")

@@ -41,7 +41,8 @@ def test_packages_called_runs_and_pipes_in_the_folder(tmp_path: Path) -> None:
         (source / name / "part.py").write_text(f"value = {name!r}")
         (source / name / "__init__.py").touch()
     (source / "env" / "pyvenv.cfg").write_text("home = /usr")
-    (source / "old-job" / "job.json").write_text("{}")
+    (source / "old-job" / ".run").mkdir()
+    (source / "old-job" / ".run" / "lock").touch()
     os.mkfifo(source / "pipe")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.path.relpath(source / "socket"))

@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 import numpy as np
@@ -199,6 +200,29 @@ def test_a_cache_that_cannot_be_written_is_said(
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(RuntimeError, match=r"The model's requirements.txt could not be installed: .*cache"):
         serving(str(tmp_path / "source"), "--allow-code", VIZSLA_CACHE=str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz"])
+def test_a_damaged_archive_with_code_is_refused(
+    serving: Callable[..., Running], tmp_path: Path, kind: Literal["gz", "xz"]
+) -> None:
+    """Its checksum comes after what tarfile reads."""
+    root = tmp_path / "models"
+    root.mkdir()
+    with tarfile.open(root / "damaged.tar.gz", f"w:{kind}") as tar:
+        member = tarfile.TarInfo("code/inference.py")
+        member.size = 4
+        tar.addfile(member, io.BytesIO(b"x=1\n"))
+    whole = (root / "damaged.tar.gz").read_bytes()
+    at = len(whole) - (6 if kind == "gz" else 30)
+    (root / "damaged.tar.gz").write_bytes(whole[:at] + b"####" + whole[at + 4 :])
+    before = set(Path(tempfile.gettempdir()).glob("vizsla-code-*"))
+    server = serving("--models-dir", str(root), "--allow-code")
+    headers = {"content-type": "text/plain", "x-amzn-sagemaker-target-model": "damaged.tar.gz"}
+    answer = server.client.post("/invocations", content=b"x", headers=headers)
+    assert answer.status_code == 500
+    assert "The archive cannot be" in answer.json()["Message"]
+    assert set(Path(tempfile.gettempdir()).glob("vizsla-code-*")) == before
 
 
 def test_an_archive_with_code_that_climbs_is_refused(serving: Callable[..., Running], tmp_path: Path) -> None:

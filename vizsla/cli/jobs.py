@@ -146,11 +146,10 @@ def resume(name: str = _NAME, as_json: bool = _JSON) -> None:
     from vizsla.cli.following import follow_to_end
     from vizsla.jobs.executors.base import Handle, Position
     from vizsla.jobs.executors.local import LocalExecutor
-    from vizsla.jobs.growing import size
-    from vizsla.jobs.log_reader import LogPosition
+    from vizsla.jobs.log_reader import end_of
 
     job = _find(name)
-    since = {job.name: Position(log=LogPosition(size(job.logs)))}  # what was printed before is in the log
+    since = {job.name: Position(log=end_of(job.logs, job.run))}  # what was printed before is in the log
     executor = LocalExecutor(job.path.parent)
     handle = executor.resume(Handle(job.name, job.path))
     follow_to_end(executor, handle, as_json=as_json, since=since)

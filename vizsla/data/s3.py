@@ -152,7 +152,8 @@ def _everything(store: Any, prefix: str, where: str) -> dict[str, Object]:
     folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
     for name, one in list(found.items()):
         # Consoles make a folder by an empty object whose name ends in a slash, which a list here does not show.
-        if one.size == 0 and (name in folders or not _exists(store, one.key)):
+        could_be = one.size == 0 and "." not in PurePosixPath(name).name
+        if (one.size == 0 and name in folders) or (could_be and not _exists(store, one.key)):
             del found[name]
         elif name in folders:
             raise SourceError(

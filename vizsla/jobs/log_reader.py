@@ -51,6 +51,13 @@ def read_log_after(log: Path, run: Path, position: LogPosition) -> tuple[str, Lo
     return text, LogPosition(position.at, position.tail, within)
 
 
+def end_of(log: Path, run: Path) -> LogPosition:
+    """Behind all that is there now."""
+    tails = _tails_behind(log, run)
+    last = max(tails, default=0)
+    return LogPosition(size(log), last, size(tails[last]) if tails else 0)
+
+
 def near_the_end(log: Path, run: Path, position: LogPosition) -> tuple[str, LogPosition]:
     """Where to go on with a log: at ``position``, or, when over 16 MiB lie after it, 256 KiB before its end.
 

@@ -279,12 +279,14 @@ def last_metrics(path: Path) -> dict[str, Metric]:
     """
     found: dict[str, Metric] = {}
     for block in _blocks(path):
-        for name in dict.fromkeys(_NAME.findall(block)):
-            at = block.rfind(b'"name":' + name + b",")
-            end = block.find(b"\n", at)
-            metric = parse_line(block[block.rfind(b"\n", 0, at) + 1 : end if end > 0 else len(block)])
-            if metric is not None:
-                found[metric.name] = metric
+        places: dict[str, int] = {}  # one name may be spelt in two ways
+        for spelt in dict.fromkeys(_NAME.findall(block)):
+            at, metric = len(block), None
+            while metric is None and (at := block.rfind(b'"name":' + spelt + b",", 0, at)) >= 0:
+                end = block.find(b"\n", at)
+                metric = parse_line(block[block.rfind(b"\n", 0, at) + 1 : end if end > 0 else len(block)])
+            if metric is not None and at > places.get(metric.name, -1):
+                places[metric.name], found[metric.name] = at, metric
     return found
 
 

@@ -18,7 +18,7 @@ _GZIP_LEVEL = 1  # weights hardly shrink: the fastest level
 
 def holds_anything(folder: Path) -> bool:
     """Whether a file lies anywhere in ``folder``."""
-    return any(files for _, _, files in os.walk(folder))
+    return any(os.path.isfile(os.path.join(inside, name)) for inside, _, names in os.walk(folder) for name in names)
 
 
 def pack_model(folder: Path, archive: Path) -> list[str]:

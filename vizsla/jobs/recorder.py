@@ -72,7 +72,7 @@ def thinned(metrics: Sequence[Metric]) -> Sequence[Metric]:
     return list(kept.values())
 
 
-def make_database(uri: str, home: Path) -> None:
+def make_database(uri: str) -> None:
     """Make MLflow's tables in a SQLite file that is not there yet, in one step: a kill would leave half of them.
 
     Raises
@@ -83,7 +83,7 @@ def make_database(uri: str, home: Path) -> None:
     mlflow, file = require("mlflow", extra="track", feature="Tracking"), sqlite_file(uri)
     if file is None or file.exists():
         return
-    with making_database(home):
+    with making_database(file):
         if file.exists():  # by now
             return
         new = file.with_name(f".{file.name}.new")
@@ -116,7 +116,7 @@ class Recorder:
         mlflow = require("mlflow", extra="track", feature="Tracking")
         self._entities = require("mlflow.entities", extra="track", feature="Tracking")
         self.home, self.uri = home, uri
-        make_database(uri, home)
+        make_database(uri)
         self.client: Any = mlflow.MlflowClient(tracking_uri=uri)
         self.experiment = self._experiment(uri)
 

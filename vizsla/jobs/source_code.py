@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import shutil
 import stat
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from vizsla.errors import JobError
+from vizsla.files import read_to_the_end
 from vizsla.jobs.spec import local_path
 from vizsla.settings import settings
 
 _NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", "node_modules", "mlruns")
-_MARKS = ("pyvenv.cfg", "conda-meta", "job.json", ".tracking")
+_MARKS = ("pyvenv.cfg", "conda-meta", ".run/lock", ".tracking")
 """What an environment, a job, or a folder of jobs has in it: known by that and not by a name that packages may have."""
 _COPY_BYTES = 50 << 20
 _UNPACKED_BYTES = 2 << 30
@@ -35,9 +38,10 @@ def opened(address: str) -> Iterator[Path]:
     """
     path = local_path(address)
     if path is None:
-        from vizsla.data import s3  # with all that reads data: only where it is wanted
+        from vizsla.data import kept, s3  # with all that reads data: only where it is wanted
 
         path = s3.fetch(address, settings().cache, on_progress=lambda done, total: None)
+        kept.release(path.parent)  # it is unpacked at once
     if not path.is_file():
         yield path
         return
@@ -47,7 +51,8 @@ def opened(address: str) -> Iterator[Path]:
                 if sum(member.size for member in archive) > _UNPACKED_BYTES:
                     raise JobError("The archive with the script's code is too large.", where=address, allowed="2 GiB")
                 archive.extractall(folder, filter="data")
-        except (tarfile.TarError, EOFError, OSError) as error:
+                read_to_the_end(archive)
+        except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
             raise JobError(
                 f"The archive with the script's code cannot be unpacked: {error}.",
                 where=address,

@@ -18,7 +18,8 @@ from pydantic.alias_generators import to_pascal
 
 from vizsla.errors import UsageError
 
-CHANNEL_PATTERN = r"^[A-Za-z0-9.\-_]+$"
+CHANNEL_PATTERN = r"^\.*[A-Za-z0-9\-_][A-Za-z0-9.\-_]*$"
+"""AWS's, but for names of dots alone: they would lead out of the folder of the channels."""
 _LOCAL_INSTANCE = re.compile(r"local(?:-(?P<cpus>[1-9]\d*)cpu)?(?:-(?P<gpus>\d+)gpu)?")
 BUILTIN = ("python", "-m", "vizsla.workflow.train")
 """The command of the built-in training; it runs in the job's directory and reads its channels wherever they lie."""

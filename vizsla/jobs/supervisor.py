@@ -301,7 +301,7 @@ class _Attempt:
 def _is_shell(argv: Sequence[str]) -> bool:
     """Whether a shell runs the script, perhaps by way of env, or once its channels or requirements are there."""
     words = list(argv)
-    while words[1:2] == ["-EP"]:  # what vizsla.jobs.script puts before
+    while words[:3] == [sys.executable, "-EP", "-c"] and "--" in words:  # what vizsla.jobs.script puts before
         words = words[words.index("--") + 1 :]
     return any(Path(word).name in _SHELLS for word in words[:2])
 

@@ -39,10 +39,7 @@ _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
     "from vizsla.jobs.tracking import wait; wait(Path(sys.argv[2]))"
 )
-_MAKE_TABLES = (
-    "import sys; from pathlib import Path; from vizsla.jobs.recorder import make_database; "
-    "make_database(sys.argv[1], Path(sys.argv[2]))"
-)
+_MAKE_TABLES = "import sys; from vizsla.jobs.recorder import make_database; make_database(sys.argv[1])"
 _SERVER_SECONDS, _DATABASE_SECONDS = 15.0, 600.0
 """From when on a running job is recorded: on a server anybody may look, at a file of this machine hardly anybody."""
 _PAUSE = 0.25
@@ -173,9 +170,9 @@ def is_local(uri: str) -> bool:
 
 
 @contextlib.contextmanager
-def making_database(home: Path) -> Iterator[None]:
+def making_database(database: Path) -> Iterator[None]:
     """One process at a time makes the tables of a database: two at once fail."""
-    path = home / FOLDER / "making"
+    path = database.with_name(f".{database.name}.making")
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -186,9 +183,9 @@ def making_database(home: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _make_database(home: Path, uri: str) -> None:
+def _make_database(uri: str) -> None:
     """Make MLflow's tables, where there are none yet, before its server and the recorder both begin to."""
-    arguments = [sys.executable, "-c", _MAKE_TABLES, uri, str(home)]
+    arguments = [sys.executable, "-c", _MAKE_TABLES, uri]
     subprocess.run(arguments, env=_with_vizsla(), check=False, stderr=subprocess.DEVNULL)
 
 
@@ -251,7 +248,7 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
     if chosen.startswith("sqlite:///"):
         Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     if (file := sqlite_file(chosen)) is not None and not file.exists():
-        _make_database(home, chosen)
+        _make_database(chosen)
     watch(home)
     served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
     return [

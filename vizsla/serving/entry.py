@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zlib
@@ -58,7 +59,7 @@ def has_code(path: Path) -> bool:
                 if name == BACKBONE and member.mtime == 0 and seen >= {CARD, HEAD}:
                     return False
                 seen.add(name)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ModelError(f"The archive cannot be read: {error}.", where=path) from error
     return False
 

@@ -92,7 +92,9 @@ class Loader:
         load.check()
         path, url = load.path, load.url
         if path is None:
-            path, url = self._shelf.locate(load.asked), self._shelf.url(name)
+            # By its own name where it has one: a link that was asked for may lead elsewhere by now.
+            asked = load.asked if load.artifact == "." else load.artifact
+            path, url = self._shelf.locate(asked), self._shelf.url(name)
         try:
             load.check()
             return self._served(name, url, path, lambda: self.check_code(load))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -21,7 +22,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import ModelError, VizslaError
+from vizsla.errors import ModelError
+from vizsla.files import read_to_the_end
 from vizsla.serving.entry import REQUIREMENTS, code_folder, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import resident_bytes
@@ -311,11 +313,11 @@ def _unpacked(archive: Path, check: Callable[[], None]) -> Path:
                 if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
                     raise ModelError("The archive unpacks to too much.", where=archive)
                 tar.extract(member, folder, filter="data")
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            read_to_the_end(tar)
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise ModelError(f"The archive cannot be unpacked: {error}.", where=archive) from error
-    except VizslaError:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)):
+            raise ModelError(f"The archive cannot be unpacked: {error}.", where=archive) from error
         raise
     return folder
 
