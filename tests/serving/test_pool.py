@@ -267,3 +267,37 @@ def test_a_model_that_is_being_read_is_unloaded_when_it_is_read(
         await pool.close()
 
     asyncio.run(unload())
+
+
+def test_a_link_that_is_changed_while_its_model_waits_gives_no_model_anothers_name(
+    tmp_path: Path, write_model: Any, backbone: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("v1", "v2"):
+        write_model(tmp_path / name, backbone, classes=(f"{name} a", f"{name} b"))
+    (tmp_path / "current").symlink_to("v1")
+    go, locate = threading.Event(), FolderShelf.locate
+
+    def late(self: FolderShelf, name: str) -> Path:
+        assert go.wait(20)
+        return locate(self, name)
+
+    monkeypatch.setattr(FolderShelf, "locate", late)
+
+    async def use() -> None:
+        pool = Pool(FolderShelf(tmp_path), Backbones(1, tmp_path / "plans"), memory=10**9, allow_code=False)
+
+        async def classes(name: str) -> str:
+            async with pool.use(name) as model:
+                return str(model.labels.classes[0])
+
+        using = asyncio.create_task(classes("current"))
+        while not pool._loading:
+            await asyncio.sleep(0.01)
+        (tmp_path / "current").unlink()
+        (tmp_path / "current").symlink_to("v2")
+        go.set()
+        await using
+        assert [await classes(name) for name in ("v1", "v2")] == ["v1 a", "v2 a"]
+        await pool.close()
+
+    asyncio.run(use())
