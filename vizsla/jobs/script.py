@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import vizsla
 from vizsla.errors import JobError
+from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.spec import TrainingJobSpec, decoded, is_users
 from vizsla.settings import settings
 
 _HOST = "algo-1"
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
 _PACKAGE = Path(vizsla.__file__).parent
-_OPT_ML = PurePosixPath("/opt/ml")
-_CHECKPOINTS = _OPT_ML / "checkpoints"
+_CHECKPOINTS = OPT_ML / "checkpoints"
 FETCHED = "input/fetched"
 """Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 COMPATIBILITY = _PACKAGE / "compat"
@@ -196,8 +196,8 @@ def input_data_config(spec: TrainingJobSpec) -> dict[str, Any]:
 
 def _link_checkpoints(job: Path, spec: TrainingJobSpec) -> None:
     """``CheckpointConfig.LocalPath``: another name below /opt/ml for ``checkpoints/``."""
-    asked = PurePosixPath(spec.checkpoint_config.local_path if spec.checkpoint_config else _CHECKPOINTS)
-    inside = asked.relative_to(_OPT_ML) if asked.is_relative_to(_OPT_ML) else None
+    asked = Path(spec.checkpoint_config.local_path if spec.checkpoint_config else _CHECKPOINTS)
+    inside = asked.relative_to(OPT_ML) if asked.is_relative_to(OPT_ML) else None
     if inside is None or ".." in inside.parts or not inside.parts or (job / inside.parts[0]).exists():
         if asked == _CHECKPOINTS:
             return
