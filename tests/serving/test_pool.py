@@ -154,12 +154,18 @@ def unpacking(temporary: Path) -> bool:
     return True
 
 
-def test_a_model_that_is_being_unpacked_can_be_unloaded(serving: Callable[..., Running], tmp_path: Path) -> None:
-    temporary = tmp_path / "temporary"
+@pytest.fixture
+def heavy(serving: Callable[..., Running], tmp_path: Path) -> tuple[Running, Path]:
+    """A server with ``heavy.tar.gz``, and the folder that it unpacks into."""
     for name in ("models", "temporary"):
         (tmp_path / name).mkdir()
     heavy_archive(tmp_path / "models" / "heavy.tar.gz")
-    server = serving("--models-dir", str(tmp_path / "models"), "--allow-code", TMPDIR=str(temporary))
+    temporary = tmp_path / "temporary"
+    return serving("--models-dir", str(tmp_path / "models"), "--allow-code", TMPDIR=str(temporary)), temporary
+
+
+def test_a_model_that_is_being_unpacked_can_be_unloaded(heavy: tuple[Running, Path]) -> None:
+    server, temporary = heavy
     with ThreadPoolExecutor(2) as pool:
         loading = pool.submit(server.client.post, "/models", json={"model_name": "h", "url": "heavy.tar.gz"})
         assert unpacking(temporary)
@@ -174,12 +180,8 @@ def test_a_model_that_is_being_unpacked_can_be_unloaded(serving: Callable[..., R
     assert server.client.delete("/models/h").status_code == 404
 
 
-def test_a_server_that_unpacks_can_be_stopped(serving: Callable[..., Running], tmp_path: Path) -> None:
-    temporary = tmp_path / "temporary"
-    for name in ("models", "temporary"):
-        (tmp_path / name).mkdir()
-    heavy_archive(tmp_path / "models" / "heavy.tar.gz")
-    server = serving("--models-dir", str(tmp_path / "models"), "--allow-code", TMPDIR=str(temporary))
+def test_a_server_that_unpacks_can_be_stopped(heavy: tuple[Running, Path]) -> None:
+    server, temporary = heavy
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask, server, "heavy.tar.gz", b"x")
         assert unpacking(temporary)

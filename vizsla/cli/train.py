@@ -104,10 +104,10 @@ def train(
             Path(script).stem,
         )
     else:
-        assert source is not None
-        spec, about = builtin_spec(source, hyperparameters, instance, max_runtime, name), Path(source).resolve().name
         from vizsla.workflow.document import from_spec
 
+        assert source is not None
+        spec, about = builtin_spec(source, hyperparameters, instance, max_runtime, name), Path(source).resolve().name
         from_spec(spec)  # what it cannot mean is said before there is a job
     executor = LocalExecutor()
     handle = executor.submit(spec, about)

@@ -153,14 +153,14 @@ def _everything(store: Any, prefix: str, where: str) -> dict[str, Object]:
     for name, one in list(found.items()):
         # Consoles make a folder by an empty object whose name ends in a slash, which a list here does not show.
         could_be = one.size == 0 and "." not in PurePosixPath(name).name
-        if (one.size == 0 and name in folders) or (could_be and not _exists(store, one.key)):
+        if (one.size == 0 and name in folders) or (could_be and _head(store, one.key) is None):
             del found[name]
         elif name in folders:
             raise SourceError(
                 f"Object {name!r} would be a file and a folder at once.", where=where, do="rename it, or move it away"
             )
-    if not found and prefix and _exists(store, prefix):
-        found = {PurePosixPath(prefix).name: _object(s3_session.obstore().head(store, prefix))}
+    if not found and prefix and (named := _head(store, prefix)) is not None:
+        found = {PurePosixPath(prefix).name: named}
     if not found:
         raise SourceError(
             "Nothing lies under this address.",
@@ -170,12 +170,11 @@ def _everything(store: Any, prefix: str, where: str) -> dict[str, Object]:
     return found
 
 
-def _exists(store: Any, key: str) -> bool:
+def _head(store: Any, key: str) -> Object | None:
     try:
-        s3_session.obstore().head(store, key)
+        return _object(s3_session.obstore().head(store, key))
     except FileNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _sync(

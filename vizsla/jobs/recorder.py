@@ -8,6 +8,7 @@ and tags: ``vizsla.job``, ``vizsla.kind``, ``vizsla.parent``, ``vizsla.directory
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import sqlite3
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import StorageError, VizslaError
-from vizsla.files import write_json
+from vizsla.files import storage, write_json
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after
@@ -36,7 +37,6 @@ from vizsla.jobs.tracking import (
     address,
     artifact_root,
     is_local,
-    making_database,
     recorder_lock,
     sqlite_file,
     waiting,
@@ -83,13 +83,16 @@ def make_database(uri: str) -> None:
     mlflow, file = require("mlflow", extra="track", feature="Tracking"), sqlite_file(uri)
     if file is None or file.exists():
         return
-    with making_database(file):
+    with storage(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(file.with_name(f".{file.name}.making"), "w")  # noqa: SIM115 - closed by the block that follows
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two that make tables at once fail
         if file.exists():  # by now
             return
         new = file.with_name(f".{file.name}.new")
         for left in new.parent.glob(f"{new.name}*"):  # of one that was killed
             left.unlink()
-        new.parent.mkdir(parents=True, exist_ok=True)
         mlflow.MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(new)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -169,20 +169,6 @@ def is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("sqlite:")
 
 
-@contextlib.contextmanager
-def making_database(database: Path) -> Iterator[None]:
-    """One process at a time makes the tables of a database: two at once fail."""
-    path = database.with_name(f".{database.name}.making")
-    with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(file)
-
-
 def _make_database(uri: str) -> None:
     """Make MLflow's tables, where there are none yet, before its server and the recorder both begin to."""
     arguments = [sys.executable, "-c", _MAKE_TABLES, uri]

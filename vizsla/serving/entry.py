@@ -17,6 +17,8 @@ REQUIREMENTS = f"{CODE}/requirements.txt"
 """Where SageMaker's PyTorch toolkit looks for a model's own code, and for what it needs."""
 
 PROGRAM = "SAGEMAKER_PROGRAM"
+DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a damaged archive raises."""
 
 
 def entry_script() -> str:
@@ -59,7 +61,7 @@ def has_code(path: Path) -> bool:
                 if name == BACKBONE and member.mtime == 0 and seen >= {CARD, HEAD}:
                     return False
                 seen.add(name)
-    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except DAMAGED as error:
         raise ModelError(f"The archive cannot be read: {error}.", where=path) from error
     return False
 

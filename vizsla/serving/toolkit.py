@@ -10,21 +10,19 @@ import asyncio
 import contextlib
 import io
 import json
-import lzma
 import os
 import shutil
 import signal
 import sys
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vizsla.errors import ModelError
 from vizsla.files import read_to_the_end
-from vizsla.serving.entry import REQUIREMENTS, code_folder, entry_script
+from vizsla.serving.entry import DAMAGED, REQUIREMENTS, code_folder, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import resident_bytes
 
@@ -316,7 +314,7 @@ def _unpacked(archive: Path, check: Callable[[], None]) -> Path:
             read_to_the_end(tar)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)):
+        if isinstance(error, DAMAGED):
             raise ModelError(f"The archive cannot be unpacked: {error}.", where=archive) from error
         raise
     return folder
