@@ -36,7 +36,7 @@ _NEVER_STARTED = "its controller ended before it was started; `vizsla jobs resum
 
 def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     """Start an attempt: the supervisor, which starts the job. Only the holder of the lock does this."""
-    for name in ("exit.json", "process.json", "stop.json"):
+    for name in ("exit.json", "process.json"):  # not stop.json: somebody may be asking just now
         (job.run / name).unlink(missing_ok=True)
     job.failure.unlink(missing_ok=True)
     join_tails(job.logs, job.run)
@@ -68,9 +68,14 @@ def ended(job: JobDirectory, attempt: int) -> Ended | None:
     return Ended(**fields) if fields and fields.get("attempt") == attempt else None
 
 
+def _attempt_now(job: JobDirectory, state: State) -> Running | None:
+    """The processes of the last attempt; it may have been started since ``state`` was read."""
+    return running(job, state.attempts) or running(job, state.attempts + 1)
+
+
 def is_alive(job: JobDirectory, state: State) -> bool:
     """Whether the process of this attempt (its supervisor, or the process it runs in) is there."""
-    found = running(job, state.attempts) or running(job, state.attempts + 1)  # started, but not yet in the state
+    found = _attempt_now(job, state)
     if found is not None:
         return _same_boot(found) and Process(found.supervisor, found.supervisor_started).alive
     return state.pid is not None and Process(state.pid, state.pid_started).alive
@@ -78,13 +83,14 @@ def is_alive(job: JobDirectory, state: State) -> bool:
 
 def request_stop(job: JobDirectory, state: State, grace: float, reason: str | None) -> None:
     """Ask the attempt to end; returns at once."""
-    found = running(job, state.attempts)
+    full = None
     try:
         write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
-    except StorageError:
-        if found is None:
-            raise
-        # a full disk is the very moment to stop a job: the signal goes out, with the grace of its command
+    except StorageError as error:  # the very moment to stop a job: the signal goes out, with the grace of its command
+        full = error
+    found = _attempt_now(job, state)  # after the writing: a supervisor writes its number, and then looks for stop.json
+    if full is not None and found is None:
+        raise full
     if found is not None:
         if _same_boot(found):
             Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)

@@ -67,6 +67,7 @@ def resuming_here(job: JobDirectory) -> Iterator[JobDirectory]:
     settle(job)  # an attempt that was killed is over
     lock = ControllerLock(job.path)
     try:
+        (job.run / "stop.json").unlink(missing_ok=True)
         with _recorded(job):
             yield job
     finally:
@@ -75,13 +76,14 @@ def resuming_here(job: JobDirectory) -> Iterator[JobDirectory]:
 
 @contextlib.contextmanager
 def _recorded(job: JobDirectory) -> Iterator[None]:
-    (job.run / "stop.json").unlink(missing_ok=True)
     (job.run / "command.json").unlink(missing_ok=True)
     process = Process.of(os.getpid())
     job.set_state("InProgress", pid=process.pid, pid_started=process.started)
     tracking.announce(job)
     try:
         with _stoppable():
+            if stop_reason(job) is not None:  # asked before there was a process to signal
+                raise _AskedToStop
             yield
     except KeyboardInterrupt:
         job.set_state("Stopped", "interrupted from the keyboard")

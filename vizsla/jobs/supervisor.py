@@ -121,9 +121,11 @@ class _Attempt:
             import fcntl
 
             fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until the child has no handler that swallows it
         pid = os.fork()
         if pid == 0:
             self._become_the_job(into, gate, opened)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         me = Process.of(os.getpid())
@@ -141,6 +143,7 @@ class _Attempt:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             os.setpgid(0, 0)
             _end_with_parent()
             os.close(opened)
