@@ -100,7 +100,7 @@ def soak(home: Path, quick: bool) -> None:
             controller.wait(30)  # it sees the end and writes it down
         controller.stdout.close()
         check(handle, ledger)
-    attempts.request_stop(JobDirectory(handle.path), JobDirectory(handle.path).state, 0, None)
+    attempts.request_stop(JobDirectory(handle.path), 0, None)
     time.sleep(1)
     state = attempts.settle(JobDirectory(handle.path))
     finished = len(ledger.read_text().split())

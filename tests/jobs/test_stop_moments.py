@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
-from vizsla.errors import JobError
+from vizsla.errors import JobError, StorageError
 from vizsla.files import write_json
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import here
@@ -43,7 +44,7 @@ def test_a_stop_from_elsewhere_in_the_moment_a_waiting_job_gets_its_turn(
     start = attempts.start
 
     def asked_before(job: JobDirectory, command: Command) -> object:
-        attempts.request_stop(job, job.state, 30, "not needed")
+        attempts.request_stop(job, 30, "not needed")
         return start(job, command)
 
     monkeypatch.setattr(attempts, "start", asked_before)
@@ -61,7 +62,7 @@ def test_a_stop_before_a_job_of_this_process_has_written_its_number(
         def of(cls, pid: int) -> Process:
             (path,) = (path for path in tmp_path.iterdir() if not path.name.startswith("."))
             job = JobDirectory.open(path)
-            attempts.request_stop(job, job.state, 30, "not needed")
+            attempts.request_stop(job, 30, "not needed")
             return Process.of(pid)
 
     monkeypatch.setattr(here, "Process", Asked)
@@ -78,3 +79,20 @@ def test_a_new_attempt_is_not_stopped_by_what_was_asked_of_the_last(
     executor.stop(handle, grace=30)
     assert run_to_end(executor, handle)[0].status == "Stopped"
     assert run_to_end(executor, executor.resume(handle))[0].status == "Completed"
+
+
+def test_nothing_runs_that_its_controller_could_not_write_down(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job: JobDirectory, status: str, *args: object, **facts: object) -> None:
+        time.sleep(0.3)  # time enough to start, for one that did not wait
+        raise StorageError("The disk is full.", where=job.path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobDirectory, "set_state", full)
+        handle = executor.submit(script_spec(f"open({str(tmp_path / 'ran')!r}, 'w').close()"), "unwritten")
+    state, _ = run_to_end(executor, handle, seconds=20)
+    assert (state.status, state.reason) == ("Failed", "it could not be started: The disk is full.")
+    time.sleep(0.3)
+    assert not (tmp_path / "ran").exists()
+    assert not (handle.path / ".run" / "process.json").exists()

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import vizsla
-from vizsla.errors import JobError, StorageError
+from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import Command, Ended, Running, load
@@ -45,14 +45,22 @@ def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
         # -I -S: nothing but the standard library and vizsla, so that it starts in milliseconds.
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _BOOT, str(_ROOT), str(job.path)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,
             pass_fds=command.slots,
         )
     facts = Process.of(process.pid)
-    job.set_state("InProgress", pid=facts.pid, pid_started=facts.started)
+    assert process.stdin is not None
+    # It waits for a byte, so that nothing runs that is not written down: not on a full disk, not after kill -9 here.
+    try:
+        with contextlib.suppress(BrokenPipeError), process.stdin as gate:
+            job.set_state("InProgress", pid=facts.pid, pid_started=facts.started)
+            gate.write(b".")
+    except StorageError:
+        process.wait()
+        raise
     return process
 
 
@@ -68,27 +76,24 @@ def ended(job: JobDirectory, attempt: int) -> Ended | None:
     return Ended(**fields) if fields and fields.get("attempt") == attempt else None
 
 
-def _attempt_now(job: JobDirectory, state: State) -> Running | None:
-    """The processes of the last attempt; it may have been started since ``state`` was read."""
-    return running(job, state.attempts) or running(job, state.attempts + 1)
-
-
 def is_alive(job: JobDirectory, state: State) -> bool:
     """Whether the process of this attempt (its supervisor, or the process it runs in) is there."""
-    found = _attempt_now(job, state)
+    found = running(job, state.attempts)
     if found is not None:
         return _same_boot(found) and Process(found.supervisor, found.supervisor_started).alive
     return state.pid is not None and Process(state.pid, state.pid_started).alive
 
 
-def request_stop(job: JobDirectory, state: State, grace: float, reason: str | None) -> None:
+def request_stop(job: JobDirectory, grace: float, reason: str | None) -> None:
     """Ask the attempt to end; returns at once."""
     full = None
     try:
         write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
     except StorageError as error:  # the very moment to stop a job: the signal goes out, with the grace of its command
         full = error
-    found = _attempt_now(job, state)  # after the writing: a supervisor writes its number, and then looks for stop.json
+    # Only now: a supervisor writes down its number first, and then looks whether there is a stop.json.
+    state = job.state
+    found = running(job, state.attempts)
     if full is not None and found is None:
         raise full
     if found is not None:
@@ -179,10 +184,6 @@ def settle(job: JobDirectory) -> State:
         state = job.state
         if state.has_ended:
             return state
-        if state.status == "Pending":
-            with contextlib.suppress(JobError):
-                if (found := running(job, state.attempts + 1)) is not None:
-                    state = job.set_state("InProgress", pid=found.supervisor, pid_started=found.supervisor_started)
         return conclude(job, state) or state
     finally:
         lock.release()

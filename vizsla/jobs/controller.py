@@ -151,7 +151,7 @@ def stop(job: JobDirectory, grace: float = GRACE_SECONDS, reason: str | None = N
     state = attempts.settle(job)
     if state.has_ended:
         raise JobError(f"Job {job.name!r} is {state.status} already: there is nothing to stop.", where=job.path)
-    attempts.request_stop(job, state, grace, reason)
+    attempts.request_stop(job, grace, reason)
     end = time.monotonic() + grace + 2
     while time.monotonic() < end:
         state = attempts.settle(job)

@@ -210,7 +210,7 @@ class LocalExecutor:
             active.job.set_state("Stopped", reason or "stopped before it was started")
             self._release(active)
             return
-        attempts.request_stop(active.job, active.job.state, grace, reason)
+        attempts.request_stop(active.job, grace, reason)
         self._advance()
 
     def capacity(self) -> Capacity:
