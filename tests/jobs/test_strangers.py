@@ -125,7 +125,7 @@ def test_without_namespaces_a_link_is_opt_ml(tmp_path: Path, script_spec: MakeSp
         isolate.OPT_ML, supervisor.enter = Path({str(place)!r}), refused
         supervisor.main(Path({str(job.path)!r}))
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], input=b".", check=True)
     assert json.loads((job.run / "exit.json").read_text())["code"] == 0, job.logs.read_text()
     assert (job.model / "w").read_text() == "weights"
     assert not place.is_symlink()
