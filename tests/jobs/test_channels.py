@@ -208,6 +208,13 @@ def test_code_in_an_archive_as_the_sdk_uploads_it(
         archive.write_bytes(damaged)
         with pytest.raises(JobError, match="The archive with the script's code cannot be unpacked"):
             executor.submit(spec, "cut")
+    with tarfile.open(archive, "w:gz") as tar:  # an environment packed by mistake
+        for number in range(50_001):
+            tar.addfile(tarfile.TarInfo(f"env/{number}"))
+    with pytest.raises(JobError) as caught:
+        executor.submit(spec, "many")
+    assert "too large" in caught.value.what
+    assert caught.value.allowed == "up to 2 GiB and 50,000 files"
 
 
 def test_the_builtin_training_reads_an_address_itself(

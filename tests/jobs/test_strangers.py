@@ -116,7 +116,8 @@ def test_without_namespaces_a_link_is_opt_ml(tmp_path: Path, script_spec: MakeSp
     place = tmp_path / "opt-ml"
     job = JobDirectory.create("train", "x", {}, tmp_path / "runs")
     program = f"open({str(place / 'model' / 'w')!r}, 'w').write('weights')"
-    command = Command(1, [sys.executable, "-c", program], str(job.path), {}, [], None, 1.0, True, 1 << 20, 1 << 20)
+    argv = [sys.executable, "-c", program]
+    command = Command(1, argv, False, str(job.path), {}, [], None, 1.0, True, 1 << 20, 1 << 20)
     write_json(job.run / "command.json", asdict(command))
     code = f"""
         from pathlib import Path

@@ -19,6 +19,8 @@ class Command:
 
     attempt: int
     argv: list[str]
+    shell: bool
+    """Whether a shell runs the script: a signal must reach what the shell runs, too."""
     folder: str
     environment: dict[str, str]
     """Added to the controller's own."""

@@ -22,6 +22,7 @@ _HOST = "algo-1"
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
 _PACKAGE = Path(vizsla.__file__).parent
 _CHECKPOINTS = OPT_ML / "checkpoints"
+_SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
 FETCHED = "input/fetched"
 """Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 COMPATIBILITY = _PACKAGE / "compat"
@@ -51,16 +52,22 @@ def _as_argument(value: Any, text: str) -> str:
 
 def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
     """What is executed, in the folder ``code``."""
-    user = arguments(dict(spec.hyper_parameters))
     runner = _shell(code / program) if program.endswith(".sh") else [sys.executable, "-u"]
-    argv = [*runner, program, *user]
-    return before(argv, "environment", "requirements.txt") if (code / "requirements.txt").is_file() else argv
+    return [*runner, program, *arguments(dict(spec.hyper_parameters))]
 
 
-def after_fetching(spec: TrainingJobSpec, argv: list[str]) -> list[str]:
-    """The command that fetches the channels that lie in a bucket and becomes ``argv``."""
-    wanted = spec.remote_channels and not spec.algorithm_specification.is_builtin
-    return before(argv, "channels") if wanted else argv
+def is_shell(argv: list[str]) -> bool:
+    """Whether a shell runs it, perhaps by way of env: one hands no signal on to what it runs."""
+    return any(Path(word).name in _SHELLS for word in argv[:2])
+
+
+def prepared(argv: list[str], spec: TrainingJobSpec, code: Path) -> list[str]:
+    """The command that fetches the channels that lie in a bucket, installs the requirements, and becomes ``argv``."""
+    if (code / "requirements.txt").is_file():
+        argv = before(argv, "environment", "requirements.txt")
+    if spec.remote_channels and not spec.algorithm_specification.is_builtin:
+        argv = before(argv, "channels")
+    return argv
 
 
 def before(argv: list[str], module: str, *words: str) -> list[str]:

@@ -23,6 +23,7 @@ _MARKS = ("pyvenv.cfg", "conda-meta", ".run/lock", ".tracking")
 """What an environment, a job, or a folder of jobs has in it: known by that and not by a name that packages may have."""
 _COPY_BYTES = 50 << 20
 _UNPACKED_BYTES = 2 << 30
+_MEMBERS = 50_000
 
 
 @contextlib.contextmanager
@@ -48,8 +49,7 @@ def opened(address: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vizsla-code-") as folder:
         try:
             with tarfile.open(path) as archive:
-                if sum(member.size for member in archive) > _UNPACKED_BYTES:
-                    raise JobError("The archive with the script's code is too large.", where=address, allowed="2 GiB")
+                _check_size(archive, address)
                 archive.extractall(folder, filter="data")
                 read_to_the_end(archive)
         except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
@@ -59,6 +59,20 @@ def opened(address: str) -> Iterator[Path]:
                 allowed="a .tar.gz with the script at its top",
             ) from error
         yield Path(folder)
+
+
+def _check_size(archive: tarfile.TarFile, address: str) -> None:
+    """Before anything is unpacked; what is read of it is bounded too, as one header follows another."""
+    total = 0
+    for count, member in enumerate(archive, 1):
+        total += member.size
+        if total > _UNPACKED_BYTES or count > _MEMBERS:
+            raise JobError(
+                "The archive with the script's code is too large.",
+                where=address,
+                allowed=f"up to 2 GiB and {_MEMBERS:,} files",
+                do="leave data, environments and caches out of it; data belong in a channel",
+            )
 
 
 def check_script(folder: Path, program: str) -> None:

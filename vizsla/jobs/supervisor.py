@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,9 +37,6 @@ _RESERVE_BYTES = 256 << 10
 _TAIL_BYTES = 64 << 10
 _NOT_PACKED: tuple[None, None, list[str]] = (None, None, [])
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
-
-_SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
-"""Programs that hand no signal on to what they run."""
 
 
 def main(job: Path) -> None:
@@ -211,7 +207,7 @@ class _Attempt:
                 self.kill_at = min(self.kill_at, kill_at)
             return
         self.why, self.kill_at = why, kill_at
-        if _is_shell(self.command.argv):
+        if self.command.shell:
             signal_group(self.pid, signal.SIGTERM)
         else:  # its workers are its own to end: PyTorch takes a worker's end by SIGTERM for a crash of the loop
             with contextlib.suppress(ProcessLookupError):
@@ -301,14 +297,6 @@ class _Attempt:
                 packing.end()
                 self.why = "limit" if why == "exited" else why
                 return None, "there was no time left for it; the files are in model/", []
-
-
-def _is_shell(argv: Sequence[str]) -> bool:
-    """Whether a shell runs the script, perhaps by way of env, or once its channels or requirements are there."""
-    words = list(argv)
-    while words[:3] == [sys.executable, "-EP", "-c"] and "--" in words:  # what vizsla.jobs.script puts before
-        words = words[words.index("--") + 1 :]
-    return any(Path(word).name in _SHELLS for word in words[:2])
 
 
 def _prctl(option: int, value: int) -> None:

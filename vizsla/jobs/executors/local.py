@@ -271,7 +271,8 @@ class LocalExecutor:
         condition = spec.stopping_condition
         command = Command(
             attempt=job.state.attempts + 1,
-            argv=script.after_fetching(spec, argv),
+            argv=script.prepared(argv, spec, job.code),
+            shell=script.is_shell(argv),
             folder=str(job.code if user else job.path),
             environment=script.variables(
                 job.path, spec, cpus=cpus, gpus=share.gpus if self.gpus else None, program=program
