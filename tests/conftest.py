@@ -105,17 +105,13 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of s3rver, a real S3-compatible server process, with empty buckets photos, other and models."""
+def start_s3(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """s3rver, a real S3-compatible server process, with the buckets photos, other and models; it answers by now."""
     beside = Path.home() / ".cache/vizsla/s3rver/node_modules/.bin/s3rver"
     program = os.environ.get("VIZSLA_S3RVER") or shutil.which("s3rver") or (str(beside) if beside.exists() else None)
     if program is None:
         pytest.skip("needs s3rver: npm install --prefix ~/.cache/vizsla/s3rver s3rver")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program, "-d", str(tmp_path_factory.mktemp("s3")), "-a", "127.0.0.1", "-p", str(port), "--silent"]
+    command = [program, "-d", str(folder), "-a", "127.0.0.1", "-p", str(port), "--silent"]
     for bucket in ("photos", "other", "models"):
         command += ["--configure-bucket", bucket]
     # Its lists of more than 1,000 objects need a cipher that OpenSSL 3 keeps for old programs.
@@ -127,6 +123,21 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             break
         except OSError:
             time.sleep(0.05)
+    return server
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3-compatible server with empty buckets."""
+    port = free_port()
+    server = start_s3(tmp_path_factory.mktemp("s3"), port)
     yield f"http://127.0.0.1:{port}"
     server.terminate()
     server.wait(10)

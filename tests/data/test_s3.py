@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import free_port, start_s3
 from vizsla.data import open_dataset, s3, s3_session
 from vizsla.data.s3_journal import Object
 from vizsla.errors import SourceError
@@ -80,6 +82,34 @@ def test_only_what_changed_is_fetched_again(endpoint, folder_of_photos, tmp_path
     assert (first.folder / "red/000.jpg").read_bytes() == b"other bytes"
     assert not (first.folder / "green/003.jpg").exists()
     assert s3.sync("s3://photos/changing", tmp_path, endpoint_url=endpoint).fetched == 0
+
+
+def test_a_server_that_starts_again_is_waited_for(tmp_path):
+    port, servers = free_port(), []
+    servers.append(start_s3(tmp_path / "s3", port))
+    store = store_of(f"http://127.0.0.1:{port}", "other")
+    for i in range(100):
+        obstore.put(store, f"again/{i:04}.jpg", bytes(5000))
+
+    def start_again() -> None:
+        time.sleep(5)  # longer than the retries of a first contact
+        servers.append(start_s3(tmp_path / "s3", port))
+
+    later = threading.Thread(target=start_again)
+
+    def end_it(done: int, total: int) -> None:
+        if done == 20:
+            servers[0].kill()
+            servers[0].wait()
+            later.start()
+
+    synced = s3.sync(
+        "s3://other/again", tmp_path, endpoint_url=f"http://127.0.0.1:{port}", on_progress=end_it, threads=4
+    )
+    later.join()
+    servers[1].terminate()
+    servers[1].wait(10)
+    assert synced.fetched == 100
 
 
 def test_a_killed_sync_goes_on_where_it_stopped(endpoint, tmp_path):

@@ -129,6 +129,7 @@ def _mirror(
     with kept.filling(home):
         with s3_session.in_words(where):
             wanted = choose(store, prefix, where)
+        store = s3_session.connect(bucket, endpoint_url, patient=True)
         synced = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), wanted, on_progress, threads)
         kept.use(home, where, synced.bytes)
         yield synced, list(wanted)
@@ -213,6 +214,7 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
         found = _object(s3_session.obstore().head(store, key))
         journal = Journal(home / _JOURNAL)
         if not _is_there(home / name, found, journal):
+            store = s3_session.connect(bucket, endpoint_url, patient=True)
             _fetch_all(store, home, [(name, found)], journal, on_progress, 1)
         kept.use(home, where, found.size)
     return home / name

@@ -77,8 +77,12 @@ def endpoint(url: str | None) -> str | None:
     return found.rstrip("/") if found else None
 
 
-def connect(bucket: str, endpoint_url: str | None) -> Any:
-    """A store of one bucket. Without credentials requests are not signed, which public buckets allow."""
+def connect(bucket: str, endpoint_url: str | None, *, patient: bool = False) -> Any:
+    """A store of one bucket. Without credentials requests are not signed, which public buckets allow.
+
+    A request that fails is tried again four times, within some seconds, so that a wrong address is told soon; with
+    ``patient``, for a service that has answered before, for half a minute: it may be starting again.
+    """
     store = require("obstore.store", extra="s3", feature="Reading s3:// sources")
     endpoint_url = endpoint(endpoint_url)
     options: dict[str, Any] = {"region": _region(), **_credentials()}
@@ -93,8 +97,8 @@ def connect(bucket: str, endpoint_url: str | None) -> Any:
             "timeout": "120s",
         },
         retry_config={
-            "max_retries": 4,
-            "retry_timeout": timedelta(seconds=60),
+            "max_retries": 50 if patient else 4,
+            "retry_timeout": timedelta(seconds=30 if patient else 60),
             "backoff": {
                 "init_backoff": timedelta(milliseconds=200),
                 "max_backoff": timedelta(seconds=5),
