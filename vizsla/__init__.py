@@ -11,7 +11,9 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from vizsla.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from vizsla.api import fit as fit

@@ -11,8 +11,8 @@ import typer
 import typer.core
 import typer.main
 
-from vizsla import __version__
 from vizsla.errors import VizslaError
+from vizsla.version import VERSION
 
 VERBS: dict[str, str] = {
     "check": "What is wrong with a data set: damage, copies, leaks, labels.",
@@ -46,7 +46,7 @@ class _Verbs(typer.core.TyperGroup):
 
 def _show_version(asked: bool) -> None:
     if asked:
-        print(f"vizsla {__version__}")
+        print(f"vizsla {VERSION}")
         raise typer.Exit
 
 

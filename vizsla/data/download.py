@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vizsla import __version__
 from vizsla.data import kept
 from vizsla.errors import SourceError
 from vizsla.files import sha256_file, storage, write_json
+from vizsla.version import VERSION
 
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in all; 0 where that is unknown)."""
@@ -123,9 +123,7 @@ def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progr
         part.unlink(missing_ok=True)
         card = _Card(url)
     have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(
-        url, headers={"User-Agent": f"vizsla/{__version__}", "Accept-Encoding": "identity"}
-    )
+    request = urllib.request.Request(url, headers={"User-Agent": f"vizsla/{VERSION}", "Accept-Encoding": "identity"})
     unchanged = card.etag or card.modified
     if file.is_file() and unchanged:
         request.add_header("If-None-Match" if card.etag else "If-Modified-Since", unchanged)

@@ -9,9 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 
-import vizsla
 from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
@@ -21,12 +19,12 @@ from vizsla.jobs.logs import join_tails
 from vizsla.jobs.outcome import Outcome, outcome
 from vizsla.jobs.processes import Process, boot_id, processes_with, signal_group
 from vizsla.jobs.states import State
+from vizsla.version import PACKAGE
 
 _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
     "from vizsla.jobs.supervisor import main; main(Path(sys.argv[2]))"
 )
-_ROOT = Path(vizsla.__file__).parents[1]
 _LAST_WORDS = 0.2
 _KILL_TURNS = 5
 _LONGEST_FAILURE = 4 << 10
@@ -44,7 +42,7 @@ def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     with open(job.run / "supervisor.log", "ab") as log:
         # -I -S: nothing but the standard library and vizsla, so that it starts in milliseconds.
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOT, str(_ROOT), str(job.path)],
+            [sys.executable, "-I", "-S", "-c", _BOOT, str(PACKAGE.parent), str(job.path)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

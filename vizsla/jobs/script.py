@@ -12,20 +12,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import vizsla
 from vizsla.errors import JobError
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.spec import TrainingJobSpec, decoded, is_users
 from vizsla.settings import settings
+from vizsla.version import PACKAGE
 
 _HOST = "algo-1"
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
-_PACKAGE = Path(vizsla.__file__).parent
 _CHECKPOINTS = OPT_ML / "checkpoints"
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
 FETCHED = "input/fetched"
 """Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
-COMPATIBILITY = _PACKAGE / "compat"
+COMPATIBILITY = PACKAGE / "compat"
 """On the path of every job: what user scripts import from AWS (``smdebug``)."""
 
 
@@ -76,7 +75,7 @@ def before(argv: list[str], module: str, *words: str) -> list[str]:
     It looks neither at the folder it runs in nor at PYTHONPATH: a user's ``queue.py`` must not stand for Python's own.
     """
     boot = f"import sys; sys.path.insert(0, sys.argv[1]); from vizsla.jobs.{module} import main; main(sys.argv[2:])"
-    return [sys.executable, "-EP", "-c", boot, str(_PACKAGE.parent), *words, "--", *argv]
+    return [sys.executable, "-EP", "-c", boot, str(PACKAGE.parent), *words, "--", *argv]
 
 
 def _shell(script: Path) -> list[str]:
@@ -161,8 +160,8 @@ def variables(
     asked = dict(spec.environment or {})
     searched = [code if program else "", asked.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     python_path = [str(COMPATIBILITY), *filter(None, searched)]
-    if "site-packages" not in _PACKAGE.parts:
-        python_path.append(str(_PACKAGE.parent))  # a checkout that is not installed
+    if "site-packages" not in PACKAGE.parts:
+        python_path.append(str(PACKAGE.parent))  # a checkout that is not installed
     return result | {
         "VIZSLA_JOB_DIR": str(job),
         "TRAINING_JOB_NAME": job.name,

@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import vizsla
 from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaError
 from vizsla.files import storage, write_bytes
 from vizsla.jobs.attempt import settle
@@ -28,13 +27,13 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import load
 from vizsla.jobs.lock import exclusively
 from vizsla.settings import settings
+from vizsla.version import PACKAGE
 
 FOLDER = ".tracking"
 OFF = "off"
 NOTE, ERROR = "tracking.json", "tracking-error.json"
 """In ``.run`` of a job: its run and the address, and why it could not be recorded."""
 _ADDRESSES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "databricks-uc")
-_ROOT = Path(vizsla.__file__).parents[1]
 _BOOT = (
     "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
     "from vizsla.jobs.tracking import wait; wait(Path(sys.argv[2]))"
@@ -102,7 +101,7 @@ def announce(job: JobDirectory) -> None:
         with open(home / FOLDER / "log.txt", "ab") as log:
             _started[:] = [process for process in _started if process.poll() is None]
             waiter = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, str(_ROOT), str(home.absolute())],
+                [sys.executable, "-I", "-S", "-c", _BOOT, str(PACKAGE.parent), str(home.absolute())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -204,7 +203,7 @@ def watched(home: Path) -> bool:
 
 def _with_vizsla() -> dict[str, str]:
     """The environment for a process that imports this package, also from a checkout that is not installed."""
-    places = [os.environ.get("PYTHONPATH"), None if "site-packages" in _ROOT.parts else str(_ROOT)]
+    places = [os.environ.get("PYTHONPATH"), None if "site-packages" in PACKAGE.parent.parts else str(PACKAGE.parent)]
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 

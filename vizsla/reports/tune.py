@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vizsla import __version__
 from vizsla.files import write_bytes
 from vizsla.jobs.directory import JobDirectory
 from vizsla.reports import search_charts as charts
@@ -17,6 +16,7 @@ from vizsla.tuning.objective import Objective
 from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.space import CategoricalParameter, Parameter
 from vizsla.tuning.trials import TrialRecord
+from vizsla.version import VERSION
 
 PAGE = "tuning.html"
 _CURVE_WIDTH, _CURVE_HEIGHT = 110, 24
@@ -66,7 +66,7 @@ def page(result: SearchResult, created: str) -> str:
         rows=[_row(t, result, goal) for t in trials],
         ranges=list(result.space.words().items()),
         commands=f"vizsla tune export {result.name} -o best.json\n{use(result.cost_unit)}",
-        version=__version__,
+        version=VERSION,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vizsla import __version__
 from vizsla.serving.answers import FORMS
+from vizsla.version import VERSION
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PICTURES: dict[str, Any] = {
@@ -89,7 +89,7 @@ def document() -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Vizsla endpoint", "version": __version__},
+        "info": {"title": "Vizsla endpoint", "version": VERSION},
         "paths": {
             "/ping": {"get": _operation("Whether the server is there.", ok={"description": "it is"}, free=True)},
             "/invocations": {

@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from vizsla import __version__
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.door import record_of
 from vizsla.serving.observe import Observer
 from vizsla.serving.openapi import document
 from vizsla.serving.service import Service
+from vizsla.version import VERSION
 
 _PICTURE_SOURCES = "blob: data: http: https:"
 
@@ -57,7 +57,7 @@ class Page:
         models = self._service.pool.loaded()
         return JSONResponse(
             {
-                "version": __version__,
+                "version": VERSION,
                 "default": self._service.default,
                 "urls": self._urls,
                 "models": [

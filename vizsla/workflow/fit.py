@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vizsla import __version__
 from vizsla.data import Dataset, Split
 from vizsla.data.split import draw
 from vizsla.errors import BudgetError, DataError, ModelError, VizslaError
@@ -36,6 +35,7 @@ from vizsla.tuning.heads_runner import check_space, default_space
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.strategies import warm_up
+from vizsla.version import VERSION
 from vizsla.workflow import records
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import Checked, check_data, write_findings
@@ -355,7 +355,7 @@ class _Fit:
                 ("dataset", str(self.dataset.root)),
                 ("features computed now", f"{extraction.computed:,}" + (f", {speed:.0f} a second" if speed else "")),
                 *((name.replace("_", " "), str(value)) for name, value in self.trained.config.to_dict().items()),
-                ("vizsla", __version__),
+                ("vizsla", VERSION),
             ],
             seconds=list(self.watch.seconds.items()),
             commands=[f"vizsla {use}" for use in (f"predict {model} PICTURE...", f"serve {model}")],

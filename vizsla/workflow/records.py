@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vizsla import __version__
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
 from vizsla.files import sha256_json, write_bytes, write_json
+from vizsla.version import VERSION
 
 
 def damaged_entries(dataset: Dataset, damaged: dict[int, ImageError]) -> list[dict[str, str]]:
@@ -92,7 +92,7 @@ def other_data(path: Path, dataset: Dataset, looked_at: npt.NDArray[np.uint8]) -
 
 def versions() -> dict[str, str]:
     """The versions of everything that has a say in a model's numbers."""
-    found = {"vizsla": __version__, "python": platform.python_version()}
+    found = {"vizsla": VERSION, "python": platform.python_version()}
     for package in ("numpy", "pillow", "onnxruntime", "torch", "timm"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
