@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from vizsla.errors import SealedError, UsageError
 from vizsla.models.head import Head
 from vizsla.optional import require
+from vizsla.training.checkpoint import Checkpoint, State
 from vizsla.training.optimizers import BatchedOptimizer, Optimizer, Settings
 from vizsla.training.sampling import batches
 from vizsla.training.table import FeatureTable
@@ -118,7 +119,10 @@ class TrainedHead:
 
 
 OnEpoch = Callable[[dict[int, EpochMetrics]], Iterable[int] | None]
-"""Called after each epoch with the metrics by configuration; returns the configurations to stop (or None)."""
+"""Called after each epoch with the metrics by configuration; returns the configurations to stop (or None).
+
+A training that goes on from a checkpoint first tells the epochs before it again, whatever is returned then.
+"""
 
 
 @dataclass(frozen=True)
@@ -153,16 +157,33 @@ class HeadData:
 
 
 def train_heads(
-    data: HeadData, configs: Sequence[HeadConfig], on_epoch: OnEpoch = lambda metrics: None
+    data: HeadData,
+    configs: Sequence[HeadConfig],
+    on_epoch: OnEpoch = lambda metrics: None,
+    checkpoint: Checkpoint | None = None,
 ) -> list[TrainedHead]:
     """Train one head for each configuration.
 
-    Deterministic: the same data, configurations and machine give the same bits.
+    Deterministic: the same data, configurations and machine give the same bits, also from a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint:
+        Keeps the state of a single head's training, which goes on from it.
 
     Returns
     -------
     The trained heads, in the order of ``configs``.
+
+    Raises
+    ------
+    UsageError
+        For a checkpoint of several heads.
     """
+    if checkpoint is not None and len(configs) != 1:
+        raise UsageError(
+            f"A checkpoint cannot hold {len(configs)} heads.", where="parameter checkpoint", allowed="a single head"
+        )
     trained: dict[int, TrainedHead] = {}
     groups: dict[tuple[int, int, bool], list[int]] = {}
     for i, config in enumerate(configs):
@@ -173,7 +194,7 @@ def train_heads(
     with threads, np.errstate(over="ignore", invalid="ignore"):
         for members in groups.values():
             group = _Group(data, {i: configs[i] for i in members})
-            trained.update(group.train(on_epoch))
+            trained.update(group.train(on_epoch, checkpoint))
     return [trained[i] for i in range(len(configs))]
 
 
@@ -233,8 +254,14 @@ class _Group:
         self.best: dict[int, tuple[float, int, Floats]] = {}
         self.ended: dict[int, StoppedBy] = {}
 
-    def train(self, on_epoch: OnEpoch) -> dict[int, TrainedHead]:
+    def train(self, on_epoch: OnEpoch, checkpoint: Checkpoint | None) -> dict[int, TrainedHead]:
         epoch = 0
+        if checkpoint is not None and (kept := checkpoint.load()) is not None:
+            epoch, state = kept
+            self._restore(state)
+            for i, history in self.history.items():
+                for m in history:
+                    on_epoch({i: m})
         while self.ids:
             epoch += 1
             train_loss = self._epoch(epoch)
@@ -255,10 +282,36 @@ class _Group:
                 self.ids = [self.ids[at] for at in going]
                 self.weights = np.ascontiguousarray(self.weights[:, positions])
                 self.optimizer.keep(positions)
+            if checkpoint is not None:
+                checkpoint.offer(epoch, self._state)
         return {
             i: TrainedHead(config, self._fold(self.best[i][2]), self.best[i][1], self.ended[i], self.history[i])
             for i, config in self.configs.items()
         }
+
+    def _state(self) -> State:
+        """All that training goes on from, of a group of one configuration."""
+        ((i, history),) = self.history.items()
+        loss, epoch, weights = self.best[i]
+        return {
+            "weights": self.weights,
+            **self.optimizer.state(),
+            "history": np.array([[m.train_loss, m.valid_loss, m.valid_accuracy] for m in history]),
+            "best": np.array([loss, epoch]),
+            "best_weights": weights,
+            "ended": np.frombuffer(self.ended.get(i, "").encode(), np.uint8),
+        }
+
+    def _restore(self, state: State) -> None:
+        (i,) = self.history
+        self.weights = state["weights"]
+        self.optimizer.restore(state)
+        self.history[i] = [EpochMetrics(epoch, *values) for epoch, values in enumerate(state["history"].tolist(), 1)]
+        loss, epoch = state["best"].tolist()
+        self.best[i] = (loss, int(epoch), state["best_weights"])
+        if ended := state["ended"].tobytes().decode():
+            self.ended[i] = cast(StoppedBy, ended)
+            self.ids = []
 
     def _epoch(self, epoch: int) -> npt.NDArray[np.float64]:
         """One pass over the training rows; the mean training loss of each configuration."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,15 @@ class BatchedOptimizer:
         self._first = np.ascontiguousarray(self._first[:, positions])
         if self._second is not None:
             self._second = np.ascontiguousarray(self._second[:, positions])
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What the steps so far have left, by name."""
+        second = {} if self._second is None else {"second": self._second}
+        return {"first": self._first, "step": np.array([self._step]), **second}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on from a :meth:`state` of the same configurations."""
+        self._first, self._second, self._step = state["first"], state.get("second"), int(state["step"][0])
 
     def step(self, weights: Floats, gradients: Floats) -> None:
         """Change ``weights`` in place."""

@@ -7,6 +7,7 @@ import math
 import shlex
 import time
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from vizsla.models.model import load
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training import cache
+from vizsla.training.checkpoint import Checkpoint
 from vizsla.training.features import Extraction, extract
 from vizsla.training.heads import EpochMetrics, HeadData, TrainedHead, train_heads
 from vizsla.tuning.heads_runner import check_space, default_space
@@ -99,7 +101,9 @@ class _Fit:
     """One run of the job; each stage leaves what the next ones need."""
 
     backbone: ExportedBackbone
+    space: cache.FeatureSpace
     extraction: Extraction
+    checkpoint: Checkpoint | None = None
     trained: TrainedHead
     search: SearchResult | None = None
     evaluation: Evaluation
@@ -152,6 +156,8 @@ class _Fit:
                 from vizsla.reports.tune import write_page
 
                 write_page(self.job, self.search)
+        if self.checkpoint is not None:
+            self.checkpoint.remove()
         return FitResult(
             job=self.job.path,
             model=self.job.model,
@@ -182,9 +188,10 @@ class _Fit:
         if deadline is not None:
             # Cut off anywhere, what was reached is a fair sample of every class and split.
             order = np.argsort([draw(self.seed, path) for path in self.dataset.paths], kind="stable")
+        self.space = cache.FeatureSpace(settings().cache, self.backbone, engine)
         self.extraction = extract(
             self.dataset,
-            cache.FeatureSpace(settings().cache, self.backbone, engine),
+            self.space,
             self.backbone.preprocessing,
             engine,
             threads=settings().threads,
@@ -248,7 +255,10 @@ class _Fit:
             self.observer.progress(m.epoch, self.request.head.epochs)
             return [0] if last is not None and time.monotonic() > last else None
 
-        (self.trained,) = train_heads(data, [self.request.head], on_epoch)
+        head = self.request.head
+        identity = records.head_identity(self.digest, self.space.folder.name, self.extraction.usable, head)
+        self.checkpoint = Checkpoint(self.job.checkpoints / "head.checkpoint", identity, self.observer.note)
+        (self.trained,) = train_heads(data, [head], on_epoch, self.checkpoint)
         if not np.isfinite(self.trained.head.weight).all():
             raise VizslaError(
                 f"Training diverged: after epoch {len(self.trained.history)} the loss is no longer a number.",
@@ -266,19 +276,23 @@ class _Fit:
     def _search(self, data: HeadData, asked: SearchRequest, deadline: float | None) -> None:
         from vizsla.workflow.head_search import search_heads
 
-        digest = records.dataset_digest(self.dataset, self.extraction.keys)
         self.trained, self.search = search_heads(
             data,
             self.request.head,
             asked,
             self.job,
             self.observer,
-            identity=f"{digest} {self.backbone.sha256}",
+            identity=f"{self.digest} {self.backbone.sha256}",
             deadline=deadline,
         )
         for m in self.trained.history:
             for name in ("train_loss", "valid_loss", "valid_accuracy"):
                 self._append_metric(name, getattr(m, name), m.epoch)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells the data set from others."""
+        return records.dataset_digest(self.dataset, self.extraction.keys)
 
     def _rows(self, split: Split) -> npt.NDArray[np.int64]:
         rows = self.dataset.rows(split)
@@ -311,7 +325,7 @@ class _Fit:
                 job=self.job.name,
                 created=self.job.state.created,
                 dataset=self.dataset.name,
-                dataset_sha256=records.dataset_digest(self.dataset, self.extraction.keys),
+                dataset_sha256=self.digest,
                 seed=self.seed,
                 versions=records.versions(),
                 hyperparameters=self.trained.config.to_dict(),

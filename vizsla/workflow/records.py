@@ -17,6 +17,7 @@ import numpy.typing as npt
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
 from vizsla.files import sha256_json, write_bytes, write_json
+from vizsla.training.heads import HeadConfig
 from vizsla.version import VERSION
 
 
@@ -66,6 +67,22 @@ def dataset_digest(dataset: Dataset, keys: npt.NDArray[np.uint8]) -> str:
             for i in range(len(dataset))
         ]
     )
+
+
+def head_identity(digest: str, space: str, usable: npt.NDArray[np.bool_], config: HeadConfig) -> str:
+    """One digest over all that a head's bits follow from, on one machine.
+
+    Parameters
+    ----------
+    digest:
+        That of the data set.
+    space:
+        What tells the features' preprocessing, backbone and engine from others.
+    usable:
+        Which pictures have features, bool (n,).
+    """
+    parts = [digest, space, hashlib.sha256(usable.tobytes()).hexdigest(), config.to_dict(), versions()]
+    return sha256_json(parts)
 
 
 def other_data(path: Path, dataset: Dataset, looked_at: npt.NDArray[np.uint8]) -> str | None:

@@ -1,7 +1,7 @@
 """``python -m vizsla.workflow.train``: runs ``fit`` as the job whose directory ``VIZSLA_JOB_DIR`` names.
 
-Started again after a kill, it comes to the same result: computed features are in the cache, and everything after
-them follows from the request and the seed.
+Started again after a kill, it comes to the same result: computed features are in the cache, the head goes on from its
+checkpoint, and everything else follows from the request and the seed.
 """
 
 from __future__ import annotations
