@@ -197,7 +197,12 @@ def test_two_gigabytes_of_log_are_cut_to_64_mb(executor: LocalExecutor, script_s
 
 
 def test_over_its_time_it_is_stopped(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    handle = executor.submit(script_spec("import time; time.sleep(60)", limit=1), "slow")
+    text = """
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.8), sys.exit()))
+        time.sleep(60)
+    """
+    handle = executor.submit(script_spec(text, limit=1), "slow")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Stopped"
     assert "ran longer than StoppingCondition.MaxRuntimeInSeconds allows (1 s)" in str(state.reason)

@@ -68,6 +68,9 @@ class Ended:
     out_of_memory: bool
     disk_full: bool
     seconds: float
+    """How long it ran."""
+    limit: float | None
+    """How long it was allowed to."""
     log_bytes: int
     tail: str
     """The last lines of the log."""

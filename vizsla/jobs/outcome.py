@@ -48,7 +48,7 @@ def outcome(ended: Ended, *, wrote: str | None = None) -> Outcome:
         return Outcome("Stopped", f"stopped on request after {ended.seconds:.0f} s{forced}", None)
     if ended.why == "limit":
         forced = "; it did not end on SIGTERM and was killed" if ended.killed else ""
-        reason = f"it ran longer than StoppingCondition.MaxRuntimeInSeconds allows ({ended.seconds:.0f} s){forced}"
+        reason = f"it ran longer than StoppingCondition.MaxRuntimeInSeconds allows ({ended.limit:g} s){forced}"
         return Outcome("Stopped", reason + unpacked, None)
     if ended.code != 0:
         first = _cause(ended, wrote)

@@ -103,6 +103,7 @@ class _Attempt:
             out_of_memory=code == -signal.SIGKILL and not self.killed and _oom_kills() > killed_before,
             disk_full=disk_full,
             seconds=round(time.monotonic() - began, 3),
+            limit=self.command.limit,
             log_bytes=self.log.bytes,
             tail=tail,
             packed=packed,
