@@ -113,6 +113,17 @@ def test_it_is_not_written_before_its_time(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_first_write_takes_is_guessed_from_its_size(tmp_path: Path) -> None:
+    def never_above_50_ms(cost: float) -> float:
+        return 0 if cost <= 0.05 else 1e9
+
+    for name, size in (("small", 10_000_000), ("large", 10_000_001)):
+        state = {"values": np.zeros(size - 8, np.uint8)}  # the epoch takes 8 bytes
+        kept = Checkpoint(tmp_path / name, IDENTITY, interval=never_above_50_ms)
+        kept.offer(1, lambda state=state: state)
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
 def test_removed_it_leaves_nothing_also_not_of_writes_that_were_killed(tmp_path: Path) -> None:
     kept = checkpoint(tmp_path / "head")
     kept.remove()  # nothing there is fine

@@ -19,6 +19,7 @@ State = dict[str, npt.NDArray[Any]]
 
 _SECONDS = 1.0
 _WRITES = 100
+_BYTES_A_SECOND = 200e6
 _DIGEST = 32
 
 
@@ -30,10 +31,10 @@ def interval(cost: float) -> float:
 class Checkpoint:
     """The state after one epoch, in a file that is replaced in one step.
 
-    It is written between two epochs: after the first second, and again when a second has passed and a hundred times
-    what the last write took. So a kill costs the epoch that it falls into and at most one second of finished ones
-    (where a write takes more than 10 ms, the time of a hundred writes), and the training pays at most 1 % and one
-    write.
+    It is written between two epochs, when a second has passed since it last was, and a hundred times what that took
+    (what the first write takes is guessed: 200 MB a second). So a kill costs the epoch that it falls into and at most
+    one second of finished ones, or the time of a hundred writes where one takes more than 10 ms; and writing takes at
+    most 1 % of the training's time.
 
     The file: the identity (32 bytes), SHA-256 of the rest (32 bytes), the arrays in safetensors' format.
 
@@ -57,7 +58,7 @@ class Checkpoint:
     ) -> None:
         self.path = path
         self._identity, self._note, self._interval = bytes.fromhex(identity), note, interval
-        self._due = time.monotonic() + interval(0)
+        self._since, self._cost = time.monotonic(), 0.0
 
     def load(self) -> tuple[int, State] | None:
         """The last epoch that was kept and the state after it; None where there is none to go on from."""
@@ -87,14 +88,19 @@ class Checkpoint:
             When the file system refuses.
         """
         began = time.monotonic()
-        if began < self._due:
+        waited = began - self._since
+        if waited < self._interval(self._cost):
             return
         arrays = {"epoch": np.array([epoch]), **state()}
+        if not self._cost:
+            self._cost = sum(array.nbytes for array in arrays.values()) / _BYTES_A_SECOND
+            if waited < self._interval(self._cost):
+                return
         # safetensors writes the memory of an array as it lies, whatever its strides say.
         content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         write_bytes(self.path, self._identity + hashlib.sha256(content).digest() + content)
-        now = time.monotonic()
-        self._due = now + self._interval(now - began)
+        self._since = time.monotonic()
+        self._cost = self._since - began
 
     def remove(self) -> None:
         """Remove the file, and what writes that were killed have left beside it."""
