@@ -215,7 +215,10 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
         journal = Journal(home / _JOURNAL)
         if not _is_there(home / name, found, journal):
             store = s3_session.connect(bucket, endpoint_url, patient=True)
-            _fetch_all(store, home, [(name, found)], journal, on_progress, 1)
+            _fetch_one(store, home / name, found)  # in this thread: nobody waits for one more to end
+            journal.add(found)
+            journal.flush()
+            on_progress(1, 1)
         kept.use(home, where, found.size)
     return home / name
 

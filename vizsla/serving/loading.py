@@ -1,11 +1,13 @@
-"""A model on its way into memory: found, read, unpacked; given up when it is unloaded meanwhile."""
+"""A model on its way into memory: located, read, unpacked; given up when it is unloaded meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vizsla.models import artifact
@@ -16,6 +18,8 @@ from vizsla.serving.shelves import Shelf
 from vizsla.serving.toolkit import CodeModel
 
 Served = ServedModel | CodeModel
+
+_LOCATED_AT_ONCE = 16
 
 
 @dataclass(eq=False)
@@ -47,10 +51,13 @@ class Load:
     dropped: threading.Event = field(default_factory=threading.Event)
     entry: Entry | None = None
     task: asyncio.Task[Entry] | None = None
+    locating: asyncio.Task[Path] | None = None
 
     def drop(self) -> None:
-        """Do not go on: what is loaded then is released at once."""
+        """Do not go on: nobody waits for what is being located, and what is loaded then is released at once."""
         self.dropped.set()
+        if self.locating is not None:
+            self.locating.cancel()
         self.stop_starting()
 
     def stop_starting(self) -> None:
@@ -62,6 +69,79 @@ class Load:
         """Raise RequestError ``stopping`` when it was dropped."""
         if self.dropped.is_set():
             raise RequestError("stopping", "The model was unloaded while it was loaded.")
+
+
+class Locator:
+    """Lets the shelf locate models, in threads of its own: a bucket that hangs keeps no model that is here waiting, and
+    nobody from unloading what is fetched or from ending the server. For the event loop."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._turns = asyncio.Semaphore(_LOCATED_AT_ONCE)
+        self._under_way: dict[str, asyncio.Future[Path]] = {}
+
+    async def locate(self, load: Load) -> Path:
+        """What is to be read, which :meth:`Shelf.done` is told of later.
+
+        Raises
+        ------
+        RequestError, ModelError
+            When it is not there or cannot be fetched; ``stopping`` as soon as the load is dropped.
+        """
+        load.check()
+        if load.path is not None:
+            return load.path
+        load.locating = asyncio.get_running_loop().create_task(self._located(load))
+        try:
+            return await load.locating
+        except asyncio.CancelledError:
+            load.check()
+            raise
+
+    async def _located(self, load: Load) -> Path:
+        # What a dropped load still fetches may be an older one, and a second thread would only wait for it, too.
+        while (earlier := self._under_way.get(load.artifact)) is not None:
+            await asyncio.wait([earlier])
+        await self._turns.acquire()
+        # By its own name where it has one: a link that was asked for may lead elsewhere by now.
+        asked = load.asked if load.artifact == "." else load.artifact
+        found = self._under_way[load.artifact] = _in_thread(lambda: self._shelf.locate(asked))
+
+        def ended(_: asyncio.Future[Path]) -> None:
+            del self._under_way[load.artifact]
+            self._turns.release()
+
+        found.add_done_callback(ended)
+        try:
+            return await asyncio.shield(found)
+        except asyncio.CancelledError:
+            found.add_done_callback(self._unwanted)
+            raise
+
+    def _unwanted(self, found: asyncio.Future[Path]) -> None:
+        if not found.cancelled() and found.exception() is None:
+            self._shelf.done(found.result())
+
+
+def _in_thread(function: Callable[[], Path]) -> asyncio.Future[Path]:
+    """Call in a thread that the end of the process does not wait for, as it would for an executor's."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Path] = loop.create_future()
+
+    def tell(say: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(say)
+
+    def run() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            tell(partial(future.set_exception, error))
+        else:
+            tell(partial(future.set_result, result))
+
+    threading.Thread(target=run, name="locate", daemon=True).start()
+    return future
 
 
 class Loader:
@@ -81,23 +161,17 @@ class Loader:
         if self.ending:
             raise RequestError("stopping", "The server is being stopped.")
 
-    def read(self, name: str, load: Load) -> Served:
-        """The model, to be entered under ``name``.
+    def read(self, name: str, load: Load, path: Path) -> Served:
+        """The model that was located at ``path``, to be entered under ``name``.
 
         Raises
         ------
         RequestError, ModelError
             When it is not there, not allowed, damaged or too large; ``stopping`` when it was dropped.
         """
-        load.check()
-        path, url = load.path, load.url
-        if path is None:
-            # By its own name where it has one: a link that was asked for may lead elsewhere by now.
-            asked = load.asked if load.artifact == "." else load.artifact
-            path, url = self._shelf.locate(asked), self._shelf.url(name)
         try:
             load.check()
-            return self._served(name, url, path, lambda: self.check_code(load))
+            return self._served(name, load.url or self._shelf.url(name), path, lambda: self.check_code(load))
         except artifact.ModelTooLargeError as error:
             raise RequestError(
                 "target-memory",

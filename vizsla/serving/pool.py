@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import RequestError
-from vizsla.serving.loading import Entry, Load, Loader, Served
+from vizsla.serving.loading import Entry, Load, Loader, Locator, Served
 from vizsla.serving.shelves import FolderShelf, Shelf
 from vizsla.serving.toolkit import ANSWER_SECONDS, CodeModel, still_starting
 
@@ -42,6 +42,7 @@ class Pool:
         self.shelf = shelf
         self.backbones = backbones
         self.memory = memory
+        self._locator = Locator(shelf)
         self._loader = Loader(shelf, backbones, memory=memory, allow_code=allow_code)
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._loading: dict[str, Load] = {}
@@ -239,7 +240,8 @@ class Pool:
     async def _load_now(self, name: str, load: Load) -> Entry:
         loop = asyncio.get_running_loop()
         start = loop.time()
-        model = await loop.run_in_executor(self._loaders, self._loader.read, name, load)
+        path = await self._locator.locate(load)
+        model = await loop.run_in_executor(self._loaders, self._loader.read, name, load, path)
         entry = load.entry = Entry(name, model, load.artifact, load.pinned)
         try:
             load.check()

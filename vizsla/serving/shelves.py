@@ -19,7 +19,7 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
 
 
 class Shelf(Protocol):
-    """Finds a model by the name that a client calls it by. Called from loader threads."""
+    """Finds a model by the name that a client calls it by. :meth:`locate` may take minutes: it has its own threads."""
 
     def locate(self, name: str) -> Path:
         """A local model directory or archive.
