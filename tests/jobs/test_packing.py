@@ -18,9 +18,10 @@ ODD = """
     (model / "latest").symlink_to("checkpoints/1")
     (model / "best").symlink_to("checkpoints/7")
     (model / "checkpoints" / "up").symlink_to("..")
-    (model / "checkpoints" / "1" / "more").symlink_to("../../empty")
+    (model / "checkpoints" / "1" / "more").symlink_to("../../other")
+    (model / "other").mkdir()
+    (model / "other" / "back").symlink_to("../checkpoints")
     (model / "itself").symlink_to("itself")
-    (model / "empty").mkdir()
     os.mkfifo(model / "pipe")
     socket.socket(socket.AF_UNIX).bind("socket") or os.rename("socket", model / "socket")
 """
@@ -32,11 +33,15 @@ def test_links_are_followed_and_what_leads_nowhere_is_left_out(executor: LocalEx
     assert state.status == "Completed"
     assert state.reason == (
         "left out of model.tar.gz (links to nothing or in a circle, sockets, pipes): "
-        "best, checkpoints/up, itself, latest/more, pipe, socket"
+        "best, checkpoints/1/more/back, checkpoints/up, itself, latest/more/back, other/back/1/more, other/back/up, "
+        "pipe, socket"
     )
     with tarfile.open(executor.fetch(handle, "output/model.tar.gz")) as archive:
-        names = ["checkpoints", "checkpoints/1", "checkpoints/1/more", "checkpoints/1/w", "empty", "latest", "latest/w"]
-        assert archive.getnames() == names
+        assert archive.getnames() == [
+            *("checkpoints", "checkpoints/1", "checkpoints/1/more", "checkpoints/1/w"),
+            *("latest", "latest/more", "latest/w"),
+            *("other", "other/back", "other/back/1", "other/back/1/w"),
+        ]
         assert not any(member.issym() or member.islnk() for member in archive.getmembers())
 
 

@@ -37,28 +37,30 @@ def pack_model(folder: Path, archive: Path) -> list[str]:
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)  # a script may have cleared the folder of its results
         with tarfile.open(temporary, "w:gz", compresslevel=_GZIP_LEVEL, dereference=True) as tar:
-            left_out = _add(tar, str(folder), "", in_link=False)
+            left_out = _add(tar, str(folder), "", ())
         os.replace(temporary, archive)
     finally:
         temporary.unlink(missing_ok=True)
     return left_out
 
 
-def _add(tar: tarfile.TarFile, folder: str, inside: str, *, in_link: bool) -> list[str]:
+def _add(tar: tarfile.TarFile, folder: str, inside: str, through: tuple[Path, ...]) -> list[str]:
+    """Add what is in ``folder``; ``through`` are the folders whose links led here, by their real paths."""
     left_out = []
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
-        is_folder, is_link = os.path.isdir(path), os.path.islink(path)
-        # Of links to folders one after another only the first is followed: some lead round in circles.
-        around = (
-            is_folder and is_link and (in_link or Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(path)))
-        )
+        is_folder, trail = os.path.isdir(path), through
+        if is_folder and os.path.islink(path):
+            target, trail = Path(os.path.realpath(path)), (*through, Path(os.path.realpath(folder)))
+            around = any(above.is_relative_to(target) for above in trail)
+        else:
+            around = False
         if around or not (is_folder or os.path.isfile(path)):
             left_out.append(inside + name)
             continue
         tar.add(path, inside + name, recursive=False)
         if is_folder:
-            left_out += _add(tar, path, f"{inside}{name}/", in_link=in_link or is_link)
+            left_out += _add(tar, path, f"{inside}{name}/", trail)
     return left_out
 
 
