@@ -85,17 +85,12 @@ def test_only_what_changed_is_fetched_again(endpoint, folder_of_photos, tmp_path
 
 
 def test_a_server_that_starts_again_is_waited_for(tmp_path):
-    port, servers = free_port(), []
-    servers.append(start_s3(tmp_path / "s3", port))
-    store = store_of(f"http://127.0.0.1:{port}", "other")
-    for i in range(100):
-        obstore.put(store, f"again/{i:04}.jpg", bytes(5000))
+    port = free_port()
+    address, servers = f"http://127.0.0.1:{port}", [start_s3(tmp_path / "s3", port)]
 
     def start_again() -> None:
         time.sleep(5)  # longer than the retries of a first contact
         servers.append(start_s3(tmp_path / "s3", port))
-
-    later = threading.Thread(target=start_again)
 
     def end_it(done: int, total: int) -> None:
         if done == 20:
@@ -103,13 +98,19 @@ def test_a_server_that_starts_again_is_waited_for(tmp_path):
             servers[0].wait()
             later.start()
 
-    synced = s3.sync(
-        "s3://other/again", tmp_path, endpoint_url=f"http://127.0.0.1:{port}", on_progress=end_it, threads=4
-    )
-    later.join()
-    servers[1].terminate()
-    servers[1].wait(10)
-    assert synced.fetched == 100
+    later = threading.Thread(target=start_again)
+    try:
+        store = store_of(address, "other")
+        for i in range(100):
+            obstore.put(store, f"again/{i:04}.jpg", bytes(5000))
+        synced = s3.sync("s3://other/again", tmp_path, endpoint_url=address, on_progress=end_it, threads=4)
+        assert synced.fetched == 100
+    finally:
+        if later.ident is not None:
+            later.join()
+        for server in servers:
+            server.kill()
+            server.wait()
 
 
 def test_a_killed_sync_goes_on_where_it_stopped(endpoint, tmp_path):
