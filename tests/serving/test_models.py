@@ -19,7 +19,7 @@ import pytest
 from vizsla.models import artifact
 from vizsla.models.model import load
 from vizsla.serving.backbones import Backbone, Backbones
-from vizsla.serving.shelves import models_by_name
+from vizsla.serving.shelves import container, models_by_name
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -300,5 +300,18 @@ def test_several_models_by_name_and_what_was_named_stays(
 
 def test_the_name_of_a_model_is_that_of_the_folder_which_says_most() -> None:
     given = ["runs/dogs-1/model", "cats/output/model.tar.gz", "birds.tar.gz", "s3://bucket/fish/model.tar.gz"]
-    names = models_by_name([*given, "/opt/ml/model"], Path)
-    assert list(names) == ["dogs-1", "cats", "birds", "fish", "model"]
+    names = models_by_name([*given, "/opt/ml/model", "s3://opt/ml/model"], Path)
+    assert list(names) == ["dogs-1", "cats", "birds", "fish", "model", "ml"]
+
+
+@pytest.mark.parametrize("base", ["x", "x/model", "link"])
+def test_the_model_of_a_container_is_called_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to("x")
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path / base))
+    assert list(models_by_name([str(tmp_path / base / "model")], Path)) == ["model"]
+    assert list(models_by_name([str(tmp_path / base / "output" / "model.tar.gz")], Path)) == ["model"]
+    assert list(models_by_name([str(tmp_path / "dogs" / "model"), "/opt/ml/model"], Path)) == ["dogs", "model"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", base)
+    assert list(models_by_name([str(container() / "model")], Path)) == ["model"]

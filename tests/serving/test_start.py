@@ -121,6 +121,7 @@ def test_a_container_serves_what_the_platform_puts_there(
         np.array(server.client.post("/invocations", **post).json(), np.float32),
         load(saved_model).probabilities(jpegs[0]),
     )
+    assert server.client.get("/status").json()["default"] == "model"
 
 
 def test_a_container_of_many_models_waits_for_the_first(

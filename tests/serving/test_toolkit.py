@@ -123,13 +123,41 @@ def test_the_entry_script_is_the_one_that_the_platform_names(
     assert server.client.post("/invocations", content=b"x").text == f"serve {name} text/csv"
 
 
-def test_an_entry_script_that_is_not_there_is_said(serving: Callable[..., Running], code_model: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "what"),
+    [
+        ("train.py", "train.py, which is not in the model's code/."),
+        ("train", "train, which is neither a script nor a module (train.py) in the model's code/."),
+        ("serve.sh", "serve.sh, which is neither a script nor a module (serve/sh.py) in the model's code/."),
+    ],
+)
+def test_an_entry_script_that_is_not_there_is_said(
+    serving: Callable[..., Running], code_model: Path, program: str, what: str
+) -> None:
     with pytest.raises(RuntimeError) as refused:
-        serving(str(code_model), "--allow-code", SAGEMAKER_PROGRAM="train.py")
-    words = " ".join(str(refused.value).split())
-    assert "SAGEMAKER_PROGRAM names train.py, which is not in the model's code/." in words
-    assert "allowed: inference.py" in words
-    assert "do: correct SAGEMAKER_PROGRAM, or pack the script" in words
+        serving(str(code_model), "--allow-code", SAGEMAKER_PROGRAM=program)
+    assert " ".join(str(refused.value).split()).endswith(
+        f"vizsla: SAGEMAKER_PROGRAM names {what} where: code/{program} allowed: inference.py "
+        "do: correct SAGEMAKER_PROGRAM, or pack the script"
+    )
+
+
+@pytest.mark.parametrize("other", ["dogs.py", None])
+def test_an_entry_script_that_is_not_python_is_said(
+    serving: Callable[..., Running], tmp_path: Path, other: str | None
+) -> None:
+    """Also when there is no other: the model is one with code, though not of this kind."""
+    code = tmp_path / "own" / "code"
+    code.mkdir(parents=True)
+    for script in filter(None, ("serve.sh", other)):
+        (code / script).write_text("exec python train.py")
+    with pytest.raises(RuntimeError) as refused:
+        serving(str(tmp_path / "own"), "--allow-code", SAGEMAKER_PROGRAM="serve.sh")
+    allowed = other or "a Python script in the model's code/, such as inference.py"
+    assert " ".join(str(refused.value).split()).endswith(
+        f"vizsla: SAGEMAKER_PROGRAM names serve.sh, which is not a Python script. where: code/serve.sh "
+        f"allowed: {allowed} do: name a script that ends in .py in SAGEMAKER_PROGRAM"
+    )
 
 
 def test_prints_are_in_the_log_at_once(

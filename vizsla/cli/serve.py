@@ -82,17 +82,16 @@ def serve(
 
 def _shelf(models: list[str], models_dir: str | None, now: Settings) -> dict[str, Any]:
     from vizsla.errors import UsageError
-    from vizsla.serving.shelves import FolderShelf, NamedShelf, S3Shelf, fetch_archive, models_by_name
+    from vizsla.serving.shelves import FolderShelf, NamedShelf, S3Shelf, container, fetch_archive, models_by_name
 
     if models and models_dir:
         raise UsageError("Models and --models-dir were both given.", do="give one of them")
-    base = Path(os.environ.get("SAGEMAKER_BASE_DIR") or "/opt/ml")
     if not models and not models_dir and os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true":
-        return {"shelf": FolderShelf(base / "models", filled_later=True)}
+        return {"shelf": FolderShelf(container() / "models", filled_later=True)}
     if models_dir and models_dir.startswith("s3://"):
         return {"shelf": S3Shelf(models_dir, now.cache)}
     if models_dir:
         return {"shelf": FolderShelf(Path(models_dir))}
-    given = models or [str(base / "model")]
+    given = models or [str(container() / "model")]
     paths = models_by_name(given, lambda address: fetch_archive(address, now.cache))
     return {"shelf": NamedShelf(paths), "pinned": tuple(paths)}

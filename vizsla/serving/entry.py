@@ -21,6 +21,11 @@ DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a damaged archive raises."""
 
 
+def program() -> str:
+    """What SAGEMAKER_PROGRAM names, as it is written there; ``inference.py`` when it is not set."""
+    return os.environ.get(PROGRAM) or PurePosixPath(DEFAULT).name
+
+
 def entry_script() -> str:
     """The script below a model: ``code/inference.py``, or the one in ``code/`` that SAGEMAKER_PROGRAM names, as a file
     or as a module (``serve.py``, ``serve``, ``dogs.serve``; the toolkit's environment.py).
@@ -32,11 +37,11 @@ def entry_script() -> str:
     UsageError
         When it names no file in ``code/``.
     """
-    program = os.environ.get(PROGRAM) or PurePosixPath(DEFAULT).name
-    path = PurePosixPath(program if program.endswith(".py") else program.replace(".", "/") + ".py")
-    if path.is_absolute() or ".." in path.parts or not program.isprintable() or path.stem in ("", ".py"):
+    named = program()
+    path = PurePosixPath(named if named.endswith(".py") else named.replace(".", "/") + ".py")
+    if path.is_absolute() or ".." in path.parts or not named.isprintable() or path.stem in ("", ".py"):
         raise UsageError(
-            f"{program[:200]!r} cannot name the script of a model's own code.",
+            f"{named[:200]!r} cannot name the script of a model's own code.",
             where=PROGRAM,
             allowed="a file in the model's code/, such as inference.py",
         )
@@ -74,5 +79,6 @@ def code_folder(path: Path) -> Path | None:
 
 
 def _scripts() -> set[str]:
-    """What makes a model one with code. Who names another script is told when a model has only the usual one."""
-    return {entry_script(), DEFAULT}
+    """What makes a model one with code. Who names another script is told when a model has only the usual one, or a file
+    of that name which is not Python."""
+    return {entry_script(), DEFAULT, f"{CODE}/{program()}"}

@@ -25,7 +25,7 @@ import numpy as np
 
 from vizsla.errors import ModelError, VizslaError
 from vizsla.jobs.environment import environment
-from vizsla.serving.entry import CODE, PROGRAM, REQUIREMENTS, entry_script
+from vizsla.serving.entry import CODE, PROGRAM, REQUIREMENTS, entry_script, program
 from vizsla.settings import settings
 
 _WORDS_BYTES = 500
@@ -53,7 +53,8 @@ def main(model_dir: Path, *, installed: bool = False) -> None:
     try:
         handler = Handler(model_dir)
     except ModelError as error:
-        header = {"status": 500, "kind": "code-failed", "allowed": error.allowed, "do": error.do}
+        said = {"where": error.where, "allowed": error.allowed, "do": error.do}
+        header = {"status": 500, "kind": "code-failed", **said}
         _send(answers, header, error.what.encode())
         return
     except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
@@ -232,13 +233,7 @@ def _module(model_dir: Path, script: str) -> ModuleType:
     """The entry script as a module of the name that other modules in ``code/`` would import it by."""
     code = model_dir / script
     if not code.is_file():
-        folder = model_dir / CODE
-        there = sorted(str(path.relative_to(folder)) for path in folder.glob("*.py"))
-        raise ModelError(
-            f"{PROGRAM} names {code.relative_to(folder)}, which is not in the model's {CODE}/.",
-            allowed=", ".join(there) or "a script that is there",
-            do=f"correct {PROGRAM}, or pack the script",
-        )
+        raise _no_script(model_dir / CODE, code.relative_to(model_dir / CODE))
     name = ".".join(code.relative_to(model_dir / CODE).with_suffix("").parts)
     spec = importlib.util.spec_from_file_location("inference" if name in sys.modules else name, code)
     if spec is None or spec.loader is None:
@@ -247,6 +242,23 @@ def _module(model_dir: Path, script: str) -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _no_script(folder: Path, script: Path) -> ModelError:
+    """The error for a SAGEMAKER_PROGRAM that names nothing in ``code/``, or what is not Python there."""
+    named = program()
+    what, do = f"which is not in the model's {CODE}/", f"correct {PROGRAM}, or pack the script"
+    if (folder / named).is_file():
+        what, do = "which is not a Python script", f"name a script that ends in .py in {PROGRAM}"
+    elif not named.endswith(".py"):
+        what = f"which is neither a script nor a module ({script}) in the model's {CODE}/"
+    there = sorted(path.name for path in folder.glob("*.py"))
+    return ModelError(
+        f"{PROGRAM} names {named}, {what}.",
+        where=f"{CODE}/{named}",
+        allowed=", ".join(there) or "a Python script in the model's code/, such as inference.py",
+        do=do,
+    )
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:

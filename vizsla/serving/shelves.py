@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -13,8 +14,7 @@ from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
 from vizsla.serving.entry import CODE, code_folder, entry_script
 from vizsla.serving.faults import RequestError
 
-_CONTAINER = Path("/opt/ml")
-"""Where a container has its ``model``."""
+_OPT_ML = Path("/opt/ml")
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
 
 
@@ -248,10 +248,17 @@ def fetch_archive(address: str, cache: Path) -> Path:
         raise ModelError(f"The model cannot be fetched: {error.what}", where=error.where, do=error.do) from error
 
 
+def container() -> Path:
+    """Where a container has its ``model``, or ``models``: ``/opt/ml``, unless SAGEMAKER_BASE_DIR names another folder
+    (the toolkits' environment.py)."""
+    return Path(os.environ.get("SAGEMAKER_BASE_DIR") or _OPT_ML)
+
+
 def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[str, Path]:
     """Models given on the command line, by a name for each: that of the folder which says most.
 
-    ``runs/dogs-1/model`` and ``dogs-1/model.tar.gz`` are both ``dogs-1``. ``fetch`` gets what is on S3.
+    ``runs/dogs-1/model`` and ``dogs-1/model.tar.gz`` are both ``dogs-1``, and the model of a container is ``model``.
+    ``fetch`` gets what is on S3.
 
     Raises
     ------
@@ -259,14 +266,15 @@ def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[s
         When two models would have one name.
     """
     named: dict[str, Path] = {}
+    containers = _OPT_ML, container().resolve()
     for text in given:
         remote = text.startswith("s3://")
         plain = Path(text.removeprefix("s3:/")) if remote else Path(text).resolve()
         stem = plain.name.removesuffix(".gz").removesuffix(".tar")
         while stem in ("model", "output") and plain.parent != plain:
             plain = plain.parent
-            stem = plain.name
-        name = "model" if plain == _CONTAINER else stem or "model"
+            stem = "" if plain in containers and not remote else plain.name
+        name = stem or "model"
         if name in named:
             raise UsageError(f"Two models have the name {name!r}.", where=text, do="serve them with --models-dir")
         named[name] = fetch(text) if remote else Path(text)

@@ -225,7 +225,7 @@ class CodeModel:
             raise RequestError(
                 "code-failed",
                 said.decode("utf-8", "replace"),
-                where=entry_script(),
+                where=_text(ready.get("where")) or entry_script(),
                 allowed=_text(ready.get("allowed")),
                 do=_text(ready.get("do")),
             )
