@@ -20,11 +20,12 @@ import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import UsageError
-from vizsla.jobs import tracking
+from vizsla.jobs import recorder, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
 from vizsla.jobs.recorder import Recorder
+from vizsla.jobs.states import State
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -173,14 +174,14 @@ def failing_server() -> Iterator[str]:
 
 def test_a_name_used_again_is_a_run_of_its_own(tmp_path: Path) -> None:
     home = tmp_path / "runs"
-    recorder = Recorder(f"sqlite:///{tmp_path / 'mlflow.db'}", home)
+    writer = Recorder(f"sqlite:///{tmp_path / 'mlflow.db'}", home)
     for status in ("Failed", "Completed"):
         job = JobDirectory.create("train", "x", {"HyperParameters": {"lr": status}}, home, "mine")
         job.set_state("InProgress")
         job.set_state(status)
-        assert recorder.record(job)
+        assert writer.record(job).has_ended
         shutil.rmtree(job.path)
-    runs = recorder.client.search_runs([recorder.experiment])
+    runs = writer.client.search_runs([writer.experiment])
     assert sorted((run.info.status, run.data.params["lr"]) for run in runs) == [
         ("FAILED", "Failed"),
         ("FINISHED", "Completed"),
@@ -196,7 +197,7 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
     job.set_state("InProgress", pid=os.getpid())
     job.append_metric("m", 1.0)
     job.close()
-    assert not Recorder(first, home).record(job)
+    assert not Recorder(first, home).record(job).has_ended
     monkeypatch.setenv("VIZSLA_TRACKING", second)
     (home / ".tracking").mkdir(exist_ok=True)
     lock = tracking.recorder_lock(home)  # no recorder of its own starts
@@ -207,9 +208,38 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
     assert note.read_text() == first
     job.set_state("Completed")
     other = Recorder(second, home)  # somebody has it recorded there all the same
-    assert other.record(job)
+    assert other.record(job).has_ended
     (run,) = other.client.search_runs([other.experiment])
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"m": 1.0})
+
+
+def test_a_job_that_is_resumed_while_its_end_is_recorded(
+    tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, end = tmp_path / "runs", Recorder._end
+    job = JobDirectory.create("train", "x", {}, home, "mine")
+    job.set_state("InProgress", pid=os.getpid())
+    job.set_state("Failed", "exit code 1")
+
+    def slow_end(writer: Recorder, of: JobDirectory, state: State, run: str) -> None:
+        end(writer, of, state, run)
+        if state.status == "Failed":
+            job.set_state("Pending")
+            job.set_state("InProgress", pid=os.getpid())
+            tracking.announce(job)
+            job.set_state("Completed")
+
+    monkeypatch.setattr(Recorder, "_end", slow_end)
+    monkeypatch.setattr(recorder, "_IDLE_SECONDS", 2.0)
+    (home / ".tracking").mkdir()
+    lock = tracking.recorder_lock(home)  # this process is the one recorder
+    assert lock is not None
+    tracking.announce(job)
+    recorder.record_all(home, lock)
+    client = mlflow.MlflowClient(tracking.tracking_uri(home))
+    (run,) = client.search_runs(["1"])
+    assert (run.info.status, run.data.tags["vizsla.status"]) == ("FINISHED", "Completed")
+    assert not list(tracking.waiting(home))
 
 
 def test_addresses_that_cannot_be_meant() -> None:

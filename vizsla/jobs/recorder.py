@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import StorageError, VizslaError
-from vizsla.files import storage, write_json
+from vizsla.files import storage, write_bytes, write_json
 from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after
@@ -129,8 +129,8 @@ class Recorder:
             return str(found.experiment_id)
         return str(self.client.create_experiment(EXPERIMENT, artifact_root(self.home) if is_local(uri) else None))
 
-    def record(self, job: JobDirectory) -> bool:
-        """Bring the job's run up to date; whether the job has ended and nothing is left to write.
+    def record(self, job: JobDirectory) -> State:
+        """Bring the job's run up to date; the state it was brought up to. With an end, nothing is left to write.
 
         Raises
         ------
@@ -155,10 +155,9 @@ class Recorder:
                 ]
                 self.client.log_batch(run, metrics=batch)
             write_json(job.run / NOTE, note)
-        if not state.has_ended:
-            return False
-        self._end(job, state, run)
-        return True
+        if state.has_ended:
+            self._end(job, state, run)
+        return state
 
     def _note(self, job: JobDirectory) -> dict[str, Any] | None:
         """What is known of the job's run at this address; None when it has none there."""
@@ -263,12 +262,14 @@ def record_all(home: Path, lock: int) -> None:
             try:
                 if uri not in recorders:
                     recorders[uri] = Recorder(uri, home)
-                done = recorders[uri].record(job)
+                state = recorders[uri].record(job)
                 addresses.pop(uri, None)
                 jobs.pop(job.name, None)
                 (job.run / ERROR).unlink(missing_ok=True)
-                if done:
+                if state.has_ended:
                     note.unlink(missing_ok=True)
+                    if job.state != state:  # resumed meanwhile, which may have been announced before that
+                        write_bytes(note, uri.encode())
             except Exception as error:  # noqa: BLE001 - of the server, of its client, of this job's files: words for all
                 if not (job.path / "job.json").exists():
                     print(f"{job.name} was removed before it was recorded: {error}", flush=True)

@@ -151,7 +151,11 @@ def wait(home: Path) -> None:
                 arguments = [sys.executable, "-m", "vizsla.jobs.recorder", str(home), str(lock)]
                 os.execve(sys.executable, arguments, _with_vizsla())
         if not found:
-            return
+            os.close(lock)
+            again = recorder_lock(home) if any(waiting(home)) else None  # announced just now
+            if again is None:
+                return
+            lock = again
         time.sleep(_PAUSE)
 
 
