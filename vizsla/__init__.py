@@ -17,6 +17,7 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from vizsla.api import fit as fit
+    from vizsla.api import train as train
     from vizsla.api import tune as tune
     from vizsla.data.dataset import Dataset as Dataset
     from vizsla.data.gate import GateOptions as GateOptions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "fit": "vizsla.api",
+    "train": "vizsla.api",
     "tune": "vizsla.api",
     "load_tuning": "vizsla.workflow.tune",
     "CategoricalParameter": "vizsla.tuning.space",
@@ -64,6 +66,7 @@ __all__ = [
     "load_tuning",
     "log_metric",
     "open_dataset",
+    "train",
     "tune",
 ]
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vizsla.data.gate import GateOptions
 from vizsla.data.sources import SourceOptions
 from vizsla.errors import UsageError
+from vizsla.jobs.executors.base import Event, LogEvent
+from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.request import DEFAULT_CHANNEL, channel, metric_definition, script_spec
+from vizsla.jobs.result import JobResult, result_of
 from vizsla.training.heads import HeadConfig
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import own_objective
@@ -76,6 +81,74 @@ def fit(
             gate or GateOptions(),
         )
     )
+
+
+def _print_log(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def train(
+    script: str | os.PathLike[str],
+    *,
+    source_dir: str | os.PathLike[str] | None = None,
+    data: Mapping[str, str | os.PathLike[str]] | str | os.PathLike[str] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    instance_type: str = "local",
+    max_runtime: int | None = None,
+    name: str | None = None,
+    on_log: Callable[[str], object] = _print_log,
+) -> JobResult:
+    """Run a training script unmodified, as a SageMaker training job would, and wait for its end.
+
+    Ctrl-C stops the job. One that was stopped, by a person or by its limit, is no error: ``result.state`` tells.
+
+    Parameters
+    ----------
+    script:
+        A .py or .sh file, relative to ``source_dir`` where that is given.
+    source_dir:
+        A folder with the script, what it imports, and ``requirements.txt``; by default the script's own.
+    data:
+        Paths or s3:// addresses by channel; one alone is the channel ``training``.
+    hyperparameters:
+        Become ``--name value``.
+    metrics:
+        Regular expressions by name: the first group in a line of the log is a value.
+    instance_type:
+        ``local`` is all of this machine, ``local-1cpu`` a share.
+    max_runtime:
+        Most seconds that it may run.
+    on_log:
+        Is given the log as it is written; by default it is printed.
+
+    Raises
+    ------
+    VizslaError
+        When it cannot be meant, or failed.
+    """
+    placed = data if isinstance(data, Mapping) else {} if data is None else {DEFAULT_CHANNEL: data}
+    spec = script_spec(
+        os.fspath(script),
+        source_dir=None if source_dir is None else Path(source_dir),
+        data=[channel(called, os.fspath(place)) for called, place in placed.items()],
+        hyperparameters=hyperparameters,
+        metrics=[metric_definition(called, regex) for called, regex in (metrics or {}).items()],
+        instance_type=instance_type,
+        max_runtime=max_runtime,
+        name=name,
+    )
+
+    def show(event: Event) -> None:
+        if isinstance(event, LogEvent):
+            on_log(event.text)
+
+    executor = LocalExecutor()
+    try:
+        return result_of(executor, executor.submit(spec, Path(script).stem), show).check()
+    finally:
+        executor.close()
 
 
 def tune(

@@ -103,7 +103,7 @@ def test_what_is_typed_on_the_command_line() -> None:
     with pytest.raises(UsageError, match="There are no data for channel 'training'"):
         channels(["/nowhere"])
     with pytest.raises(JobError, match="There is no script"):
-        request.script_spec("nowhere.py", None, [], [], [], "local", None, None)
+        request.script_spec("nowhere.py")
 
 
 @pytest.mark.parametrize("name", [".", ".."])

@@ -1,10 +1,10 @@
-"""Requests from what a person types: ``name=value`` pairs, channels, metric definitions, a JSON file."""
+"""Requests from what a person types or a program says: hyperparameters, channels, metric definitions, a JSON file."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,27 @@ def channels(texts: Sequence[str]) -> list[Channel]:
             name, path = DEFAULT_CHANNEL, text
         if name in result:
             raise UsageError(f"Channel {name!r} is given twice.", where="--data", allowed="each channel once")
-        if "://" in path:
-            result[name] = Channel.model_validate(
-                {"ChannelName": name, "DataSource": {"S3DataSource": {"S3Uri": path}}}
-            )
-            continue
-        if not path or not Path(path).exists():
-            raise UsageError(f"There are no data for channel {name!r}.", where=path or text, do="correct the path")
-        result[name] = Channel.of_path(name, Path(path))
+        result[name] = channel(name, path)
     return list(result.values())
+
+
+def channel(name: str, place: str) -> Channel:
+    """The channel ``name`` with the data at a path or an address.
+
+    Raises
+    ------
+    UsageError
+        For a name that is not allowed, or a path where nothing is.
+    """
+    if not re.fullmatch(CHANNEL_PATTERN, name) or len(name) > 64:
+        raise UsageError(f"{name!r} cannot be the name of a channel.", allowed="1 to 64 letters, digits, '.', '_', '-'")
+    if "://" in place:
+        return Channel.model_validate({"ChannelName": name, "DataSource": {"S3DataSource": {"S3Uri": place}}})
+    if not place or not Path(place).exists():
+        raise UsageError(
+            f"There are no data for channel {name!r}.", where=place or "an empty path", do="correct the path"
+        )
+    return Channel.of_path(name, Path(place))
 
 
 def metric_definitions(texts: Sequence[str]) -> list[MetricDefinition]:
@@ -95,34 +107,41 @@ def metric_definitions(texts: Sequence[str]) -> list[MetricDefinition]:
     UsageError
         For an expression that cannot be read or has no group.
     """
-    result = []
-    for text in texts:
-        name, equals, regex = text.partition("=")
-        try:
-            groups = re.compile(regex).groups if equals and name else 0
-        except re.error as error:
-            raise UsageError(
-                f"The regular expression of metric {name!r} cannot be read: {error}.", where=regex
-            ) from error
-        if not groups:
-            raise UsageError(
-                f"{text!r:.120} is not a metric.",
-                where="--metric",
-                allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
-            )
-        result.append(MetricDefinition(name=name, regex=regex))
-    return result
+    parted = (text.partition("=") for text in texts)
+    return [metric_definition(name, regex) for name, _, regex in parted]
+
+
+def metric_definition(name: str, regex: str) -> MetricDefinition:
+    """The metric ``name``, whose values are the first group of ``regex`` in the log.
+
+    Raises
+    ------
+    UsageError
+        For an expression that cannot be read or has no group.
+    """
+    try:
+        groups = re.compile(regex).groups if name else 0
+    except re.error as error:
+        raise UsageError(f"The regular expression of metric {name!r} cannot be read: {error}.", where=regex) from error
+    if not groups:
+        raise UsageError(
+            f"{name + '=' + regex!r:.120} is not a metric.",
+            where="--metric",
+            allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
+        )
+    return MetricDefinition(name=name, regex=regex)
 
 
 def script_spec(
     script: str,
-    source_dir: Path | None,
-    data: Sequence[str],
-    hyperparameters: Sequence[str],
-    metrics: Sequence[str],
-    instance_type: str,
-    max_runtime: int | None,
-    name: str | None,
+    *,
+    source_dir: Path | None = None,
+    data: Sequence[Channel] = (),
+    hyperparameters: Mapping[str, Any] | None = None,
+    metrics: Sequence[MetricDefinition] = (),
+    instance_type: str = "local",
+    max_runtime: int | None = None,
+    name: str | None = None,
 ) -> TrainingJobSpec:
     """A job that runs a user's script.
 
@@ -140,9 +159,9 @@ def script_spec(
             raise JobError(f"There is no script {script!r}.", where=Path(script).absolute(), do="correct --script")
     return _spec(
         name,
-        AlgorithmSpecification(metric_definitions=metric_definitions(metrics) or None),
-        script_hyper_parameters(program, folder, hyper_parameters(hyperparameters)),
-        channels(data),
+        AlgorithmSpecification(metric_definitions=list(metrics) or None),
+        script_hyper_parameters(program, folder, dict(hyperparameters or {})),
+        list(data),
         instance_type,
         max_runtime,
     )

@@ -1,0 +1,77 @@
+"""What a job left: how it ended, its model, the last value of each metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import JobError
+from vizsla.jobs.controller import follow
+from vizsla.jobs.executors.base import Event, Executor, Handle, Since
+from vizsla.jobs.metrics import last_metrics
+from vizsla.jobs.pack import ARCHIVE, holds_anything
+from vizsla.jobs.states import State
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A job that has ended."""
+
+    job: Path
+    """Its directory."""
+    state: State
+    metrics: dict[str, float]
+    """The last value of each name."""
+    archive: Path | None
+    """``model.tar.gz``, where the job saved a model and it was packed."""
+    model: Path | None
+    """The folder of the saved model, where the job completed with one, or stopped with a packed one."""
+
+    def check(self) -> JobResult:
+        """Return the result, unless the job failed.
+
+        Raises
+        ------
+        JobError
+            With the reason of the failure.
+        """
+        if self.state.status == "Failed":
+            raise JobError(
+                f"Job {self.job.name!r} failed: {self.state.reason}.",
+                where=self.job,
+                do=f"`vizsla jobs logs {self.job.name}` shows its log; `vizsla jobs resume {self.job.name}` goes on",
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``vizsla train --json`` prints."""
+        return {
+            "name": self.job.name,
+            "job": str(self.job),
+            "status": self.state.status,
+            "reason": self.state.reason,
+            "exit_code": self.state.exit_code,
+            "metrics": self.metrics,
+            "archive": None if self.archive is None else str(self.archive),
+        }
+
+
+def result_of(
+    executor: Executor,
+    handle: Handle,
+    on_event: Callable[[Event], None] = lambda event: None,
+    since: Since | None = None,
+) -> JobResult:
+    """Follow a job to its end; Ctrl-C stops it, as :func:`vizsla.jobs.controller.follow` says."""
+    state = follow(executor, handle, on_event, since)
+    archive, folder = handle.path / "output" / ARCHIVE, handle.path / "model"
+    archived = archive.is_file() and state.status != "Failed"
+    return JobResult(
+        job=handle.path,
+        state=state,
+        metrics={name: metric.value for name, metric in last_metrics(handle.path / "metrics.jsonl").items()},
+        archive=archive if archived else None,
+        model=folder if (archived or state.ended_well) and holds_anything(folder) else None,
+    )
