@@ -290,7 +290,7 @@ def test_the_report_counts_the_pictures_that_were_used(folder_of_photos: Folder)
 def test_training_that_time_ended_is_told(folder_of_photos: Folder) -> None:
     data = folder_of_photos()
     fit(request(data))
-    result = fit(request(data, head=HeadConfig(epochs=10**6, patience=10**6), minutes=0.05))
+    result = fit(request(data, head=HeadConfig(epochs=10**6, patience=10**6), minutes=0.12))
     assert any("The time was over after epoch" in warning for warning in result.warnings)
     assert "because it was asked to" in result.report.read_text("utf-8")
 
