@@ -48,7 +48,10 @@ def predict_fn(data, model, context):
         if data == "pid": return os.getpid()
         if data == "count": model["count"] = model.get("count", 0) + 1; return model["count"]
         if data == "child": return subprocess.Popen(["sleep", "300"]).pid
-        if data.startswith("sleep"): return time.sleep(float(data[5:]))
+        if data.startswith("until "):
+            open(data[6:] + ".begun", "w").close()
+            while not os.path.exists(data[6:]): time.sleep(0.01)
+            return 0
         if data == "secrets": return [name for name in os.environ if name.startswith("VIZSLA_")]
         raise ValueError("no such word: " + data)
     return model["scale"] * float(data.mean())
@@ -83,7 +86,7 @@ class Running:
 
     def log_of(self, request_id: str) -> list[dict[str, Any]]:
         """The lines of one request, which are written just after its answer."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             lines = [line for line in self.log() if line.get("request_id") == request_id]
             if lines:
@@ -101,12 +104,17 @@ class Running:
         answer = self.client.post("/invocations", content=word.encode(), headers={"content-type": "text/plain"})
         return answer.status_code, answer.json()
 
-    def send(self, word: str) -> socket.socket:
+    def send(self, word: str, *headers: str) -> socket.socket:
         """The same, by hand: the connection, with the answer to come."""
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        lines = ("POST /invocations HTTP/1.1", "Host: 127.0.0.1", "Content-Type: text/plain")
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        lines = ("POST /invocations HTTP/1.1", "Host: 127.0.0.1", "Content-Type: text/plain", *headers)
         sock.sendall("\r\n".join((*lines, f"Content-Length: {len(word)}", "", word)).encode())
         return sock
+
+    def settle(self) -> None:
+        """What was sent before, or closed, has reached the server when this returns: it takes turns."""
+        for _ in range(3):
+            assert httpx.get(f"{self.url}/ping", timeout=60, trust_env=False).status_code == 200
 
     def stop(self) -> int:
         self.client.close()
@@ -130,7 +138,7 @@ def start(arguments: list[str], log_file: Path, **environment: str) -> Running:
             [*command, "--port", str(port)], stderr=log, env={**os.environ, **environment}, start_new_session=True
         )
     server = Running(process, f"http://127.0.0.1:{port}", log_file)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(log_file.read_text("utf-8"))

@@ -156,7 +156,8 @@ def test_a_request_that_is_running_is_shown(page: Any, serving: Any, tmp_path: P
     code = tmp_path / "own" / "code" / "inference.py"
     code.parent.mkdir(parents=True)
     code.write_text(
-        "import time\ndef model_fn(d): return 0\ndef transform_fn(m, b, c, a): time.sleep(1); return '1', a\n"
+        "import os, time\ndef model_fn(d): return d + '/go'\ndef transform_fn(m, b, c, a):\n"
+        "    while not os.path.exists(m): time.sleep(0.01)\n    return '1', a\n"
     )
     (tmp_path / "photo.jpg").write_bytes(jpegs[1])
     server = serving(str(tmp_path / "own"), "--allow-code")
@@ -165,6 +166,7 @@ def test_a_request_that_is_running_is_shown(page: Any, serving: Any, tmp_path: P
     page.set_input_files("#file", str(tmp_path / "photo.jpg"))
     page.wait_for_selector("#asking:not([hidden])")
     assert page.inner_text("#asking") == "asking ..."
+    (tmp_path / "own" / "go").touch()
     page.wait_for_selector("#raw:not([hidden])")
     assert page.locator("#asking").is_hidden()
 

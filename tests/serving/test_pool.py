@@ -9,7 +9,6 @@ import json
 import shutil
 import tarfile
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from patience import answer_of, come
 
 from vizsla.serving.backbones import Backbone, Backbones
 from vizsla.serving.faults import RequestError, runtime_answer
@@ -146,12 +146,7 @@ def heavy_archive(path: Path) -> None:
 
 
 def unpacking(temporary: Path) -> bool:
-    deadline = time.monotonic() + 20
-    while not list(temporary.glob("vizsla-code-*/weights.bin")):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
+    return come(lambda: list(temporary.glob("vizsla-code-*/weights.bin")))
 
 
 @pytest.fixture
@@ -166,16 +161,17 @@ def heavy(serving: Callable[..., Running], tmp_path: Path) -> tuple[Running, Pat
 
 def test_a_model_that_is_being_unpacked_can_be_unloaded(heavy: tuple[Running, Path]) -> None:
     server, temporary = heavy
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         loading = pool.submit(server.client.post, "/models", json={"model_name": "h", "url": "heavy.tar.gz"})
         assert unpacking(temporary)
-        asked = pool.submit(ask, server, "heavy.tar.gz", b"x")
-        time.sleep(0.05)
+        asked = [server.send("x", f"x-amzn-sagemaker-target-model: {name}") for name in ("h", "heavy.tar.gz")]
+        server.settle()
         assert server.client.delete("/models/h").status_code == 200
         assert list(temporary.glob("vizsla-code-*")) == []
-        for answer in (loading.result(20), asked.result(20)):
-            assert (answer.status_code, answer.json()["ErrorCode"]) == (503, "stopping")
-            assert answer.json()["Message"] == "The model was unloaded while it was loaded."
+        answer = loading.result(60)
+        for status, document in ((answer.status_code, answer.json()), *map(answer_of, asked)):
+            assert (status, document["ErrorCode"]) == (503, "stopping")
+            assert document["Message"] == "The model was unloaded while it was loaded."
     assert (names(server), model_bytes(server)) == ([], 0)
     assert server.client.delete("/models/h").status_code == 404
 
@@ -186,9 +182,9 @@ def test_a_server_that_unpacks_can_be_stopped(heavy: tuple[Running, Path]) -> No
         asked = pool.submit(ask, server, "heavy.tar.gz", b"x")
         assert unpacking(temporary)
         server.process.terminate()
-        answer = asked.result(20)
+        answer = asked.result(60)
         assert (answer.status_code, answer.json()["Message"]) == (503, "The server is being stopped.")
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
     assert list(temporary.iterdir()) == []
 
 
@@ -198,7 +194,8 @@ def test_a_load_that_takes_longer_than_an_answer_may_goes_on(tmp_path: Path, mon
     for name, code in (("slow", "return 0"), ("wrong", "raise ValueError('no licence')")):
         script = tmp_path / "models" / name / "code" / "inference.py"
         script.parent.mkdir(parents=True)
-        script.write_text(f"import time\ndef model_fn(d):\n    time.sleep(2)\n    {code}\n")
+        wait = f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)"
+        script.write_text(f"import os, time\ndef model_fn(d):\n    {wait}\n    {code}\n")
     monkeypatch.setattr("vizsla.serving.pool.ANSWER_SECONDS", 0.3)
 
     async def ask() -> None:
@@ -213,7 +210,8 @@ def test_a_load_that_takes_longer_than_an_answer_may_goes_on(tmp_path: Path, mon
             status, document = runtime_answer(late.value, "id")
             assert (status, late.value.fault.runtime) == (429, "ModelNotReadyException")
             assert "try again a little later" in json.loads(document)["Message"]
-        async with asyncio.timeout(20):
+        (tmp_path / "go").touch()
+        async with asyncio.timeout(60):
             while not (pool.loaded() and lost):
                 await asyncio.sleep(0.05)
         assert [model.name for model in pool.loaded()] == ["slow"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import numpy as np
 import pytest
+from patience import come
 
 from vizsla.models.model import load
 
@@ -26,16 +26,6 @@ pytest.importorskip("obstore")
 pytestmark = pytest.mark.s3
 
 LOGIN = {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER", "AWS_REGION": "us-east-1"}
-
-
-def come(true: Callable[[], bool]) -> bool:
-    """Wait until that is so."""
-    deadline = time.monotonic() + 30
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 class SlowProxy(ThreadingHTTPServer):

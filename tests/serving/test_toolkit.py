@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import httpx
 import numpy as np
 import pytest
+from patience import come
 from wheels import wheel
 
 import vizsla
@@ -166,10 +166,7 @@ def test_prints_are_in_the_log_at_once(
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     server = serving(str(code_model), "--allow-code")
     assert server.say("pid")[0] == 200
-    deadline = time.monotonic() + 5
-    while "this goes to stderr" not in server.log_file.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    assert come(lambda: "this goes to stderr" in server.log_file.read_text())
 
 
 def test_code_sees_headers_and_sets_status_and_type(serving: Callable[..., Running], tmp_path: Path) -> None:
