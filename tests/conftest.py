@@ -33,8 +33,8 @@ MUST_RUN = bool(os.environ.get("VIZSLA_TESTS_MUST_RUN"))
 """Set where everything that tests need is known to be there: what is missing then fails and does not skip."""
 
 
-MAY_SKIP = ("small file system", "its own /opt/ml", "sagemaker<3", *os.environ.get("VIZSLA_TESTS_MAY_SKIP", "").split())
-"""Parts of the reasons for which a test may skip even there: rights that containers withhold, a client of old."""
+MAY_SKIP = ("small file system", "its own /opt/ml", *os.environ.get("VIZSLA_TESTS_MAY_SKIP", "").split())
+"""Parts of the reasons for which a test may skip even there: rights that containers withhold."""
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
