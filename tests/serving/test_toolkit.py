@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -241,13 +240,13 @@ def test_a_damaged_archive_with_code_is_refused(
     whole = (root / "damaged.tar.gz").read_bytes()
     at = len(whole) - (6 if kind == "gz" else 30)
     (root / "damaged.tar.gz").write_bytes(whole[:at] + b"####" + whole[at + 4 :])
-    before = set(Path(tempfile.gettempdir()).glob("vizsla-code-*"))
-    server = serving("--models-dir", str(root), "--allow-code")
+    (tmp_path / "temporary").mkdir()
+    server = serving("--models-dir", str(root), "--allow-code", TMPDIR=str(tmp_path / "temporary"))
     headers = {"content-type": "text/plain", "x-amzn-sagemaker-target-model": "damaged.tar.gz"}
     answer = server.client.post("/invocations", content=b"x", headers=headers)
     assert answer.status_code == 500
     assert "The archive cannot be" in answer.json()["Message"]
-    assert set(Path(tempfile.gettempdir()).glob("vizsla-code-*")) == before
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_an_archive_with_code_that_climbs_is_refused(serving: Callable[..., Running], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from vizsla.serving.backbones import Backbones
 from vizsla.serving.faults import RequestError
 from vizsla.serving.pool import Pool
 from vizsla.serving.shelves import FolderShelf
+from vizsla.serving.toolkit import CodeModel
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -129,6 +131,30 @@ def test_own_code_counts_with_the_memory_of_its_process(serving: Callable[..., R
     status = Path(f"/proc/{pid}/status").read_text()
     resident = 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
     assert server.client.get("/status").json()["model_bytes"] >= resident > 10_000_000
+
+
+def test_a_folder_of_code_may_change_while_it_is_measured(tmp_path: Path) -> None:
+    """Python compiles what is imported there, and renames what it has written."""
+    compiled = tmp_path / "code" / "__pycache__"
+    compiled.mkdir(parents=True)
+    (tmp_path / "code" / "inference.py").write_text("def model_fn(d): return 0\n")
+    done = threading.Event()
+
+    def compile_again() -> None:
+        while not done.is_set():
+            for i in range(20):
+                (compiled / f"{i}.pyc.140").touch()
+            for i in range(20):
+                (compiled / f"{i}.pyc.140").rename(compiled / f"{i}.pyc")
+
+    thread = threading.Thread(target=compile_again)
+    thread.start()
+    try:
+        sizes = {CodeModel("own", "", tmp_path, lambda: None).nbytes for _ in range(1000)}
+    finally:
+        done.set()
+        thread.join()
+    assert sizes == {26}
 
 
 def test_what_own_code_started_ends_with_it(serving: Callable[..., Running], code_model: Path) -> None:

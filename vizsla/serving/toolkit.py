@@ -24,7 +24,7 @@ from vizsla.errors import ModelError
 from vizsla.files import read_to_the_end
 from vizsla.serving.entry import DAMAGED, REQUIREMENTS, code_folder, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
-from vizsla.serving.memory import resident_bytes
+from vizsla.serving.memory import folder_bytes, resident_bytes
 
 ANSWER_SECONDS = 60.0
 """What SageMaker gives a container for an answer."""
@@ -56,7 +56,7 @@ class CodeModel:
             self._folder = code_folder(path) or path
         else:
             self._folder = self._temporary = _unpacked(path, check)
-        self._unpacked_bytes = sum(p.stat().st_size for p in self._folder.rglob("*") if p.is_file())
+        self._unpacked_bytes = folder_bytes(self._folder)
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
