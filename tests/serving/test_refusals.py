@@ -81,6 +81,9 @@ CASES = {
         npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1000000, 400000, 3), }"),
         "application/x-npy", 400, "body-malformed", "The array promises 1,200,000,000,000 bytes; 0 follow.",
     ),
+    "npy with an open bracket": (
+        b"\x93NUMPY\x01\x00\x10\x00{'descr': ('|u1'\n", "application/x-npy", 400, "body-malformed", "is no npy array",
+    ),
     "npy that is none": (b"\x93NUMPY\x01\x00", "application/x-npy", 400, "body-malformed", "The body is no npy array"),
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import json
+import tokenize
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -177,6 +178,12 @@ async def _form_files(body: bytes, content_type: str) -> list[Picture]:
     return pictures
 
 
+_HEADER_FAULTS = (
+    ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, OverflowError, tokenize.TokenError,
+)  # fmt: skip
+"""What numpy raises on a header that is none: it is parsed as a piece of Python."""
+
+
 def _from_npy(body: bytes) -> tuple[list[Picture], bool]:
     """An array (n, height, width, 3) or (height, width, 3) of uint8 pixels.
 
@@ -187,7 +194,7 @@ def _from_npy(body: bytes) -> tuple[list[Picture], bool]:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:
+    except _HEADER_FAULTS as error:
         raise RequestError("body-malformed", f"The body is no npy array: {str(error)[:200]}.") from error
     allowed = "uint8 of shape (n, height, width, 3) or (height, width, 3), in C order"
     if dtype != np.uint8 or fortran or len(shape) not in (3, 4) or shape[-1] != 3 or min(shape) < 1:
