@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,6 +29,9 @@ SHARED = Path(os.environ.get("VIZSLA_SHARED") or Path(__file__).resolve().parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and every process that a test interrupts would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")  # 200 ms an example are few on a machine that does other things, too
 
 MUST_RUN = bool(os.environ.get("VIZSLA_TESTS_MUST_RUN"))
 """Set where everything that tests need is known to be there: what is missing then fails and does not skip."""
