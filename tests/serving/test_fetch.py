@@ -43,7 +43,7 @@ class _Pictures(BaseHTTPRequestHandler):
             return
         if self.path == "/dribble":
             with contextlib.suppress(OSError):
-                for letter in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100:
+                for letter in b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1000:
                     self.wfile.write(bytes((letter,)))
                     time.sleep(0.1)
             return
@@ -51,7 +51,7 @@ class _Pictures(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             if self.path == "/slow":
-                for _ in range(100):
+                for _ in range(1000):
                     self.wfile.write(b"x")
                     self.wfile.flush()
                     time.sleep(0.1)
@@ -80,7 +80,9 @@ def only_one(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return str(address) == "127.0.0.1"
 
 
-FETCH = Fetcher(1_000_000, 1.5, allowed=only_one, ports=None)
+FETCH = Fetcher(1_000_000, 60, allowed=only_one, ports=None)
+HASTY = dataclasses.replace(FETCH, seconds=1.5)
+"""For what comes in pieces for longer than a minute."""
 
 
 @pytest.mark.parametrize("path", ["/picture", "/once", "/relative"])
@@ -103,10 +105,10 @@ def test_a_picture_is_fetched_also_behind_a_redirect(origin: str, path: str) -> 
 def test_what_an_address_may_not_do(origin: str, path: str, kind: str, words: str) -> None:
     start = time.monotonic()
     with pytest.raises(RequestError) as refused:
-        FETCH.fetch(origin + path)
+        (HASTY if path in ("/slow", "/dribble") else FETCH).fetch(origin + path)
     assert refused.value.kind == kind
     assert words in str(refused.value)
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 50
 
 
 def test_the_links_of_a_request_share_their_bytes_and_their_time(origin: str) -> None:
@@ -117,13 +119,13 @@ def test_the_links_of_a_request_share_their_bytes_and_their_time(origin: str) ->
         asyncio.run(half([origin + "/large"] * 3))
     assert large.value.kind == "too-many-bytes"
     assert "at most 5 MB a request" in str(large.value)
-    short = dataclasses.replace(FETCH, seconds=20, request_seconds=0.5)
+    short = dataclasses.replace(FETCH, request_seconds=0.5)
     start = time.monotonic()
     with pytest.raises(RequestError) as slow:
         asyncio.run(short([origin + "/slow"] * 16))
     assert slow.value.kind == "url-failed"
     assert "longer than 0.5 s" in str(slow.value)
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 50
 
 
 def test_a_request_of_many_links_is_refused(serving: Callable[..., Running], saved_model: Path) -> None:

@@ -264,19 +264,19 @@ def test_a_backbone_that_loads_blocks_nobody_and_is_loaded_once(
     def slow(self: Backbone, *arguments: Any) -> None:
         built.append(arguments[0])
         begun.set()
-        assert go.wait(20)
+        assert go.wait(60)
         build(self, *arguments)
 
     monkeypatch.setattr(Backbone, "__init__", slow)
     with ThreadPoolExecutor(4) as pool:
         models = [pool.submit(backbones.serve, f"m{i}", "", saved) for i in range(3)]
-        assert begun.wait(20)
+        assert begun.wait(60)
         try:
-            pool.submit(backbones.release, other).result(5)  # not behind the lock of the load
-            assert pool.submit(backbones.all).result(5) == []
+            pool.submit(backbones.release, other).result(30)  # not behind the lock of the load
+            assert pool.submit(backbones.all).result(30) == []
         finally:
             go.set()
-        served = [model.result(20) for model in models]
+        served = [model.result(60) for model in models]
     assert len(built) == 1
     for model in served:
         assert backbones.all() == [model.backbone]

@@ -233,7 +233,7 @@ def test_a_model_that_is_being_read_is_unloaded_when_it_is_read(
 
     def slow(self: Backbone, *arguments: Any) -> None:
         begun.set()
-        assert go.wait(20)
+        assert go.wait(60)
         build(self, *arguments)
 
     monkeypatch.setattr(Backbone, "__init__", slow)
@@ -248,7 +248,7 @@ def test_a_model_that_is_being_read_is_unloaded_when_it_is_read(
                 raise AssertionError("it was unloaded")
 
         using = asyncio.create_task(use())
-        assert await asyncio.to_thread(begun.wait, 20)
+        assert await asyncio.to_thread(begun.wait, 60)
         with pytest.raises(RequestError, match=r"'x/model.tar.gz' is still being read after 0.3 s.") as busy:
             await pool.unload("x/model.tar.gz")
         assert busy.value.fault.status == 503
@@ -278,7 +278,7 @@ def test_a_link_that_is_changed_while_its_model_waits_gives_no_model_anothers_na
     go, locate = threading.Event(), FolderShelf.locate
 
     def late(self: FolderShelf, name: str) -> Path:
-        assert go.wait(20)
+        assert go.wait(60)
         return locate(self, name)
 
     monkeypatch.setattr(FolderShelf, "locate", late)

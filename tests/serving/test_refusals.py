@@ -203,7 +203,7 @@ STALLS = {
 def test_one_body_does_not_stop_the_others(server: Running, case: str) -> None:
     """The probe is answered while it is read; where it is not, it waits for half a minute."""
     body, content_type, words = STALLS[case]
-    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server.url, trust_env=False, timeout=6) as probe:
+    with ThreadPoolExecutor(1) as pool, httpx.Client(base_url=server.url, trust_env=False, timeout=15) as probe:
         asked = pool.submit(refused, server, body, content_type)
         while not asked.done():
             assert probe.get("/ping").status_code == 200
