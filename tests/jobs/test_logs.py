@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from vizsla.jobs import log_reader
 from vizsla.jobs.log_reader import LogPosition, end_of, near_the_end, read_log_after
 from vizsla.jobs.logs import CappedLog, join_tails
 
@@ -66,6 +70,54 @@ def test_who_keeps_up_reads_the_whole_log_and_every_attempt(attempts: list[list[
                 assert seen == whole
             log.close()
             assert read_on(folder, at)[0] == ""
+
+
+@pytest.mark.parametrize("begin", ["read", "near the end", "end"])
+def test_nothing_is_lost_whenever_the_writer_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: str
+) -> None:
+    """The writer comes before each single look that a reader takes at the files: with a line, lines, or the end."""
+    waiting: list[Callable[[], None]] = []
+    looks = 0
+
+    def looking(real: Callable[..., object]) -> Callable[..., object]:
+        def look(*words: object) -> object:
+            nonlocal looks
+            looks += 1
+            if looks == moment and waiting:
+                waiting.pop()()
+            return real(*words)
+
+        return look
+
+    for name in ("size", "joins", "tails_of", "read_text_after"):
+        monkeypatch.setattr(log_reader, name, looking(getattr(log_reader, name)))
+    for moment in range(1, 40):
+        for turn, (before, lines) in enumerate([(1, 3), (1, 30), (30, 30), (30, 0)]):
+            folder = tmp_path / f"{moment}-{turn}"
+            folder.mkdir()
+            log = CappedLog(folder / "logs.txt", folder, head=100, tail=4000)
+            log.write(b"".join(b"early %03d\n" % i for i in range(before)))
+            later = [b"late %03d\n" % i for i in range(lines)]
+            looks, at, seen = 0, LogPosition(), ""
+            waiting[:] = [partial(log.write, b"".join(later)) if lines else log.close]
+            if begin == "near the end":
+                _, at = near_the_end(log.path, folder, at)
+            elif begin == "end":
+                at = end_of(log.path, folder)
+            all_is_late = begin == "end" and waiting
+            for _ in range(8):
+                text, at = read_log_after(log.path, folder, at)
+                seen += text
+            while waiting:
+                waiting.pop()()
+            if lines:
+                log.close()
+            seen += read_on(folder, at)[0]
+            whole = log.path.read_text()
+            assert whole.endswith(seen), (moment, turn)
+            assert begin == "end" or seen == whole, (moment, turn)
+            assert not all_is_late or seen == b"".join(later).decode(), (moment, turn)
 
 
 @settings(max_examples=100, deadline=None)

@@ -34,11 +34,12 @@ def read_log_after(log: Path, run: Path, position: LogPosition) -> tuple[str, Lo
     """
     position = _joined(log, run, position)
     if position.tail == 0:
+        tails = _tails_behind(log, run)  # before the log is read: where there is one, nothing more comes to the log
+        head = size(log)
         text, at = read_text_after(log, position.at)
-        tails = {} if text else _tails_behind(log, run)
-        if not tails:
+        if text or not tails:
             return text, LogPosition(at)
-        position = LogPosition(size(log), tail=1)
+        position = LogPosition(head, tail=1)
     else:
         tails = tails_of(run)
     if tails and position.tail < min(tails):
@@ -53,9 +54,9 @@ def read_log_after(log: Path, run: Path, position: LogPosition) -> tuple[str, Lo
 
 def end_of(log: Path, run: Path) -> LogPosition:
     """Behind all that is there now."""
-    tails = _tails_behind(log, run)
-    last = max(tails, default=0)
-    return LogPosition(size(log), last, size(tails[last]) if tails else 0)
+    head, sizes, _ = _look(log, run)
+    last = max(sizes, default=0)
+    return LogPosition(head, last, sizes.get(last, 0))
 
 
 def near_the_end(log: Path, run: Path, position: LogPosition) -> tuple[str, LogPosition]:
@@ -66,18 +67,18 @@ def near_the_end(log: Path, run: Path, position: LogPosition) -> tuple[str, LogP
     Words for the reader where something is left out, and the place.
     """
     position = _joined(log, run, position)
-    tails = tails_of(run) if position.tail else _tails_behind(log, run)
-    sizes = {number: size(path) for number, path in tails.items() if number >= position.tail}
-    behind = sum(sizes.values()) + (0 if position.tail else size(log) - position.at)
+    head, sizes, tails = _look(log, run)
+    sizes = {number: count for number, count in sizes.items() if number >= position.tail}
+    behind = sum(sizes.values()) + (0 if position.tail else head - position.at)
     behind -= position.within if position.tail in sizes else 0
     if behind <= _FAR_BEHIND:
         return "", position
     if sizes:
         last = max(sizes)
-        end = LogPosition(size(log), last, line_after(tails[last], max(0, sizes[last] - _KEPT_BYTES)))
+        end = LogPosition(head, last, line_after(tails[last], max(0, sizes[last] - _KEPT_BYTES)))
         left_out = behind - sizes[last] + end.within
     else:
-        end = LogPosition(line_after(log, size(log) - _KEPT_BYTES))
+        end = LogPosition(line_after(log, head - _KEPT_BYTES))
         left_out = end.at - position.at
     return f"\n[vizsla: {left_out:,} bytes of the log are not shown; they are in {log}]\n", end
 
@@ -91,6 +92,16 @@ def _joined(log: Path, run: Path, position: LogPosition) -> LogPosition:
             start = join.starts.get(position.tail)
             return LogPosition(join.head if start is None else start + position.within)
     return position
+
+
+def _look(log: Path, run: Path) -> tuple[int, dict[int, int], dict[int, Path]]:
+    """The bytes of the log and of each tail file behind it, and these files, all of one moment."""
+    while True:
+        head = size(log)
+        tails = _tails_behind(log, run)
+        sizes = {number: size(path) for number, path in tails.items()}
+        if size(log) == head:
+            return head, sizes, tails
 
 
 def _tails_behind(log: Path, run: Path) -> dict[int, Path]:
