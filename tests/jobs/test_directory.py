@@ -55,6 +55,7 @@ def test_a_damaged_state_is_an_error_in_words(tmp_path: Path, content: str) -> N
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
+    (tmp_path / ".run").mkdir()
     lock = ControllerLock(tmp_path)
     with pytest.raises(JobError, match=f"controlled by another process .process {os.getpid()}"):
         ControllerLock(tmp_path, patience=0)

@@ -26,7 +26,7 @@ def test_the_folder_of_the_jobs_may_lie_within_the_code(tmp_path: Path) -> None:
     (source / "package" / "part.py").write_text("value = 7")
     (source / "train.py").write_text("from package.part import value; print('value', value)")
     executor = LocalExecutor(source / "package" / "jobs", cpus=2)
-    spec = request.script_spec("train.py", source, [], [], [], "local", None, None)
+    spec = request.script_spec("train.py", source_dir=source)
     handle = executor.submit(spec, "within")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Completed", state.reason
@@ -48,7 +48,7 @@ def test_packages_called_runs_and_pipes_in_the_folder(tmp_path: Path) -> None:
         server.bind(os.path.relpath(source / "socket"))
         (source / "train.py").write_text("import runs.part, venv.part; print(runs.part.value, venv.part.value)")
         executor = LocalExecutor(tmp_path / "jobs", cpus=2)
-        handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "names")
+        handle = executor.submit(request.script_spec("train.py", source_dir=source), "names")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Completed", state.reason
     assert (handle.path / "logs.txt").read_text() == "runs venv\n"
@@ -63,7 +63,7 @@ def test_links_that_lead_out_of_the_folder_mean_the_same_in_the_copy(tmp_path: P
     (source / "own.txt").symlink_to("train.py")
     (source / "train.py").write_text("import os; print(open('data.txt').read(), os.readlink('own.txt'))")
     executor = LocalExecutor(tmp_path / "jobs", cpus=2)
-    handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "links")
+    handle = executor.submit(request.script_spec("train.py", source_dir=source), "links")
     run_to_end(executor, handle)
     assert (handle.path / "logs.txt").read_text() == "photos train.py\n"
 
@@ -122,7 +122,7 @@ def test_much_more_than_code_in_the_folder_is_linked_not_copied(tmp_path: Path) 
     with open(source / "data.bin", "wb") as file:
         file.truncate(60 << 20)
     executor = LocalExecutor(tmp_path / "jobs", cpus=2)
-    handle = executor.submit(request.script_spec("train.py", source, [], [], [], "local", None, None), "big")
+    handle = executor.submit(request.script_spec("train.py", source_dir=source), "big")
     run_to_end(executor, handle)
     assert (handle.path / "logs.txt").read_text() == f"{60 << 20}\n"
     assert (handle.path / "code").is_symlink()

@@ -24,6 +24,7 @@ from vizsla.jobs import recorder, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
+from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.recorder import Recorder
 from vizsla.jobs.states import State
 
@@ -194,6 +195,7 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
     home = tmp_path / "runs"
     first, second = (f"sqlite:///{tmp_path / name}.db" for name in ("first", "second"))
     job = JobDirectory.create("train", "x", {}, home, "mine")
+    lock_of_job = ControllerLock(job.path)  # as a job within this process
     job.set_state("InProgress", pid=os.getpid())
     job.append_metric("m", 1.0)
     job.close()
@@ -207,6 +209,7 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
     ((_, note),) = tracking.waiting(home)
     assert note.read_text() == first
     job.set_state("Completed")
+    lock_of_job.release()
     other = Recorder(second, home)  # somebody has it recorded there all the same
     assert other.record(job).has_ended
     (run,) = other.client.search_runs([other.experiment])

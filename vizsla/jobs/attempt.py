@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.handover import Command, Ended, Running, load
+from vizsla.jobs.handover import Command, Ended, Running, folder_id, load
 from vizsla.jobs.lock import take
 from vizsla.jobs.logs import join_tails
 from vizsla.jobs.outcome import Outcome, outcome
+from vizsla.jobs.pack import ARCHIVE
 from vizsla.jobs.processes import Process, boot_id, processes_with, signal_group
 from vizsla.jobs.states import State
 from vizsla.version import PACKAGE
@@ -28,15 +30,18 @@ _BOOT = (
 _LAST_WORDS = 0.2
 _KILL_TURNS = 5
 _LONGEST_FAILURE = 4 << 10
-_LOST = "its process was killed and left no word; `vizsla jobs resume {name}` goes on from what was finished"
-_NEVER_STARTED = "its controller ended before it was started; `vizsla jobs resume {name}` starts it"
+_LOST = "its process was killed and left no word; `{resume}` goes on from what was finished"
+_NEVER_STARTED = "its controller ended before it was started; `{resume}` starts it"
+_LONGEST_GRACE = 1e9
 
 
 def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     """Start an attempt: the supervisor, which starts the job. Only the holder of the lock does this."""
     for name in ("exit.json", "process.json"):  # not stop.json: somebody may be asking just now
         (job.run / name).unlink(missing_ok=True)
-    job.failure.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a folder of that name
+        job.failure.unlink()
+    _put_aside(job.output)
     join_tails(job.logs, job.run)
     write_json(job.run / "command.json", asdict(command))
     with open(job.run / "supervisor.log", "ab") as log:
@@ -62,10 +67,21 @@ def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     return process
 
 
+def _put_aside(output: Path) -> None:
+    """What an earlier attempt packed is not what this one leaves; nor is what it had half packed when it was killed."""
+    with contextlib.suppress(OSError):
+        os.replace(output / ARCHIVE, output / f"previous.{ARCHIVE}")
+    for half in output.glob(f".{ARCHIVE}.*.tmp"):
+        half.unlink(missing_ok=True)
+
+
 def running(job: JobDirectory, attempt: int) -> Running | None:
-    """The processes of this attempt, when they were started."""
+    """The processes of this attempt, when they were started, in this run of the system and for this very directory."""
     fields = load(job.run / "process.json")
-    return Running(**fields) if fields and fields.get("attempt") == attempt else None
+    found = Running(**fields) if fields and fields.get("attempt") == attempt else None
+    if found is None or found.boot not in (None, boot_id()) or found.folder not in (None, folder_id(job.run)):
+        return None
+    return found
 
 
 def ended(job: JobDirectory, attempt: int) -> Ended | None:
@@ -75,16 +91,17 @@ def ended(job: JobDirectory, attempt: int) -> Ended | None:
 
 
 def is_alive(job: JobDirectory, state: State) -> bool:
-    """Whether the process of this attempt (its supervisor, or the process it runs in) is there."""
+    """Whether the supervisor of this attempt is there. For the holder of the lock: a job within a process has that."""
     found = running(job, state.attempts)
     if found is not None:
-        return _same_boot(found) and Process(found.supervisor, found.supervisor_started).alive
-    return state.pid is not None and Process(state.pid, state.pid_started).alive
+        return Process(found.supervisor, found.supervisor_started).alive
+    is_starting = (job.run / "command.json").exists() and not (job.run / "process.json").exists()
+    return is_starting and state.pid is not None and Process(state.pid, state.pid_started).alive
 
 
 def request_stop(job: JobDirectory, grace: float, reason: str | None) -> None:
     """Ask the attempt to end; returns at once."""
-    full = None
+    full, grace = None, min(_LONGEST_GRACE, max(0.0, grace))
     try:
         write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
     except StorageError as error:  # the very moment to stop a job: the signal goes out, with the grace of its command
@@ -95,8 +112,7 @@ def request_stop(job: JobDirectory, grace: float, reason: str | None) -> None:
     if full is not None and found is None:
         raise full
     if found is not None:
-        if _same_boot(found):
-            Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
+        Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
     elif state.pid is not None and not (job.run / "command.json").exists():  # it runs within that process
         Process(state.pid, state.pid_started).signal(signal.SIGTERM)
 
@@ -106,8 +122,6 @@ def kill(job: JobDirectory, found: Running) -> None:
 
     Those that made a session of their own are found by ``VIZSLA_JOB_DIR``, which all of a job's processes carry.
     """
-    if not _same_boot(found):
-        return
     if found.group_started is not None and Process(found.group, found.group_started).alive:
         signal_group(found.group, signal.SIGKILL)
     for _ in range(_KILL_TURNS):  # one may fork while the others are looked for
@@ -117,10 +131,6 @@ def kill(job: JobDirectory, found: Running) -> None:
                 os.kill(pid, signal.SIGKILL)
         if not left:
             return
-
-
-def _same_boot(found: Running) -> bool:
-    return found.boot in (None, boot_id())
 
 
 def stop_reason(job: JobDirectory) -> str | None:
@@ -155,7 +165,7 @@ def conclude(job: JobDirectory, state: State) -> State | None:
         if result.status == "Stopped" and asked and told.why == "stopped":
             result = Outcome("Stopped", f"{asked} ({result.reason})", None)
     else:
-        words = (_NEVER_STARTED if state.status == "Pending" else _LOST).format(name=job.name)
+        words = (_NEVER_STARTED if state.status == "Pending" else _LOST).format(resume=job.resume_command)
         result, code = Outcome("Failed", words, words + "\n"), None
         if asked is not None:
             result = Outcome("Stopped", asked or "stopped on request", None)
@@ -163,7 +173,8 @@ def conclude(job: JobDirectory, state: State) -> State | None:
         result = Outcome("Stopped", f"stopped on request; {result.reason}", None)
     try:
         if result.failure and wrote is None:
-            job.write_failure(result.failure)
+            with contextlib.suppress(StorageError):  # its script may have made a folder of that name
+                job.write_failure(result.failure)
         return job.set_state(result.status, result.reason, exit_code=code)
     except StorageError:
         # A disk that stays full: tell it now, write it when the job is looked at again.
@@ -175,7 +186,10 @@ def settle(job: JobDirectory) -> State:
     state = job.state
     if state.has_ended:
         return state
-    lock = take(job.path)
+    try:
+        lock = take(job.path)
+    except StorageError:
+        lock = None  # another user's: theirs to mind
     if lock is None:
         return state  # its controller minds it
     try:

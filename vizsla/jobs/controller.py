@@ -16,12 +16,11 @@ from vizsla.errors import JobError
 from vizsla.files import storage
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Event, Executor, Handle, Since, StatusEvent
-from vizsla.jobs.lock import take
+from vizsla.jobs.executors.base import GRACE_SECONDS, Event, Executor, Handle, Since, StatusEvent
+from vizsla.jobs.lock import holder, take
 from vizsla.jobs.processes import Process
 from vizsla.jobs.states import State
 
-GRACE_SECONDS = 30.0
 UNREADABLE = "Unreadable"
 """Stands for the state of a job whose files are damaged."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
@@ -157,6 +156,8 @@ def stop(job: JobDirectory, grace: float = GRACE_SECONDS, reason: str | None = N
         state = attempts.settle(job)
         if state.has_ended:
             return state
+        if attempts.stop_reason(job) is None:  # somebody went on with it meanwhile, and what was asked is forgotten
+            attempts.request_stop(job, grace, reason)
         time.sleep(0.05)
     found = attempts.running(job, state.attempts)
     if found is not None:
@@ -167,7 +168,11 @@ def stop(job: JobDirectory, grace: float = GRACE_SECONDS, reason: str | None = N
     time.sleep(1)
     state = attempts.settle(job)
     if not state.has_ended:
-        raise JobError(f"Job {job.name!r} does not end.", where=job.path, do=f"look at process {state.pid}")
+        raise JobError(
+            f"Job {job.name!r} does not end: {holder(job.path) or 'another process'} controls it and does not answer.",
+            where=job.path,
+            do="let that process go on (it may be suspended), or end it",
+        )
     return state
 
 
@@ -190,6 +195,8 @@ def remove(job: JobDirectory) -> None:
     if lock is None:
         raise JobError(f"Job {job.name!r} is just being started by another process.", where=job.path)
     try:
+        if not job.state.has_ended:  # started by somebody who lost it since
+            raise JobError(f"Job {job.name!r} is just being started by another process.", where=job.path)
         gone = job.path.with_name(f".{job.name}.removed")
         with storage(job.path):
             shutil.rmtree(gone, ignore_errors=True)

@@ -240,6 +240,11 @@ class JobDirectory:
         return str(self.request.get("kind", "job"))
 
     @property
+    def resume_command(self) -> str:
+        """What a person types to go on with it."""
+        return f"vizsla {'tune' if self.kind == 'tune' else 'jobs'} resume {self.name}"
+
+    @property
     def state(self) -> State:
         """What ``state.json`` holds now."""
         return read_state(self.path / "state.json")

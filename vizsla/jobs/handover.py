@@ -6,6 +6,7 @@ The standard library alone, as the supervisor has no more.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +53,8 @@ class Running:
     """The start of that process: without it the number may be somebody else's by now."""
     boot: str | None = None
     """The run of the system in which these numbers mean something."""
+    folder: list[int] | None = None
+    """Device and inode of the job's ``.run``: in a copy of the directory they mean another job's processes."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ class Ended:
     pack_error: str | None
     left_out: list[str] = field(default_factory=list)
     """What could not be in the archive."""
+
+
+def folder_id(run: Path) -> list[int] | None:
+    """Device and inode of a folder, which it keeps when it is moved; None where there is none."""
+    try:
+        found = os.stat(run)
+    except OSError:
+        return None
+    return [found.st_dev, found.st_ino]
 
 
 def load(path: Path) -> dict[str, Any] | None:

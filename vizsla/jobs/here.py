@@ -94,7 +94,7 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
         raise JobError(
             f"Job {job.name!r} was stopped: {reason}.",
             where=job.path,
-            do=f"`vizsla jobs resume {job.name}` goes on with it",
+            do=f"`{job.resume_command}` goes on with it",
         ) from None
     except BaseException as error:
         words = str(error) if isinstance(error, VizslaError) else f"{type(error).__name__}: {error}"

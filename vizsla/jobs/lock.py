@@ -30,16 +30,15 @@ class ControllerLock:
     def __init__(self, job: Path, patience: float = _PATIENCE) -> None:
         path = job / LOCK
         with storage(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             _lock(self._file, patience)
         except OSError as error:
-            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip()
             os.close(self._file)
             self._file = -1
+            who = holder(job)
             raise JobError(
-                f"Job {job.name!r} is controlled by another process" + (f" ({holder})." if holder else "."),
+                f"Job {job.name!r} is controlled by another process" + (f" ({who})." if who else "."),
                 where=job,
                 do=f"watch it with `vizsla jobs logs -f {job.name}`, or end it with `vizsla jobs stop {job.name}`",
             ) from error
@@ -77,6 +76,15 @@ def _lock(file: int, patience: float) -> None:
             if time.monotonic() >= end:
                 raise
         time.sleep(0.02)
+
+
+def holder(job: Path) -> str:
+    """Who took the lock last, such as ``process 4711``; empty where nobody knows."""
+    try:
+        with open(job / LOCK, "rb") as file:
+            return file.read(32).decode(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def take(job: Path) -> ControllerLock | None:

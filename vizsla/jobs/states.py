@@ -17,7 +17,7 @@ ENDED: frozenset[str] = frozenset({"Completed", "Failed", "Stopped"})
 
 _NEXT: dict[Status, frozenset[str]] = {
     "Pending": frozenset({"InProgress", "Stopping", "Stopped", "Failed"}),
-    "InProgress": frozenset({"Pending", "Completed", "Failed", "Stopping", "Stopped"}),
+    "InProgress": frozenset({"Completed", "Failed", "Stopping", "Stopped"}),
     "Stopping": frozenset({"Completed", "Failed", "Stopped"}),
     "Failed": frozenset({"Pending", "InProgress"}),
     "Stopped": frozenset({"Pending", "InProgress"}),
@@ -46,13 +46,11 @@ class State:
     attempts: int = 0
     """How often it was started."""
     pid: int | None = None
-    """The process group of this attempt, while it runs."""
+    """While it runs: the process that stands for this attempt (its supervisor, or the process it runs in)."""
     pid_started: float | None = None
     """The start of that process, so that a number given out again is not taken for it."""
     exit_code: int | None = None
     """What the process ended with; negative: the number of the signal."""
-    pending: str | None = None
-    """Why it waits, while it is Pending."""
 
     @classmethod
     def first(cls) -> State:
@@ -87,11 +85,11 @@ class State:
         time = now()
         changes: dict[str, Any] = {"status": status, "reason": reason, "updated": time}
         if status == "InProgress" and self.status != "InProgress":
-            changes.update(started=time, ended=None, exit_code=None, pending=None, attempts=self.attempts + 1)
+            changes.update(started=time, ended=None, exit_code=None, attempts=self.attempts + 1)
         if status == "Pending":
             changes.update(ended=None, exit_code=None)
         if status in ENDED and not self.has_ended:
-            changes.update(ended=time, pid=None, pid_started=None, pending=None)
+            changes.update(ended=time, pid=None, pid_started=None)
         return replace(self, **(changes | facts))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
-from vizsla.jobs.handover import Command, Ended, Running, Why, load
+from vizsla.jobs.handover import Command, Ended, Running, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, read_metrics
@@ -32,6 +32,7 @@ _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
 _SCRAPE_SECONDS = 0.5
 _LEAST_PACKING_SECONDS = 1.0
+_LONGEST_SLEEP = 86_400.0  # select knows no longer ones than some years
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
 _TAIL_BYTES = 64 << 10
@@ -128,7 +129,15 @@ class _Attempt:
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         me = Process.of(os.getpid())
-        running = Running(self.command.attempt, me.pid, me.started, pid, Process.of(pid).started, boot_id())
+        running = Running(
+            attempt=self.command.attempt,
+            supervisor=me.pid,
+            supervisor_started=me.started,
+            group=pid,
+            group_started=Process.of(pid).started,
+            boot=boot_id(),
+            folder=folder_id(self.run_folder),
+        )
         write_json(self.run_folder / "process.json", asdict(running))
         os.write(opened, b".")
         for file in (into, gate, opened):
@@ -155,7 +164,7 @@ class _Attempt:
             self._give_opt_ml()
             os.chdir(self.command.folder)
             os.execvpe(self.command.argv[0], self.command.argv, environment)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a name of a variable with "=" in it, a NUL
             os.write(2, f"vizsla: cannot start {self.command.argv[0]!r}: {error}\n".encode())
         finally:
             os._exit(127)
@@ -182,7 +191,7 @@ class _Attempt:
         while self.status is None:
             resting = open_output and time.monotonic() < quiet_until
             moments = [m for m in (limit, self.kill_at, quiet_until if resting else None) if m is not None]
-            timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
+            timeout = min(_LONGEST_SLEEP, max(0.0, min(moments) - time.monotonic())) if moments else None
             ready, _, _ = select.select([wake] if resting or not open_output else [wake, output], [], [], timeout)
             if output in ready:
                 before = self.log.bytes
@@ -271,8 +280,7 @@ class _Attempt:
         See the last three fields of :class:`Ended`.
         """
         archive = self.job / "output" / ARCHIVE
-        age = time.monotonic() - began
-        if archive.exists() and time.time() - archive.stat().st_mtime < age:
+        if archive.exists():  # that of an earlier attempt was put aside
             return str(archive), None, []
         if not holds_anything(self.job / "model"):
             return _NOT_PACKED
@@ -285,7 +293,7 @@ class _Attempt:
             deadline = max(deadline, time.monotonic() + _LEAST_PACKING_SECONDS)
         packing, why = Packing(self.job / "model", archive, _end_with_parent), self.why
         while True:
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            timeout = None if deadline is None else min(_LONGEST_SLEEP, max(0.0, deadline - time.monotonic()))
             ready, _, _ = select.select([wake, packing.file], [], [], timeout)
             if packing.file in ready:
                 error, left_out = packing.result()

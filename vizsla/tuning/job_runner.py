@@ -13,7 +13,7 @@ from typing import Any
 from vizsla.errors import JobError, UsageError
 from vizsla.files import sha256_json
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Handle, MetricEvent, Position, StatusEvent
+from vizsla.jobs.executors.base import GRACE_SECONDS, Handle, MetricEvent, Position, StatusEvent
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.spec import TrainingJobSpec, encoded
 from vizsla.jobs.states import State
@@ -23,7 +23,6 @@ from vizsla.tuning.space import Value
 from vizsla.tuning.study import Outcome
 from vizsla.tuning.trials import TrialRecord
 
-GRACE_SECONDS = 30.0
 _PAUSES = (0.01, 0.1)
 """Seconds between polls: short after something happened, longer while nothing does."""
 _NAMED_NUMBER = re.compile(r"([A-Za-z][\w ./-]{0,40}?)\s*[:=]\s*[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")

@@ -97,6 +97,10 @@ class Capacity:
     """Jobs that wait for room."""
 
 
+GRACE_SECONDS = 30.0
+"""Between the request to end (SIGTERM) and the end (SIGKILL), where nobody says otherwise."""
+
+
 class Executor(Protocol):
     """Runs jobs."""
 

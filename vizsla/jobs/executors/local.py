@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from vizsla.jobs import attempt as attempts
 from vizsla.jobs import script, source_code, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import (
+    GRACE_SECONDS,
     Capacity,
     Event,
     Handle,
@@ -37,9 +39,6 @@ from vizsla.jobs.slots import Ledger, Share
 from vizsla.jobs.spec import TrainingJobSpec, local_path
 from vizsla.jobs.states import State
 from vizsla.settings import settings, usable_cores
-
-GRACE_SECONDS = 30.0
-_OVER_LIMIT_GRACE = 30.0
 
 
 @dataclass
@@ -80,10 +79,11 @@ class LocalExecutor:
         log_bytes: tuple[int, int] = (HEAD_BYTES, TAIL_BYTES),
     ) -> None:
         self.home = settings().home if home is None else home
-        self.cpus = cpus or usable_cores()
+        within = os.environ.get("VIZSLA_JOB_DIR")
+        share = os.environ.get("SM_NUM_CPUS", "") if within else ""
+        self.cpus = cpus or (int(share) if share.isdigit() else usable_cores())
         self.gpus = tuple(visible_gpus() if gpus is None else gpus)
         self._log_bytes = log_bytes
-        within = os.environ.get("VIZSLA_JOB_DIR")
         slots = Path(within) / ".run" / "slots" if within else self.home.absolute() / ".slots"
         self._ledger = Ledger(slots, self.cpus, self.gpus)
         self._active: dict[str, _Active] = {}  # in the order of submission
@@ -138,7 +138,13 @@ class LocalExecutor:
         for lock in locks[:-1]:  # of names that were taken
             lock.release()
         self._active[job.name] = _Active(job, locks[-1], spec, want)
-        self._advance()
+        try:
+            self._advance()
+        except VizslaError:
+            if (active := self._active.get(job.name)) is not None and not active.running:
+                self._release(active)
+                shutil.rmtree(job.path, ignore_errors=True)
+            raise
         return Handle(job.name, job.path)
 
     def resume(self, handle: Handle) -> Handle:
@@ -158,6 +164,12 @@ class LocalExecutor:
             state = job.state  # not before the lock is held: who held it may have ended the job meanwhile
             if state.status == "Completed":
                 raise JobError(f"Job {job.name!r} is completed: there is nothing left to do.", where=job.path)
+            if job.kind == "tune" and (job.request.get("about") or {}).get("script"):
+                raise JobError(
+                    f"Job {job.name!r} is a search, which is no single process.",
+                    where=job.path,
+                    do=f"`{job.resume_command}`",
+                )
             spec = TrainingJobSpec.read(job.request)
             active = _Active(job, lock, spec, spec.resource_config.share(self.cpus, len(self.gpus)))
             if state.has_ended:
@@ -208,6 +220,7 @@ class LocalExecutor:
             return
         if not active.running:
             active.job.set_state("Stopped", reason or "stopped before it was started")
+            tracking.announce(active.job)
             self._release(active)
             return
         attempts.request_stop(active.job, grace, reason)
@@ -245,18 +258,20 @@ class LocalExecutor:
                     active.process.wait()
                 self._ended[active.job.name] = state
                 self._release(active)
+        is_full = False
         for active in [a for a in self._active.values() if not a.running]:
             reason = attempts.stop_reason(active.job)
             if reason is not None:
                 active.job.set_state("Stopped", reason or "stopped before it was started")
+                tracking.announce(active.job)
                 self._release(active)
-            elif (share := self._ledger.take(*active.want)) is not None:
+            elif not is_full and (share := self._ledger.take(*active.want)) is not None:
                 try:
                     self._start(active, share)
                 finally:
                     share.close()  # the supervisor has it now
             else:
-                return
+                is_full = True  # those behind it wait for it, but may be stopped
 
     def _start(self, active: _Active, share: Share) -> None:
         job, spec, (cpus, _) = active.job, active.spec, active.want
@@ -279,7 +294,7 @@ class LocalExecutor:
             ),
             metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
             limit=None if condition is None else condition.max_runtime_in_seconds,
-            grace=_OVER_LIMIT_GRACE,
+            grace=GRACE_SECONDS,
             opt_ml=user is not None and (source_code.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
             log_head=self._log_bytes[0],
             log_tail=self._log_bytes[1],
@@ -294,6 +309,7 @@ class LocalExecutor:
             self._release(active)
             with contextlib.suppress(VizslaError):
                 job.set_state("Failed", reason)
+                tracking.announce(job)
             return
         active.running = True
         tracking.announce(job)
