@@ -183,6 +183,15 @@ def test_a_job_that_began_again_is_not_removed(
     assert (job.path / "job.json").exists()
 
 
+def test_a_job_that_is_removed_while_somebody_looks(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    handle = executor.submit(script_spec("print(1)"), "gone")
+    run_to_end(executor, handle)
+    job = JobDirectory.open(handle.path)
+    controller.remove(JobDirectory(handle.path))
+    with pytest.raises(JobError, match="was just removed"):
+        controller.stop(job)
+
+
 def test_a_job_shares_out_its_own_share(executor: LocalExecutor, script_spec: MakeSpec) -> None:
     handle = executor.submit(
         script_spec("from vizsla.jobs.executors.local import LocalExecutor as L; print(L().cpus)"), "x"

@@ -109,6 +109,8 @@ def read_state(path: Path) -> State:
         if state.status not in STATUSES:
             raise ValueError(f"unknown status {state.status!r}")
     except (OSError, ValueError, TypeError, AttributeError) as error:
+        if not path.parent.exists():
+            raise JobError(f"Job {path.parent.name!r} was just removed.", where=path.parent) from error
         raise JobError(
             f"The state of a job cannot be read: {error}.",
             where=path,
