@@ -58,11 +58,12 @@ def test_a_script_from_start_to_removal(script: Path, tmp_path: Path) -> None:
     assert (listed["name"], listed["kind"], listed["status"]) == ("mine", "train", "Completed")
     script.write_text(f"raise ValueError({'why ' * 60!r})")
     assert vizsla("train", "--script", str(script), "--name", "a-name-that-is-rather-long").returncode == 1
-    lines = vizsla("jobs", "list").stderr.splitlines()[-2:]
+    lines = vizsla("jobs", "list").stdout.splitlines()[-2:]
     assert [line.split()[0] for line in lines] == ["mine", "a-name-that-is-rather-long"]
     assert "Failed" in lines[1]
     assert "ValueError: why" in lines[1]
     assert vizsla("jobs", "rm", "a-name-that-is-rather-long").returncode == 0
+    assert f"folder                   {tmp_path / 'runs' / 'mine'}" in vizsla("jobs", "show", "mine").stdout
     shown = json.loads(vizsla("jobs", "show", "mine", "--json").stdout)
     assert shown["request"]["HyperParameters"]["lr"] == "0.25"
     assert shown["metrics"]["average test loss"]["value"] == 0.25
@@ -73,7 +74,13 @@ def test_a_script_from_start_to_removal(script: Path, tmp_path: Path) -> None:
     assert line == {"name": "mine", "line": "Testing Loss: 0.25"}
     both = vizsla("jobs", "rm", "mine", "nobody's")
     assert (both.returncode, 'There is no job "nobody\'s"' in both.stderr) == (1, True)
-    assert json.loads(vizsla("jobs", "rm", "mine", "--json").stdout) == {"removed": ["mine"]}
+    failure = tmp_path / "runs" / "mine" / "output" / "failure"
+    failure.mkdir()  # by a script
+    assert json.loads(vizsla("jobs", "show", "mine", "--json").stdout)["failure"] is None
+    (tmp_path / "runs" / "link").symlink_to("mine")
+    linked = vizsla("jobs", "rm", "link", "mine")
+    assert (linked.returncode, "'link' is a link to a job" in linked.stderr) == (1, True)
+    assert json.loads(vizsla("jobs", "rm", "mine", "mine", "--json").stdout) == {"removed": ["mine"]}
     missing = vizsla("jobs", "show", "mine")
     assert missing.returncode == 1
     assert "There is no job 'mine'" in missing.stderr
@@ -89,9 +96,11 @@ def start(script: Path, tmp_path: Path) -> subprocess.Popen[str]:
 
 
 def test_stop_from_another_terminal_and_resume(script: Path, tmp_path: Path) -> None:
+    assert vizsla("train", "--script", str(script), "--hp", "lr=1", "--name", "done").returncode == 0
     process = start(script, tmp_path)
-    refused = vizsla("jobs", "rm", "long")
+    refused = vizsla("jobs", "rm", "done", "long")
     assert refused.returncode == 1
+    assert (tmp_path / "runs" / "done").is_dir(), "none is removed where one of the names is wrong"
     assert "stop it first: `vizsla jobs stop long`" in refused.stderr
     stopped = vizsla("jobs", "stop", "long", "--json")
     assert json.loads(stopped.stdout)["status"] == "Stopped", stopped.stderr

@@ -45,7 +45,7 @@ def test_show_of_a_search_with_an_outlier(capsys: pytest.CaptureFixture[str]) ->
                 study.report(trial.number, epoch, base + epoch / 100)
             study.tell(Outcome(trial.number, base + 0.02))
     show("outlier", as_json=False)
-    assert "outlier is Completed" in capsys.readouterr().err
+    assert "outlier is Completed" in capsys.readouterr().out
 
 
 def test_values_are_not_broken_on_80_columns() -> None:

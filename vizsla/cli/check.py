@@ -55,17 +55,17 @@ def check(
     wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
     with live_view() as view:
         result = run(CheckRequest(DataRequest(data, source, gate, seed), wanted), view)
-    _print(result)
+    _print(result, as_json)
     if as_json:
         print_json(result.to_dict())
 
 
-def _print(result: CheckResult) -> None:
+def _print(result: CheckResult, as_json: bool) -> None:
     from rich.table import Table
 
-    from vizsla.cli.console import errors
+    from vizsla.cli.console import errors, results
 
-    dataset = result.checked.gated.facts.dataset
+    dataset, out = result.checked.gated.facts.dataset, results(as_json)
     for note in result.notes:
         errors.print("[yellow]note[/] " + note.replace("[", r"\["), markup=True)
     if result.findings:
@@ -80,9 +80,9 @@ def _print(result: CheckResult) -> None:
             shown = (finding.evidence + first).replace("[", r"\[")
             files = f"{len(finding.files):,}" if finding.files else "–"
             table.add_row(f"[{colour}]{finding.severity}[/]", finding.id, files, shown)
-        errors.print(table)
+        out.print(table)
     else:
-        errors.print(f"Nothing to object to in {len(dataset):,} pictures.")
-    errors.print(f"{int(result.checked.gated.usable.sum()):,} of {len(dataset):,} pictures are used.")
-    errors.print(f"manifest  {result.checked.manifest}", soft_wrap=True)
-    errors.print(f"findings  {result.findings_file}\nreport    {result.report}", soft_wrap=True)
+        out.print(f"Nothing to object to in {len(dataset):,} pictures.")
+    out.print(f"{int(result.checked.gated.usable.sum()):,} of {len(dataset):,} pictures are used.")
+    out.print(f"manifest  {result.checked.manifest}", soft_wrap=True)
+    out.print(f"findings  {result.findings_file}\nreport    {result.report}", soft_wrap=True)

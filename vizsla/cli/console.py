@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 
 errors = Console(stderr=True, highlight=False)
 """Progress, notes and errors go to stderr, so that stdout holds results only."""
+_WIDTH_OF_A_FILE = 200
+
+
+def results(as_json: bool = False) -> Console:
+    """Where a verb prints what it was asked for: stdout, or stderr where stdout is to hold JSON alone."""
+    if as_json:
+        return errors
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if known else _WIDTH_OF_A_FILE)  # for grep, names are not cut at 80
+
 
 STAGES = {
     "dataset": "Reading the data set",

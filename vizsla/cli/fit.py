@@ -124,7 +124,7 @@ def fit(
 
         with live_view() as view:
             planned = plan(request, view)
-        _print_plan(planned)
+        _print_plan(planned, as_json)
         if as_json:
             print_json(planned.to_dict())
         return
@@ -134,24 +134,24 @@ def fit(
         with trial_view() as trials:
             result = run(request, trials)
         assert result.search is not None
-        print_search(result.search)
+        print_search(result.search, as_json)
     else:
         with live_view() as view:
             result = run(request, view)
-    print_result(result, (trials if search is not None else view).noted)
+    print_result(result, as_json, (trials if search is not None else view).noted)
     if as_json:
         print_json(result.to_dict())
 
 
-def print_result(result: FitResult, noted: Collection[str] = ()) -> None:
+def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) -> None:
     """What was measured, and what to type next; of the warnings those that were not ``noted`` on the way."""
     from rich.markup import escape
     from rich.table import Table
 
-    from vizsla.cli.console import errors
+    from vizsla.cli.console import errors, results
     from vizsla.reports.render import duration, percent
 
-    e = result.evaluation
+    e, out = result.evaluation, results(as_json)
     table = Table(title=f"On {e.n:,} test pictures", title_justify="left", show_edge=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -162,23 +162,23 @@ def print_result(result: FitResult, noted: Collection[str] = ()) -> None:
         interval = f"{percent(estimate.low)} – {percent(estimate.high)}"
         table.add_row(name, percent(estimate.value), "always, with so few classes" if always else interval)
     table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
-    errors.print(table)
+    out.print(table)
     for warning in result.warnings:
         if warning not in noted:
             errors.print(f"[yellow]note[/] {escape(warning)}")
     speed = f", {result.images_per_second:.0f} pictures a second" if result.images_per_second else ""
-    errors.print(f"{duration(sum(result.seconds.values()))} in all ({result.computed:,} features computed{speed}).")
+    out.print(f"{duration(sum(result.seconds.values()))} in all ({result.computed:,} features computed{speed}).")
     model = _near(result.model)
-    errors.print(f"model   {escape(model)}\nreport  {escape(_near(result.report))}", soft_wrap=True)
+    out.print(f"model   {escape(model)}\nreport  {escape(_near(result.report))}", soft_wrap=True)
     errors.print(f"next    [bold]vizsla predict {escape(model)} PICTURE...[/]", soft_wrap=True)
     errors.print(f"        [bold]vizsla serve {escape(model)}[/]", soft_wrap=True)
 
 
-def _print_plan(planned: Plan) -> None:
+def _print_plan(planned: Plan, as_json: bool) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from vizsla.cli.console import errors
+    from vizsla.cli.console import errors, results
     from vizsla.reports.render import duration
 
     table = Table(title="What would be done", title_justify="left", show_edge=False)
@@ -188,7 +188,7 @@ def _print_plan(planned: Plan) -> None:
     for stage in planned.stages:
         table.add_row(stage.name, stage.what, duration(stage.seconds))
     table.add_row("", "in all", f"about {duration(planned.seconds)}")
-    errors.print(table)
+    results(as_json).print(table)
     for warning in planned.warnings:
         errors.print(f"[yellow]note[/] {escape(warning)}")
     errors.print("next    the same command without --dry-run")

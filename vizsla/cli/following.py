@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from vizsla.cli.console import errors, print_json
+from vizsla.cli.console import errors, print_json, results
 from vizsla.jobs.executors.base import Event, Executor, Handle, LogEvent, Since, StatusEvent
 from vizsla.jobs.result import result_of
 
@@ -32,10 +32,11 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: S
         print_json(result.to_dict())
     because = f": {state.reason}" if state.reason else "."
     errors.print(f"{handle.name} is {state.status}{because}", markup=False, soft_wrap=True)
+    out = results(as_json)
     for name, value in result.metrics.items():
-        errors.print(f"  {name}  {value:g}", markup=False)
+        out.print(f"  {name}  {value:g}", markup=False)
     if model := result.archive or result.model:
-        errors.print(f"model   {model}", markup=False, soft_wrap=True)
+        out.print(f"model   {model}", markup=False, soft_wrap=True)
     if not state.ended_well:
         errors.print(
             f"next    vizsla jobs logs {handle.name}, vizsla jobs resume {handle.name}", markup=False, soft_wrap=True

@@ -27,7 +27,7 @@ def list_(
     from rich.markup import escape
     from rich.table import Table
 
-    from vizsla.cli.console import errors, print_json
+    from vizsla.cli.console import errors, print_json, results
     from vizsla.errors import UsageError
     from vizsla.jobs.controller import UNREADABLE, summaries
     from vizsla.jobs.states import STATUSES
@@ -41,14 +41,14 @@ def list_(
     if as_json:
         print_json({"home": str(home.absolute()), "count": len(found), "jobs": [job.to_dict() for job in shown]})
         return
-    table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False, expand=True)
+    table = Table(title=escape(f"Jobs in {home}"), title_justify="left", show_edge=False, expand=True)
     for column in ("name", "kind", "state", "took"):
         table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
     table.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1)  # the rest of the line; `jobs show` has all
     for job in shown:
         took = "" if job.seconds is None else f"{job.seconds:.1f} s"
         table.add_row(job.name, job.kind, job.status, took, escape((job.reason or job.problem or "").split("\n")[0]))
-    errors.print(table)
+    results().print(table)
     if len(shown) < len(found):
         errors.print(f"{len(found) - len(shown):,} older jobs are not shown (--last 0 shows all).")
 
@@ -60,7 +60,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
 
     from rich.markup import escape
 
-    from vizsla.cli.console import errors, print_json
+    from vizsla.cli.console import print_json, results
     from vizsla.jobs.metrics import last_metrics
     from vizsla.jobs.tracking import error_of
 
@@ -70,7 +70,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     last = last_metrics(job.metrics)
     if as_json:
         metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
-        failure = job.failure.read_text(errors="replace") if job.failure.exists() else None
+        failure = job.failure.read_text(errors="replace") if job.failure.is_file() else None
         print_json(
             {
                 "name": job.name,
@@ -90,9 +90,10 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last.values()]
     if not_recorded is not None:
         lines += [("not recorded", f"{not_recorded['error']} (at {not_recorded['uri']}, {not_recorded['time']})")]
+    out = results()
     for label, value in lines:
         if value is not None:
-            errors.print(f"{label:<24} {escape(str(value))}", soft_wrap=True)
+            out.print(f"{label:<24} {escape(str(value))}", soft_wrap=True)
 
 
 @app.command()
@@ -161,15 +162,27 @@ def rm(
 ) -> None:
     """Delete jobs with everything in their folders; none where one of the names is wrong."""
     from vizsla.cli.console import errors, print_json
+    from vizsla.errors import JobError
     from vizsla.jobs import controller
 
-    removed = []
-    for job in [_find(name) for name in names]:
-        controller.remove(job)
-        errors.print(f"removed {job.name}", markup=False)
-        removed.append(job.name)
-    if as_json:
-        print_json({"removed": removed})
+    jobs = list(dict.fromkeys(_find(name) for name in names))  # each once
+    for job in jobs:
+        if job.path.is_symlink():
+            raise JobError(
+                f"{job.name!r} is a link to a job.",
+                where=job.path,
+                do=f"name the job itself, {job.path.resolve()}; a link is removed by `rm`",
+            )
+    jobs.sort(key=lambda job: job.state.has_ended)  # what cannot be removed is refused before anything is
+    removed: list[str] = []
+    try:
+        for job in jobs:
+            controller.remove(job)
+            errors.print(f"removed {job.name}", markup=False)
+            removed.append(job.name)
+    finally:
+        if as_json and removed:
+            print_json({"removed": removed})
 
 
 def _find(name: str) -> JobDirectory:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vizsla.cli.console import LiveView, errors, progress_bars
+from vizsla.cli.console import LiveView, errors, progress_bars, results
 
 if TYPE_CHECKING:
     from vizsla.tuning.objective import Objective
@@ -144,15 +144,16 @@ def trial_view() -> Iterator[TrialView]:
         view.finish()
 
 
-def print_search(result: SearchResult) -> None:
+def print_search(result: SearchResult, as_json: bool) -> None:
     """The whole table, who won and why."""
     from vizsla.reports.render import duration
 
-    errors.print(table(result.trials, result.objective, winner=result.winner.number))
+    out = results(as_json)
+    out.print(table(result.trials, result.objective, winner=result.winner.number))
     for note in result.notes:
         errors.print(f"note {note}", markup=False, soft_wrap=True)
-    errors.print(f"The search ended after {duration(result.seconds)}: {result.reason}.", markup=False)
+    out.print(f"The search ended after {duration(result.seconds)}: {result.reason}.", markup=False)
     if result.verdict is not None:
-        errors.print(result.verdict.words, markup=False)
+        out.print(result.verdict.words, markup=False)
     values = " ".join(f"{name}={number(value)}" for name, value in result.hyperparameters().items())
-    errors.print(f"winner  trial {result.winner.number}: {values}", markup=False, soft_wrap=True)
+    out.print(f"winner  trial {result.winner.number}: {values}", markup=False, soft_wrap=True)

@@ -197,15 +197,16 @@ def show(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
     """The trials of a search and the best so far."""
-    from vizsla.cli.console import errors, print_json
+    from vizsla.cli.console import errors, print_json, results
     from vizsla.cli.trials import table
     from vizsla.workflow.tune import load_tuning
 
     tuning = load_tuning(name)
     winner = tuning.winner()
-    errors.print(table(tuning.trials, tuning.objective, winner=None if winner is None else winner.number))
+    out = results(as_json)
+    out.print(table(tuning.trials, tuning.objective, winner=None if winner is None else winner.number))
     state = tuning.job.state
-    errors.print(f"{tuning.name} is {state.status}{f': {state.reason}' if state.reason else ''}.", markup=False)
+    out.print(f"{tuning.name} is {state.status}{f': {state.reason}' if state.reason else ''}.", markup=False)
     if winner is not None:
         errors.print(f"next    vizsla tune export {tuning.name}", markup=False, soft_wrap=True)
     if not state.has_ended or not state.ended_well:
@@ -285,9 +286,9 @@ def _print_fit(result: FitResult, as_json: bool) -> None:
     from vizsla.cli.trials import print_search
 
     assert result.search is not None
-    print_search(result.search)
-    print_result(result)
-    _print_next(result.job, result.job / "output" / "tuning.html")
+    print_search(result.search, as_json)
+    print_result(result, as_json)
+    _print_next(result.job, result.job / "output" / "tuning.html", as_json)
     if as_json:
         print_json(result.to_dict())
 
@@ -296,14 +297,14 @@ def _print_script(found: ScriptSearchResult, as_json: bool) -> None:
     from vizsla.cli.console import print_json
     from vizsla.cli.trials import print_search
 
-    print_search(found.result)
-    _print_next(found.job, found.report)
+    print_search(found.result, as_json)
+    _print_next(found.job, found.report, as_json)
     if as_json:
         print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})
 
 
-def _print_next(job: Path, report: Path) -> None:
-    from vizsla.cli.console import errors
+def _print_next(job: Path, report: Path, as_json: bool) -> None:
+    from vizsla.cli.console import errors, results
 
-    errors.print(f"search  {report}", markup=False, soft_wrap=True)
+    results(as_json).print(f"search  {report}", markup=False, soft_wrap=True)
     errors.print(f"next    vizsla tune export {job.name} -o best.json", markup=False, soft_wrap=True)
