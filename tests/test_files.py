@@ -44,3 +44,11 @@ def test_a_refusal_names_the_place_and_the_way_out(tmp_path: Path) -> None:
     assert "VIZSLA_HOME" in str(error.value)
     assert isinstance(error.value.__cause__, OSError)
     assert error.value.__cause__.errno in (errno.ENOTDIR, errno.EEXIST)
+
+
+def test_a_folder_is_made_only_where_that_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file or directory"):
+        write_json(tmp_path / "removed" / ".run" / "note.json", {})
+    assert not (tmp_path / "removed").exists()
+    write_json(tmp_path / "cache" / "new" / "a.json", {}, make_folder=True)
+    assert (tmp_path / "cache" / "new" / "a.json").is_file()

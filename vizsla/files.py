@@ -48,10 +48,11 @@ def storage(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, make_folder: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of ``path`` when the block ends well.
 
-    The bytes reach the disk before the name does.
+    The bytes reach the disk before the name does. A folder that is not there is made only where that is asked:
+    whoever writes into a job must not bring back one that was removed.
 
     Raises
     ------
@@ -59,7 +60,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         When the file system refuses.
     """
     with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
         try:
             with open(temporary, "xb") as file:
@@ -87,15 +89,16 @@ def read_to_the_end(archive: TarFile) -> None:
             raise OSError(errno.EINVAL, "it is damaged, or something follows its end")
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, *, make_folder: bool = False) -> None:
     """Replace ``path`` by ``data`` in one step."""
-    with replacing(path) as file:
+    with replacing(path, make_folder=make_folder) as file:
         file.write(data)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, make_folder: bool = False) -> None:
     """Replace ``path`` by indented JSON in one step."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), make_folder=make_folder)
 
 
 def sha256_file(path: Path) -> str:

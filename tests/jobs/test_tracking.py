@@ -20,7 +20,7 @@ import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import UsageError
-from vizsla.jobs import recorder, tracking
+from vizsla.jobs import controller, recorder, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
@@ -243,6 +243,29 @@ def test_a_job_that_is_resumed_while_its_end_is_recorded(
     (run,) = client.search_runs(["1"])
     assert (run.info.status, run.data.tags["vizsla.status"]) == ("FINISHED", "Completed")
     assert not list(tracking.waiting(home))
+
+
+def test_a_job_that_is_removed_while_it_is_recorded_does_not_come_back(
+    tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, parent = tmp_path / "runs", Recorder._parent
+    job = JobDirectory.create("train", "x", {}, home, "mine")
+    job.set_state("Failed", "exit code 1")
+
+    def slow_parent(writer: Recorder, of: JobDirectory) -> dict[str, str]:
+        controller.remove(of)  # after its state was read, before the note is written
+        return parent(writer, of)
+
+    monkeypatch.setattr(Recorder, "_parent", slow_parent)
+    monkeypatch.setattr(recorder, "_IDLE_SECONDS", 0.0)
+    (home / tracking.FOLDER).mkdir()
+    lock = tracking.recorder_lock(home)  # this process is the one recorder
+    assert lock is not None
+    tracking.announce(job)
+    recorder.record_all(home, lock)
+    assert not job.path.exists()
+    assert not list(tracking.waiting(home))
+    JobDirectory.create("train", "x", {}, home, "mine")
 
 
 def test_addresses_that_cannot_be_meant() -> None:

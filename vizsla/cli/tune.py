@@ -239,13 +239,13 @@ def export(
 
     tuning = load_tuning(name)
     if output is not None and output.suffix == ".csv":
-        write_bytes(output, tuning.analytics().csv().encode())
+        write_bytes(output, tuning.analytics().csv().encode(), make_folder=True)
         return
     text = json.dumps(tuning.best_hyperparameters())
     if output is None:
         print(text)
         return
-    write_bytes(output, (text + "\n").encode())
+    write_bytes(output, (text + "\n").encode(), make_folder=True)
     quoted = shlex.quote(str(output))
     script = f'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat {quoted})"'
     own = f"vizsla fit DATA --hyperparameters {quoted}"

@@ -147,7 +147,7 @@ def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progr
         total = have + int(length) if length else 0
         new = _Card(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total or None)
         with storage(part):
-            write_json(card_file, asdict(new))
+            write_json(card_file, asdict(new), make_folder=True)
             target = open(part, "ab" if have else "wb")  # noqa: SIM115 -- a broken connection is no fault of the disk
         with target:
             while block := response.read(_BLOCK):

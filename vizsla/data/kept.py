@@ -63,7 +63,7 @@ def use(folder: Path, source: str, size: int) -> None:
         When the file system refuses.
     """
     with storage(folder):
-        write_json(_beside(folder, "json"), {"source": source, "bytes": size})
+        write_json(_beside(folder, "json"), {"source": source, "bytes": size}, make_folder=True)
         os.utime(folder)
         if folder not in _in_use:
             _in_use[folder] = file = _open(folder, "use")

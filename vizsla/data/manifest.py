@@ -149,7 +149,7 @@ def write_manifest(
     decided = _by_person(status, reasons)
     index = [_indexed(words, _words(records), dataset.splits, decided)]
     texts = {int(words[row]): reasons[row] for row in np.flatnonzero(decided != OK).tolist() if row in reasons}
-    with replacing(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with replacing(path, make_folder=True) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(dataset), _BLOCK):
             stop = min(start + _BLOCK, len(dataset))
             part = records[start:stop]

@@ -47,7 +47,7 @@ def repair(path: Path, folder: Path, limits: Limits) -> Path | None:
         return None
     file = io.BytesIO()
     image.crop((0, 0, image.width, rows)).save(file, "PNG", compress_level=1)
-    write_bytes(copy, file.getvalue())
+    write_bytes(copy, file.getvalue(), make_folder=True)
     return copy
 
 

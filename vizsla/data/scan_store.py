@@ -129,7 +129,7 @@ def digests(paths: Sequence[str]) -> npt.NDArray[np.uint64]:
 
 
 def _save(path: Path, array: Records) -> None:
-    with replacing(path) as file:
+    with replacing(path, make_folder=True) as file:
         np.save(file, array)
 
 

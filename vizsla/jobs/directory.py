@@ -284,6 +284,8 @@ class JobDirectory:
 
     def write_failure(self, words: str) -> None:
         """Write the reason of a failure to ``output/failure``."""
+        with storage(self.failure):
+            self.output.mkdir(exist_ok=True)  # a script may have cleared the folder of its results
         write_bytes(self.failure, words.encode(errors="replace"))
 
     def close(self) -> None:

@@ -94,7 +94,7 @@ def announce(job: JobDirectory) -> None:
         return
     uri = str((load(job.run / NOTE) or {}).get("uri", uri))
     with contextlib.suppress(StorageError, OSError):
-        write_bytes(home / FOLDER / "queue" / job.name, uri.encode())
+        write_bytes(home / FOLDER / "queue" / job.name, uri.encode(), make_folder=True)
         if (lock := recorder_lock(home)) is None:
             return  # one is there already
         os.close(lock)

@@ -100,7 +100,7 @@ def ensure_exported(
 
     sha256 = hashlib.sha256(content).hexdigest()
     path = cache / "backbones" / f"{sha256}.onnx"
-    write_bytes(path, content)
+    write_bytes(path, content, make_folder=True)
     write_json(
         _index(request, cache),
         {

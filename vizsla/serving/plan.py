@@ -61,7 +61,7 @@ def store_plan(file: Path, key: str, plan: Plan) -> None:
             plans = {}
         plans[key] = asdict(plan)
         try:
-            write_json(file, plans)
+            write_json(file, plans, make_folder=True)
         except StorageError:
             return
 

@@ -66,7 +66,7 @@ class FeatureSpace:
     def ready(self) -> Path:
         """The folder, made and described."""
         if not (self.folder / "space.json").is_file():
-            write_json(self.folder / "space.json", self._description)
+            write_json(self.folder / "space.json", self._description, make_folder=True)
         return self.folder
 
     def index(self) -> Index:
@@ -94,7 +94,7 @@ class FeatureSpace:
         content = safetensors.numpy.save(
             {"keys": keys_array, "features": features}, metadata={"crc32": f"{checksum:08x}"}
         )
-        write_bytes(self.ready() / f"{uuid.uuid4().hex}{_SUFFIX}", content)
+        write_bytes(self.ready() / f"{uuid.uuid4().hex}{_SUFFIX}", content, make_folder=True)
 
 
 @dataclass(frozen=True)
