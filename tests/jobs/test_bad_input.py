@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, source_of, wait_for
-from vizsla.errors import JobError
+from vizsla.errors import JobError, StorageError
+from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.processes import Process
 
@@ -39,6 +41,21 @@ def test_the_last_lines_of_the_traceback_are_the_reason(executor: LocalExecutor,
     assert "Traceback (most recent call last)" in failure
     assert 'train.py", line 2, in load' in failure
     assert "xxx" not in failure
+
+
+def test_the_reason_is_kept_also_where_the_script_has_cleared_its_results(
+    executor: LocalExecutor, script_spec: MakeSpec
+) -> None:
+    handle = executor.submit(
+        script_spec("import os, shutil; shutil.rmtree(os.environ['SM_OUTPUT_DIR']); raise KeyError('b')"), "x"
+    )
+    assert run_to_end(executor, handle)[0].status == "Failed"
+    job = JobDirectory.open(handle.path)
+    assert "KeyError: 'b'" in job.failure.read_text()
+    shutil.rmtree(job.path)
+    with pytest.raises(StorageError):
+        job.write_failure("exit code 1")
+    assert not job.path.exists()
 
 
 def test_a_script_that_writes_its_own_failure(executor: LocalExecutor, script_spec: MakeSpec) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from vizsla.errors import JobError, StorageError
+from vizsla.errors import JobError
 from vizsla.jobs import isolate
 from vizsla.jobs.directory import FOLDERS, JobDirectory, job_name
 from vizsla.jobs.here import resuming_here, running_here
@@ -53,17 +52,6 @@ def test_a_damaged_state_is_an_error_in_words(tmp_path: Path, content: str) -> N
     (job.path / "state.json").write_text(content)
     with pytest.raises(JobError, match="The state of a job cannot be read"):
         JobDirectory.open(job.path)
-
-
-def test_the_reason_of_a_failure_is_kept_also_where_the_script_has_cleared_its_results(tmp_path: Path) -> None:
-    job = JobDirectory.create("train", "x", {}, tmp_path, "mine")
-    shutil.rmtree(job.output)
-    job.write_failure("exit code 1")
-    assert job.failure.read_text() == "exit code 1"
-    shutil.rmtree(job.path)
-    with pytest.raises(StorageError):
-        job.write_failure("exit code 1")
-    assert not job.path.exists()
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
