@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from vizsla.jobs.metrics import read_metrics
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.models import artifact
 from vizsla.training.heads import HeadConfig
-from vizsla.workflow.document import from_spec, to_spec
+from vizsla.workflow.document import as_hyperparameters, from_spec, to_spec
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
 
@@ -58,6 +59,24 @@ def test_an_unknown_hyperparameter_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no hyperparameter 'learning'") as caught:
         from_spec(TrainingJobSpec.read(document))
     assert "lr" in str(caught.value.allowed)
+    assert "weights" in str(caught.value.allowed)
+    del document["HyperParameters"]["learning"]
+    for text, classes in (("1", ("1",)), ("red", ("red",)), ('["a", "b"]', ("a", "b"))):
+        document["HyperParameters"]["drop_classes"] = text
+        assert from_spec(TrainingJobSpec.read(document)).source.drop_classes == classes
+
+
+def test_words_fit_the_door_they_come_through(folder_of_photos: Folder, tmp_path: Path) -> None:
+    document = to_spec(replace(request(folder_of_photos(), "mine"), weights=tmp_path)).to_dict()
+    executor = LocalExecutor(tmp_path / "jobs")
+    handle = executor.submit(TrainingJobSpec.read(document), "photos")
+    run_to_end(executor, handle)
+    words = JobDirectory.open(handle.path).failure.read_text()
+    assert "hyperparameter weights=PATH and hyperparameter random-init=true exclude each other" in words
+    assert as_hyperparameters("or keep both by --on-leak warn") == "or keep both by the hyperparameter on-leak=warn"
+    assert as_hyperparameters("an untrained backbone with --random-init (for") == (
+        "an untrained backbone with hyperparameter random-init=true (for"
+    )
 
 
 def same_result(one: Path, other: Path) -> None:

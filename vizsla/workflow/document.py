@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,29 @@ _DEFAULTS: dict[str, Any] = {
     "on_leak": GateOptions().on_leak,
 }
 """The hyperparameters that say how the data are read, and what they are when the document is silent."""
+_OPTIONS = {
+    "--drop-class": "drop-classes=LIST",
+    "--group-by": "group-by=KEY",
+    "--endpoint-url": "endpoint-url=URL",
+    "--sha256": "sha256=DIGEST",
+    "--on-damaged": "on-damaged=CHOICE",
+    "--on-leak": "on-leak=CHOICE",
+    "--backbone": "backbone=NAME",
+    "--weights": "weights=PATH",
+    "--random-init": "random-init=true",
+    "--minutes": "minutes=N",
+}
+_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: (skip|repair|fail|warn|drop-from-train)\b)?")
+
+
+def as_hyperparameters(words: str) -> str:
+    """Words that name an option of ``fit``, for whoever gives hyperparameters instead: ``on-leak=warn``."""
+
+    def named(found: re.Match[str]) -> str:
+        default = _OPTIONS[found[1]]
+        return f"the hyperparameter {default.partition('=')[0]}={found[2]}" if found[2] else f"hyperparameter {default}"
+
+    return _OPTION.sub(named, words)
 
 
 def _data_options(request: FitRequest) -> dict[str, Any]:
@@ -103,6 +127,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         )
     values = {name.replace("-", "_"): value for name, value in values.items()}
     options = {name: values.pop(name, default) for name, default in _DEFAULTS.items()}
+    dropped = options["drop_classes"]
     request = FitRequest(
         data=data,
         backbone=values.pop("backbone", None),
@@ -111,13 +136,17 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         minutes=values.pop("minutes", None),
         name=spec.training_job_name,
         source=SourceOptions(
-            tuple(options["drop_classes"]), options["group_by"], options["endpoint_url"], options["sha256"]
+            tuple(map(str, dropped if isinstance(dropped, list) else [dropped])),
+            options["group_by"],
+            options["endpoint_url"],
+            options["sha256"],
         ),
         gate=GateOptions(options["on_damaged"], options["on_leak"]),
     )
     unknown = sorted(set(values) - set(HeadConfig.names()))
     if unknown:
         allowed = ", ".join([*HeadConfig.names(), "backbone", "random_init", "minutes", *_DEFAULTS])
+        allowed += "; and weights, a path (in a document, a channel)"
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )

@@ -12,9 +12,16 @@ from pathlib import Path
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
-from vizsla.workflow.document import from_job
+from vizsla.workflow.document import as_hyperparameters, from_job
 from vizsla.workflow.fit import fit_in
 from vizsla.workflow.logbook import Logbook
+
+
+class _Log(Logbook):
+    """Speaks of hyperparameters, where others speak of options."""
+
+    def note(self, text: str) -> None:
+        super().note(as_hyperparameters(text))
 
 
 def main() -> int:
@@ -25,14 +32,14 @@ def main() -> int:
             raise UsageError("VIZSLA_JOB_DIR is not set.", do="start a job with `vizsla train DATA`")
         job = JobDirectory.open(Path(folder))
         try:
-            fit_in(job, from_job(job.request), Logbook(sys.stdout))
+            fit_in(job, from_job(job.request), _Log(sys.stdout))
         except VizslaError as error:
-            job.write_failure(str(error))
+            job.write_failure(as_hyperparameters(str(error)))
             raise
         finally:
             job.close()
     except VizslaError as error:
-        print(f"vizsla: {error}", file=sys.stderr)
+        print(f"vizsla: {as_hyperparameters(str(error))}", file=sys.stderr)
         return error.exit_code
     return 0
 
