@@ -96,3 +96,18 @@ def test_nothing_runs_that_its_controller_could_not_write_down(
     time.sleep(0.3)
     assert not (tmp_path / "ran").exists()
     assert not (handle.path / ".run" / "process.json").exists()
+
+
+def test_a_job_that_is_just_starting_is_alive(
+    executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = executor.submit(script_spec(SLEEPER), "starting")
+    job, load = JobDirectory(handle.path), attempts.load
+    wait_for(lambda: (job.run / "process.json").exists())
+
+    def a_moment_before(path: Path) -> dict[str, Any] | None:
+        return None if path.name == "process.json" else load(path)
+
+    monkeypatch.setattr(attempts, "load", a_moment_before)
+    assert attempts.is_alive(job, job.state)
+    monkeypatch.undo()

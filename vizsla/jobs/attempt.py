@@ -77,11 +77,17 @@ def _put_aside(output: Path) -> None:
 
 def running(job: JobDirectory, attempt: int) -> Running | None:
     """The processes of this attempt, when they were started, in this run of the system and for this very directory."""
+    found = _written(job, attempt)
+    return found if found is not None and _is_of(job, found) else None
+
+
+def _written(job: JobDirectory, attempt: int) -> Running | None:
     fields = load(job.run / "process.json")
-    found = Running(**fields) if fields and fields.get("attempt") == attempt else None
-    if found is None or found.boot not in (None, boot_id()) or found.folder not in (None, folder_id(job.run)):
-        return None
-    return found
+    return Running(**fields) if fields and fields.get("attempt") == attempt else None
+
+
+def _is_of(job: JobDirectory, found: Running) -> bool:
+    return found.boot in (None, boot_id()) and found.folder in (None, folder_id(job.run))
 
 
 def ended(job: JobDirectory, attempt: int) -> Ended | None:
@@ -92,11 +98,12 @@ def ended(job: JobDirectory, attempt: int) -> Ended | None:
 
 def is_alive(job: JobDirectory, state: State) -> bool:
     """Whether the supervisor of this attempt is there. For the holder of the lock: a job within a process has that."""
-    found = running(job, state.attempts)
+    found = _written(job, state.attempts)
     if found is not None:
-        return Process(found.supervisor, found.supervisor_started).alive
-    is_starting = (job.run / "command.json").exists() and not (job.run / "process.json").exists()
-    return is_starting and state.pid is not None and Process(state.pid, state.pid_started).alive
+        return _is_of(job, found) and Process(found.supervisor, found.supervisor_started).alive
+    if state.pid is None or not (job.run / "command.json").exists():
+        return False
+    return Process(state.pid, state.pid_started).alive  # it is just starting
 
 
 def request_stop(job: JobDirectory, grace: float, reason: str | None) -> None:
