@@ -60,18 +60,31 @@ def _number(name: str, default: float, least: float) -> float:
     return value
 
 
+def _folder(name: str, default: str) -> Path:
+    text = os.environ.get(name) or default
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # neither HOME nor the system says where it is
+        raise UsageError(
+            f"The folder {text!r} cannot be found: there is no such home folder.",
+            where=f"environment variable {name}",
+            allowed="a path, also one that begins with ~",
+            do=f"set {name} to a folder that you may write to, or set HOME",
+        ) from error
+
+
 def settings() -> Settings:
     """Read the settings from the environment.
 
     Raises
     ------
     UsageError
-        When a variable does not hold a usable number.
+        When a variable does not hold a usable number, or a folder is below a home that is not there.
     """
-    cache_base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    cache_base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Settings(
-        home=Path(os.environ.get("VIZSLA_HOME") or "runs").expanduser(),
-        cache=Path(os.environ.get("VIZSLA_CACHE") or Path(cache_base) / "vizsla").expanduser(),
+        home=_folder("VIZSLA_HOME", "runs"),
+        cache=_folder("VIZSLA_CACHE", f"{cache_base}/vizsla"),
         cache_bytes=int(_number("VIZSLA_CACHE_GB", 20, 0.001) * 1e9),
         max_image_bytes=int(_number("VIZSLA_MAX_IMAGE_MB", 64, 0.001) * 1e6),
         max_image_pixels=int(_number("VIZSLA_MAX_MEGAPIXELS", 100, 0.001) * 1e6),

@@ -119,6 +119,12 @@ def test_a_setting_that_is_no_number_names_the_variable(folder_of_photos: Folder
     assert "VIZSLA_CACHE_GB='much' is not a usable number" in done.stderr
 
 
+def test_a_home_that_is_not_there() -> None:
+    done = vizsla("jobs", "list", code=2, VIZSLA_CACHE="~nobody-of-this-name/cache")
+    assert "The folder '~nobody-of-this-name/cache' cannot be found" in done.stderr
+    assert "set VIZSLA_CACHE to a folder" in done.stderr
+
+
 def test_predict_in_words_and_as_json(model: Path, folder_of_photos: Folder) -> None:
     photos = sorted(folder_of_photos(name="others").rglob("*.jpg"))[:3]
     plain = vizsla("predict", model, *photos, "--top-k", 2).stdout.splitlines()

@@ -115,8 +115,44 @@ def test_a_channel_of_dots_alone(executor: LocalExecutor, script_spec: MakeSpec,
 
 
 def test_a_hyperparameter_given_twice() -> None:
-    with pytest.raises(UsageError, match="Hyperparameter 'lr' is given twice"):
-        hyper_parameters(["lr=1,batch=2", "lr=3"])
+    for again in ("lr=3", '{"lr": 3}'):
+        with pytest.raises(UsageError, match="Hyperparameter 'lr' is given twice"):
+            hyper_parameters(["lr=1,batch=2", again])
+
+
+def test_names_and_words_that_no_program_can_be_given(script_spec: MakeSpec) -> None:
+    document = script_spec("print(1)").to_dict()
+    for field, name in (("Environment", "A=B"), ("Environment", ""), ("HyperParameters", "")):
+        with pytest.raises(UsageError, match="cannot be a name there") as caught:
+            TrainingJobSpec.read(document | {field: {name: "x"}})
+        assert caught.value.where == field
+    for changes in (
+        {"Environment": {"A": "a\0b"}},
+        {"AlgorithmSpecification": {"ContainerEntrypoint": ["a\0b"]}},
+        {"AlgorithmSpecification": {"ContainerEntrypoint": ["a"], "ContainerArguments": ["a\0b"]}},
+    ):
+        with pytest.raises(UsageError, match="String should match pattern"):
+            TrainingJobSpec.read(document | changes)
+
+
+def test_hyperparameters_that_are_too_long_for_a_program(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    long = {f"h{i}": "v" * 2500 for i in range(100)}
+    with pytest.raises(JobError, match="The hyperparameters are too long to be given to a program"):
+        executor.submit(script_spec("print(1)", long, name="long"), "x")
+    assert not (executor.home / "long").exists()
+    some = {f"h{i}": "v" * 2500 for i in range(20)}
+    handle = executor.submit(script_spec("import sys; print(len(sys.argv))", some), "x")
+    assert run_to_end(executor, handle)[0].status == "Completed"
+
+
+def test_json_without_end(tmp_path: Path) -> None:
+    deep = "[" * 100_000
+    (tmp_path / "deep.json").write_text(deep)
+    with pytest.raises(UsageError, match="The request cannot be read: maximum recursion depth"):
+        request.read_spec(tmp_path / "deep.json", None)
+    with pytest.raises(UsageError, match="is not a JSON object: maximum recursion depth"):
+        hyper_parameters(['{"a":' + deep])
+    assert decoded({"a": deep}) == {"a": deep}
 
 
 def test_checkpoints_in_another_folder_of_the_container(executor: LocalExecutor, script_spec: MakeSpec) -> None:

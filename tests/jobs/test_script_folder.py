@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from wheels import wheel
 
 from tests.jobs.conftest import MakeSpec, run_to_end, source_of, wait_for
 from vizsla.errors import JobError
-from vizsla.jobs import request
+from vizsla.jobs import request, source_code
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.environment import _named, environment
 from vizsla.jobs.executors.local import LocalExecutor
@@ -89,6 +90,45 @@ def test_hyperparameters_that_the_toolkit_keeps_to_itself_and_those_it_spells_it
     run_to_end(executor, handle)
     said = (handle.path / "logs.txt").read_text().strip()
     assert said == "['--batch-size', '8', '--none', '', '--some', 'a=1,b=2'] 8 8"
+
+
+def test_a_file_of_the_code_that_cannot_be_read(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("becomes another user, which root alone can")
+    with tempfile.TemporaryDirectory() as name:
+        code = Path(name, "code")
+        (code / "sub").mkdir(parents=True)
+        (code / "train.py").write_text("print(1)")
+        (code / "secret.py").write_text("print(1)")
+        for path in (Path(name), code):
+            path.chmod(0o777)
+        for locked, mode in ((code / "secret.py", 0o600), (code / "sub", 0o700)):
+            locked.chmod(mode)
+            os.seteuid(65534)
+            try:
+                with pytest.raises(JobError, match="The script's code cannot be read") as caught:
+                    source_code.copy_code(code, Path(name, locked.name))
+            finally:
+                os.seteuid(0)
+            assert caught.value.where == str(locked)
+            assert "chmod" in str(caught.value.do)
+            locked.chmod(0o755)
+
+
+def test_a_linked_shell_script_that_was_taken_away_fails_in_words(
+    executor: LocalExecutor, script_spec: MakeSpec
+) -> None:
+    spec = script_spec("exit 3", program="train.sh", name="gone")
+    with open(source_of(spec) / "large.bin", "wb") as file:
+        file.truncate(51 << 20)
+    handle = executor.submit(spec, "x")
+    assert (handle.path / "code").is_symlink()
+    assert run_to_end(executor, handle)[0].reason == "it ended with exit code 3 and said nothing"
+    (source_of(spec) / "train.sh").unlink()
+    executor.resume(handle)
+    state = run_to_end(executor, handle)[0]
+    assert state.status == "Failed"
+    assert "train.sh" in (state.reason or "")
 
 
 def test_channels_of_one_variable(executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,9 +42,11 @@ def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         if text.lstrip().startswith("{"):
             try:
-                result |= json.loads(text)
-            except ValueError as error:
+                values = json.loads(text)
+            except (ValueError, RecursionError) as error:
                 raise UsageError(f"--hyperparameters is not a JSON object: {error}.", where=text[:80]) from error
+            for name, value in values.items():
+                _add(result, name, value)
             continue
         for pair in _NEXT_PAIR.split(text):
             name, equals, value = pair.partition("=")
@@ -53,12 +56,14 @@ def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
                     where="--hyperparameters",
                     allowed='name=value, name=value,name=value, or a JSON object such as {"lr": 0.01}',
                 )
-            if name.strip() in result:
-                raise UsageError(
-                    f"Hyperparameter {name.strip()!r} is given twice.", where="--hyperparameters", allowed="each once"
-                )
-            result[name.strip()] = value
+            _add(result, name.strip(), value)
     return result
+
+
+def _add(values: dict[str, Any], name: str, value: Any) -> None:
+    if name in values:
+        raise UsageError(f"Hyperparameter {name!r} is given twice.", where="--hyperparameters", allowed="each once")
+    values[name] = value
 
 
 def channels(texts: Sequence[str]) -> list[Channel]:
@@ -155,7 +160,7 @@ def script_spec(
     program, folder = script, source_dir
     if folder is None:
         folder, program = Path(script).parent, Path(script).name
-        if not Path(script).is_file():
+        if not os.path.isfile(script):
             raise JobError(f"There is no script {script!r}.", where=Path(script).absolute(), do="correct --script")
     return _spec(
         name,
@@ -199,7 +204,7 @@ def read_spec(path: Path, name: str | None) -> TrainingJobSpec:
     """
     try:
         document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"The request cannot be read: {error}.", where=path, allowed="a JSON file") from error
     if not isinstance(document, dict):
         raise UsageError("The request is not a JSON object.", where=path)

@@ -22,6 +22,7 @@ _HOST = "algo-1"
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
 _CHECKPOINTS = OPT_ML / "checkpoints"
 _SHELLS = ("sh", "bash", "dash", "ksh", "zsh")
+_LONGEST_WORD = 128 << 10
 FETCHED = "input/fetched"
 """Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 COMPATIBILITY = PACKAGE / "compat"
@@ -80,8 +81,11 @@ def before(argv: list[str], module: str, *words: str) -> list[str]:
 
 def _shell(script: Path) -> list[str]:
     """What the script's first line asks for, such as bash."""
-    with open(script, "rb") as file:
-        first = file.readline(256)
+    try:
+        with open(script, "rb") as file:
+            first = file.readline(256)
+    except OSError:  # it was taken away from a folder that is linked: the shell says so
+        first = b""
     return os.fsdecode(first[2:]).split() if first.startswith(b"#!") else ["/bin/sh"]
 
 
@@ -241,6 +245,24 @@ def _check_modes(spec: TrainingJobSpec) -> None:
             )
 
 
+def _check_length(job: Path, spec: TrainingJobSpec) -> None:
+    """What Linux gives no program: an argument or variable of over 128 KiB, or very much of them (execve(2))."""
+    algorithm = spec.algorithm_specification
+    given = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
+    given += arguments(dict(spec.hyper_parameters))
+    given += [f"{name}={value}" for name, value in variables(job, spec, cpus=1, gpus=(), program="x.py").items()]
+    sizes = [len(os.fsencode(text)) + 1 for text in given]
+    inherited = sum(len(os.fsencode(f"{name}={value}")) + 1 for name, value in os.environ.items())
+    if max(sizes) <= _LONGEST_WORD and sum(sizes) + inherited <= os.sysconf("SC_ARG_MAX") - _LONGEST_WORD:
+        return
+    raise JobError(
+        f"The hyperparameters are too long to be given to a program: {max(sizes):,} bytes in one variable.",
+        where="HyperParameters",
+        allowed=f"{_LONGEST_WORD:,} bytes for all of them: SM_TRAINING_ENV holds them twice",
+        do="put long values into a file in a channel, or beside the script",
+    )
+
+
 def write_input(job: Path, spec: TrainingJobSpec) -> None:
     """Fill ``input/``: the configuration files and a link a channel.
 
@@ -253,6 +275,7 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
         For a channel in a bucket, when nothing that speaks to S3 is installed.
     """
     _check_modes(spec)
+    _check_length(job, spec)
     if spec.remote_channels:
         from vizsla.data import s3_session  # with all that reads data: only where it is wanted
 

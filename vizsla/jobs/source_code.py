@@ -81,14 +81,16 @@ def check_script(folder: Path, program: str) -> None:
     Raises
     ------
     JobError
-        When the folder or the script does not exist.
+        When the folder or the script does not exist, or cannot be read.
     """
     if not folder.is_dir():
         raise JobError(
             f"There is no folder {folder.name!r} with the script's code.", where=folder, do="correct --source-dir"
         )
-    if not (folder / program).is_file():
+    with _reading():
+        is_there = (folder / program).is_file()
         there = sorted(p.name for p in folder.iterdir() if p.suffix in (".py", ".sh"))
+    if not is_there:
         raise JobError(
             f"There is no script {program!r}.",
             where=folder / program,
@@ -103,6 +105,11 @@ def copy_code(folder: Path, to: Path, *, may_link: bool = True) -> None:
     """Keep the code that runs with the job; a folder with much more than code in it is linked instead, if it may be.
 
     ``to`` lies in the job's directory; that, and the folder of the jobs, may lie within ``folder``.
+
+    Raises
+    ------
+    JobError
+        When something in ``folder`` cannot be read.
     """
     jobs = {parent.resolve() for parent in to.parents[:2]}
 
@@ -114,7 +121,8 @@ def copy_code(folder: Path, to: Path, *, may_link: bool = True) -> None:
 
     total = 0
     for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if is_code(Path(root, name))]
+        with _reading():
+            folders[:] = [name for name in folders if is_code(Path(root, name))]
         total += sum(os.lstat(os.path.join(root, name)).st_size for name in files)
         if total > _COPY_BYTES and may_link:
             to.symlink_to(folder.absolute(), target_is_directory=True)
@@ -123,8 +131,28 @@ def copy_code(folder: Path, to: Path, *, may_link: bool = True) -> None:
     def left_out(inside: str, names: list[str]) -> set[str]:
         return {name for name in names if not is_code(Path(inside, name))}
 
-    shutil.copytree(folder, to, ignore=left_out, symlinks=True)
+    with _reading():
+        shutil.copytree(folder, to, ignore=left_out, symlinks=True)
     _keep_links(folder, to)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Say which file it is, where one cannot be read; else it is the copy that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        failed = [str(of[0]) for of in error.args[0]] if isinstance(error, shutil.Error) else [str(error.filename)]
+        for path in failed:
+            place = path if os.path.lexists(path) else os.path.dirname(path)  # nothing is seen in a locked folder
+            wanted = os.R_OK | (os.X_OK if os.path.isdir(place) else 0)
+            if os.path.lexists(place) and not os.access(place, wanted, effective_ids=True):
+                raise JobError(
+                    "The script's code cannot be read: Permission denied.",
+                    where=place,
+                    do="give yourself the right to read it (chmod u+rX), or take it out of the folder",
+                ) from error
+        raise
 
 
 def _keep_links(folder: Path, copy: Path) -> None:
@@ -141,4 +169,4 @@ def _keep_links(folder: Path, copy: Path) -> None:
 def names_opt_ml(code: Path) -> bool:
     """Whether a script in the folder has the path ``/opt/ml`` in it."""
     found = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in code.glob(pattern)]
-    return any(b"/opt/ml" in path.read_bytes() for path in found if path.is_file())
+    return any(b"/opt/ml" in path.read_bytes() for path in found if path.is_file() and os.access(path, os.R_OK))

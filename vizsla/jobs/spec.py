@@ -27,6 +27,12 @@ _PROGRAM = "sagemaker_program"
 _SUBMIT_DIRECTORY = "sagemaker_submit_directory"
 
 
+Word = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""What a program can be given: no argument and no variable holds a null byte."""
+HyperParameterName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^=\x00]+$")]
+VariableName = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^=\x00]+$")]
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True)
 
@@ -50,8 +56,8 @@ class AlgorithmSpecification(_Document):
     training_input_mode: Literal["File", "Pipe", "FastFile"] = "File"
     metric_definitions: list[MetricDefinition] | None = Field(default=None, max_length=40)
     enable_sage_maker_metrics_time_series: bool | None = None
-    container_entrypoint: list[str] | None = Field(default=None, min_length=1)
-    container_arguments: list[str] | None = None
+    container_entrypoint: list[Word] | None = Field(default=None, min_length=1)
+    container_arguments: list[Word] | None = None
     training_image_config: dict[str, Any] | None = None
 
     @property
@@ -229,7 +235,6 @@ class Tag(_Document):
     value: str = Field(max_length=256)
 
 
-HyperParameterName = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^=\x00]+$")]
 HyperParameterValue = Annotated[str, Field(max_length=2500, pattern=r"^[^\x00]*$")]
 
 
@@ -249,7 +254,7 @@ class TrainingJobSpec(_Document):
     tensor_board_output_config: dict[str, Any] | None = None
     profiler_config: ProfilerConfig | None = None
     profiler_rule_configurations: list[RuleConfiguration] | None = None
-    environment: dict[str, str] | None = None
+    environment: dict[VariableName, Word] | None = None
     tags: list[Tag] | None = None
     role_arn: str | None = None
     vpc_config: dict[str, Any] | None = None
@@ -339,7 +344,7 @@ def decoded(strings: dict[str, str]) -> dict[str, Any]:
 def _decode(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -365,6 +370,12 @@ def _in_words(error: ValidationError) -> UsageError:
             f"There is no field {first['loc'][-1]!r} in a training job.{more}",
             where=where,
             allowed="the fields of SageMaker's CreateTrainingJob",
+        )
+    if first["loc"][-1] == "[key]":
+        return UsageError(
+            f"{first['loc'][-2]!r:.80} cannot be a name there.{more}",
+            where=".".join(str(part) for part in first["loc"][:-2]),
+            allowed="1 to 256 characters (512 in Environment), none of them '=' or a null byte",
         )
     given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r:.80})"
     return UsageError(f"The job's request cannot be used: {first['msg']}{given}.{more}", where=where)
