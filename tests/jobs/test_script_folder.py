@@ -219,6 +219,35 @@ def test_an_environment_sees_what_a_pth_file_brings_to_its_base(
     subprocess.run([program, "-c", "import vizslaeditable, vizslatestpkg, numpy"], check=True)
 
 
+def test_pip_does_not_meet_the_code_but_means_its_folder(
+    executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    spec = script_spec("import vizslatestpkg; print('version', vizslatestpkg.version)")
+    code = source_of(spec)
+    (code / "queue.py").write_text("raise SystemExit(1)")
+    wheel(code, "1.5")
+    (name,) = [path.name for path in code.glob("*.whl")]
+    (code / "requirements.txt").write_text(f"--no-index\n./{name}\n")
+    handle = executor.submit(spec, "x")
+    state, _ = run_to_end(executor, handle, 120)
+    assert state.status == "Completed", (handle.path / "logs.txt").read_text()
+
+
+def test_pip_that_says_nothing_still_has_a_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requirements = tmp_path / "requirements.txt"
+    pip = tmp_path / "site-packages" / "pip"
+    pip.mkdir(parents=True)
+    (pip / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(pip.parent))
+    requirements.write_text("--no-index\nvizslatestpkg==9\n")
+    for said, cause in (("", "pip ended with 1 and said nothing"), ("no room\n\n", "no room")):
+        (pip / "__main__.py").write_text(f"print({said!r}, end='')\nraise SystemExit(1)")
+        with pytest.raises(JobError) as caught:
+            environment(requirements, tmp_path / "cache")
+        assert caught.value.what.splitlines()[0] == f"requirements.txt could not be installed: {cause}"
+
+
 def test_requirements_that_cannot_be_installed(
     executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,19 +57,23 @@ def environment(requirements: Path, cache: Path) -> Path:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         site = folder / "lib" / version / "site-packages"
         (site / "vizsla_base.pth").write_text(lines)
-        pip = [str(program), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]
+        pip = [str(program), "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]
         done = subprocess.run(
             [*pip, str(requirements)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            errors="replace",
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},  # the user's queue.py
         )
         sys.stderr.write(done.stdout)
         sys.stderr.flush()
         if done.returncode:
             said = done.stdout.splitlines()
-            cause = next((line.removeprefix("ERROR: ") for line in reversed(said) if line.startswith("ERROR: ")), "")
+            lines_said = [line.strip() for line in reversed(said) if line.strip()]
+            errors = [line.removeprefix("ERROR: ") for line in lines_said if line.startswith("ERROR: ")]
+            cause = [*errors, *lines_said, f"pip ended with {done.returncode} and said nothing"][0]
             raise JobError(
                 f"requirements.txt could not be installed: {cause}\n" + "\n".join(said[-_LAST_LINES:]),
                 where=requirements,
