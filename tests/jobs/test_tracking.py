@@ -148,8 +148,8 @@ def test_a_server_that_fails_holds_no_other_job_up(
     assert [run.info.run_name for run in client.search_runs(["1"])] == ["good"]
     shown = subprocess.run([sys.executable, "-m", "vizsla", "jobs", "show", str(bad.path)], capture_output=True)
     assert b"not recorded" in shown.stdout
-    assert address.encode() in shown.stderr
-    assert b"the disk of the server is full" in shown.stderr
+    assert address.encode() in shown.stdout
+    assert b"the disk of the server is full" in shown.stdout
 
 
 @contextlib.contextmanager
