@@ -48,11 +48,11 @@ def storage(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, make_folder: bool = False) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, make_folder: bool = False, private: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of ``path`` when the block ends well.
 
     The bytes reach the disk before the name does. A folder that is not there is made only where that is asked:
-    whoever writes into a job must not bring back one that was removed.
+    whoever writes into a job must not bring back one that was removed. ``private``: nobody else may read it.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def replacing(path: Path, *, make_folder: bool = False) -> Iterator[IO[bytes]]:
             path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
         try:
-            with open(temporary, "xb") as file:
+            with open(temporary, "xb", opener=_for_owner if private else None) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -72,6 +72,10 @@ def replacing(path: Path, *, make_folder: bool = False) -> Iterator[IO[bytes]]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def read_to_the_end(archive: TarFile) -> None:
@@ -89,16 +93,16 @@ def read_to_the_end(archive: TarFile) -> None:
             raise OSError(errno.EINVAL, "it is damaged, or something follows its end")
 
 
-def write_bytes(path: Path, data: bytes, *, make_folder: bool = False) -> None:
+def write_bytes(path: Path, data: bytes, *, make_folder: bool = False, private: bool = False) -> None:
     """Replace ``path`` by ``data`` in one step."""
-    with replacing(path, make_folder=make_folder) as file:
+    with replacing(path, make_folder=make_folder, private=private) as file:
         file.write(data)
 
 
-def write_json(path: Path, value: Any, *, make_folder: bool = False) -> None:
+def write_json(path: Path, value: Any, *, make_folder: bool = False, private: bool = False) -> None:
     """Replace ``path`` by indented JSON in one step."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode("utf-8", "backslashreplace"), make_folder=make_folder)
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), make_folder=make_folder, private=private)
 
 
 def sha256_file(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import os
 import shutil
 import signal
@@ -268,7 +269,45 @@ def test_a_job_that_is_removed_while_it_is_recorded_does_not_come_back(
     JobDirectory.create("train", "x", {}, home, "mine")
 
 
-def test_addresses_that_cannot_be_meant() -> None:
+@pytest.mark.parametrize("name", ["50%20?", "a?b=c#d"])
+def test_jobs_may_lie_in_any_folder(tmp_path: Path, tracked: None, name: str) -> None:
+    home = tmp_path / name
+    job = JobDirectory.create("train", "x", {}, home, "mine")
+    job.set_state("Failed", "exit code 1")
+    uri = tracking.tracking_uri(home)
+    assert uri is not None
+    assert Recorder(uri, home).record(job).has_ended
+    assert (home / "mlflow.db").is_file()
+    assert list((home / "mlartifacts").rglob("job.json"))
+
+
+def test_passwords_are_kept_to_their_owner(tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, home = "http://me:se/cr@t@127.0.0.1:9", tmp_path / "runs"
+    job = JobDirectory.create("train", "x", {}, home, "mine")
+    (home / ".tracking").mkdir()
+    lock = tracking.recorder_lock(home)  # nobody else records it
+    assert lock is not None
+    monkeypatch.setenv("VIZSLA_TRACKING", uri)
+    tracking.announce(job)
+    (queued,) = (home / ".tracking" / "queue").iterdir()
+    assert (queued.read_text(), queued.stat().st_mode & 0o777) == (uri, 0o600)
+    recorder._keep_error(job, uri, ValueError(f"no answer from {uri}/api"))
+    kept = (job.run / tracking.ERROR).read_text()
+    assert "cr@t" not in kept
+    assert tracking.error_of(job) == json.loads(kept)
+    assert json.loads(kept)["error"] == "ValueError: no answer from http://me:***@127.0.0.1:9/api"
+    with pytest.raises(UsageError) as caught:
+        tracking.check_tracking_uri("htp://me:secret@x")
+    assert "secret" not in str(caught.value)
+    os.close(lock)
+
+
+def test_addresses_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, well in (("", True), ("none", True), ("OFF", True), ("http://x:5000", True), ("localhost:5000", False)):
+        monkeypatch.setenv("VIZSLA_TRACKING", said)
+        with contextlib.nullcontext() if well else pytest.raises(UsageError, match="at 'localhost:5000'") as caught:
+            tracking.check_setting()
+    assert caught.value.where == "VIZSLA_TRACKING"
     for uri in ("off", "http://127.0.0.1:5000", "sqlite:///x.db", "postgresql+psycopg2://u@h/db", "./mlruns", "file:x"):
         assert tracking.check_tracking_uri(uri) == uri
     for uri in ("htp://127.0.0.1:5000", "127.0.0.1:5000", "localhost", "s3://bucket/x"):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vizsla.cli.track import record_on
+
 if TYPE_CHECKING:
     from vizsla.jobs.directory import JobDirectory
 
@@ -149,6 +151,7 @@ def resume(name: str = _NAME, as_json: bool = _JSON) -> None:
     from vizsla.jobs.executors.local import LocalExecutor
     from vizsla.jobs.log_reader import end_of
 
+    record_on(None)
     job = _find(name)
     since = {job.name: Position(log=end_of(job.logs, job.run))}  # what was printed before is in the log
     executor = LocalExecutor(job.path.parent)

@@ -21,11 +21,13 @@ def record_on(uri: str | None) -> None:
     Raises
     ------
     UsageError
-        When it is no address.
+        When it, or what the settings say, is no address.
     """
-    if uri is not None:
-        import os
+    from vizsla.jobs.tracking import check_setting, check_tracking_uri
 
-        from vizsla.jobs.tracking import check_tracking_uri
+    if uri is None:
+        check_setting()
+    else:
+        import os
 
         os.environ["VIZSLA_TRACKING"] = check_tracking_uri(uri)

@@ -179,6 +179,7 @@ def resume(
     from vizsla.workflow.tune import find
     from vizsla.workflow.tune import resume as go_on
 
+    record_on(None)
     if find(name).request["about"].get("script"):
         from vizsla.workflow.script_search import resume_script
 

@@ -17,12 +17,14 @@ def ui(
     import sys
 
     from vizsla.cli.console import errors
-    from vizsla.jobs.tracking import prepare_ui
+    from vizsla.jobs.tracking import masked, prepare_ui
     from vizsla.settings import settings
 
     command = prepare_ui(settings().home, tracking_uri, port)
     if command is None:
-        errors.print(f"the jobs are recorded on a server: open {tracking_uri or settings().tracking}", markup=False)
+        errors.print(
+            f"the jobs are recorded on a server: open {masked(tracking_uri or settings().tracking)}", markup=False
+        )
         return
     errors.print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
     sys.stderr.flush()

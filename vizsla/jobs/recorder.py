@@ -37,7 +37,9 @@ from vizsla.jobs.tracking import (
     address,
     artifact_root,
     is_local,
+    masked,
     recorder_lock,
+    sqlite_address,
     sqlite_file,
     waiting,
 )
@@ -93,7 +95,7 @@ def make_database(uri: str) -> None:
         new = file.with_name(f".{file.name}.new")
         for left in new.parent.glob(f"{new.name}*"):  # of one that was killed
             left.unlink()
-        mlflow.MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
+        mlflow.MlflowClient(tracking_uri=sqlite_address(new)).search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(new)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         os.replace(new, file)
@@ -154,7 +156,7 @@ class Recorder:
                     for m in metrics[start : start + _BATCH]
                 ]
                 self.client.log_batch(run, metrics=batch)
-            write_json(job.run / NOTE, note)
+            write_json(job.run / NOTE, note, private=True)
         if state.has_ended:
             self._end(job, state, run)
         return state
@@ -197,7 +199,7 @@ class Recorder:
         for start in range(0, len(batch), 100):
             self.client.log_batch(run, params=batch[start : start + 100])
         note = {"run": run, "metrics": 0, "attempt": state.attempts, "uri": self.uri}
-        write_json(job.run / NOTE, note)
+        write_json(job.run / NOTE, note, private=True)
         return note
 
     def _parent(self, job: JobDirectory) -> dict[str, str]:
@@ -269,10 +271,10 @@ def record_all(home: Path, lock: int) -> None:
                 if state.has_ended:
                     note.unlink(missing_ok=True)
                     if job.state != state:  # resumed meanwhile, which may have been announced before that
-                        write_bytes(note, uri.encode())
+                        write_bytes(note, uri.encode(), private=True)
             except Exception as error:  # noqa: BLE001 - of the server, of its client, of this job's files: words for all
                 if not (job.path / "job.json").exists():
-                    print(f"{job.name} was removed before it was recorded: {error}", flush=True)
+                    print(f"{job.name} was removed before it was recorded: {masked(str(error))}", flush=True)
                     note.unlink(missing_ok=True)
                     continue
                 jobs[job.name].add()
@@ -292,7 +294,7 @@ def record_all(home: Path, lock: int) -> None:
 
 
 def _keep_error(job: JobDirectory, uri: str, error: Exception) -> None:
-    words = f"{type(error).__name__}: {error}"[:_LONGEST_TAG]
+    words, uri = masked(f"{type(error).__name__}: {error}")[:_LONGEST_TAG], masked(uri)
     print(f"{job.name} could not be recorded at {uri}: {words}", flush=True)
     with contextlib.suppress(StorageError):
         write_json(job.run / ERROR, {"uri": uri, "error": words, "time": now()})

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaError
 from vizsla.files import storage, write_bytes
@@ -31,6 +32,7 @@ from vizsla.version import PACKAGE
 
 FOLDER = ".tracking"
 OFF = "off"
+_NOWHERE = (OFF, "0", "none")
 NOTE, ERROR = "tracking.json", "tracking-error.json"
 """In ``.run`` of a job: its run and the address, and why it could not be recorded."""
 _ADDRESSES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "databricks-uc")
@@ -41,6 +43,7 @@ _BOOT = (
 _MAKE_TABLES = "import sys; from vizsla.jobs.recorder import make_database; make_database(sys.argv[1])"
 _SERVER_SECONDS, _DATABASE_SECONDS = 15.0, 600.0
 """From when on a running job is recorded: on a server anybody may look, at a file of this machine hardly anybody."""
+_PASSWORD = re.compile(r"(://[^\s:/@'\"]*:)[^\s'\"]*@")
 _PAUSE = 0.25
 _started: list[subprocess.Popen[bytes]] = []
 
@@ -51,12 +54,12 @@ def tracking_uri(home: Path) -> str | None:
     None when tracking is off or MLflow is not installed.
     """
     chosen = settings().tracking
-    if chosen.lower() in (OFF, "0", "none") or importlib.util.find_spec("mlflow") is None:
+    if chosen.lower() in _NOWHERE or importlib.util.find_spec("mlflow") is None:
         return None
-    return chosen or f"sqlite:///{home.absolute() / 'mlflow.db'}"
+    return chosen or sqlite_address(home.absolute() / "mlflow.db")
 
 
-def check_tracking_uri(uri: str) -> str:
+def check_tracking_uri(uri: str, where: str = "--tracking-uri") -> str:
     """Return an address that MLflow may be able to record at, or ``off``.
 
     Raises
@@ -69,8 +72,8 @@ def check_tracking_uri(uri: str) -> str:
     known = scheme.partition("+")[0] in _ADDRESSES and (bool(colon) or scheme == "databricks")
     if uri.lower() != OFF and not is_folder and not known:
         raise UsageError(
-            f"Jobs cannot be recorded at {uri!r}.",
-            where="--tracking-uri",
+            f"Jobs cannot be recorded at {masked(uri)!r}.",
+            where=where,
             allowed="http://, https://, sqlite:///, postgresql://, mysql://, mssql://, file:, databricks, a folder, "
             "or off",
             do=f"http://{uri} for a server of MLflow" if re.fullmatch(r"[\w.-]+:\d+/?", uri) else None,
@@ -78,9 +81,28 @@ def check_tracking_uri(uri: str) -> str:
     return uri
 
 
+def check_setting() -> None:
+    """That ``VIZSLA_TRACKING`` says an address, off, or nothing.
+
+    Raises
+    ------
+    UsageError
+        Otherwise.
+    """
+    chosen = settings().tracking
+    if chosen and chosen.lower() not in _NOWHERE:
+        check_tracking_uri(chosen, "VIZSLA_TRACKING")
+
+
+def masked(text: str) -> str:
+    """The text without the passwords of the addresses in it."""
+    return _PASSWORD.sub(r"\1***@", text)
+
+
 def error_of(job: JobDirectory) -> dict[str, str] | None:
     """Why the job could not be recorded the last time: ``uri``, ``error``, ``time``; None when nothing is wrong."""
-    return load(job.run / ERROR)
+    found = load(job.run / ERROR)
+    return found and {name: masked(str(value)) for name, value in found.items()}
 
 
 def announce(job: JobDirectory) -> None:
@@ -94,7 +116,7 @@ def announce(job: JobDirectory) -> None:
         return
     uri = str((load(job.run / NOTE) or {}).get("uri", uri))
     with contextlib.suppress(StorageError, OSError):
-        write_bytes(home / FOLDER / "queue" / job.name, uri.encode(), make_folder=True)
+        write_bytes(home / FOLDER / "queue" / job.name, uri.encode(), make_folder=True, private=True)
         if (lock := recorder_lock(home)) is None:
             return  # one is there already
         os.close(lock)
@@ -180,7 +202,12 @@ def _make_database(uri: str) -> None:
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of a SQLite address; None for any other address."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0])) if uri.startswith("sqlite:///") else None
+
+
+def sqlite_address(file: Path) -> str:
+    """The address of a SQLite file, whatever its folders are called."""
+    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
 
 
 def watch(home: Path) -> None:
@@ -225,8 +252,8 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
     """
     if importlib.util.find_spec("mlflow") is None:
         raise MissingExtraError("vizsla ui", "track", "mlflow")
-    chosen = uri or tracking_uri(home)
-    if chosen is None:
+    chosen = check_tracking_uri(uri) if uri else tracking_uri(home)
+    if chosen is None or chosen.lower() == OFF:
         raise UsageError(
             "Tracking is off: there is nothing to show.",
             where="VIZSLA_TRACKING",
@@ -234,9 +261,9 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
         )
     if chosen.startswith(("http://", "https://", "databricks")):
         return None
-    if chosen.startswith("sqlite:///"):
-        Path(chosen.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     if (file := sqlite_file(chosen)) is not None and not file.exists():
+        with storage(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
         _make_database(chosen)
     watch(home)
     served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
