@@ -43,6 +43,10 @@ def smd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
             "Hook get_hook set_hook del_hook modes SaveConfig SaveConfigMode ReductionConfig Collection CollectionKeys "
             "create_trial",
         ),
+        ("smdebug.pytorch.collection", "Collection CollectionKeys"),
+        ("smdebug.core.logger", "get_logger"),
+        ("smdebug.core.config_constants", "DEFAULT_COLLECTIONS_FILE_NAME CONFIG_FILE_PATH_ENV_STR"),
+        ("smdebug.trials.local_trial", "LocalTrial"),
         ("smdebug.core.modes", "ModeKeys"),
         ("smdebug.core.collection", "Collection CollectionKeys"),
         ("smdebug.core.save_config", "SaveConfig SaveConfigMode"),
