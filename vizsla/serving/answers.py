@@ -17,7 +17,7 @@ from vizsla.serving.faults import RequestError
 TOP_CLASSES = 5
 """Classes named in the long JSON form."""
 
-_NUMBERED = re.compile(r"^(\d+)\.(.+)$")
+_NUMBERED = re.compile(r"([0-9]+)\.(\D.*)")
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,17 @@ class Answered:
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes of a model, in order. A folder named ``069.French_bulldog`` has label ``069`` and name
-    ``French_bulldog``; any other class is its own label and name."""
+    """The classes of a model, in order. Where all are numbered, as ``069.French_bulldog`` is, each by a number and a
+    name of its own, that one has label ``069`` and name ``French_bulldog``; else a class is its own label and name."""
 
     classes: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        matches = [(_NUMBERED.match(name), name) for name in self.classes]
-        pairs = tuple((m[1], m[2]) if m else (name, name) for m, name in matches)
-        object.__setattr__(self, "pairs", pairs)
+        matches = [match for match in map(_NUMBERED.fullmatch, self.classes) if match]
+        told_apart = all(len({match[group] for match in matches}) == len(self.classes) for group in (1, 2))
+        pairs = ((match[1], match[2]) for match in matches) if told_apart else ((name, name) for name in self.classes)
+        object.__setattr__(self, "pairs", tuple(pairs))
 
 
 def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def choose_form(accept: str | None, *, json_asked: bool, explain: bool = False) 
     for wanted in _by_preference(accept):
         if wanted in _ANYTHING:
             return default
-        form = OBJECT if explain and wanted == "application/json" else FORMS.get(wanted)
+        form = OBJECT if explain and wanted == "application/json" else _form(wanted)
         if form and (form.explains or not explain):
             return form
     if explain:
@@ -139,6 +140,13 @@ def choose_form(accept: str | None, *, json_asked: bool, explain: bool = False) 
         where="header Accept",
         allowed=", ".join(FORMS),
     )
+
+
+def _form(wanted: str) -> Form | None:
+    """The form of a media type, or the first of a range such as ``text/*``."""
+    if wanted.endswith("/*"):
+        return next((form for name, form in FORMS.items() if name.startswith(wanted[:-1])), None)
+    return FORMS.get(wanted)
 
 
 def _by_preference(accept: str) -> list[str]:

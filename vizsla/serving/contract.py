@@ -166,7 +166,7 @@ async def answer(service: Service, request: Request, target: str | None, *, load
         target,
         request.scope["vizsla.body"],
         headers.get("content-type", ""),
-        headers.get("accept"),
+        ", ".join(filter(None, request.headers.getlist("accept"))) or None,  # one list (RFC 9110, section 5.3)
         _explain(_header(request, "enable-explanations")),
     )
     content, content_type = await service.invoke(asked, record_of(request.scope), request.scope, load=load)
