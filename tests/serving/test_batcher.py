@@ -239,3 +239,37 @@ def test_a_file_of_plans_that_is_none_is_replaced(tmp_path: Path) -> None:
         assert load_plan(file, "key") is None
         store_plan(file, "key", Plan(4, True))
         assert load_plan(file, "key") == Plan(4, True)
+
+
+def test_a_head_that_fails_fails_its_own_requests(served: list[ServedModel], jpegs: list[bytes]) -> None:
+    class Broken:
+        def probabilities(self, features: object) -> object:
+            raise ValueError("no head")
+
+    broken = dataclasses.replace(served[1], head=Broken())  # type: ignore[arg-type]
+
+    async def ask() -> list[Any]:
+        batcher = Batcher(1, LIMITS)
+        batcher._loop = asyncio.get_running_loop()
+        models = [served[0], broken, served[2], served[3]]
+        tasks = [batcher.submit(jpegs[0], model, {}, explain=False) for model in models]
+        batcher.start()  # all four in one batch
+        answers = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
+        batcher.close()
+        return answers
+
+    answers = asyncio.run(ask())
+    assert [type(answer) for answer in answers] == [Answered, ValueError, Answered, Answered]
+
+
+def test_many_heavy_pictures_lock_no_light_one_out(served: list[ServedModel], jpegs: list[bytes]) -> None:
+    async def ask() -> int:
+        batcher = Batcher(2, LIMITS)
+        batcher._loop = asyncio.get_running_loop()
+        for picture in [np.zeros((2100, 2000, 3), np.uint8)] * 100:
+            batcher.submit(picture, served[0], {}, explain=False)
+        batcher.submit(jpegs[0], served[0], {}, explain=False)
+        batcher._heavy_running = 1  # the one worker that may has one
+        return len(batcher._take())
+
+    assert asyncio.run(ask()) == 1

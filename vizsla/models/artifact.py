@@ -293,4 +293,6 @@ def _head(data: bytes, card: ModelCard, where: Path) -> Head:
     shape = (len(card.classes), card.backbone.features)
     if head.weight.shape != shape or head.bias.shape != shape[:1] or head.weight.dtype != np.float32:
         raise ModelError(f"{HEAD} has shape {head.weight.shape}, the model needs {shape} float32.", where=where)
+    if not (np.isfinite(head.weight).all() and np.isfinite(head.bias).all()):
+        raise ModelError(f"{HEAD} holds values that are no numbers.", where=where, do="train the model again")
     return head

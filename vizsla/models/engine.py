@@ -71,6 +71,24 @@ class OnnxEngine:
             ) from error
         self.name = f"onnxruntime-{'.'.join(onnxruntime.__version__.split('.')[:2])}"
 
+    def check(self, size: int, width: int, where: object = None) -> None:
+        """Make sure that pictures of ``size`` pixels and heads of ``width`` features fit, as far as the graph tells.
+
+        Raises
+        ------
+        ModelError
+            When they do not.
+        """
+        given = self._session.get_inputs()[0].shape[1:3]
+        made = self._session.get_outputs()[0].shape[1]
+        for what, wanted, there in (("pictures of size", size, given[0]), ("features", width, made)):
+            if isinstance(there, int) and there != wanted:
+                raise ModelError(
+                    f"The model does not fit its backbone: {what} {wanted:,}, where the backbone has {there:,}.",
+                    where=str(where) if where else None,
+                    do="train the model again, or fetch an undamaged copy",
+                )
+
     def features(self, pixels: Pixels) -> Features:
         """(n, size, size, 3) uint8 to (n, d) float32."""
         result: Features = self._session.run(["features"], {"images": pixels})[0]

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+from vizsla.errors import ModelError
 from vizsla.images import Preprocessing
 from vizsla.models.artifact import SavedModel
 from vizsla.models.engine import Features, OnnxEngine, Pixels
@@ -44,6 +45,10 @@ class Backbone:
         """(n, size, size, 3) uint8 to (n, d) float32, the same bits whichever way it is run."""
         engine = self._wide if alone and self.plan.spread else self._narrow
         return engine.features(pixels)
+
+    def check(self, size: int, width: int) -> None:
+        """See :meth:`vizsla.models.engine.OnnxEngine.check`."""
+        self._narrow.check(size, width, self.name)
 
     def features_and_map(self, pixels: Pixels) -> tuple[Features, Features]:
         """The features and the last feature map."""
@@ -112,13 +117,18 @@ class Backbones:
         Raises
         ------
         ModelError
-            When the backbone cannot be loaded.
+            When the backbone cannot be loaded, or the model does not fit it.
         KeyError
             When ``saved`` was read without its backbone, and that has been unloaded since.
         """
         card = saved.card
         key = card.backbone.sha256
         backbone = self._take(key) or self._build(saved)
+        try:
+            backbone.check(card.preprocessing.size, card.backbone.features)
+        except ModelError:
+            self._give_up(key)
+            raise
         classes = tuple(sys.intern(name) for name in card.classes)
         with self._lock:
             labels = self._names.setdefault(classes, Labels(classes))
@@ -157,9 +167,12 @@ class Backbones:
 
     def release(self, model: ServedModel) -> None:
         """Give a model up; its backbone goes with the last one on it."""
+        self._give_up(model.backbone.sha256)
+
+    def _give_up(self, key: str) -> None:
         with self._lock:
-            backbone, users = self._loaded[model.backbone.sha256]
+            backbone, users = self._loaded[key]
             if users > 1:
-                self._loaded[model.backbone.sha256] = (backbone, users - 1)
+                self._loaded[key] = (backbone, users - 1)
             else:
-                del self._loaded[model.backbone.sha256]
+                del self._loaded[key]

@@ -28,7 +28,8 @@ from vizsla.serving.explain import explained, opened
 from vizsla.serving.faults import ClientGoneError, RequestError
 
 _LOOK_AHEAD = 64
-"""Waiting pictures that a worker looks through for companions on the same backbone."""
+"""Waiting pictures that a worker passes over for companions on the same backbone; heavy ones do not count, so that
+many of them lock nobody out."""
 
 _TURNS = 2
 """Pictures that are taken for each one of a list while others wait, at the least (start-time fair queueing: a picture's
@@ -246,8 +247,8 @@ class Batcher:
         heavy_allowed = self._heavy_running < max(1, self._threads - 1)
         taken: list[Task] = []
         skipped: list[Task] = []
-        wanted = 1
-        while self._waiting and len(taken) < wanted and len(skipped) < _LOOK_AHEAD:
+        wanted, passed = 1, 0
+        while self._waiting and len(taken) < wanted and passed < _LOOK_AHEAD:
             task = self._waiting.popleft()
             if task.scope.get("vizsla.gone") or task.future.cancelled():
                 task.error = ClientGoneError()
@@ -260,6 +261,7 @@ class Batcher:
                 taken.append(task)
             else:
                 skipped.append(task)
+                passed += not task.heavy
         self._waiting.extendleft(reversed(skipped))
         self._taken += len(taken)
         return taken
@@ -284,10 +286,14 @@ def _answer(tasks: list[Task], limits: Limits, alone: bool) -> None:
         try:
             backbone = ready[0].model.backbone
             features = backbone.features(pixels[0][None] if len(pixels) == 1 else np.stack(pixels), alone=alone)
-            for row, task in enumerate(ready):
-                task.result = Answered(task.model.head.probabilities(features[row : row + 1])[0])
         except Exception as error:  # noqa: BLE001 - as above, for the whole batch
             for task in ready:
+                task.error = error
+            ready = []
+        for row, task in enumerate(ready):
+            try:
+                task.result = Answered(task.model.head.probabilities(features[row : row + 1])[0])
+            except Exception as error:  # noqa: BLE001 - this model's own: the others in the batch have theirs
                 task.error = error
     now = time.perf_counter()
     for task in tasks:

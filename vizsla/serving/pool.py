@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,15 @@ _CLOSE_SECONDS = 3.0
 
 _MAX_ALIASES = 16
 """Names of one model that are remembered: links may give it any number. The file system knows the others."""
+
+_ALIAS_SECONDS = 1.0
+"""After this time the file system is asked again what a name leads to: a link may have been moved."""
+
+_ROOM_SECONDS = 5.0
+"""For room that models have which answer just now."""
+
+_STARTS_AT_ONCE = 2
+"""Models with code that start at a time: only when one has started is it known what memory it takes."""
 
 
 class Pool:
@@ -48,8 +58,11 @@ class Pool:
         self._loading: dict[str, Load] = {}
         self._names: dict[str, str] = {}
         """Artifact to the name of its entry or load."""
-        self._aliases: dict[str, str] = {}
-        """Other names of loaded artifacts to those of their entries."""
+        self._aliases: dict[str, tuple[str, float]] = {}
+        """Other names of loaded artifacts to those of their entries, and until when that is believed."""
+        self._freed = asyncio.Event()
+        """Set when a model is used no more, or gone."""
+        self._starts = asyncio.Semaphore(_STARTS_AT_ONCE)
         self._removals: set[asyncio.Future[None]] = set()
         self._loaders = ThreadPoolExecutor(2, thread_name_prefix="load")
         self.on_load: Callable[[str, float], None] = lambda name, seconds: None
@@ -82,9 +95,7 @@ class Pool:
         while (entry := self._entry(name)) is None:  # also when it is unloaded again before its turn comes
             known = await self._known(name)
             if entry := self._entries.get(known):
-                if len(entry.aliases) < _MAX_ALIASES:
-                    entry.aliases.add(name)
-                    self._aliases[name] = known
+                self._remember(name, entry)
                 break
             if not load:
                 raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
@@ -95,8 +106,10 @@ class Pool:
             yield entry.model
         finally:
             entry.uses -= 1
-            if entry.gone and not entry.uses:
-                self._release(entry)
+            if not entry.uses:
+                self._freed.set()
+                if entry.gone:
+                    self._release(entry)
 
     async def load(self, name: str, url: str | None = None, *, pinned: bool = False) -> Served:
         """Load a model that is asked for by ``POST /models`` or the command line.
@@ -179,7 +192,21 @@ class Pool:
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
     def _entry(self, name: str) -> Entry | None:
-        return self._entries.get(name) or self._entries.get(self._aliases.get(name, name))
+        return self._entries.get(name) or self._entries.get(self._alias(name) or name)
+
+    def _alias(self, name: str) -> str | None:
+        """What another name leads to, as far as that was seen just now."""
+        known, until = self._aliases.get(name, (None, 0.0))
+        return known if asyncio.get_running_loop().time() < until else None
+
+    def _remember(self, name: str, entry: Entry) -> None:
+        """That ``name`` leads to the model, which is called otherwise, or that it does still."""
+        before, _ = self._aliases.get(name, (None, 0.0))
+        if before is not None and before != entry.name and before in self._entries:
+            self._entries[before].aliases.discard(name)
+        if name != entry.name and (name in entry.aliases or len(entry.aliases) < _MAX_ALIASES):
+            entry.aliases.add(name)
+            self._aliases[name] = entry.name, asyncio.get_running_loop().time() + _ALIAS_SECONDS
 
     async def _artifact(self, name: str) -> str:
         """The artifact that a name finds; the file system is asked, which may take its time."""
@@ -189,8 +216,8 @@ class Pool:
         """The name that what ``name`` finds is loaded under, or being loaded; ``name`` itself if it is neither."""
         if name in self._entries or name in self._loading:
             return name
-        if name in self._aliases:
-            return self._aliases[name]
+        if (known := self._alias(name)) is not None:
+            return known
         try:
             return self._names.get(await self._artifact(name), name)
         except (RequestError, OSError):
@@ -224,18 +251,26 @@ class Pool:
 
     def _begin(self, name: str, load: Load) -> asyncio.Task[Entry]:
         def ended(task: asyncio.Task[Entry]) -> None:
-            del self._loading[name]
             error = None if task.cancelled() else task.exception()
-            if task.cancelled() or error:
-                del self._names[load.artifact]
             if error and not load.waiting:
                 self.on_lost(name, error)
 
-        load.task = asyncio.get_running_loop().create_task(self._load_now(name, load))
         self._loading[name] = load
         self._names[load.artifact] = name
+        load.task = asyncio.get_running_loop().create_task(self._load_and_forget(name, load))
         load.task.add_done_callback(ended)
         return load.task
+
+    async def _load_and_forget(self, name: str, load: Load) -> Entry:
+        """Load. It is under way no more in the very step in which the model is entered, or has failed: who finds a load
+        that has ended would wait for it without the loop's ever going on."""
+        try:
+            return await self._load_now(name, load)
+        except BaseException:
+            del self._names[load.artifact]
+            raise
+        finally:
+            del self._loading[name]
 
     async def _load_now(self, name: str, load: Load) -> Entry:
         loop = asyncio.get_running_loop()
@@ -246,16 +281,40 @@ class Pool:
         try:
             load.check()
             if isinstance(model, CodeModel):
-                self._loader.check_code(load)
-                await model.start()  # what is loaded can answer
-                load.check()
-            self._make_room(model, evict=load.evict)
+                async with self._starts:
+                    self._loader.check_code(load)
+                    await self._wait_for_room(model, load)  # for what was unpacked: its process comes on top
+                    await model.start()  # what is loaded can answer
+                    load.check()
+            await self._wait_for_room(model, load)
         except BaseException:
             self._release(entry)
             raise
         self._entries[name] = entry
         self.on_load(name, loop.time() - start)
         return entry
+
+    async def _wait_for_room(self, model: Served, load: Load) -> None:
+        """Make room; where models that answer just now have it, wait a little for them.
+
+        Raises
+        ------
+        RequestError
+            ``target-memory``, or ``stopping`` when the load is dropped meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _ROOM_SECONDS
+        while True:
+            try:
+                return self._make_room(model, evict=load.evict)
+            except RequestError:
+                stay = [e.model for e in self._entries.values() if e.pinned]
+                if not load.evict or loop.time() >= end or _together([*stay, model]) > self.memory:
+                    raise
+            self._freed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._freed.wait(), end - loop.time())
+            load.check()
 
     def _make_room(self, model: Served, *, evict: bool) -> None:
         """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits. What cannot
