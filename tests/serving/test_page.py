@@ -210,3 +210,55 @@ def test_the_answer_of_own_code_is_shown(page: Any, serving: Any, tmp_path: Path
     page.set_input_files("#file", str(tmp_path / "photo.jpg"))
     page.wait_for_selector("#raw:not([hidden])")
     assert f'"bytes": {len(jpegs[1])}' in page.inner_text("#raw")
+
+
+UNKNOWN = [
+    '{"predictions": [[0.1, 0.9]]}',
+    '{"predictions": []}',
+    '{"predictions": {"rose": 1}}',
+    '{"predictions": [{"class_name": "rose", "probability": null}]}',
+    "null",
+    "12345678901234567890",
+    "no JSON",
+]
+
+
+def test_an_answer_of_an_unknown_form_is_shown_as_it_is(
+    page: Any, serving: Any, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    code, answer = tmp_path / "own" / "code" / "inference.py", tmp_path / "own" / "answer"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        "def model_fn(d): return d + '/answer'\ndef transform_fn(m, b, c, a): return open(m).read(), 'text/plain'\n"
+    )
+    (tmp_path / "photo.jpg").write_bytes(jpegs[1])
+    server = serving(str(tmp_path / "own"), "--allow-code")
+    page.goto(server.url)
+    for text in UNKNOWN:
+        answer.write_text(text)
+        page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+        expect(page.locator("#raw")).to_have_text(text)
+        expect(page.locator("#answer")).to_be_visible()
+        assert page.locator(".class").count() == 0
+    assert page.complaints == []
+
+
+def test_a_model_that_no_header_can_name(
+    page: Any, serving: Any, write_model: Any, backbone: Any, tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    """Words, and not the browser's; the server's own model needs no name."""
+    (tmp_path / "photo.jpg").write_bytes(jpegs[1])
+    server = serving(str(write_model(tmp_path / "naïve ☃", backbone)))
+    page.goto(server.url)
+    page.fill("#model", "dogs ☃")
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#error:not([hidden])")
+    assert page.inner_text("#error").splitlines() == [
+        'No header can hold the model\'s name "dogs ☃".',
+        "Allowed: letters, digits and signs of ASCII, without blanks",
+        "rename the model's folder",
+    ]
+    page.reload()
+    expect(page.locator("#model")).to_have_value("naïve ☃")
+    page.set_input_files("#file", str(tmp_path / "photo.jpg"))
+    page.wait_for_selector("#answer:not([hidden]) .class")
