@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
 import signal
 import socket
@@ -157,14 +156,6 @@ def test_a_folder_of_code_may_change_while_it_is_measured(tmp_path: Path) -> Non
     assert sizes == {26}
 
 
-def test_what_own_code_started_ends_with_it(serving: Callable[..., Running], code_model: Path) -> None:
-    server = serving(str(code_model), "--allow-code")
-    child = server.say("child")[1]["mean"]
-    assert Path(f"/proc/{child}").exists()
-    assert server.stop() == 0
-    assert come(lambda: has_ended(child))
-
-
 def test_what_cannot_answer_is_not_loaded(serving: Callable[..., Running], tmp_path: Path) -> None:
     """A platform takes 200 of ``/ping`` and ``POST /models`` for a model that works."""
     root, temporary = tmp_path / "models", tmp_path / "temporary"
@@ -260,20 +251,3 @@ def test_waiting_for_a_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
         await asyncio.sleep(0.2)  # the loop sees the process end
 
     asyncio.run(ask())
-
-
-def test_the_worker_ends_with_its_server(code_model: Path, tmp_path: Path) -> None:
-    """A worker whose server is killed finds its input closed."""
-    with tarfile.open(code_model) as tar:
-        tar.extractall(tmp_path / "unpacked", filter="data")
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "vizsla.serving.inference_worker", str(tmp_path / "unpacked")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert worker.stdout is not None
-    assert worker.stdin is not None
-    assert json.loads(worker.stdout.readline())["status"] == 200
-    worker.stdin.close()
-    assert worker.wait(60) == 0

@@ -14,7 +14,10 @@ import inspect
 import io
 import json
 import os
+import select
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +28,7 @@ import numpy as np
 
 from vizsla.errors import ModelError, VizslaError
 from vizsla.jobs.environment import environment
+from vizsla.jobs.processes import signal_group
 from vizsla.serving.entry import CODE, PROGRAM, REQUIREMENTS, entry_script, program
 from vizsla.settings import settings
 
@@ -38,6 +42,7 @@ class UnsupportedTypeError(Exception):
 
 def main(model_dir: Path, *, installed: bool = False) -> None:
     """Load the code and the model, then answer until stdin ends."""
+    _end_with_server(os.dup(0))
     requirements, refused = model_dir / REQUIREMENTS, None
     if not installed and requirements.is_file():
         try:
@@ -76,6 +81,7 @@ def main(model_dir: Path, *, installed: bool = False) -> None:
                 _send(answers, {"status": 200, "content_type": handler.context.content_type or content_type}, content)
             else:
                 _send(answers, {"status": status, "kind": "code-refused"}, phrase.encode() or content[:_WORDS_BYTES])
+    _end()  # before the interpreter does, which stops the thread that would
 
 
 class Context:
@@ -259,6 +265,24 @@ def _no_script(folder: Path, script: Path) -> ModelError:
         allowed=", ".join(there) or "a Python script in the model's code/, such as inference.py",
         do=do,
     )
+
+
+def _end_with_server(pipe: int) -> None:
+    """End this process and all that it has started as soon as the server has gone, whatever the code is doing: nobody
+    else would, when the server was killed."""
+
+    def watch() -> None:
+        hung_up = select.poll()
+        hung_up.register(pipe, 0)  # POLLHUP is always told, also behind bytes that are not read yet (poll(2))
+        hung_up.poll()
+        _end()
+
+    threading.Thread(target=watch, name="server", daemon=True).start()
+
+
+def _end() -> NoReturn:
+    signal_group(os.getpid(), signal.SIGKILL)
+    os._exit(1)  # not the head of a group
 
 
 def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:

@@ -8,6 +8,7 @@ import logging
 import resource
 import signal
 import socket
+import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -35,6 +36,7 @@ from vizsla.serving.page import Page
 from vizsla.serving.pool import Pool
 from vizsla.serving.service import Service
 from vizsla.serving.shelves import Shelf
+from vizsla.serving.unpacked import remove_abandoned
 from vizsla.settings import Settings
 
 DRAIN_SECONDS = 25.0
@@ -115,6 +117,8 @@ class Server:
         with contextlib.suppress(OSError, ValueError):  # a connection is a file, and the usual 1,024 are few
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         listening = _listen(self._options.host, self._options.port)
+        if self._options.allow_code:
+            threading.Thread(target=remove_abandoned, name="abandoned", daemon=True).start()
         config = uvicorn.Config(
             self.app,
             http=PatientConnection,

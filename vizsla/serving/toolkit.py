@@ -7,24 +7,15 @@ does (prints, leaks, crashes), the server and the other models are not touched b
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
-import json
-import os
-import shutil
-import signal
-import sys
-import tarfile
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import ModelError
-from vizsla.files import read_to_the_end
-from vizsla.serving.entry import DAMAGED, REQUIREMENTS, code_folder, entry_script
+from vizsla.serving.entry import REQUIREMENTS, code_folder, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import folder_bytes, resident_bytes
+from vizsla.serving.unpacked import Unpacked
+from vizsla.serving.worker import Worker
 
 ANSWER_SECONDS = 60.0
 """What SageMaker gives a container for an answer."""
@@ -34,11 +25,6 @@ INSTALL_SECONDS = 900.0
 MAX_WAITING = 32
 """Requests that wait for one model's code, which takes one at a time."""
 
-_MAX_UNPACKED_BYTES = 20_000_000_000
-_MAX_MEMBERS = 20_000
-_MAX_HEADER_BYTES = 65_536
-_PRIVATE = ("VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS")
-"""Variables that a model's code has no business to read."""
 _KEY_HEADERS = frozenset(("authorization", "x-api-key", "cookie", "x-amz-security-token"))
 
 
@@ -51,13 +37,14 @@ class CodeModel:
     def __init__(self, name: str, url: str, path: Path, check: Callable[[], None]) -> None:
         self.name = name
         self.url = url
-        self._temporary: Path | None = None
+        self._temporary: Unpacked | None = None
         if path.is_dir():
             self._folder = code_folder(path) or path
         else:
-            self._folder = self._temporary = _unpacked(path, check)
+            self._temporary = Unpacked(path, check)
+            self._folder = self._temporary.folder
         self._unpacked_bytes = folder_bytes(self._folder)
-        self._process: asyncio.subprocess.Process | None = None
+        self._worker: Worker | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._starting = False
@@ -122,19 +109,19 @@ class CodeModel:
             asking.exception()  # nobody waits for it
 
     async def _ask(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> tuple[bytes, str]:
-        process = self._process
-        if process is None:
+        worker = self._worker
+        if worker is None:
             raise EOFError
         header = {"content_type": content_type, "accept": accept, "headers": headers, "size": len(body)}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                answer, content = await _exchange(process, header, body)
+                answer, content = await worker.ask(header, body)
         except TimeoutError as error:
             self._kill()
             raise _too_slow() from error
-        except (OSError, EOFError, asyncio.IncompleteReadError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             self._kill()
-            code = await process.wait()
+            code = await worker.exit_code()
             raise RequestError(
                 "code-died",
                 f"The process of the model's code ended (exit code {code}).",
@@ -160,12 +147,12 @@ class CodeModel:
     def remove(self) -> None:
         """Remove what was unpacked; may take long, and is done outside the event loop."""
         if self._temporary:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.remove()
 
     @property
     def pid(self) -> int | None:
         """Process id of the worker, while there is one."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        return self._worker.pid if self._worker else None
 
     async def start(self) -> None:
         """Install what the code requires, and load the model: the server can then answer.
@@ -188,31 +175,21 @@ class CodeModel:
 
     async def _start_process(self) -> None:
         self._check_not_unloaded()
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # the working directory is nobody's place for modules
-            "-m",
-            "vizsla.serving.inference_worker",
-            str(self._folder),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,
-            limit=_MAX_HEADER_BYTES,
-        )
+        self._kill()
+        self._worker = worker = await Worker.start(self._folder)
         self._check_not_unloaded()  # while it was created
         try:
             installs = (self._folder / REQUIREMENTS).is_file()
             async with asyncio.timeout(START_SECONDS + (INSTALL_SECONDS if installs else 0)):
-                ready, said = await _read(process)
+                ready, said = await worker.ready()
         except TimeoutError as error:
             self._kill()
             raise RequestError(
                 "code-too-slow", "The model's code did not start in time.", where=entry_script()
             ) from error
-        except (EOFError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             self._kill()
-            code = await process.wait()
+            code = await worker.exit_code()
             self._check_not_unloaded()
             raise RequestError(
                 "code-died", f"The model's code ended at its start ({code}).", where=entry_script()
@@ -237,19 +214,9 @@ class CodeModel:
             raise RequestError("stopping", "The model was unloaded while it was started.", where=entry_script())
 
     def _kill(self) -> None:
-        process, self._process = self._process, None
-        if process and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # with whatever the code has started
-
-
-def _environment() -> dict[str, str]:
-    """The server's variables without its keys; a checkout that is not installed is found by PYTHONPATH."""
-    kept = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
-    home = str(Path(__file__).parents[2])
-    if "site-packages" not in home:
-        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [kept.get("PYTHONPATH"), home]))
-    return kept
+        worker, self._worker = self._worker, None
+        if worker:
+            worker.kill()
 
 
 def _visible_headers(scope: Mapping[str, Any]) -> dict[str, str]:
@@ -277,57 +244,3 @@ def _too_slow() -> RequestError:
 
 def _busy(words: str) -> RequestError:
     return RequestError("overloaded", words, where=entry_script(), do="try again a little later, with less at a time")
-
-
-async def _exchange(
-    process: asyncio.subprocess.Process, header: dict[str, object], body: bytes
-) -> tuple[dict[str, object], bytes]:
-    if process.stdin is None:
-        raise EOFError
-    process.stdin.write(json.dumps(header).encode() + b"\n")
-    process.stdin.write(body)
-    await process.stdin.drain()
-    return await _read(process)
-
-
-async def _read(process: asyncio.subprocess.Process) -> tuple[dict[str, object], bytes]:
-    if process.stdout is None:
-        raise EOFError
-    line = await process.stdout.readline()
-    if not line:
-        raise EOFError
-    header = json.loads(line)
-    return header, await process.stdout.readexactly(int(header["size"]))
-
-
-def _unpacked(archive: Path, check: Callable[[], None]) -> Path:
-    """The archive in a temporary folder; links, devices and paths that leave it are refused (PEP 706)."""
-    folder = Path(tempfile.mkdtemp(prefix="vizsla-code-"))
-    size = 0
-    try:
-        with _Watched(archive, check) as raw, tarfile.open(fileobj=io.BufferedReader(raw), mode="r:*") as tar:
-            for count, member in enumerate(tar):
-                size += member.size
-                if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
-                    raise ModelError("The archive unpacks to too much.", where=archive)
-                tar.extract(member, folder, filter="data")
-            read_to_the_end(tar)
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, DAMAGED):
-            raise ModelError(f"The archive cannot be unpacked: {error}.", where=archive) from error
-        raise
-    return folder
-
-
-class _Watched(io.FileIO):
-    """A file that calls ``check`` at every read."""
-
-    def __init__(self, path: Path, check: Callable[[], None]) -> None:
-        super().__init__(path)
-        self._check = check
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        """As of the base class."""
-        self._check()
-        return super().readinto(buffer)
