@@ -178,9 +178,28 @@ def test_a_job_that_began_again_is_not_removed(
         return take(path)
 
     monkeypatch.setattr(controller, "take", begun_meanwhile)
-    with pytest.raises(JobError, match="is just being started"):
-        controller.remove(job)
+    with monkeypatch.context() as patch:
+        patch.setattr(attempts, "settle", lambda of: of.state)  # its own process is there
+        with pytest.raises(JobError, match="is InProgress: it cannot be removed"):
+            controller.remove(job)
     assert (job.path / "job.json").exists()
+
+
+@pytest.mark.parametrize("file", ["state.json", "job.json"])
+def test_a_damaged_job_is_removed_unless_it_runs(executor: LocalExecutor, script_spec: MakeSpec, file: str) -> None:
+    handle = executor.submit(script_spec(GRACEFUL), "damaged")
+    wait_for(lambda: is_up(handle))
+    whole = (handle.path / file).read_text()
+    (handle.path / file).write_text("{")
+    job = controller.find(handle.name, executor.home, damaged=True)
+    with pytest.raises(JobError, match="is InProgress: it cannot be removed"):
+        controller.remove(job)
+    (handle.path / file).write_text(whole)
+    executor.stop(handle, grace=30)
+    run_to_end(executor, handle)
+    (handle.path / file).write_text("{")
+    controller.remove(controller.find(handle.name, executor.home, damaged=True))
+    assert not handle.path.exists()
 
 
 def test_a_job_that_is_removed_while_somebody_looks(executor: LocalExecutor, script_spec: MakeSpec) -> None:

@@ -165,18 +165,12 @@ def rm(
 ) -> None:
     """Delete jobs with everything in their folders; none where one of the names is wrong."""
     from vizsla.cli.console import errors, print_json
-    from vizsla.errors import JobError
     from vizsla.jobs import controller
+    from vizsla.settings import settings
 
-    jobs = list(dict.fromkeys(_find(name) for name in names))  # each once
+    jobs = list(dict.fromkeys(controller.find(name, settings().home, damaged=True) for name in names))  # each once
     for job in jobs:
-        if job.path.is_symlink():
-            raise JobError(
-                f"{job.name!r} is a link to a job.",
-                where=job.path,
-                do=f"name the job itself, {job.path.resolve()}; a link is removed by `rm`",
-            )
-    jobs.sort(key=lambda job: job.state.has_ended)  # what cannot be removed is refused before anything is
+        controller.check_removable(job)  # before any is removed
     removed: list[str] = []
     try:
         for job in jobs:

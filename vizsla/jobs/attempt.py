@@ -81,9 +81,15 @@ def running(job: JobDirectory, attempt: int) -> Running | None:
     return found if found is not None and _is_of(job, found) else None
 
 
-def _written(job: JobDirectory, attempt: int) -> Running | None:
+def still_runs(job: JobDirectory) -> bool:
+    """Whether the supervisor of any attempt is there; for a job whose state cannot be read."""
+    found = _written(job)
+    return found is not None and _is_of(job, found) and Process(found.supervisor, found.supervisor_started).alive
+
+
+def _written(job: JobDirectory, attempt: int | None = None) -> Running | None:
     fields = load(job.run / "process.json")
-    return Running(**fields) if fields and fields.get("attempt") == attempt else None
+    return Running(**fields) if fields and attempt in (None, fields.get("attempt")) else None
 
 
 def _is_of(job: JobDirectory, found: Running) -> bool:

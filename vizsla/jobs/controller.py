@@ -19,7 +19,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import GRACE_SECONDS, Event, Executor, Handle, Since, StatusEvent
 from vizsla.jobs.lock import holder, take
 from vizsla.jobs.processes import Process
-from vizsla.jobs.states import State
+from vizsla.jobs.states import ENDED, State
 
 UNREADABLE = "Unreadable"
 """Stands for the state of a job whose files are damaged."""
@@ -28,10 +28,11 @@ _PAUSE_SHARE = 0.02
 """A poll comes after this share of the time a job has run: its end is seen soon, and waiting costs nothing."""
 
 
-def find(name: str, home: Path) -> JobDirectory:
+def find(name: str, home: Path, *, damaged: bool = False) -> JobDirectory:
     """The job of this name under ``home``, or at this path; its state is brought up to date.
 
     What has a separator in it is a path and nothing else: a wrong one never means a job of the same name elsewhere.
+    ``damaged`` also finds one whose files cannot be read.
 
     Raises
     ------
@@ -40,7 +41,10 @@ def find(name: str, home: Path) -> JobDirectory:
     """
     path = Path(name)
     is_path = path.name != name or (path / "job.json").is_file()
-    job = JobDirectory.open(path if is_path else home / name)
+    folder = path if is_path else home / name
+    if damaged and (folder / "job.json").exists():
+        return JobDirectory(folder.absolute())
+    job = JobDirectory.open(folder)
     attempts.settle(job)
     return job
 
@@ -176,27 +180,46 @@ def stop(job: JobDirectory, grace: float = GRACE_SECONDS, reason: str | None = N
     return state
 
 
+def check_removable(job: JobDirectory) -> None:
+    """That a job can be removed: it has ended, or its files are damaged and nothing of it runs.
+
+    Raises
+    ------
+    JobError
+        Otherwise.
+    """
+    if job.path.is_symlink():
+        raise JobError(
+            f"{job.name!r} is a link to a job.",
+            where=job.path,
+            do=f"name the job itself, {job.path.resolve()}; a link is removed by `rm`",
+        )
+    try:
+        status = attempts.settle(job).status
+    except JobError:
+        status = "InProgress" if attempts.still_runs(job) else "Failed"
+    if status not in ENDED:
+        raise JobError(
+            f"Job {job.name!r} is {status}: it cannot be removed.",
+            where=job.path,
+            do=f"stop it first: `vizsla jobs stop {job.name}`",
+        )
+
+
 def remove(job: JobDirectory) -> None:
-    """Delete a job that has ended, with everything in its directory.
+    """Delete a job that has ended, or whose files are damaged, with everything in its directory.
 
     Raises
     ------
     JobError
         When it has not ended, or another process controls it.
     """
-    state = attempts.settle(job)
-    if not state.has_ended:
-        raise JobError(
-            f"Job {job.name!r} is {state.status}: it cannot be removed.",
-            where=job.path,
-            do=f"stop it first: `vizsla jobs stop {job.name}`",
-        )
+    check_removable(job)
     lock = take(job.path)
     if lock is None:
         raise JobError(f"Job {job.name!r} is just being started by another process.", where=job.path)
     try:
-        if not job.state.has_ended:  # started by somebody who lost it since
-            raise JobError(f"Job {job.name!r} is just being started by another process.", where=job.path)
+        check_removable(job)  # it may have been started by somebody who lost it since
         gone = job.path.with_name(f".{job.name}.removed")
         with storage(job.path):
             shutil.rmtree(gone, ignore_errors=True)
