@@ -98,6 +98,15 @@ def test_a_broken_body_sent_ahead_leaves_the_answers_before_it(server: Running, 
 OFFER = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAA")
 
 
+@pytest.mark.parametrize("line", ["X: {}", "Upgrade: {}", "X: y\r\nZ: {}"])
+def test_headers_that_come_at_once_are_bounded_too(server: Running, line: str) -> None:
+    for size, answer in ((65_000, b"HTTP/1.1 200 "), (70_000, b"HTTP/1.1 431 "), (200_000, b"HTTP/1.1 431 ")):
+        head = "\r\n".join(("GET /ping HTTP/1.1", "Host: 127.0.0.1", "Connection: close", line.format("x" * size)))
+        with connect(server) as sock:
+            sock.sendall(head.encode() + b"\r\n\r\n")
+            assert read_all(sock).startswith(answer)
+
+
 @pytest.mark.parametrize("name", ["Upgrade", "upgrade", "UPGRADE"])
 def test_a_client_that_offers_http2_keeps_its_body(server: Running, jpegs: list[bytes], name: str) -> None:
     """As Java's HttpClient sends its first request."""

@@ -48,6 +48,7 @@ class PatientConnection(HttpToolsProtocol):
     _unread: asyncio.TimerHandle | None = None
     _header_bytes = 0
     _in_headers = True
+    _too_large = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
@@ -68,7 +69,7 @@ class PatientConnection(HttpToolsProtocol):
         if not self._in_headers and self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)
         if self._in_headers and self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
-            self._refuse(b"431 Request Header Fields Too Large", b"The headers are larger than 64 KiB.")
+            self._refuse_head()
 
     def _parse(self, data: bytes) -> None:
         """Feed the parser. It gives up at a request that offers another protocol: the offer is passed over (RFC 9110,
@@ -86,7 +87,14 @@ class PatientConnection(HttpToolsProtocol):
                     self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
                     self.parser.feed_data(head)
         except HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if self._too_large:
+                self._refuse_head()
+            else:
+                self.send_400_response("Invalid HTTP request received.")
+
+    def _head_bytes(self) -> int:
+        """The request's line and its headers: what is between them counts as four bytes for each."""
+        return len(self.url) + sum(4 + len(name) + len(value) for name, value in self.headers)
 
     def _head_without_offer(self) -> bytes:
         """The head of the request that has been parsed last."""
@@ -97,9 +105,12 @@ class PatientConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Stop the clock."""
+        if self._head_bytes() > MAX_HEADER_BYTES:  # also what came at once
+            self._too_large = True
+            raise ValueError("too large a head")  # the parser ends with an error, which is answered
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise ValueError("no proxy")  # the parser ends with an error, which is answered
+                raise ValueError("no proxy")  # as above
             return
         self._in_headers, self._header_bytes = False, 0
         self._stop_timer()
@@ -171,6 +182,9 @@ class PatientConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP in the service's shape."""
         self._refuse(b"400 Bad Request", msg.encode("ascii", "replace"))
+
+    def _refuse_head(self) -> None:
+        self._refuse(b"431 Request Header Fields Too Large", b"The headers are larger than 64 KiB.")
 
     def _give_up(self) -> None:
         self._timer = None
