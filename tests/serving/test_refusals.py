@@ -141,6 +141,14 @@ def test_a_path_or_method_that_is_not_there(server: Running, method: str, path: 
     assert (answer.status_code, answer.json()["ErrorCode"]) == (status, kind)
 
 
+@pytest.mark.parametrize(("path", "methods"), [("/models", "GET HEAD POST"), ("/models/x", "DELETE GET HEAD")])
+def test_what_a_path_offers_is_said_in_full(server: Running, path: str, methods: str) -> None:
+    answer = server.client.put(path)
+    assert answer.status_code == 405
+    assert " ".join(sorted(answer.headers["allow"].split(", "))) == methods
+    assert server.client.head("/models").status_code == 200
+
+
 def test_another_sites_page_is_refused(server: Running, jpegs: list[bytes]) -> None:
     for headers in (
         {"origin": "https://evil.example"},

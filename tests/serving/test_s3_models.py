@@ -88,3 +88,14 @@ def test_a_store_that_cannot_be_reached_says_so(
     answer = server.client.post("/invocations", content=jpegs[0], headers=headers, timeout=120)
     assert (answer.status_code, answer.json()["ErrorCode"]) == (500, "target-damaged")
     assert "The endpoint cannot be reached" in answer.json()["Message"]
+    assert "AWS_ENDPOINT_URL_S3" in answer.json()["Do"]
+
+
+def test_no_model_of_a_prefix_is_loaded_by_address(
+    serving: Callable[..., Running], filled: str, tmp_path: Path
+) -> None:
+    server = serving("--models-dir", "s3://models", AWS_ENDPOINT_URL_S3=filled, VIZSLA_CACHE=str(tmp_path), **LOGIN)
+    answer = server.client.post("/models", json={"model_name": "dogs", "url": "s3://models/dogs.tar.gz"})
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (400, "target-name")
+    assert answer.json()["Message"] == "Models under an s3:// prefix are not loaded by POST /models."
+    assert answer.json()["Do"] == "name the model in TargetModel: its first request loads it"

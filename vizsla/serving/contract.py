@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from vizsla.serving.door import record_of
 from vizsla.serving.faults import RequestError
 from vizsla.serving.service import Invocation, Service
+from vizsla.serving.shelves import S3Shelf
 
 _ENDPOINT = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _PAGE = 100
@@ -53,11 +55,9 @@ class Container:
             Route("/ping", self.ping, methods=["GET"]),
             Route("/invocations", self.invocations, methods=["POST"]),
             Route("/execution-parameters", self.execution_parameters, methods=["GET"]),
-            Route("/models", self.list_models, methods=["GET"]),
-            Route("/models", self.load_model, methods=["POST"]),
+            _by_method("/models", GET=self.list_models, POST=self.load_model),
             Route("/models/{name:path}/invoke", self.invoke_model, methods=["POST"]),
-            Route("/models/{name:path}", self.show_model, methods=["GET"]),
-            Route("/models/{name:path}", self.unload_model, methods=["DELETE"]),
+            _by_method("/models/{name:path}", GET=self.show_model, DELETE=self.unload_model),
         ]
 
     async def ping(self, request: Request) -> Response:
@@ -106,6 +106,12 @@ class Container:
                 "body-malformed", "model_name and url must be texts.", allowed="1 to 1,024 printable characters"
             )
         record.model = name
+        if isinstance(self._service.pool.shelf, S3Shelf):
+            raise RequestError(
+                "target-name",
+                "Models under an s3:// prefix are not loaded by POST /models.",
+                do="name the model in TargetModel: its first request loads it",
+            )
         model = await self._service.pool.load(name, url)
         return JSONResponse({"modelName": model.name, "modelUrl": model.url})
 
@@ -157,6 +163,15 @@ class Runtime:
             )
         if expected is not None and name != expected:
             raise RequestError("endpoint-unknown", f"Endpoint {name} of account local not found.", allowed=expected)
+
+
+def _by_method(path: str, **calls: Callable[[Request], Awaitable[Response]]) -> Route:
+    """One route for all the methods of a path, so that what refuses another names them all."""
+
+    async def call(request: Request) -> Response:
+        return await calls["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, call, methods=[*calls])
 
 
 async def answer(service: Service, request: Request, target: str | None, *, load: bool = True) -> Response:

@@ -244,8 +244,13 @@ def fetch_archive(address: str, cache: Path) -> Path:
         return s3.fetch(address, cache, on_progress=lambda done, total: None)
     except SourceError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise unknown(address, address) from error
-        raise ModelError(f"The model cannot be fetched: {error.what}", where=error.where, do=error.do) from error
+            raise RequestError(
+                "target-unknown",
+                f"There is no model {address[:200]!r}.",
+                do="check the address (upper and lower case count)",
+            ) from error
+        do = (error.do or "").replace("--endpoint-url", "AWS_ENDPOINT_URL_S3") or None  # no option of `vizsla serve`
+        raise ModelError(f"The model cannot be fetched: {error.what}", where=error.where, do=do) from error
 
 
 def container() -> Path:
