@@ -68,6 +68,8 @@ def test_a_port_that_is_taken(saved_model: Path) -> None:
         (["a/dogs", "b/dogs"], {}, "Two models have the name 'dogs'."),
         (["m", "--host", "0.0.0.0"], {}, "everybody who can reach this machine could use the server"),
         (["m"], {"VIZSLA_SIGV4_KEYS": "AKID"}, "VIZSLA_SIGV4_KEYS cannot be read."),
+        (["m"], {"VIZSLA_SIGV4_KEYS": "ÄKID:s"}, "VIZSLA_SIGV4_KEYS holds a key id that no header can carry."),
+        (["m"], {"VIZSLA_API_KEYS": "k1,schlüssel"}, "VIZSLA_API_KEYS holds a key that no header can carry."),
         (["m", "--public-origin", "example.com/x"], {}, "'example.com/x' is no origin."),
         (["m"], {"VIZSLA_THREADS": "many"}, "VIZSLA_THREADS='many' is not a usable number."),
         (["m"], {"SAGEMAKER_PROGRAM": "../train.py"}, "'../train.py' cannot name the script of a model's own code."),
@@ -86,6 +88,23 @@ def test_a_bucket_that_cannot_be_reached(tmp_path: Path) -> None:
     code, words = serve("s3://bucket/dogs/model.tar.gz", VIZSLA_CACHE=str(tmp_path), **login)
     assert code == 1
     assert "The endpoint cannot be reached" in words
+    assert "check the network and AWS_ENDPOINT_URL_S3" in words
+    assert "--endpoint-url" not in words
+
+
+def test_an_ipv6_address_is_written_in_brackets(saved_model: Path) -> None:
+    """In the server's own line, and where it cannot listen."""
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("no IPv6 here")
+    port = free_port()
+    command = [sys.executable, "-c", "from vizsla.cli.main import main; main()", "serve", str(saved_model)]
+    with subprocess.Popen([*command, "--host", "::1", "--port", str(port)], stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        line = next(line for line in map(json.loads, process.stderr) if "address" in line)
+        code, words = serve(str(saved_model), "--host", "::1", "--port", str(port))
+        process.terminate()
+    assert line["address"] == f"http://[::1]:{port}"
+    assert (code, f"Cannot listen on [::1]:{port}: " in words) == (2, True)
 
 
 def test_others_get_in_with_a_key_or_when_allowed(

@@ -48,6 +48,8 @@ class Access:
                     f"{origin!r} is no origin.", where="--public-origin", allowed="such as https://models.example.com"
                 )
         api_keys = tuple(key.strip() for key in os.environ.get(API_KEYS, "").split(",") if key.strip())
+        if not all(map(_fits_header, api_keys)):
+            raise UsageError(f"{API_KEYS} holds a key that no header can carry.", allowed=_KEY_SIGNS)
         sigv4 = {}
         for pair in filter(None, map(str.strip, os.environ.get(SIGV4_KEYS, "").split(","))):
             key_id, separator, secret = pair.partition(":")
@@ -55,6 +57,8 @@ class Access:
                 raise UsageError(
                     f"{SIGV4_KEYS} cannot be read.", allowed="ACCESS_KEY_ID:SECRET, several separated by commas"
                 )
+            if not _fits_header(key_id):
+                raise UsageError(f"{SIGV4_KEYS} holds a key id that no header can carry.", allowed=_KEY_SIGNS)
             sigv4[key_id] = secret
         local = is_loopback(host)
         if not local and not api_keys and not sigv4 and not anonymous:
@@ -121,6 +125,14 @@ class Access:
                 where="header Origin",
                 do="start it with --public-origin if that is a proxy before it",
             )
+
+
+_KEY_SIGNS = "letters, digits and signs of ASCII"
+
+
+def _fits_header(key: str) -> bool:
+    """Whether every client sends it as the same bytes."""
+    return key.isascii() and key.isprintable()
 
 
 def _netloc(origin: str) -> str | None:

@@ -154,8 +154,8 @@ class Server:
                 self._failure = error
                 raise
         else:
-            host, port = self._options.host, self._options.port
-            self.observer.log("info", "serving", address=f"http://{host}:{port}", models=list(self._options.pinned))
+            address = f"http://{_netloc(self._options.host, self._options.port)}"
+            self.observer.log("info", "serving", address=address, models=list(self._options.pinned))
         tidy = asyncio.create_task(self._tidy())
         yield
         tidy.cancel()
@@ -230,6 +230,11 @@ class _QuietServer(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+def _netloc(host: str, port: int) -> str:
+    """As an address has it: IPv6 in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -239,6 +244,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         raise UsageError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.", do="choose another --port or --host"
+            f"Cannot listen on {_netloc(host, port)}: {error.strerror or error}.", do="choose another --port or --host"
         ) from error
     return listening
