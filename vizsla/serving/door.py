@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import traceback
 import uuid
 from typing import Any
@@ -22,6 +23,8 @@ _DISCARD_SECONDS = 10.0
 _WITHOUT_BODY = frozenset(("GET", "HEAD", "OPTIONS"))
 _WITHOUT_KEY = frozenset(("/", "/ping", "/docs", "/openapi.json", "/favicon.ico"))
 """What holds no secret: the probe of the platform, the page's frame, the description of the service."""
+_UNSENDABLE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""What no header's value may contain (RFC 9110, 5.5)."""
 
 
 class Door:
@@ -53,6 +56,7 @@ class Door:
         async def send_marked(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
+                _check_sendable(message)
                 started = True
                 record.status = message["status"]
                 message["headers"] = [
@@ -200,6 +204,13 @@ async def _refuse(error: RequestError, record: Record, scope: Scope, send: Send)
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _check_sendable(message: Message) -> None:
+    """The server below would drop the connection."""
+    for name, value in message.get("headers", ()):
+        if _UNSENDABLE.search(value):
+            raise ValueError(f"the answer's header {name!r} cannot be {value[:200]!r}")
 
 
 def _signed(scope: Scope, headers: dict[str, str], body: bytes) -> SignedRequest:

@@ -9,11 +9,13 @@ once for its content, into an environment of its own.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import io
 import json
 import os
+import re
 import select
 import signal
 import sys
@@ -24,20 +26,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
 
-import numpy as np
-
 from vizsla.errors import ModelError, VizslaError
 from vizsla.jobs.environment import environment
 from vizsla.jobs.processes import signal_group
-from vizsla.serving.entry import CODE, PROGRAM, REQUIREMENTS, entry_script, program
+from vizsla.serving.default_functions import (
+    UnsupportedTypeError,
+    default_input_fn,
+    default_model_fn,
+    default_output_fn,
+    default_predict_fn,
+)
+from vizsla.serving.entry import CODE, MAX_ANSWER_BYTES, PROGRAM, REQUIREMENTS, entry_script, program
 from vizsla.settings import settings
 
 _WORDS_BYTES = 500
 """Of the code's answer to a request that it refuses without a phrase."""
+_PHRASE_BYTES = 10_000
+_CONTENT_TYPE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,1000}")
+"""What a header's value may be (RFC 9110, 5.5)."""
 
 
-class UnsupportedTypeError(Exception):
-    """A content type that the toolkit's defaults do not know."""
+class UnusableAnswerError(ModelError):
+    """An answer of the code that cannot be sent to a client."""
 
 
 def main(model_dir: Path, *, installed: bool = False) -> None:
@@ -53,35 +63,60 @@ def main(model_dir: Path, *, installed: bool = False) -> None:
             refused = f"The model's requirements.txt could not be installed: {words.splitlines()[-1].strip()}"
     requests, answers = _private_pipes()
     if refused is not None:
-        _send(answers, {"status": 500, "kind": "code-failed"}, refused.encode())
+        _send(answers, {"status": 500, "kind": "code-failed"}, _encoded(refused))
         return
     try:
         handler = Handler(model_dir)
     except ModelError as error:
         said = {"where": error.where, "allowed": error.allowed, "do": error.do}
         header = {"status": 500, "kind": "code-failed", **said}
-        _send(answers, header, error.what.encode())
+        _send(answers, header, _encoded(error.what))
         return
     except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
-        _send(answers, {"status": 500, "kind": "code-failed"}, _words("model_fn").encode())
+        _send(answers, {"status": 500, "kind": "code-failed"}, _encoded(_words("model_fn")))
         return
     _send(answers, {"status": 200}, b"")
     while line := requests.readline():
         header = json.loads(line)
-        body = requests.read(header["size"])
-        try:
-            content, content_type = handler(body, header["content_type"], header["accept"], header["headers"])
-        except UnsupportedTypeError as error:
-            _send(answers, {"status": 415, "kind": "body-type"}, str(error).encode())
-        except BaseException:  # noqa: BLE001 - as above
-            _send(answers, {"status": 500, "kind": "code-failed"}, _words("inference").encode())
-        else:
-            status, phrase = handler.context.status
-            if status < 400:
-                _send(answers, {"status": 200, "content_type": handler.context.content_type or content_type}, content)
-            else:
-                _send(answers, {"status": status, "kind": "code-refused"}, phrase.encode() or content[:_WORDS_BYTES])
+        _send(answers, *_answer(handler, header, requests.read(header["size"])))
     _end()  # before the interpreter does, which stops the thread that would
+
+
+def _answer(handler: Handler, header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+    """The code's answer, or words on what is wrong; every one can be sent."""
+    try:
+        content, content_type = handler(body, header["content_type"], header["accept"], header["headers"])
+        status, phrase = handler.context.status
+        if status >= 400:
+            return {"status": status, "kind": "code-refused"}, _encoded(phrase) or content[:_WORDS_BYTES]
+        return {"status": 200, "content_type": _checked_type(content_type)}, _checked(content)
+    except UnsupportedTypeError as error:
+        return {"status": 415, "kind": "body-type"}, _encoded(str(error))
+    except UnusableAnswerError as error:
+        return {"status": 500, "kind": "code-failed", "allowed": error.allowed, "do": error.do}, _encoded(error.what)
+    except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
+        return {"status": 500, "kind": "code-failed"}, _encoded(_words("inference"))
+
+
+def _checked(content: bytes) -> bytes:
+    if len(content) <= MAX_ANSWER_BYTES:
+        return content
+    raise UnusableAnswerError(
+        f"The model's code answered with {len(content):,} bytes.",
+        allowed=f"at most {MAX_ANSWER_BYTES:,} bytes",
+        do="answer with less, or with the address of what the code has stored elsewhere",
+    )
+
+
+def _checked_type(value: object) -> str:
+    if isinstance(value, str) and _CONTENT_TYPE.fullmatch(value):
+        return value
+    raise UnusableAnswerError(
+        f"The model's code gave its answer the content type {value!r:.200}.",
+        allowed="a text that a header can carry, such as application/json: at most 1,000 characters of Latin-1, no "
+        "line breaks",
+        do="correct what output_fn or transform_fn returns, or set_response_content_type is given",
+    )
 
 
 class Context:
@@ -113,9 +148,9 @@ class Context:
         """The answer's content type, before the one that ``output_fn`` returns."""
         self.content_type = value
 
-    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+    def set_response_status(self, code: int = 200, phrase: str | None = "", idx: int = 0) -> None:
         """Refuse the request with a status from 400 to 599, and words for the client; others change nothing."""
-        self.status = (code if code < 600 else 500, phrase)
+        self.status = (int(code) if code < 600 else 500, str(phrase or ""))
 
 
 class Handler:
@@ -153,6 +188,7 @@ class Handler:
         answer_type = accept
         if isinstance(result, tuple):
             result, answer_type = result
+        answer_type = self.context.content_type or answer_type or accept
         if isinstance(result, bytes | bytearray):
             return bytes(result), answer_type
         return (result if isinstance(result, str) else json.dumps(result)).encode(), answer_type
@@ -164,69 +200,6 @@ class Handler:
         if len(places) > len(arguments):
             return function(*arguments, self.context)
         return function(*arguments)
-
-
-def default_model_fn(model_dir: str) -> Any:
-    """A TorchScript ``model.pth`` or ``model.pt``, or the only file that ends so."""
-    import torch
-
-    folder = Path(model_dir)
-    files = [path for path in (folder / "model.pth", folder / "model.pt") if path.is_file()]
-    if not files:
-        files = sorted(path for path in folder.iterdir() if path.suffix in (".pth", ".pt"))
-        if len(files) != 1:
-            names = ", ".join(path.name for path in files) or "none"
-            raise FileNotFoundError(
-                "inference.py has no model_fn, which asks for one .pth or .pt file of TorchScript beside code/; "
-                f"there are: {names}"
-            )
-    return torch.jit.load(str(files[0]), map_location="cpu").eval()
-
-
-def default_input_fn(data: bytes | str, content_type: str) -> Any:
-    """JSON, CSV or npy to a float32 tensor."""
-    import torch
-
-    media = content_type.partition(";")[0].strip()
-    if media == "application/json":
-        return torch.tensor(json.loads(data), dtype=torch.float32)
-    if media == "text/csv":
-        text = data if isinstance(data, str) else data.decode()
-        return torch.from_numpy(np.loadtxt(io.StringIO(text), delimiter=",", dtype=np.float32, ndmin=2))
-    if media == "application/x-npy" and isinstance(data, bytes):
-        return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
-    raise UnsupportedTypeError(
-        f"The toolkit's input_fn reads application/json, text/csv and application/x-npy, not {content_type!r}; "
-        "write an input_fn for it."
-    )
-
-
-def default_predict_fn(data: Any, model: Any) -> Any:
-    """The model on the tensor, without gradients."""
-    import torch
-
-    with torch.inference_mode():
-        return model(data)
-
-
-def default_output_fn(prediction: Any, accept: str) -> tuple[bytes, str]:
-    """A tensor, array or list as JSON, CSV or npy."""
-    array = np.asarray(prediction.detach().cpu() if hasattr(prediction, "detach") else prediction)
-    media = accept.partition(";")[0].strip()
-    if media in ("application/json", "*/*", ""):
-        return json.dumps(array.tolist()).encode(), "application/json"
-    if media == "text/csv":
-        file = io.StringIO()
-        np.savetxt(file, np.atleast_2d(array), delimiter=",", fmt="%.9g")
-        return file.getvalue().encode(), "text/csv"
-    if media == "application/x-npy":
-        content = io.BytesIO()
-        np.save(content, array)
-        return content.getvalue(), media
-    raise UnsupportedTypeError(
-        f"The toolkit's output_fn writes application/json, text/csv and application/x-npy, not {accept!r}; "
-        "write an output_fn for it."
-    )
 
 
 def _start_again(program: Path, model_dir: Path) -> NoReturn:
@@ -299,15 +272,25 @@ def _private_pipes() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _send(answers: IO[bytes], header: dict[str, Any], content: bytes) -> None:
-    answers.write(json.dumps({**header, "size": len(content)}).encode() + b"\n" + content)
+    answers.write(json.dumps({**header, "size": len(content)}).encode() + b"\n")
+    answers.write(content)
     answers.flush()
 
 
 def _words(step: str) -> str:
     """The code's error in one line, for the client; the whole of it goes to stderr."""
-    traceback.print_exc()
+    with contextlib.suppress(Exception):  # the code may have closed it
+        traceback.print_exc()
     kind, error, _ = sys.exc_info()
-    return f"The model's code failed in {step}: {kind.__name__ if kind else 'error'}: {str(error)[:500]}"
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - an error's own __str__ is the code's, too
+        said = "it cannot be printed"
+    return f"The model's code failed in {step}: {kind.__name__ if kind else 'error'}: {said[:500]}"
+
+
+def _encoded(words: str) -> bytes:
+    return words.encode("utf-8", "backslashreplace")[:_PHRASE_BYTES]  # surrogates stand for bytes of a file's name
 
 
 if __name__ == "__main__":

@@ -131,7 +131,14 @@ class CodeModel:
         if answer["status"] != 200:
             kind, words = str(answer["kind"]), content.decode("utf-8", "replace")
             status = int(str(answer["status"])) if kind == "code-refused" else None
-            raise RequestError(kind, words, where=entry_script(), status=status)
+            raise RequestError(
+                kind,
+                words,
+                where=entry_script(),
+                allowed=_text(answer.get("allowed")),
+                do=_text(answer.get("do")),
+                status=status,
+            )
         return content, str(answer["content_type"])
 
     def stop(self) -> None:
