@@ -142,8 +142,10 @@ def test_no_model_there(tmp_path: Path, saved: Path) -> None:
 def test_archives_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "model.tar.gz"
     path.write_bytes(b"no archive")
-    with pytest.raises(ModelError, match="The archive cannot be read"):
+    with pytest.raises(ModelError) as error:
         vizsla.load(path)
+    assert error.value.what == "The archive cannot be read: it is no tar archive, or its beginning is broken."
+    assert error.value.do == "give a model.tar.gz as `vizsla fit` writes it, or the model's folder"
     with tarfile.open(path, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("other"))
     with pytest.raises(ModelError, match=r"model.json, backbone.onnx, head.safetensors is missing"):
@@ -155,6 +157,19 @@ def test_a_truncated_archive(saved: Path, tmp_path: Path) -> None:
     artifact.pack(saved, path)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(ModelError, match="The archive cannot be read"):
+        vizsla.load(path)
+
+
+def test_an_archive_of_another_packer_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "model.tar.xz"
+    with tarfile.open(path, "w:xz") as tar:
+        member = tarfile.TarInfo("model.json")
+        member.size = 1_000_000
+        tar.addfile(member, io.BytesIO(np.random.default_rng(0).bytes(member.size)))
+    data = bytearray(path.read_bytes())
+    data[500_000:500_100] = bytes(100)
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"^The archive cannot be read: Corrupt input data\."):
         vizsla.load(path)
 
 

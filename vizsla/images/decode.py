@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import struct
 import time
@@ -216,7 +217,11 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _unknown(data) from error
     except Image.DecompressionBombError as error:
-        raise _too_many_pixels(str(error), limits) from error
+        pixels = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's own limit is not ours
+        size = (
+            f"{int(pixels[1]) / 1e6:,.0f} megapixels" if pixels else f"more than {limits.max_pixels / 1e6:g} megapixels"
+        )
+        raise _too_many_pixels(size, limits) from error
     except _DECODER_FAULTS as error:
         raise _damage(data, error) from error
     width, height = image.size

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import lzma
 import os
 import shutil
 import tarfile
@@ -233,8 +234,15 @@ def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedMod
                 if CARD in parts and HEAD in parts and _card(parts[CARD], archive).backbone.sha256 in at_hand:
                     parts.setdefault(BACKBONE, b"")
                     break
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise ModelError(f"The archive cannot be read: {error}.", where=archive) from error
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        words = str(error).rstrip(".")
+        if "\n" in words:  # what each way to open it has said
+            words = "it is no tar archive, or its beginning is broken"
+        raise ModelError(
+            f"The archive cannot be read: {words}.",
+            where=archive,
+            do=f"give a {ARCHIVE} as `vizsla fit` writes it, or the model's folder",
+        ) from error
     missing = [name for name in (CARD, BACKBONE, HEAD) if name not in parts]
     if missing:
         raise ModelError(f"The archive holds no saved model: {', '.join(missing)} is missing.", where=archive)
