@@ -108,6 +108,35 @@ def transform_fn(model, body, content_type, accept):
     assert server.client.post("/invocations", content=b"stayed").text == "['stayed']"
 
 
+def test_a_model_that_cannot_be_started_again_is_said_to_the_platform(
+    serving: Callable[..., Running], tmp_path: Path
+) -> None:
+    """A death alone is not told: the next request starts the code again."""
+    code = tmp_path / "own" / "code" / "inference.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(
+        """
+import os
+def model_fn(model_dir): return open(model_dir + "/weights").read()
+def transform_fn(model, body, content_type, accept):
+    if body == b"die": os._exit(7)
+    return "[1]"
+"""
+    )
+    (tmp_path / "own" / "weights").touch()
+    server = serving(str(tmp_path / "own"), "--allow-code")
+    assert server.say("die")[0] == 500
+    assert server.client.get("/ping").status_code == 200
+    (tmp_path / "own" / "weights").unlink()
+    assert "FileNotFoundError" in server.say("x")[1]["Message"]
+    answer = server.client.get("/ping")
+    assert (answer.status_code, answer.json()["ErrorCode"]) == (500, "code-failed")
+    assert answer.json()["Message"] == "The model's code could not be started again."
+    (tmp_path / "own" / "weights").touch()
+    assert server.say("x") == (200, [1])
+    assert server.client.get("/ping").status_code == 200
+
+
 def test_few_wait_for_own_code_and_the_others_are_told(
     serving: Callable[..., Running], code_model: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ class Container:
     async def ping(self, request: Request) -> Response:
         """The platform's probe."""
         record_of(request.scope).route = "ping"
+        await self._service.check_default()
         return Response(status_code=200)
 
     async def invocations(self, request: Request) -> Response:

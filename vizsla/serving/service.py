@@ -62,6 +62,16 @@ class Service:
             )
         return target
 
+    async def check_default(self) -> None:
+        """Raise RequestError ``code-failed`` when the default model's own code ended and could not be started again."""
+        model = await self.pool.find(self.default) if self.default is not None else None
+        if isinstance(model, CodeModel) and not model.starts:
+            raise RequestError(
+                "code-failed",
+                "The model's code could not be started again.",
+                do="see the answer to a request, which tries it once more, or the log",
+            )
+
     async def invoke(
         self, asked: Invocation, record: Record, scope: Mapping[str, Any], *, load: bool = True
     ) -> tuple[bytes, str]:

@@ -49,6 +49,8 @@ class CodeModel:
         self._waiting = 0
         self._starting = False
         self._stopped = False
+        self.starts = True
+        """Whether the code could be started the last time that this was tried."""
 
     @property
     def nbytes(self) -> int:
@@ -177,6 +179,10 @@ class CodeModel:
         self._starting = True
         try:
             await self._start_process()
+            self.starts = True
+        except RequestError as error:
+            self.starts = error.kind == "stopping"
+            raise
         finally:
             self._starting = False
 
