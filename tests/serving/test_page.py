@@ -132,6 +132,15 @@ def test_the_page_fits_a_telephone(server: Running, page: Any) -> None:
     assert rows.first.evaluate("r => r.getBoundingClientRect().height") < 80, "a name is no column of letters"
 
 
+@pytest.mark.parametrize("width", [360, 700, 1000])
+def test_the_calls_fit_any_screen(server: Running, page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 640})
+    page.goto(f"{server.url}/docs")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for path in ("/ping", "/endpoints/{endpoint}/invocations"):
+        assert page.locator("code", has_text=path).first.evaluate("c => c.getClientRects().length") == 1
+
+
 def test_a_picture_that_the_browser_cannot_show(server: Running, jpegs: list[bytes], tmp_path: Path, page: Any) -> None:
     """Not the map of the picture before over a broken image."""
     from PIL import Image

@@ -186,3 +186,23 @@ def test_docs_describe_every_call_without_the_network(server: Running) -> None:
     for path in server.client.get("/openapi.json").json()["paths"]:
         assert path in page
     assert "http" not in page.replace("http://127.0.0.1", "")
+
+
+def test_the_description_names_every_body(server: Running, jpegs: list[bytes]) -> None:
+    """And what it names is read: every content type, every form of JSON."""
+    content = server.client.get("/openapi.json").json()["paths"]["/invocations"]["post"]["requestBody"]["content"]
+    refusal = server.client.post("/invocations", content=b"x", headers={"content-type": "video/mp4"}).json()
+    assert set(content) == set(refusal["Allowed"].split(", "))
+    assert {"image/tiff", "image/x-portable-anymap"} <= set(content)
+    picture = Image.open(io.BytesIO(jpegs[1]))
+    for kind in ("PPM", "TIFF"):
+        file = io.BytesIO()
+        picture.save(file, kind)
+        for media in set(content) - {"application/json", "multipart/form-data", "application/x-npy"}:
+            answer = server.client.post("/invocations", content=file.getvalue(), headers={"content-type": media})
+            assert answer.status_code == 200, (kind, media)
+    text = base64.b64encode(jpegs[1]).decode()
+    forms = {form["required"][0] for form in content["application/json"]["schema"]["anyOf"]}
+    assert forms == {"image", "b64", "url", "images", "instances"}
+    for document in ({"b64": text}, {"images": [text, {"b64": text}]}, {"instances": [{"b64": text}, text]}):
+        assert server.client.post("/invocations", json=document).status_code == 200

@@ -33,14 +33,18 @@ MAX_LINKS = 16
 
 PICTURE_TYPES = frozenset(
     "image/jpeg image/jpg image/pjpeg image/png image/webp image/gif image/bmp image/x-ms-bmp image/tiff "
+    "image/x-portable-anymap image/x-portable-pixmap image/x-portable-graymap image/x-portable-bitmap "
     "application/x-image image/* application/octet-stream".split()
 )
 """Content types whose body is one picture file. What it really is, its own first bytes tell."""
 
-_ALLOWED = (
-    "image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, application/x-image, "
-    "application/json, multipart/form-data, application/x-npy"
-)
+BINARY_TYPES = (
+    "image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/x-portable-anymap",
+    "application/x-image", "application/octet-stream", "application/x-npy",
+)  # fmt: skip
+"""Content types of bodies of bytes that the service says it reads; the others are what clients write for them."""
+
+_ALLOWED = ", ".join((*BINARY_TYPES, "application/json", "multipart/form-data"))
 
 
 def is_json(content_type: str) -> bool:
@@ -110,7 +114,7 @@ _MAX_MARKS = 64 * MAX_PICTURES
 """Commas, colons and brackets in a JSON body: four a picture are needed."""
 
 _JSON_FORMS = (
-    '{"image": "<base64>"}, {"url": "https://..."}, {"images": ["<base64>", ...]}, '
+    '{"image": "<base64>"}, {"b64": "<base64>"}, {"url": "https://..."}, {"images": ["<base64>", ...]}, '
     '{"instances": [{"image": "<base64>"}, ...]}'
 )
 

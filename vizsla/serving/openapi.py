@@ -5,29 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from vizsla.serving.answers import FORMS
+from vizsla.serving.bodies import BINARY_TYPES, MAX_PICTURES
 from vizsla.version import VERSION
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BASE64 = {"type": "string", "contentEncoding": "base64"}
+
+
+def _object_of(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": [name], "properties": {name: schema}}
+
+
+_PICTURE = [_object_of("image", _BASE64), _object_of("b64", _BASE64), _object_of("url", {"type": "string"})]
+_SEVERAL = {"type": "array", "minItems": 1, "maxItems": MAX_PICTURES, "items": {"anyOf": [_BASE64, *_PICTURE]}}
 _PICTURES: dict[str, Any] = {
-    "image/jpeg": _BINARY,
-    "image/png": _BINARY,
-    "image/webp": _BINARY,
-    "image/gif": _BINARY,
-    "image/bmp": _BINARY,
-    "application/x-image": _BINARY,
-    "application/x-npy": _BINARY,
+    **dict.fromkeys(BINARY_TYPES, _BINARY),
     "application/json": {
-        "schema": {
-            "anyOf": [
-                {"type": "object", "required": ["image"], "properties": {"image": {"type": "string"}}},
-                {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}},
-                {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "minItems": 1, "items": {"type": "string"}}},
-                },
-            ]
-        }
+        "schema": {"anyOf": [*_PICTURE, _object_of("images", _SEVERAL), _object_of("instances", _SEVERAL)]}
     },
     "multipart/form-data": {
         "schema": {

@@ -121,9 +121,12 @@ def _readable(description: dict[str, object]) -> str:
                 f"<td>{html.escape(operation['summary'])}</td><td>{html.escape(bodies)}</td><td>{statuses}</td></tr>"
             )
     return (
-        "<!doctype html><meta charset=utf-8><title>Vizsla: the endpoint's calls</title>"
+        "<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>"
+        "<title>Vizsla: the endpoint's calls</title>"
         "<style>body{font:15px system-ui;margin:2rem;max-width:70rem}td,th{padding:.4rem .6rem;text-align:left;"
-        "border-bottom:1px solid #ddd;vertical-align:top}</style><h1>The endpoint's calls</h1>"
+        "border-bottom:1px solid #ddd;vertical-align:top;overflow-wrap:break-word}"
+        "@media(max-width:60rem){body{margin:1rem}th{display:none}td{display:block;border:0;padding:.1rem}"
+        "td:last-child{border-bottom:1px solid #ddd;padding-bottom:.8rem}}</style><h1>The endpoint's calls</h1>"
         "<p>For tools: <a href=/openapi.json>openapi.json</a>. To try a picture: <a href=/>the page</a>.</p>"
         f"<table><tr><th><th>path<th>what it does<th>bodies<th>answers</tr>{''.join(rows)}</table>"
     )
