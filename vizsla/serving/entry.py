@@ -17,7 +17,7 @@ REQUIREMENTS = f"{CODE}/requirements.txt"
 """Where SageMaker's PyTorch toolkit looks for a model's own code, and for what it needs."""
 
 MAX_ANSWER_BYTES = 25 * 2**20
-"""Of one answer of own code: SageMaker's 25 MB for a real-time response."""
+"""Of one answer of own code: as much as a request's body has by default (``--max-payload-mb``)."""
 
 PROGRAM = "SAGEMAKER_PROGRAM"
 DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)

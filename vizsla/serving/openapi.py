@@ -85,7 +85,14 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Vizsla endpoint", "version": VERSION},
         "paths": {
-            "/ping": {"get": _operation("Whether the server is there.", ok={"description": "it is"}, free=True)},
+            "/ping": {
+                "get": _operation(
+                    "Whether the server is there, and its one model can answer.",
+                    ok={"description": "it is"},
+                    errors=(*_ANY, 500),
+                    free=True,
+                )
+            },
             "/invocations": {
                 "post": _operation(
                     "Classify pictures (container contract).",
