@@ -19,6 +19,7 @@ import safetensors.numpy
 from vizsla.errors import ModelError
 from vizsla.models import artifact
 from vizsla.models.model import load
+from vizsla.serving import pool as pool_module
 from vizsla.serving.backbones import Backbones
 from vizsla.serving.faults import RequestError
 from vizsla.serving.pool import Pool
@@ -79,7 +80,7 @@ class Watched:
         faulthandler.cancel_dump_traceback_later()
 
 
-def test_a_model_waits_for_the_room_of_one_that_answers_just_now(folder: Path) -> None:
+def test_a_model_waits_for_the_room_of_one_that_answers_just_now(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(seconds: float) -> list[str]:
         whole = pool_of(folder)
         await whole.load("a")
@@ -102,8 +103,9 @@ def test_a_model_waits_for_the_room_of_one_that_answers_just_now(folder: Path) -
             await pool.close()
 
     assert asyncio.run(run(0.5)) == ["b"]
+    monkeypatch.setattr(pool_module, "_ROOM_SECONDS", 0.5)
     with pytest.raises(RequestError, match="There is no room for the model 'b'"):
-        asyncio.run(run(8))
+        asyncio.run(run(2))
 
 
 def test_a_link_that_is_moved_leads_to_another_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
