@@ -13,7 +13,7 @@ from tests.jobs.conftest import metrics_of, run_to_end
 from vizsla.debugging.store import read_scalars
 from vizsla.jobs.executors.base import Event, Handle
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.request import channels, hyper_parameters, metric_definitions, script_spec
+from vizsla.jobs.request import typed_script_spec
 from vizsla.jobs.states import State
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -24,14 +24,7 @@ def run(
     executor: LocalExecutor, script: str, data: list[str], hyperparameters: str, metrics: list[str]
 ) -> tuple[Handle, State, list[Event]]:
     """Run one of the scripts to its end."""
-    spec = script_spec(
-        script,
-        source_dir=SCRIPTS,
-        data=channels(data),
-        hyperparameters=hyper_parameters([hyperparameters]),
-        metrics=metric_definitions(metrics),
-        max_runtime=120,
-    )
+    spec = typed_script_spec(script, SCRIPTS, data, [hyperparameters], metrics, max_runtime=120)
     handle = executor.submit(spec, script.removesuffix(".py"))
     state, events = run_to_end(executor, handle, 120)
     assert state.status == "Completed", (state.reason, (handle.path / "logs.txt").read_text()[-3000:])

@@ -69,14 +69,7 @@ def train(
     from vizsla.cli.following import follow_to_end
     from vizsla.errors import UsageError
     from vizsla.jobs.executors.local import LocalExecutor
-    from vizsla.jobs.request import (
-        builtin_spec,
-        channels,
-        hyper_parameters,
-        metric_definitions,
-        read_spec,
-        script_spec,
-    )
+    from vizsla.jobs.request import builtin_spec, read_spec, typed_script_spec
 
     record_on(tracking_uri)
     given = [what for what in (source, script, request) if what is not None]
@@ -107,12 +100,12 @@ def train(
         spec, about = read_spec(request, name), request.stem
     elif script is not None:
         spec, about = (
-            script_spec(
+            typed_script_spec(
                 script,
-                source_dir=source_dir,
-                data=channels(data),
-                hyperparameters=hyper_parameters(hyperparameters),
-                metrics=metric_definitions(metric),
+                source_dir,
+                data,
+                hyperparameters,
+                metric,
                 instance_type=instance,
                 max_runtime=max_runtime,
                 name=name,

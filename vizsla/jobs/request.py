@@ -172,6 +172,25 @@ def script_spec(
     )
 
 
+def typed_script_spec(
+    script: str,
+    source_dir: Path | None,
+    data: Sequence[str],
+    hyperparameters: Sequence[str],
+    metrics: Sequence[str],
+    **others: Any,
+) -> TrainingJobSpec:
+    """:func:`script_spec`, from channels, hyperparameters and metrics as they are typed."""
+    return script_spec(
+        script,
+        source_dir=source_dir,
+        data=channels(data),
+        hyperparameters=hyper_parameters(hyperparameters),
+        metrics=metric_definitions(metrics),
+        **others,
+    )
+
+
 def builtin_spec(
     source: str, hyperparameters: Sequence[str], instance_type: str, max_runtime: int | None, name: str | None
 ) -> TrainingJobSpec:

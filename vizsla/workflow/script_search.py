@@ -15,7 +15,7 @@ from vizsla.jobs import source_code
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import resuming_here, running_here
-from vizsla.jobs.request import channels, hyper_parameters, metric_definitions, script_spec
+from vizsla.jobs.request import typed_script_spec
 from vizsla.jobs.spec import TrainingJobSpec, encoded
 from vizsla.settings import settings
 from vizsla.tuning.finalists import Finalist, Verdict, judge
@@ -68,14 +68,7 @@ class ScriptSearch:
             For anything that cannot be meant.
         """
         instance = instance_type or _share(LocalExecutor(), search.limits.max_parallel)
-        spec = script_spec(
-            script,
-            source_dir=source_dir,
-            data=channels(data),
-            hyperparameters=hyper_parameters(hyperparameters),
-            metrics=metric_definitions(metrics),
-            instance_type=instance,
-        )
+        spec = typed_script_spec(script, source_dir, data, hyperparameters, metrics, instance_type=instance)
         return cls(spec, search, Path(script).stem, name)
 
 
