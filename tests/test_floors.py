@@ -15,6 +15,7 @@ FLOORS = [
     "optional",
     "settings",
     "files",
+    "tarballs",
     "images",
     "models",
     "data",

@@ -10,14 +10,10 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from vizsla.errors import StorageError
 
-if TYPE_CHECKING:
-    from tarfile import TarFile
-
-_PADDING_BYTES = 16 << 20
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -76,21 +72,6 @@ def replacing(path: Path, *, make_folder: bool = False, private: bool = False) -
 
 def _for_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def read_to_the_end(archive: TarFile) -> None:
-    """Read what is left of an archive's file, to its checksum: tarfile takes a damaged header for the archive's end.
-
-    Raises
-    ------
-    OSError, EOFError, zlib.error, lzma.LZMAError
-        When it is damaged, or much follows its end.
-    """
-    left = 0
-    while archive.fileobj is not None and (block := archive.fileobj.read(1 << 20)):
-        left += len(block)
-        if left > _PADDING_BYTES:
-            raise OSError(errno.EINVAL, "it is damaged, or something follows its end")
 
 
 def write_bytes(path: Path, data: bytes, *, make_folder: bool = False, private: bool = False) -> None:

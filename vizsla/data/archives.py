@@ -7,14 +7,12 @@ import errno
 import glob
 import hashlib
 import json
-import lzma
 import os
 import re
 import shutil
 import tarfile
 import uuid
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +22,7 @@ from vizsla.data import kept
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
 from vizsla.images.decode import SUFFIXES as PICTURES
+from vizsla.tarballs import DAMAGED
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -35,7 +34,7 @@ _BLOCK = 1 << 20
 _NO_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 """What the file system says to names that no file can have; the archive is to blame and not the disk."""
 _DRIVE = re.compile("[A-Za-z]:")
-_FAULTS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
+_FAULTS = (*DAMAGED, zipfile.BadZipFile, NotImplementedError)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ from vizsla.jobs.tracking import (
     address,
     artifact_root,
     is_local,
+    let_go,
     masked,
-    recorder_lock,
     sqlite_address,
     sqlite_file,
     waiting,
@@ -250,6 +250,10 @@ def record_all(home: Path, lock: int) -> None:
     addresses: dict[str, _Trouble] = defaultdict(_Trouble)
     jobs: dict[str, _Trouble] = defaultdict(_Trouble)
     idle_since = time.monotonic()
+
+    def is_left() -> bool:
+        return any(max(jobs[job.name].count, addresses[address(note)].count) < _TRIES for job, note in waiting(home))
+
     while True:
         for job, note in sorted(waiting(home), key=lambda found: jobs[found[0].name].count):  # those never tried first
             uri = address(note)
@@ -282,11 +286,7 @@ def record_all(home: Path, lock: int) -> None:
                     addresses[uri].add()
                 _keep_error(job, uri, error)
         if time.monotonic() - idle_since > _IDLE_SECONDS:
-            os.close(lock)
-            left = any(
-                max(jobs[job.name].count, addresses[address(note)].count) < _TRIES for job, note in waiting(home)
-            )
-            again = recorder_lock(home) if left else None  # announced just now
+            again = let_go(home, lock, is_left)
             if again is None:
                 return
             lock = again

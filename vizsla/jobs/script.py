@@ -16,7 +16,7 @@ from vizsla.errors import JobError
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.spec import TrainingJobSpec, decoded, is_users
 from vizsla.settings import settings
-from vizsla.version import PACKAGE
+from vizsla.version import PACKAGE, python_path
 
 _HOST = "algo-1"
 _LOG_LEVEL = 20  # logging.INFO, the toolkit's default
@@ -163,14 +163,11 @@ def variables(
         result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
     asked = dict(spec.environment or {})
     searched = [code if program else "", asked.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
-    python_path = [str(COMPATIBILITY), *filter(None, searched)]
-    if "site-packages" not in PACKAGE.parts:
-        python_path.append(str(PACKAGE.parent))  # a checkout that is not installed
     return result | {
         "VIZSLA_JOB_DIR": str(job),
         "TRAINING_JOB_NAME": job.name,
         "SMDEBUG_CONFIG_FILE_PATH": str(job / "input" / "config" / "debughookconfig.json"),
-        "PYTHONPATH": os.pathsep.join(python_path),
+        "PYTHONPATH": python_path(str(COMPATIBILITY), *searched),
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "VIZSLA_CACHE": str(settings().cache.absolute()),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import lzma
 import os
 import shutil
 import stat
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from vizsla.errors import JobError
-from vizsla.files import read_to_the_end
 from vizsla.jobs.spec import local_path
 from vizsla.settings import settings
+from vizsla.tarballs import DAMAGED, read_to_the_end
 
 _NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", "node_modules", "mlruns")
 _MARKS = ("pyvenv.cfg", "conda-meta", ".run/lock", ".tracking")
@@ -52,7 +50,7 @@ def opened(address: str) -> Iterator[Path]:
                 _check_size(archive, address)
                 archive.extractall(folder, filter="data")
                 read_to_the_end(archive)
-        except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        except DAMAGED as error:
             raise JobError(
                 f"The archive with the script's code cannot be unpacked: {error}.",
                 where=address,

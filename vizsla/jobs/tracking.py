@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -28,7 +28,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import load
 from vizsla.jobs.lock import exclusively
 from vizsla.settings import settings
-from vizsla.version import PACKAGE
+from vizsla.version import PACKAGE, python_path
 
 FOLDER = ".tracking"
 OFF = "off"
@@ -139,6 +139,12 @@ def recorder_lock(home: Path) -> int | None:
     return exclusively(file)
 
 
+def let_go(home: Path, lock: int, is_left: Callable[[], bool]) -> int | None:
+    """Be the recorder no more; the lock again, where something was announced in the last moment."""
+    os.close(lock)
+    return recorder_lock(home) if is_left() else None
+
+
 def waiting(home: Path) -> Iterator[tuple[JobDirectory, Path]]:
     """Jobs that are to be recorded, and their notes."""
     queue = home / FOLDER / "queue"
@@ -172,12 +178,8 @@ def wait(home: Path) -> None:
             if ended or runs > (_DATABASE_SECONDS if is_local(address(note)) else _SERVER_SECONDS) or watched(home):
                 arguments = [sys.executable, "-m", "vizsla.jobs.recorder", str(home), str(lock)]
                 os.execve(sys.executable, arguments, _with_vizsla())
-        if not found:
-            os.close(lock)
-            again = recorder_lock(home) if any(waiting(home)) else None  # announced just now
-            if again is None:
-                return
-            lock = again
+        if not found and (lock := let_go(home, lock, lambda: any(waiting(home)))) is None:
+            return
         time.sleep(_PAUSE)
 
 
@@ -234,8 +236,7 @@ def watched(home: Path) -> bool:
 
 def _with_vizsla() -> dict[str, str]:
     """The environment for a process that imports this package, also from a checkout that is not installed."""
-    places = [os.environ.get("PYTHONPATH"), None if "site-packages" in PACKAGE.parent.parts else str(PACKAGE.parent)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    return os.environ | {"PYTHONPATH": python_path(os.environ.get("PYTHONPATH"))}
 
 
 def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:

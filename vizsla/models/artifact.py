@@ -6,12 +6,10 @@ import contextlib
 import hashlib
 import io
 import json
-import lzma
 import os
 import shutil
 import tarfile
 import uuid
-import zlib
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from vizsla.errors import ModelError
 from vizsla.files import sha256_file, storage, write_bytes
 from vizsla.images import Preprocessing
 from vizsla.models.head import Head
+from vizsla.tarballs import DAMAGED
 
 FORMAT_VERSION = 1
 CARD, BACKBONE, HEAD = "model.json", "backbone.onnx", "head.safetensors"
@@ -234,7 +233,7 @@ def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedMod
                 if CARD in parts and HEAD in parts and _card(parts[CARD], archive).backbone.sha256 in at_hand:
                     parts.setdefault(BACKBONE, b"")
                     break
-    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except DAMAGED as error:
         words = str(error).rstrip(".")
         if "\n" in words:  # what each way to open it has said
             words = "it is no tar archive, or its beginning is broken"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import lzma
 import os
 import tarfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from vizsla.errors import ModelError, UsageError
 from vizsla.models.artifact import BACKBONE, CARD, HEAD
+from vizsla.tarballs import DAMAGED
 
 CODE = "code"
 DEFAULT = f"{CODE}/inference.py"
@@ -20,8 +19,6 @@ MAX_ANSWER_BYTES = 25 * 2**20
 """Of one answer of own code: as much as a request's body has by default (``--max-payload-mb``)."""
 
 PROGRAM = "SAGEMAKER_PROGRAM"
-DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
-"""What reading a damaged archive raises."""
 
 
 def program() -> str:

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import ModelError
-from vizsla.files import read_to_the_end
-from vizsla.serving.entry import DAMAGED
+from vizsla.tarballs import DAMAGED, read_to_the_end
 
 _PREFIX = "vizsla-code-"
 _MAX_UNPACKED_BYTES = 20_000_000_000

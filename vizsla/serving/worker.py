@@ -13,6 +13,7 @@ from typing import Any
 
 from vizsla.jobs.processes import signal_group
 from vizsla.serving.entry import MAX_ANSWER_BYTES
+from vizsla.version import python_path
 
 _MAX_HEADER_BYTES = 65_536
 _LAST_WORDS_SECONDS = 1.0
@@ -81,9 +82,7 @@ class Worker:
         try:
             await self._process.wait()
         finally:
-            signal_group(
-                self._process.pid, signal.SIGKILL
-            )  # the group's number is given to nobody while it has members
+            signal_group(self._process.pid, signal.SIGKILL)  # its number is given to nobody while it has members
 
     async def _unless_ended(self, talk: Coroutine[Any, Any, Said]) -> Said:
         talking = asyncio.get_running_loop().create_task(talk)
@@ -121,7 +120,6 @@ class Worker:
 def _environment() -> dict[str, str]:
     """The server's variables without its keys; a checkout that is not installed is found by PYTHONPATH."""
     kept = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
-    home = str(Path(__file__).parents[2])
-    if "site-packages" not in home:
-        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [kept.get("PYTHONPATH"), home]))
+    if path := python_path(kept.get("PYTHONPATH")):
+        kept["PYTHONPATH"] = path
     return kept
