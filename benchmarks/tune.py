@@ -30,8 +30,10 @@ from vizsla.models.export import ensure_exported
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
+from vizsla.training.config import StepConfig
 from vizsla.training.features import extract
-from vizsla.training.heads import HeadConfig, HeadData, train_heads
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
 from vizsla.tuning.heads_runner import HeadsRunner, head_config, kept_value
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import own_objective
@@ -79,7 +81,7 @@ _COLD = """
 import json, sys, time
 from pathlib import Path
 began = time.monotonic()
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
@@ -87,7 +89,7 @@ from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
 data, weights, space, trials, epochs = json.loads(sys.argv[1])
 search = SearchRequest(space=Space.of(space), limits=Limits(max_jobs=trials))
-request = FitRequest(data, None, weights and Path(weights), weights is None, HeadConfig(epochs=epochs), tune=search)
+request = FitRequest(data, None, weights and Path(weights), weights is None, StepConfig(epochs=epochs), tune=search)
 result = fit(request)
 print(json.dumps({"all": time.monotonic() - began} | result.seconds))
 """
@@ -191,7 +193,7 @@ def many(data: HeadData) -> None:
             study = Study.open(
                 f"{folder}/s.db", "many", space, asked.objective, strategy(how), total=256, epochs=EPOCHS
             )
-            runner = HeadsRunner(data, HeadConfig(epochs=EPOCHS), asked.objective, static=space.static, seeds=3)
+            runner = HeadsRunner(data, StepConfig(epochs=EPOCHS), asked.objective, static=space.static, seeds=3)
             search(study, runner, asked.limits)
             times.append(time.monotonic() - began)
         print(f"256 configurations x 3 seeds x {EPOCHS} epochs, {how}: {times[-1]:.1f} s (reach: <= 60 s)", flush=True)
@@ -202,7 +204,7 @@ def alone(data: HeadData) -> None:
     space, objective = Space.of(SPACE), own_objective(None)
     with tempfile.TemporaryDirectory() as folder:
         study = Study.open(f"{folder}/s.db", "a", space, objective, strategy("random"), total=24, early_stopping="off")
-        base = HeadConfig(epochs=EPOCHS, patience=None)
+        base = StepConfig(epochs=EPOCHS, patience=None)
         search(study, HeadsRunner(data, base, objective, static=space.static), Limits(max_jobs=24))
         worst = 0.0
         for trial in study.trials():

@@ -15,7 +15,7 @@ from vizsla.jobs.executors.base import Event, LogEvent
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.request import DEFAULT_CHANNEL, channel, metric_definition, script_spec
 from vizsla.jobs.result import JobResult, result_of
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import HYPERPARAMETERS, LogisticConfig, head_config
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
@@ -53,21 +53,22 @@ def fit(
     source, gate:
         How to read the data, and what to do about damaged pictures and leaks.
     hyperparameters:
-        Fields of :class:`vizsla.training.heads.HeadConfig`, such as ``lr`` and ``epochs``.
+        Those of a head, by name: ``balance``, ``weight_decay``, ``optimizer`` and others (docs/fit.md). The head is
+        the optimum of its problem; ``lr``, ``epochs`` and others that only steps have ask for AdamW.
 
     Raises
     ------
     VizslaError
         Of the kind that tells what went wrong.
     """
-    unknown = sorted(set(hyperparameters) - set(HeadConfig.names()))
+    unknown = sorted(set(hyperparameters) - set(HYPERPARAMETERS))
     if unknown:
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.",
             where=f"vizsla.fit({unknown[0]}=...)",
-            allowed=", ".join(HeadConfig.names()),
+            allowed=", ".join(HYPERPARAMETERS),
         )
-    head = HeadConfig(seed=seed, **hyperparameters)
+    head = head_config({**hyperparameters, "seed": seed})
     return _fit(
         FitRequest(
             os.fspath(data),
@@ -218,7 +219,7 @@ def tune(
             backbone,
             None if weights is None else Path(weights),
             random_init,
-            HeadConfig(seed=seed),
+            LogisticConfig(seed=seed),
             minutes,
             name,
             source or SourceOptions(),

@@ -26,8 +26,10 @@ from vizsla.models.export import ensure_exported
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
+from vizsla.training.config import StepConfig
 from vizsla.training.features import extract
-from vizsla.training.heads import HeadConfig, HeadData, train_heads
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
 
 HERE = Path(__file__).parent
 TOGETHER = 400
@@ -163,9 +165,9 @@ def solve(problem: Problem, data: HeadData) -> list[float]:
     combinations = [dict(zip(names, c, strict=True)) for c in itertools.product(*problem.levels.values())]
     # A shorter training is the beginning of a longer one: only the longest is run.
     longest = max(problem.levels.get("epochs", [problem.static.get("epochs", 1)]))
-    keyed: dict[tuple[Any, ...], HeadConfig] = {}
+    keyed: dict[tuple[Any, ...], StepConfig] = {}
     for c in combinations:
-        config = HeadConfig(**(problem.static | c | {"epochs": longest}))
+        config = StepConfig(**(problem.static | c | {"epochs": longest}))
         keyed.setdefault(_key(c), config)
     keys, configs = list(keyed), list(keyed.values())
     order = sorted(range(len(configs)), key=lambda i: (configs[i].batch_size, configs[i].balance == "sampling"))

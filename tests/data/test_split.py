@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from vizsla.data import SPLITS, open_dataset
 from vizsla.data.split import UNDRAWN, carve
 from vizsla.errors import SealedError, UsageError
-from vizsla.training.heads import HeadConfig, HeadData, train_heads
+from vizsla.training.config import StepConfig
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 
 
@@ -97,7 +99,7 @@ def test_training_refuses_test_rows_even_when_they_are_handed_over(folder_of_pho
     features = FeatureTable.of(np.random.default_rng(0).normal(size=(len(dataset), 4)).astype(np.float32))
     sealed, stolen = dataset.sealed(), np.flatnonzero(dataset.splits == SPLITS.index("test"))
     train, valid = sealed.rows("train"), sealed.rows("valid")
-    assert train_heads(HeadData(features, sealed.labels, train, valid, 2), [HeadConfig(epochs=1)])
+    assert train_heads(HeadData(features, sealed.labels, train, valid, 2), [StepConfig(epochs=1)])
     for rows in ((np.concatenate([train, stolen]), valid), (train, stolen)):
         with pytest.raises(SealedError, match="6 pictures of the sealed test split"):
             HeadData(features, sealed.labels, *rows, 2)

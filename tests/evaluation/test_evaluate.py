@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vizsla.evaluation import evaluate
-from vizsla.evaluation.intervals import bootstrap, macro_f1_interval, wilson
+from vizsla.evaluation.intervals import bootstrap, class_mean_interval, wilson
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn as the reference")
 
@@ -82,27 +82,86 @@ def test_top_k_of_few_classes_is_trivial_and_known_to_be():
     assert found.top5.value == 1
 
 
-def test_macro_f1_of_a_small_perfect_test_is_not_certain() -> None:
-    low, high = macro_f1_interval(np.diag([4, 4]), 0)
+def class_mean(confusion) -> tuple[float, float]:
+    found = evaluate_confusion(confusion)
+    return found.macro_f1.low, found.macro_f1.high
+
+
+def evaluate_confusion(confusion):
+    """The evaluation of a model with this confusion matrix."""
+    truth, predicted = (np.repeat(axis.ravel(), confusion.ravel()) for axis in np.indices(confusion.shape))
+    c = len(confusion)
+    probabilities = np.full((len(truth), c), 0.1 / c, np.float32)
+    probabilities[np.arange(len(truth)), predicted] += 0.9
+    return evaluate(probabilities, truth.astype(np.int32), [str(i) for i in range(c)])
+
+
+def test_a_mean_over_classes_of_a_small_perfect_test_is_not_certain() -> None:
+    low, high = class_mean(np.diag([4, 4]))
     assert 0.5 < low < 0.85
-    assert high <= 1
+    assert high == 1
 
 
-@pytest.mark.parametrize("n", [8, 30, 100])
-def test_macro_f1_intervals_cover_the_truth(n: int) -> None:
-    rng = np.random.default_rng(n)
-    recall = np.array([0.95, 0.8, 0.7])
-    rates = np.full((3, 3), 0.0)
-    for i in range(3):
-        rates[i] = (1 - recall[i]) / 2
-        rates[i, i] = recall[i]
-    expected = rates * n / 3
-    truth = (2 * np.diagonal(expected) / (expected.sum(axis=0) + expected.sum(axis=1))).mean()
-    per_class = np.array([n - 2 * (n // 3), n // 3, n // 3])
-    inside = 0
-    for trial in range(200):
-        low, high = macro_f1_interval(
-            np.array([rng.multinomial(k, p) for k, p in zip(per_class, rates, strict=True)]), trial
-        )
-        inside += low <= truth <= high
-    assert inside / 200 > 0.9
+@pytest.mark.parametrize(
+    ("recall", "counts"),
+    [
+        ([0.95, 0.8, 0.7], [4, 2, 2]),
+        ([0.95, 0.8, 0.7], [34, 33, 33]),
+        ([0.99, 0.6], [500, 10]),
+        ([0.9] * 20, [2] * 20),
+        ([0.98] * 10 + [0.5] * 5, [100] * 10 + [3] * 5),
+    ],
+)
+def test_intervals_of_means_over_classes_cover_the_truth(recall, counts) -> None:
+    rng, c = np.random.default_rng(len(counts)), len(recall)
+    rates = np.repeat(((1 - np.array(recall)) / (c - 1))[:, None], c, axis=1)
+    np.fill_diagonal(rates, recall)
+    expected = rates * np.array(counts)[:, None]
+    macro_f1 = (2 * np.diagonal(expected) / (expected.sum(axis=0) + expected.sum(axis=1))).mean()
+    inside = np.zeros(2)
+    for _ in range(100):
+        drawn = np.array([rng.multinomial(k, p) for k, p in zip(counts, rates, strict=True)])
+        hits, support = np.diagonal(drawn), drawn.sum(axis=1)
+        f1 = (2 * hits / (support + drawn.sum(axis=0))).mean()
+        for at, (value, truth) in enumerate([((hits / support).mean(), np.mean(recall)), (f1, macro_f1)]):
+            low, high = class_mean_interval(value, hits, support)
+            inside[at] += low <= truth <= high
+    assert (inside / 100 > 0.85).all()
+
+
+def test_of_many_classes_of_one_picture_the_interval_holds_its_value_well_inside() -> None:
+    confusion = np.diag([1] * 1200 + [0] * 300)
+    confusion[1200:, 0] = 1
+    found = evaluate_confusion(confusion).macro_f1
+    assert found.low < found.value - 0.01
+    assert found.high > found.value + 0.01
+
+
+def test_balanced_accuracy_is_the_mean_recall() -> None:
+    found = evaluate_confusion(np.array([[90, 0], [4, 1]]))
+    assert found.accuracy.value == pytest.approx(91 / 95)
+    assert found.balanced_accuracy.value == pytest.approx((1 + 0.2) / 2)
+    assert found.unequal
+
+
+@pytest.mark.parametrize(
+    ("confusion", "better", "worse", "beaten"),
+    [([[79, 0], [2, 2]], 2, 0, False), ([[79, 0], [0, 12]], 12, 0, True), ([[60, 19], [0, 4]], 4, 19, False)],
+)
+def test_the_constant_answer_stands_beside_the_model(confusion, better: int, worse: int, beaten: bool) -> None:
+    constant = evaluate_confusion(np.array(confusion)).constant
+    assert constant.label == "0"
+    assert (constant.better, constant.worse, constant.beaten) == (better, worse, beaten)
+    assert constant.accuracy == pytest.approx(sum(confusion[0]) / np.sum(confusion))
+
+
+def test_json_grows_with_the_classes_and_not_with_their_square() -> None:
+    def all_but_one_right(classes: int):
+        confusion = np.eye(classes, dtype=int)
+        confusion[-1] = confusion[-2]
+        return evaluate_confusion(confusion)
+
+    few, many = all_but_one_right(4), all_but_one_right(101)
+    assert few.to_dict()["confusion"] == few.confusion.tolist()
+    assert many.to_dict()["confusion"] is None
+    assert many.to_dict()["mistakes"] == [{"truth": "100", "predicted": "99", "pictures": 1}]

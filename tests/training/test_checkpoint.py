@@ -12,7 +12,9 @@ import pytest
 from tests.training.test_heads import CONFIGS, data
 from vizsla.errors import StorageError, UsageError
 from vizsla.training.checkpoint import Checkpoint, interval
-from vizsla.training.heads import EpochMetrics, HeadConfig, OnEpoch, TrainedHead, train_heads
+from vizsla.training.config import StepConfig
+from vizsla.training.heads import train_heads
+from vizsla.training.trained import EpochMetrics, OnEpoch, TrainedHead
 
 IDENTITY, OTHER = "ab" * 32, "cd" * 32
 
@@ -41,14 +43,14 @@ def facts(trained: TrainedHead) -> tuple[object, ...]:
 
 
 LONGER = [
-    HeadConfig(optimizer="sgd", lr=0.05, epochs=60, momentum=0.5, patience=3),
-    HeadConfig(lr=0.1, epochs=60, patience=3, balance="sampling"),
-    HeadConfig(optimizer="sgd", lr=1e30, epochs=5, patience=None),
+    StepConfig(optimizer="sgd", lr=0.05, epochs=60, momentum=0.5, patience=3),
+    StepConfig(lr=0.1, epochs=60, patience=3, balance="sampling"),
+    StepConfig(optimizer="sgd", lr=1e30, epochs=5, patience=None),
 ]
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, *LONGER], ids=str)
-def test_cut_off_after_every_epoch_it_comes_to_the_same_bits(config: HeadConfig, tmp_path: Path) -> None:
+def test_cut_off_after_every_epoch_it_comes_to_the_same_bits(config: StepConfig, tmp_path: Path) -> None:
     (whole,) = train_heads(data(), [config])
     told: list[str] = []
     for epoch in range(2, len(whole.history) + 1):
@@ -64,7 +66,7 @@ def test_cut_off_after_every_epoch_it_comes_to_the_same_bits(config: HeadConfig,
 
 
 def test_what_had_ended_ends_alike_without_another_epoch(tmp_path: Path) -> None:
-    config = HeadConfig(lr=0.01, epochs=9)
+    config = StepConfig(lr=0.01, epochs=9)
     for name, stop in (("watcher", [0]), ("epochs", [])):
         (whole,) = train_heads(data(), [config], lambda m, stop=stop: stop, checkpoint(tmp_path / name))
         (again,) = train_heads(data(), [config], cut_at(len(whole.history) + 1), checkpoint(tmp_path / name))
@@ -73,7 +75,7 @@ def test_what_had_ended_ends_alike_without_another_epoch(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:
-    config, told = HeadConfig(lr=0.01, epochs=5), list[str]()
+    config, told = StepConfig(lr=0.01, epochs=5), list[str]()
     with pytest.raises(CutOffError):
         train_heads(data(), [replace(config, lr=0.5)], cut_at(4), checkpoint(tmp_path / "head", identity=OTHER))
     (whole,) = train_heads(data(), [config])
@@ -87,7 +89,7 @@ def test_a_checkpoint_of_something_else_is_not_gone_on_with(tmp_path: Path) -> N
 
 def test_a_damaged_or_cut_file_is_told_and_left_alone(tmp_path: Path) -> None:
     path, told = tmp_path / "head", list[str]()
-    train_heads(data(), [HeadConfig(lr=0.01, epochs=2)], checkpoint=checkpoint(path))
+    train_heads(data(), [StepConfig(lr=0.01, epochs=2)], checkpoint=checkpoint(path))
     content = path.read_bytes()
     assert checkpoint(path).load() is not None
     damages = [content[:size] for size in range(0, len(content), 7)]
@@ -109,7 +111,7 @@ def test_it_is_written_once_a_second_or_where_a_write_takes_long_once_in_a_hundr
 
 def test_it_is_not_written_before_its_time(tmp_path: Path) -> None:
     seldom = Checkpoint(tmp_path / "head", IDENTITY, interval=lambda cost: 1e9)
-    train_heads(data(), [HeadConfig(lr=0.01, epochs=3)], checkpoint=seldom)
+    train_heads(data(), [StepConfig(lr=0.01, epochs=3)], checkpoint=seldom)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from vizsla.errors import UsageError
-from vizsla.training.heads import EpochMetrics, HeadConfig, HeadData, standardisation, train_heads
+from vizsla.training.config import StepConfig
+from vizsla.training.head_data import HeadData, standardisation
+from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
+from vizsla.training.trained import EpochMetrics
 
 D, C, N = 20, 4, 400
 
@@ -29,14 +32,14 @@ def data(seed: int = 0, counts: tuple[int, ...] | None = None, noise: float = 2.
 
 
 CONFIGS = [
-    HeadConfig(lr=0.01, epochs=6),
-    HeadConfig(lr=0.001, epochs=9, weight_decay=0.1, label_smoothing=0.1),
-    HeadConfig(optimizer="sgd", lr=0.05, epochs=6, momentum=0.9, nesterov=True),
-    HeadConfig(optimizer="sgd", lr=0.01, epochs=4, momentum=0.0, balance="weights"),
-    HeadConfig(optimizer="adam", lr=0.01, epochs=6, batch_size=32),
-    HeadConfig(optimizer="adam", lr=0.02, epochs=5, batch_size=32, seed=1),
-    HeadConfig(optimizer="adamw", lr=0.02, epochs=5, balance="sampling"),
-    HeadConfig(optimizer="adamw", lr=0.02, epochs=30, patience=2),
+    StepConfig(lr=0.01, epochs=6),
+    StepConfig(lr=0.001, epochs=9, weight_decay=0.1, label_smoothing=0.1),
+    StepConfig(optimizer="sgd", lr=0.05, epochs=6, momentum=0.9, nesterov=True),
+    StepConfig(optimizer="sgd", lr=0.01, epochs=4, momentum=0.0, balance="weights"),
+    StepConfig(optimizer="adam", lr=0.01, epochs=6, batch_size=32),
+    StepConfig(optimizer="adam", lr=0.02, epochs=5, batch_size=32, seed=1),
+    StepConfig(optimizer="adamw", lr=0.02, epochs=5, balance="sampling"),
+    StepConfig(optimizer="adamw", lr=0.02, epochs=30, patience=2),
 ]
 
 
@@ -54,7 +57,7 @@ def test_many_at_once_are_each_what_they_are_alone() -> None:
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
     def weights(seed: int) -> bytes:
-        (trained,) = train_heads(data(), [HeadConfig(lr=0.01, epochs=5, seed=seed)])
+        (trained,) = train_heads(data(), [StepConfig(lr=0.01, epochs=5, seed=seed)])
         return trained.head.weight.tobytes() + trained.head.bias.tobytes()
 
     assert weights(0) == weights(0)
@@ -63,7 +66,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
 
 def test_learns_and_the_folded_head_takes_features_as_they_are() -> None:
     d = data(noise=0.3)
-    (trained,) = train_heads(d, [HeadConfig(lr=0.01)])
+    (trained,) = train_heads(d, [StepConfig(lr=0.01)])
     predicted = trained.head.probabilities(d.table.take(d.valid)).argmax(axis=1)
     accuracy = (predicted == d.labels[d.valid]).mean()
     assert accuracy > 0.95
@@ -74,15 +77,18 @@ def test_agrees_with_a_plain_torch_loop() -> None:
     torch = pytest.importorskip("torch")
     from vizsla.training.sampling import batches
 
-    d, config = data(), HeadConfig(lr=0.01, epochs=4, weight_decay=0.05, label_smoothing=0.1, patience=None)
+    d, config = data(), StepConfig(lr=0.01, epochs=4, weight_decay=0.05, label_smoothing=0.1, patience=None)
     (found,) = train_heads(d, [config])
     mean, deviation = standardisation(d.table, d.train)
     x = torch.from_numpy((d.table.take(np.arange(N)) - mean) / deviation)
     y = torch.from_numpy(d.labels.astype(np.int64))
     linear = torch.nn.Linear(D, C)
     torch.nn.init.zeros_(linear.weight)
-    torch.nn.init.zeros_(linear.bias)
-    optimizer = torch.optim.AdamW(linear.parameters(), config.lr, weight_decay=config.weight_decay)
+    shares = np.bincount(d.labels[d.train]) / len(d.train)
+    with torch.no_grad():
+        linear.bias.copy_(torch.from_numpy(np.log(shares)))
+    parts = [{"params": [linear.weight], "weight_decay": config.weight_decay}, {"params": [linear.bias]}]
+    optimizer = torch.optim.AdamW(parts, config.lr, weight_decay=0)
     loss_function = torch.nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     for epoch in range(1, config.epochs + 1):
         for rows in batches(d.train, d.labels, config.batch_size, config.seed, epoch):
@@ -105,7 +111,7 @@ def test_standardisation_of_large_offsets_and_constants() -> None:
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
     d = data(noise=6.0)
-    (trained,) = train_heads(d, [HeadConfig(lr=0.1, epochs=60, patience=3)])
+    (trained,) = train_heads(d, [StepConfig(lr=0.1, epochs=60, patience=3)])
     losses = [m.valid_loss for m in trained.history]
     assert len(losses) == trained.best_epoch + 3 < 60
     assert losses[trained.best_epoch - 1] == pytest.approx(min(losses), abs=2e-4)
@@ -116,7 +122,7 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
 
 
 def test_without_patience_all_epochs_are_trained_and_the_last_kept() -> None:
-    (trained,) = train_heads(data(noise=6.0), [HeadConfig(lr=0.1, epochs=15, patience=None)])
+    (trained,) = train_heads(data(noise=6.0), [StepConfig(lr=0.1, epochs=15, patience=None)])
     assert trained.best_epoch == len(trained.history) == 15
 
 
@@ -128,7 +134,7 @@ def test_a_watcher_can_stop_some_and_the_others_go_on() -> None:
             seen[i].append(m.epoch)
         return [1] if metrics[0].epoch == 2 else []
 
-    configs = [HeadConfig(lr=0.01, epochs=5, patience=None), HeadConfig(lr=0.02, epochs=5, patience=None)]
+    configs = [StepConfig(lr=0.01, epochs=5, patience=None), StepConfig(lr=0.02, epochs=5, patience=None)]
     stopped = train_heads(data(), configs, on_epoch)
     assert seen == {0: [1, 2, 3, 4, 5], 1: [1, 2]}
     (alone,) = train_heads(data(), configs[:1])
@@ -139,18 +145,18 @@ def test_a_watcher_can_stop_some_and_the_others_go_on() -> None:
 def test_balance_helps_the_rare_class(balance: Any) -> None:
     d = data(counts=(340, 20, 20, 20), noise=4.0)
 
-    def recall_of_the_rare(config: HeadConfig) -> float:
+    def recall_of_the_rare(config: StepConfig) -> float:
         (trained,) = train_heads(d, [config])
         rows = d.valid[d.labels[d.valid] > 0]
         return float((trained.head.logits(d.table.take(rows)).argmax(axis=1) == d.labels[rows]).mean())
 
-    plain = recall_of_the_rare(HeadConfig(lr=0.003, epochs=6, patience=None))
-    assert recall_of_the_rare(HeadConfig(lr=0.003, epochs=6, patience=None, balance=balance)) > plain + 0.1
+    plain = recall_of_the_rare(StepConfig(lr=0.003, epochs=6, patience=None))
+    assert recall_of_the_rare(StepConfig(lr=0.003, epochs=6, patience=None, balance=balance)) > plain + 0.1
 
 
 def test_divergence_stops_that_configuration_only() -> None:
     diverging, fine = train_heads(
-        data(), [HeadConfig(optimizer="sgd", lr=1e30, epochs=5), HeadConfig(optimizer="sgd", lr=0.01, epochs=5)]
+        data(), [StepConfig(optimizer="sgd", lr=1e30, epochs=5), StepConfig(optimizer="sgd", lr=0.01, epochs=5)]
     )
     assert len(diverging.history) < 5
     assert np.isfinite(fine.head.weight).all()
@@ -160,7 +166,7 @@ def test_divergence_stops_that_configuration_only() -> None:
 @pytest.mark.parametrize(
     ("parameter", "value", "allowed"),
     [
-        ("optimizer", "rmsprop", "sgd, adam or adamw"),
+        ("optimizer", "rmsprop", "lbfgs, sgd, adam or adamw"),
         ("lr", 0.0, "a number above 0"),
         ("lr", float("nan"), "a number above 0"),
         ("lr", "0.1", "a number above 0"),
@@ -176,7 +182,7 @@ def test_divergence_stops_that_configuration_only() -> None:
 )
 def test_a_value_out_of_range_names_parameter_value_and_range(parameter: str, value: Any, allowed: str) -> None:
     with pytest.raises(UsageError) as error:
-        HeadConfig(**{parameter: value})
+        StepConfig(**{parameter: value})
     assert error.value.what == f"{parameter}={value!r} cannot be used."
     assert error.value.where == f"parameter {parameter}"
     assert allowed in str(error.value.allowed)
@@ -184,15 +190,15 @@ def test_a_value_out_of_range_names_parameter_value_and_range(parameter: str, va
 
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(UsageError, match="nesterov=True needs a momentum"):
-        HeadConfig(momentum=0, nesterov=True)
+        StepConfig(momentum=0, nesterov=True)
 
 
 def test_why_training_ended_is_known() -> None:
     configs = [
-        HeadConfig(lr=0.001, epochs=3),
-        HeadConfig(lr=0.1, epochs=60, patience=2),
-        HeadConfig(optimizer="sgd", lr=1e39, momentum=0, epochs=5),
-        HeadConfig(lr=0.001, epochs=50, patience=None),
+        StepConfig(lr=0.001, epochs=3),
+        StepConfig(lr=0.1, epochs=60, patience=2),
+        StepConfig(optimizer="sgd", lr=1e39, momentum=0, epochs=5),
+        StepConfig(lr=0.001, epochs=50, patience=None),
     ]
     trained = train_heads(data(noise=6.0), configs, lambda metrics: [3] if metrics.get(3, None) else [])
     assert [t.stopped_by for t in trained] == ["epochs", "patience", "divergence", "watcher"]

@@ -38,13 +38,14 @@ def test_each_configuration_follows_its_own_torch_optimizer(order: list[int]) ->
     t = len(CASES)
     start = rng.normal(size=(D, t, C)).astype(np.float32)
     gradients = rng.normal(size=(STEPS, D, t, C)).astype(np.float32)
-    weights = start.copy()
+    weights = np.concatenate([start, np.ones((1, t, C), np.float32)])  # the last row is the bias
     optimizer = BatchedOptimizer([CASES[i][0] for i in order], weights.shape)
     for gradient in gradients:
-        optimizer.step(weights, gradient.copy())
+        optimizer.step(weights, np.concatenate([gradient, np.zeros((1, t, C), np.float32)]))
+    assert (weights[-1] == 1).all(), "nothing decays the bias"
     for at, i in enumerate(order):
         expected = torchs_path(CASES[i][1], start[:, at], gradients[:, :, at])
-        assert np.allclose(weights[:, at], expected, rtol=2e-5, atol=2e-6), CASES[i][0]
+        assert np.allclose(weights[:-1, at], expected, rtol=2e-5, atol=2e-6), CASES[i][0]
 
 
 def test_going_on_with_some_changes_nothing_for_them() -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from vizsla.errors import UsageError, VizslaError
-from vizsla.training.heads import HeadConfig, HeadData, train_heads
+from vizsla.training.config import StepConfig
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, generation, head_config, kept_value
 from vizsla.tuning.limits import Limits
@@ -21,7 +23,7 @@ from vizsla.tuning.study import Study
 from vizsla.tuning.trials import TrialRecord
 
 D, C, N = 16, 4, 400
-BASE = HeadConfig(epochs=4, patience=None)
+BASE = StepConfig(epochs=4, patience=None)
 SPACE = Space.of(
     {"learning_rate": "0.001..0.1:log", "batch-size": "32,64", "optimizer": "Adam,SGD", "momentum": "0.5..0.9"}
 )
@@ -38,7 +40,7 @@ def run(
     path: Path,
     *,
     space: Space = SPACE,
-    base: HeadConfig = BASE,
+    base: StepConfig = BASE,
     metric: str = "valid_loss",
     how: str = "tpe",
     trials: int = 14,
@@ -61,7 +63,7 @@ def test_every_trial_is_what_training_it_alone_gives(metric: str, seeds: int, tm
         config = head_config(BASE, trial.params)
         values = []
         for seed in range(seeds):
-            (alone,) = train_heads(data(), [HeadConfig(**(config.to_dict() | {"seed": seed}))])
+            (alone,) = train_heads(data(), [StepConfig(**(config.to_dict() | {"seed": seed}))])
             values.append(kept_value(alone, metric))
         assert trial.value == pytest.approx(np.mean(values), abs=1e-5)
         assert len(trial.curve) == 4
@@ -69,7 +71,7 @@ def test_every_trial_is_what_training_it_alone_gives(metric: str, seeds: int, tm
 
 
 def test_the_epoch_that_is_kept_decides(tmp_path: Path) -> None:
-    base = HeadConfig(epochs=30, patience=2)
+    base = StepConfig(epochs=30, patience=2)
     trials = run(tmp_path / "s.db", base=base, space=Space.of({"lr": "0.01..0.1"}), trials=8, early_stopping="off")
     assert any(len(t.curve) < 30 for t in trials)
     for t in trials:
@@ -77,7 +79,7 @@ def test_the_epoch_that_is_kept_decides(tmp_path: Path) -> None:
 
 
 def test_hopeless_heads_are_not_trained_on(tmp_path: Path) -> None:
-    base = HeadConfig(epochs=9, patience=None)
+    base = StepConfig(epochs=9, patience=None)
     trials = run(
         tmp_path / "s.db", base=base, space=Space.of({"lr": "0.00001..0.1:log"}), how="asha", trials=24, seeds=2
     )
@@ -91,7 +93,7 @@ def test_hopeless_heads_are_not_trained_on(tmp_path: Path) -> None:
 
 def test_a_learning_rate_that_diverges_is_a_failed_trial(tmp_path: Path) -> None:
     space = Space.of({"lr": [0.01, 1e30], "weight_decay": [0.1, 0.2, 0.3]})
-    trials = run(tmp_path / "s.db", space=space, how="grid", base=HeadConfig(optimizer="sgd", epochs=3, patience=None))
+    trials = run(tmp_path / "s.db", space=space, how="grid", base=StepConfig(optimizer="sgd", epochs=3, patience=None))
     assert len(trials) == 6
     for t in trials:
         if t.params["lr"] == 1e30:
@@ -103,7 +105,7 @@ def test_a_learning_rate_that_diverges_is_a_failed_trial(tmp_path: Path) -> None
 
 def test_all_that_diverge_end_the_search_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(VizslaError, match=r"trials failed, \d+ of them because: the objective valid_loss became"):
-        run(tmp_path / "s.db", space=Space.of({"lr": "1e30..1e31"}), base=HeadConfig(optimizer="sgd", epochs=3))
+        run(tmp_path / "s.db", space=Space.of({"lr": "1e30..1e31"}), base=StepConfig(optimizer="sgd", epochs=3))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_a_space_that_cannot_be_trained_is_refused_at_once(space: dict[str, str]
 
 
 def test_the_default_space_can_be_trained() -> None:
-    check_space(HeadConfig(), default_space())
+    check_space(StepConfig(), default_space())
 
 
 def test_generations() -> None:
@@ -135,6 +137,6 @@ def test_generations() -> None:
 
 def test_momentum_without_an_optimizer_that_has_it_is_refused() -> None:
     with pytest.raises(UsageError, match=r"momentum is searched, and no optimizer of this search has it: adamw"):
-        check_space(HeadConfig(optimizer="adamw"), Space.of({"momentum": "0.5..0.9"}))
-    check_space(HeadConfig(), Space.of({"momentum": "0.5..0.9", "optimizer": "SGD"}))
-    check_space(HeadConfig(), Space.of({"momentum": "0.5..0.9", "optimizer": "SGD,Adam"}))
+        check_space(StepConfig(optimizer="adamw"), Space.of({"momentum": "0.5..0.9"}))
+    check_space(StepConfig(), Space.of({"momentum": "0.5..0.9", "optimizer": "SGD"}))
+    check_space(StepConfig(), Space.of({"momentum": "0.5..0.9", "optimizer": "SGD,Adam"}))

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from vizsla.errors import JobError, UsageError, VizslaError
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
@@ -63,7 +63,7 @@ def address() -> Iterator[str]:
 
 def request(photos: Path, study: str, space: dict[str, str], name: str) -> FitRequest:
     search = SearchRequest(space=Space.of(space), strategy="tpe", limits=Limits(max_jobs=3), finalists=0, study=study)
-    return FitRequest(photos, "test_resnet", None, True, HeadConfig(epochs=1), name=name, tune=search)
+    return FitRequest(photos, "test_resnet", None, True, StepConfig(epochs=1), name=name, tune=search)
 
 
 def test_searches_share_a_study_in_a_database(address: str, folder_of_photos: Callable[..., Path]) -> None:

@@ -18,7 +18,7 @@ import vizsla
 from vizsla.errors import BudgetError, DataError, JobError, StorageError, UsageError, VizslaError
 from vizsla.models import artifact
 from vizsla.settings import settings
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.workflow.fit import FitRequest, FitResult, fit
 from vizsla.workflow.plan import plan
 
@@ -82,7 +82,7 @@ def test_flowers_reach_the_accuracy_and_the_model_answers_what_was_measured(
 
 def test_the_same_seed_gives_the_same_head_to_the_bit(folder_of_photos: Folder) -> None:
     data = folder_of_photos()
-    one, same, other = (artifact.load(fit(request(data, head=HeadConfig(seed=seed))).model).head for seed in (1, 1, 2))
+    one, same, other = (artifact.load(fit(request(data, head=StepConfig(seed=seed))).model).head for seed in (1, 1, 2))
     assert one.weight.tobytes() == same.weight.tobytes()
     assert one.bias.tobytes() == same.bias.tobytes()
     assert one.weight.tobytes() != other.weight.tobytes()
@@ -231,7 +231,7 @@ def test_a_full_disk_loses_nothing_finished(folder_of_photos: Folder, small_disk
 
 
 def test_a_loss_that_is_no_number_says_what_to_do(folder_of_photos: Folder) -> None:
-    head = HeadConfig(optimizer="sgd", lr=1e39, momentum=0)
+    head = StepConfig(optimizer="sgd", lr=1e39, momentum=0)
     error = error_of(folder_of_photos(), VizslaError, head=head)
     assert "Training diverged" in error.what
     assert error.do == "use a smaller --lr"
@@ -239,7 +239,7 @@ def test_a_loss_that_is_no_number_says_what_to_do(folder_of_photos: Folder) -> N
 
 def test_a_plan_makes_nothing_and_foretells(folder_of_photos: Folder, tmp_path: Path) -> None:
     data = folder_of_photos(splits=SPLITS)
-    cold = plan(FitRequest(data, "test_efficientnet", random_init=True, head=HeadConfig(seed=5)))
+    cold = plan(FitRequest(data, "test_efficientnet", random_init=True, head=StepConfig(seed=5)))
     assert not (tmp_path / "runs").exists()
     assert (cold.images, cold.cached_share) == (44, 0.0)
     assert cold.classes == ("green", "red")
@@ -290,7 +290,7 @@ def test_the_report_counts_the_pictures_that_were_used(folder_of_photos: Folder)
 def test_training_that_time_ended_is_told(folder_of_photos: Folder) -> None:
     data = folder_of_photos()
     fit(request(data))
-    result = fit(request(data, head=HeadConfig(epochs=10**6, patience=10**6), minutes=0.12))
+    result = fit(request(data, head=StepConfig(epochs=10**6, patience=10**6), minutes=0.12))
     assert any("The time was over after epoch" in warning for warning in result.warnings)
     assert "because it was asked to" in result.report.read_text("utf-8")
 
@@ -302,5 +302,5 @@ def test_a_head_that_learnt_nothing_is_told(folder_of_photos: Folder) -> None:
         content = path.read_bytes(), other.read_bytes()
         other.write_bytes(content[0])
         path.write_bytes(content[1])
-    result = fit(request(data, head=HeadConfig(optimizer="sgd", lr=1e6, momentum=0)))
-    assert any("no better than guessing" in warning for warning in result.warnings)
+    result = fit(request(data, head=StepConfig(optimizer="sgd", lr=1e6, momentum=0)))
+    assert any("not clearly better than no model: always answering" in warning for warning in result.warnings)

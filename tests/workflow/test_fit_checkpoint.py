@@ -20,7 +20,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.training import checkpoint
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.workflow.document import to_spec
 from vizsla.workflow.fit import fit
 from vizsla.workflow.observer import Silent
@@ -47,7 +47,7 @@ class EndsIt(Silent):
 
 
 def request(data: Path, name: str | None = None, epochs: int = 12) -> FitRequest:
-    head = HeadConfig(epochs=epochs, lr=0.01, seed=3, patience=None, batch_size=8)
+    head = StepConfig(epochs=epochs, lr=0.01, seed=3, patience=None, batch_size=8)
     return FitRequest(data, "test_resnet", random_init=True, head=head, name=name)
 
 

@@ -15,13 +15,13 @@ from vizsla.data.gate import GateOptions
 from vizsla.errors import DataError
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.settings import settings
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.workflow.document import from_spec, to_spec
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
 
 SPLITS = {"train": {"red": 16, "green": 16}, "valid": {"red": 4, "green": 4}, "test": {"red": 4, "green": 4}}
-QUICK = HeadConfig(epochs=2)
+QUICK = StepConfig(epochs=2)
 
 
 def request(data: Path | str, **options) -> FitRequest:

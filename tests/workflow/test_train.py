@@ -25,7 +25,7 @@ from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.metrics import read_metrics
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.models import artifact
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.workflow.document import as_hyperparameters, from_spec, to_spec
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
@@ -35,7 +35,7 @@ Folder = Callable[..., Path]
 
 def request(data: Path, name: str | None = None) -> FitRequest:
     """A small job: an untrained backbone, a few epochs."""
-    return FitRequest(data, "test_resnet", random_init=True, head=HeadConfig(epochs=6, lr=0.01, seed=3), name=name)
+    return FitRequest(data, "test_resnet", random_init=True, head=StepConfig(epochs=6, lr=0.01, seed=3), name=name)
 
 
 def test_the_document_gives_the_request_back(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_document_gives_the_request_back(tmp_path: Path) -> None:
         "resnet18",
         tmp_path / "w.pth",
         True,
-        HeadConfig(lr=1e-5, patience=None),
+        StepConfig(lr=1e-5, patience=None),
         2.5,
         "a-job",
     )
@@ -175,14 +175,14 @@ def test_killed_once_while_it_trains_and_resumed_it_ends_with_the_same_result(
 IN_PROCESS = """
 import sys, time
 from pathlib import Path
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
 class Observer:
     def stage(self, name, total=None): print(name, flush=True)
     def progress(self, done, total): time.sleep(float(sys.argv[2]))
     def note(self, text): pass
-fit(FitRequest(Path(sys.argv[1]), "test_resnet", random_init=True, head=HeadConfig(epochs=6, lr=0.01, seed=3),
+fit(FitRequest(Path(sys.argv[1]), "test_resnet", random_init=True, head=StepConfig(epochs=6, lr=0.01, seed=3),
                name="mine"), Observer())
 """
 

@@ -19,7 +19,7 @@ import pytest
 from vizsla.cli.trials import sparkline
 from vizsla.errors import JobError, UsageError
 from vizsla.models.model import load
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import StepConfig
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
@@ -35,7 +35,7 @@ SPACE = {"lr": "0.001..0.1:log", "batch-size": "8,16", "optimizer": "sgd"}
 def request(photos: Path, name: str | None = "tune-it", trials: int = 10, **options: Any) -> FitRequest:
     asked = {"space": Space.of(SPACE), "strategy": "tpe", "finalists": 2, "finalist_seeds": 2} | options
     search = SearchRequest(limits=Limits(max_jobs=trials), **asked)
-    return FitRequest(photos, "test_resnet", None, True, HeadConfig(epochs=3), name=name, tune=search)
+    return FitRequest(photos, "test_resnet", None, True, StepConfig(epochs=3), name=name, tune=search)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_what_is_exported_trains_the_same_head(tuned: FitResult, photos: Path) -
     from vizsla.tuning.heads_runner import head_config
 
     best = load_tuning("tune-it").best_hyperparameters()
-    again = fit(FitRequest(photos, "test_resnet", None, True, head_config(HeadConfig(epochs=3), best)))
+    again = fit(FitRequest(photos, "test_resnet", None, True, head_config(StepConfig(epochs=3), best)))
     first, second = load(tuned.model), load(again.model)
     for picture in list((photos / "blue").glob("*.jpg"))[:3]:
         data = picture.read_bytes()
@@ -98,7 +98,7 @@ def test_another_space_in_the_same_study_is_refused(photos: Path, tmp_path: Path
     with pytest.raises(UsageError, match="searches another space") as caught:
         fit(request(photos, study=study, name=None, trials=4, space=Space.of({"lr": "0.1..1.0"})))
     assert study in str(caught.value)
-    slower = replace(request(photos, study=study, name=None, trials=6), head=HeadConfig(epochs=4))
+    slower = replace(request(photos, study=study, name=None, trials=6), head=StepConfig(epochs=4))
     with pytest.raises(UsageError, match="its trials are of other fixed hyperparameters"):
         fit(slower)
     others = folder_of_photos({"red": 20, "green": 22}, name="others")
@@ -114,7 +114,7 @@ def test_a_later_search_learns_from_an_earlier_one(tuned: FitResult, photos: Pat
     assert same.search is not None
     assert "searched the same data: its " in same.search.notes[0]
     assert len(same.search.trials) == 2
-    longer = replace(request(photos, name="longer", warm_start=("tune-it",), trials=5), head=HeadConfig(epochs=5))
+    longer = replace(request(photos, name="longer", warm_start=("tune-it",), trials=5), head=StepConfig(epochs=5))
     found = fit(longer).search
     assert found is not None
     assert "trained with other fixed hyperparameters" in found.notes[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -20,11 +20,11 @@ app = typer.Typer(add_completion=False)
 
 _BACKBONE = "Backbone"
 _HEAD = "Head"
+_STEPS = "Head, trained in steps (any of these asks for AdamW)"
 
 
 @app.command()
 def fit(
-    ctx: typer.Context,
     data: str = typer.Argument(..., help=DATA_HELP),
     drop_class: DropClass = None,
     group_by: GroupBy = None,
@@ -44,22 +44,30 @@ def fit(
     random_init: bool = typer.Option(
         False, "--random-init", help="An untrained backbone, for trying things out.", rich_help_panel=_BACKBONE
     ),
-    optimizer: str = typer.Option("adamw", help="sgd, adam or adamw.", rich_help_panel=_HEAD),
-    lr: float = typer.Option(0.0003, help="Learning rate.", rich_help_panel=_HEAD),
-    batch_size: int = typer.Option(64, help="Pictures a step.", rich_help_panel=_HEAD),
-    epochs: int = typer.Option(40, help="Most passes over the training split.", rich_help_panel=_HEAD),
-    weight_decay: float = typer.Option(0.01, help="Weight decay.", rich_help_panel=_HEAD),
-    momentum: float = typer.Option(0.9, help="SGD's momentum.", rich_help_panel=_HEAD),
-    nesterov: bool = typer.Option(False, "--nesterov", help="SGD with Nesterov's momentum.", rich_help_panel=_HEAD),
-    label_smoothing: float = typer.Option(0.0, help="0 is none.", rich_help_panel=_HEAD),
-    balance: str = typer.Option(
-        "none", help="Against unequal classes: none, weights or sampling.", rich_help_panel=_HEAD
+    balance: str | None = typer.Option(
+        None, help="Against unequal classes: none (the default), weights or sampling.", rich_help_panel=_HEAD
     ),
-    patience: int = typer.Option(
-        5,
+    weight_decay: float | None = typer.Option(
+        None, help="Strength of the decay. Default: the best of a path of them.", rich_help_panel=_HEAD
+    ),
+    label_smoothing: float | None = typer.Option(None, help="Share of the label; 0 by default.", rich_help_panel=_HEAD),
+    optimizer: str | None = typer.Option(
+        None, help="lbfgs (the default) goes to the optimum; sgd, adam and adamw take steps.", rich_help_panel=_HEAD
+    ),
+    lr: float | None = typer.Option(None, help="Learning rate; 0.0003 by default.", rich_help_panel=_STEPS),
+    batch_size: int | None = typer.Option(None, help="Pictures a step; 64 by default.", rich_help_panel=_STEPS),
+    epochs: int | None = typer.Option(
+        None, help="Most passes over the training split; 40 by default.", rich_help_panel=_STEPS
+    ),
+    momentum: float | None = typer.Option(None, help="SGD's momentum; 0.9 by default.", rich_help_panel=_STEPS),
+    nesterov: bool | None = typer.Option(
+        None, "--nesterov", help="SGD with Nesterov's momentum.", rich_help_panel=_STEPS
+    ),
+    patience: int | None = typer.Option(
+        None,
         min=0,
-        help="Stop after so many epochs without a better validation loss; 0 never stops.",
-        rich_help_panel=_HEAD,
+        help="Stop after so many epochs without a better validation loss; 5 by default, 0 never stops.",
+        rich_help_panel=_STEPS,
     ),
     hyperparameters: list[str] = typer.Option(
         [],
@@ -84,33 +92,31 @@ def fit(
     The job's folder (under runs/, or VIZSLA_HOME) gets the model, model.tar.gz, report.html and the metrics.
     """
     from vizsla.cli.console import live_view, print_json
-    from vizsla.training.heads import HeadConfig
+    from vizsla.training.config import head_config
     from vizsla.workflow.fit import fit as run
     from vizsla.workflow.request import FitRequest
 
     record_on(tracking_uri)
-    head = HeadConfig(
-        optimizer=optimizer,  # type: ignore[arg-type]
-        lr=lr,
-        batch_size=batch_size,
-        epochs=epochs,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        nesterov=nesterov,
-        label_smoothing=label_smoothing,
-        balance=balance,  # type: ignore[arg-type]
-        patience=patience or None,
-        seed=seed,
-    )
+    options = {
+        "optimizer": optimizer,
+        "lr": lr,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "label_smoothing": label_smoothing,
+        "balance": balance,
+        "patience": patience,
+    }
+    values: dict[str, Any] = {}
     if hyperparameters:
-        from vizsla.tuning.heads_runner import head_config, head_name
+        from vizsla.tuning.heads_runner import hyperparameters as by_name
         from vizsla.tuning.space_file import read_values
 
-        typed = {
-            option for option in ctx.params if getattr(ctx.get_parameter_source(option), "name", "") == "COMMANDLINE"
-        }
-        values = read_values(hyperparameters)
-        head = head_config(head, {n: value for n, value in values.items() if head_name(n) not in typed})
+        values = by_name(read_values(hyperparameters))
+    values |= {option: value for option, value in options.items() if value is not None}
+    head = head_config(values | {"seed": seed})
     search = None
     if tune is not None:
         from vizsla.tuning.limits import Limits
@@ -157,11 +163,16 @@ def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) 
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
     percents = [("accuracy", e.accuracy), ("macro F1", e.macro_f1), (f"top-{e.top_k}", e.top5)]
+    if e.unequal:
+        percents.insert(1, ("balanced accuracy", e.balanced_accuracy))
     for name, estimate in [*percents, ("calibration error (ECE)", e.ece)]:
         always = name.startswith("top-") and e.top_k == len(e.classes)
         interval = f"{percent(estimate.low)} – {percent(estimate.high)}"
         table.add_row(name, percent(estimate.value), "always, with so few classes" if always else interval)
     table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
+    table.add_row(
+        f"always {escape(repr(e.constant.label))}", percent(e.constant.accuracy), "the answer without a model"
+    )
     out.print(table)
     for warning in result.warnings:
         if warning not in noted:

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.evaluation.intervals import bootstrap, macro_f1_interval, wilson
+from vizsla.evaluation.constant import ConstantAnswer, constant_answer
+from vizsla.evaluation.intervals import bootstrap, class_mean_interval, wilson
 
 CALIBRATION_BINS = 15
 """Bins of equal width over the confidence, as Guo et al. 2017 use for ECE."""
+
+UNEQUAL = 1.5
+"""Largest class over smallest, in the split, from which on balanced accuracy stands beside accuracy."""
+
+MATRIX_CLASSES = 100
+"""Most classes of which the confusion matrix is part of the JSON object."""
 
 _TINY = 1e-12
 
@@ -48,11 +55,14 @@ class Evaluation:
 
     ``confusion`` is int64 of shape (classes, classes), rows the truth, columns the prediction. ``reliability``
     is float64 of shape (bins, 3): pictures, mean confidence and accuracy in each bin of confidence. ``top_k``
-    is the k of ``top5``: 5, or the number of classes where there are fewer.
+    is the k of ``top5``: 5, or the number of classes where there are fewer. ``balanced_accuracy`` is the mean recall
+    of the classes that the split has; ``constant`` is the answer that needs no model.
     """
 
     n: int
     accuracy: Estimate
+    balanced_accuracy: Estimate
+    constant: ConstantAnswer
     top5: Estimate
     top_k: int
     macro_f1: Estimate
@@ -62,10 +72,26 @@ class Evaluation:
     confusion: npt.NDArray[np.int64]
     reliability: npt.NDArray[np.float64]
 
+    @property
+    def unequal(self) -> bool:
+        """Whether the split's classes differ so much in size that accuracy speaks for the large ones."""
+        support = self.confusion.sum(axis=1)
+        return bool(support.max() >= UNEQUAL * max(1, support[support > 0].min()))
+
+    def mistakes(self) -> list[tuple[int, int, int]]:
+        """(truth, prediction, pictures) of each pair of classes that was confused, the most frequent first."""
+        off = self.confusion * (1 - np.eye(len(self.classes), dtype=np.int64))
+        pairs = [(int(i), int(j), int(off[i, j])) for i, j in zip(*np.nonzero(off), strict=True)]
+        return sorted(pairs, key=lambda pair: -pair[2])
+
     def to_dict(self) -> dict[str, Any]:
-        """The headline numbers and the classes, as plain JSON values."""
+        """The headline numbers and the classes, as plain JSON values.
+
+        The confusion matrix of more than :data:`MATRIX_CLASSES` classes is None: it grows with their square.
+        ``mistakes`` holds every pair that occurs.
+        """
         result: dict[str, Any] = {"n": self.n}
-        for name in ("accuracy", "top5", "macro_f1", "loss", "ece"):
+        for name in ("accuracy", "balanced_accuracy", "top5", "macro_f1", "loss", "ece"):
             estimate: Estimate = getattr(self, name)
             result[name] = round(estimate.value, 6)
             result[f"{name}_interval"] = _interval(estimate)
@@ -81,7 +107,12 @@ class Evaluation:
             }
             for score in self.classes
         ]
-        result["confusion"] = self.confusion.tolist()
+        result["constant"] = self.constant.to_dict()
+        result["mistakes"] = [
+            {"truth": self.classes[i].name, "predicted": self.classes[j].name, "pictures": count}
+            for i, j, count in self.mistakes()
+        ]
+        result["confusion"] = self.confusion.tolist() if len(self.classes) <= MATRIX_CLASSES else None
         return result
 
 
@@ -90,12 +121,18 @@ def _interval(estimate: Estimate | None) -> list[float] | None:
 
 
 def evaluate(
-    probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int32], classes: Sequence[str], *, seed: int = 0
+    probabilities: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    classes: Sequence[str],
+    *,
+    seed: int = 0,
+    majority: int | None = None,
 ) -> Evaluation:
     """Compare probabilities (n, classes) with labels (n,), n >= 1.
 
-    Accuracy, top-5, precision and recall have Wilson intervals, loss and ECE bootstrap intervals, macro-F1 a
-    credible interval (:mod:`vizsla.evaluation.intervals` says how each is made).
+    Accuracy, top-5, precision and recall have Wilson intervals, balanced accuracy and macro-F1 those of a mean over
+    classes, loss and ECE bootstrap intervals (:mod:`vizsla.evaluation.intervals` says how each is made).
+    ``majority`` is the class that the constant answer names, by default the one that most ``labels`` have.
     Macro-F1 is the mean over the classes that the split has; loss is the cross-entropy in nats; ECE is the
     expected calibration error of Guo et al. 2017.
     """
@@ -122,13 +159,17 @@ def evaluate(
     hits, top = int(right.sum()), int((ahead < k).sum())
     confusion = np.bincount(labels.astype(np.int64) * c + predicted, minlength=c * c).reshape(c, c)
     macro_f1 = _macro_f1(confusion)
-    worst, best = macro_f1_interval(confusion, seed)
+    support, diagonal = confusion.sum(axis=1), np.diagonal(confusion)
+    balanced = float((diagonal[support > 0] / support[support > 0]).mean())
+    constant = int(support.argmax()) if majority is None else majority
     return Evaluation(
         n=n,
         accuracy=Estimate(hits / n, *wilson(hits, n)),
+        balanced_accuracy=Estimate(balanced, *class_mean_interval(balanced, diagonal, support)),
+        constant=constant_answer(predicted, labels, constant, classes[constant]),
         top5=Estimate(top / n, *wilson(top, n)),
         top_k=k,
-        macro_f1=Estimate(macro_f1, min(macro_f1, worst), max(macro_f1, best)),
+        macro_f1=Estimate(macro_f1, *class_mean_interval(macro_f1, diagonal, support)),
         loss=Estimate(loss, float(low[0]), float(high[0])),
         ece=Estimate(ece, float(low[1]), min(1.0, float(high[1]))),
         classes=tuple(_class_score(name, i, confusion) for i, name in enumerate(classes)),

@@ -13,40 +13,42 @@ Z = 1.959963984540054
 RESAMPLES = 1000
 
 
-def wilson(successes: float, n: int) -> tuple[float, float]:
+def wilson(successes: int, n: int) -> tuple[float, float]:
     """Wilson's score interval for a share (Wilson 1927; Agresti and Coull 1998); (0, 1) for n = 0."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = successes / n, Z * Z
+    return (0.0, 1.0) if n == 0 else wilson_share(successes / n, n)
+
+
+def wilson_share(share: float, n: float) -> tuple[float, float]:
+    """Wilson's interval for a share of ``n`` > 0 pictures, which need not be a whole number."""
+    z2 = Z * Z
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def macro_f1_interval(confusion: npt.NDArray[np.int64], seed: int) -> tuple[float, float]:
-    """Credible interval for macro-F1, drawn from the posterior of a confusion matrix (classes, classes).
+def class_mean_interval(
+    value: float, hits: npt.NDArray[np.int64], support: npt.NDArray[np.int64]
+) -> tuple[float, float]:
+    """Wilson's interval for a mean over classes, such as balanced accuracy or macro-F1.
 
-    A bootstrap of pictures that were all right says 100 % to 100 %. Here each row (what pictures of one class are
-    taken for) has a Dirichlet prior with the weight of Jeffreys's: 1/2 for right and 1/2 spread over the wrong
-    classes; :data:`RESAMPLES` draws. Classes without a picture are left out.
+    It is that of a share of so many pictures as would give a mean over classes of the same variance (an effective
+    sample size, after Kish 1965): C² / Σ 1/n_c where the classes are equally hard, fewer where the rare ones are the
+    hard ones. A class's own rate is drawn by one picture towards the mean, so that classes of one picture count.
+
+    Parameters
+    ----------
+    hits, support:
+        Pictures that are right, and pictures, of each class, (classes,); classes without a picture are left out.
     """
-    rng, c = np.random.default_rng(seed), len(confusion)
-    support = confusion.sum(axis=1)
-    off = confusion * (1 - np.eye(c, dtype=np.int64))
-    truth, taken_for = np.nonzero(off)
-    right = rng.standard_gamma(np.diagonal(confusion) + 0.5, (RESAMPLES, c))
-    elsewhere = rng.standard_gamma(0.5, (RESAMPLES, c))  # wrong in ways that were not seen
-    wrong = rng.standard_gamma(off[truth, taken_for].astype(float), (RESAMPLES, len(truth)))
-    total = right + elsewhere
-    np.add.at(total.T, truth, wrong.T)
-    scale = support / total
-    hits, unseen = right * scale, elsewhere * scale
-    wrong *= scale[:, truth]
-    predicted = hits + (unseen.sum(axis=1, keepdims=True) - unseen) / max(1, c - 1)
-    np.add.at(predicted.T, taken_for, wrong.T)
-    f1 = 2 * hits / np.maximum(support + predicted, 1e-12)
-    low, high = np.percentile(f1[:, support > 0].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    present = support > 0
+    hits, support = hits[present], support[present]
+    count = len(support)
+    even = count**2 / float((1 / support).sum())
+    prior = (value * even + 0.5) / (even + 1)
+    rate = (hits + prior) / (support + 1)
+    variance = float((rate * (1 - rate) / support).sum()) / count**2
+    centre = float(rate.mean())
+    return wilson_share(value, min(even, centre * (1 - centre) / variance))
 
 
 def bootstrap(

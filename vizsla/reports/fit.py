@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
@@ -15,7 +17,8 @@ from vizsla.evaluation import Estimate, Evaluation
 from vizsla.images import Limits, decode, read_file
 from vizsla.reports import charts
 from vizsla.reports.render import percent, render, thumbnail
-from vizsla.training.heads import TrainedHead
+from vizsla.training.config import LogisticConfig
+from vizsla.training.trained import TrainedHead
 
 _SHOWN = 12
 _MISTAKES = 12
@@ -57,9 +60,6 @@ def page(report: FitReport) -> str:
     wrong = np.flatnonzero(predicted != truth)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:_SHOWN]
     right = np.random.default_rng(report.seed).permutation(np.flatnonzero(predicted == truth))[:_SHOWN]
-    history = report.trained.history
-    epochs = [m.epoch for m in history]
-    best = float(report.trained.best_epoch)
     return render(
         "fit.html.j2",
         job=report.job,
@@ -69,26 +69,14 @@ def page(report: FitReport) -> str:
         warnings=report.warnings,
         e=evaluation,
         tiles=_tiles(evaluation),
-        loss_chart=charts.lines(
-            [
-                charts.Series("train", epochs, [m.train_loss for m in history]),
-                charts.Series("validation", epochs, [m.valid_loss for m in history]),
-            ],
-            x_label="epoch",
-            y_label="loss (nats)",
-            marker=best,
-            marker_label="kept",
-        ),
-        accuracy_chart=charts.lines(
-            [charts.Series("validation", epochs, [m.valid_accuracy for m in history])],
-            x_label="epoch",
-            y_label="accuracy",
-            marker=best,
-            marker_label="kept",
-        ),
+        training_charts=_path_charts(report.trained) if report.trained.path else _epoch_charts(report.trained),
         training_words=_training_words(report.trained),
+        constant_words=_constant_words(evaluation),
         confusion_chart=charts.confusion(evaluation.confusion, dataset.classes),
-        mistakes=_mistakes(evaluation, dataset.classes),
+        mistakes=[
+            {"truth": dataset.classes[i], "predicted": dataset.classes[j], "count": count}
+            for i, j, count in evaluation.mistakes()[:_MISTAKES]
+        ],
         class_rows=_class_rows(report),
         many_classes=len(dataset.classes) > charts.MOST_DRAWN_CLASSES,
         reliability_chart=charts.reliability(evaluation.reliability),
@@ -108,6 +96,7 @@ def page(report: FitReport) -> str:
 def _tiles(e: Evaluation) -> list[dict[str, str]]:
     tiles: list[tuple[str, Estimate, Callable[[float], str]]] = [
         ("accuracy", e.accuracy, percent),
+        *([("balanced accuracy", e.balanced_accuracy, percent)] if e.unequal else []),
         ("macro F1", e.macro_f1, percent),
         (f"top-{e.top_k}", e.top5, percent),
         ("loss", e.loss, lambda v: f"{v:.3f}"),
@@ -125,8 +114,62 @@ def _tiles(e: Evaluation) -> list[dict[str, str]]:
     ]
 
 
+def _epoch_charts(trained: TrainedHead) -> list[tuple[str, Markup]]:
+    history = trained.history
+    if len(history) < 2:
+        return []
+    epochs, best = [m.epoch for m in history], float(trained.best_epoch)
+    loss = [
+        charts.Series("train", epochs, [m.train_loss for m in history]),
+        charts.Series("validation", epochs, [m.valid_loss for m in history]),
+    ]
+    accuracy = [charts.Series("validation", epochs, [m.valid_accuracy for m in history])]
+    return [
+        ("Loss", charts.lines(loss, x_label="epoch", y_label="loss (nats)", marker=best, marker_label="kept")),
+        (
+            "Accuracy on the validation split",
+            charts.lines(accuracy, x_label="epoch", y_label="accuracy", marker=best, marker_label="kept"),
+        ),
+    ]
+
+
+def _path_charts(trained: TrainedHead) -> list[tuple[str, Markup]]:
+    path = sorted(trained.path, key=lambda point: point.weight_decay)
+    powers = [math.log10(point.weight_decay) for point in path]
+    kept = math.log10(trained.config.weight_decay or 1)
+    label = "strength of decay, as a power of 10"
+    return [
+        (
+            title,
+            charts.lines(
+                [charts.Series("held-out pictures", powers, values)],
+                x_label=label,
+                y_label=y_label,
+                marker=kept,
+                marker_label="kept",
+            ),
+        )
+        for title, y_label, values in (
+            ("Loss by the strength of decay", "loss (nats)", [point.loss for point in path]),
+            ("Accuracy by the strength of decay", "accuracy", [point.accuracy for point in path]),
+        )
+    ]
+
+
+def _constant_words(e: Evaluation) -> str:
+    c = e.constant
+    verdict = "The model is clearly better" if c.beaten else "The model is not clearly better"
+    return (
+        f"Always answering {c.label!r}, the class that training saw most, would be right on {percent(c.accuracy)}. "
+        f"{verdict}: it is right on {c.better:,} pictures where that is wrong, and wrong on {c.worse:,} where it is "
+        "right."
+    )
+
+
 def _training_words(trained: TrainedHead) -> str:
     config, last = trained.config, trained.history[-1].epoch
+    if isinstance(config, LogisticConfig):
+        return _optimum_words(trained)
     kept = f"epoch {trained.best_epoch}, the one with the lowest validation loss, was kept"
     if config.patience is None:
         kept = f"epoch {trained.best_epoch} was kept"
@@ -136,6 +179,24 @@ def _training_words(trained: TrainedHead) -> str:
         "watcher": f"Stopped after epoch {last} of {config.epochs}, because it was asked to (time or search); {kept}.",
         "divergence": f"Stopped after epoch {last}, whose loss is no number; {kept}.",
     }[trained.stopped_by]
+
+
+def _optimum_words(trained: TrainedHead) -> str:
+    ends = {
+        "convergence": "The head is at the optimum of its problem",
+        "precision": "The head is at the optimum of its problem, as near as 32-bit numbers tell",
+        "watcher": "The head was stopped on the way to its optimum (time or search)",
+    }
+    words = ends.get(trained.stopped_by, "The head is near the optimum of its problem")
+    words += f": logistic regression, {trained.iterations:,} iterations."
+    if trained.path:
+        first = trained.path[0]
+        folds = f", {first.folds} folds of the training split among them" if first.folds else ""
+        words += (
+            f" Of {len(trained.path)} strengths of decay, {trained.config.weight_decay:g} had the lowest loss on "
+            f"{first.pictures:,} pictures held out from training{folds}."
+        )
+    return words
 
 
 def _calibration_words(e: Evaluation) -> str:
@@ -151,13 +212,6 @@ def _calibration_words(e: Evaluation) -> str:
         f"The expected calibration error is {percent(e.ece.value)}: the mean distance of the bars from the diagonal, "
         "weighted by the pictures in each."
     )
-
-
-def _mistakes(e: Evaluation, classes: Sequence[str]) -> list[dict[str, Any]]:
-    off = e.confusion * (1 - np.eye(len(classes), dtype=np.int64))
-    order = np.argsort(-off, axis=None, kind="stable")[:_MISTAKES]
-    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order, off.shape), strict=True)]
-    return [{"truth": classes[i], "predicted": classes[j], "count": int(off[i, j])} for i, j in pairs if off[i, j] > 0]
 
 
 def _class_rows(report: FitReport) -> list[dict[str, Any]]:

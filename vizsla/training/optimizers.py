@@ -31,6 +31,8 @@ class Settings:
 class BatchedOptimizer:
     """Updates weights of shape (d, t, c) for t configurations, as ``torch.optim``'s SGD, Adam and AdamW do.
 
+    The last row, along d, is the bias: nothing decays it.
+
     Sources: PyTorch's documentation of ``SGD`` (weight decay added to the gradient, momentum buffer started with
     the first gradient, Nesterov), ``Adam`` (L2 penalty) and ``AdamW`` (decoupled decay; Loshchilov and Hutter
     2019). Rows of a configuration depend on that configuration only.
@@ -83,9 +85,9 @@ class BatchedOptimizer:
         first, second = self._first[:, part], self._second[:, part]
         beta1, beta2 = _column(settings, "beta1"), _column(settings, "beta2")
         if kind == "adamw":
-            w *= 1 - lr * decay
+            w[:-1] *= 1 - lr * decay
         elif decay.any():
-            g = g + decay * w
+            g = _with_penalty(g, decay, w)
         first *= beta1
         first += (1 - beta1) * g
         second *= beta2
@@ -98,7 +100,7 @@ class BatchedOptimizer:
     def _sgd(self, part: slice, settings: Sequence[Settings], w: Floats, g: Floats, lr: Floats, decay: Floats) -> None:
         momentum = _column(settings, "momentum")
         if decay.any():
-            g = g + decay * w
+            g = _with_penalty(g, decay, w)
         if not momentum.any():
             w -= lr * g
             return
@@ -111,6 +113,12 @@ class BatchedOptimizer:
             w -= lr * (nesterov * (g + momentum * buffer) + (1 - nesterov) * buffer)
         else:
             w -= lr * buffer
+
+
+def _with_penalty(g: Floats, decay: Floats, w: Floats) -> Floats:
+    penalised = g.copy()
+    penalised[:-1] += decay * w[:-1]
+    return penalised
 
 
 def _column(settings: Sequence[Settings], name: str) -> Floats:

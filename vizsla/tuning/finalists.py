@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.training.heads import HeadConfig, HeadData, TrainedHead, train_heads
+from vizsla.training.config import HeadConfig
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
+from vizsla.training.trained import TrainedHead
 from vizsla.tuning.heads_runner import head_config, kept_value
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.trials import TrialRecord, ranked

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from vizsla.errors import UsageError
-from vizsla.training.heads import EpochMetrics, HeadConfig, HeadData, TrainedHead, train_heads
+from vizsla.training import config as configs
+from vizsla.training.config import HYPERPARAMETERS, HeadConfig, StepConfig
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
+from vizsla.training.trained import EpochMetrics, TrainedHead
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
 from vizsla.tuning.space import CategoricalParameter, Space, Value
@@ -34,29 +38,47 @@ def head_name(name: str) -> str:
 
 
 def head_config(base: HeadConfig, values: Mapping[str, Value]) -> HeadConfig:
-    """``base`` with ``values`` in their place.
+    """``base`` with ``values`` in their place; of values for an optimizer without steps, those that it has.
 
     Raises
     ------
     UsageError
         For a name that is no hyperparameter, or a value that cannot be used.
     """
+    changes = hyperparameters(values)
+    if changes.get("optimizer") == "lbfgs":
+        changes = {name: value for name, value in changes.items() if name not in StepConfig.ONLY}
+    return configs.head_config(changes, base)
+
+
+def hyperparameters(values: Mapping[str, Value]) -> dict[str, Any]:
+    """The values by the hyperparameters' own names.
+
+    Raises
+    ------
+    UsageError
+        For a name that is no hyperparameter, or two that are one.
+    """
     changes: dict[str, Any] = {}
     for name, value in values.items():
         known = head_name(name)
-        if known not in HeadConfig.names() or known == "seed":
-            allowed = ", ".join(n for n in HeadConfig.names() if n != "seed")
+        if known not in HYPERPARAMETERS or known == "seed":
+            allowed = ", ".join(n for n in HYPERPARAMETERS if n != "seed")
             raise UsageError(f"There is no hyperparameter {name!r}.", where=f"parameter {name}", allowed=allowed)
         if known in changes:
             raise UsageError(f"{name!r} and another name mean {known}.", where=f"parameter {name}", do="name it once")
         if known in ("optimizer", "balance") and isinstance(value, str):
             value = value.lower()
-        changes[known] = None if known == "patience" and value in (0, "none") else value
-    return replace(base, **changes)
+        changes[known] = value
+    return changes
 
 
-def check_space(base: HeadConfig, space: Space) -> None:
+def check_space(base: HeadConfig, space: Space) -> HeadConfig:
     """That every value the space holds can be trained with.
+
+    Returns
+    -------
+    One of the configurations that the space holds.
 
     Raises
     ------
@@ -68,27 +90,29 @@ def check_space(base: HeadConfig, space: Space) -> None:
         values = p.values if isinstance(p, CategoricalParameter) else (p.min_value, p.max_value)
         for value in values:
             head_config(base, fixed | {name: value})
-    _check_momentum(base, space)
-    names = [head_name(name) for name in (*space.parameters, *fixed)]
-    head_config(base, {name: _some(space.parameters[name]) for name in space.parameters} | fixed)
-    assert len(set(names)) == len(names)
+    _check_optimizers(base, space)
+    return head_config(base, {name: _some(space.parameters[name]) for name in space.parameters} | fixed)
 
 
-def _check_momentum(base: HeadConfig, space: Space) -> None:
-    """That momentum is searched only where an optimizer has it."""
+def _check_optimizers(base: HeadConfig, space: Space) -> None:
+    """That what some optimizers have is searched only where one of them is."""
     searched = {head_name(name): name for name in space.parameters}
     if "optimizer" in searched:
         p = space.parameters[searched["optimizer"]]
         optimizers = {str(v).lower() for v in (p.values if isinstance(p, CategoricalParameter) else ())}
     else:
-        optimizers = {str(head_config(base, space.static).optimizer)}
-    for known in ("momentum", "nesterov"):
-        if known in searched and "sgd" not in optimizers:
+        static = hyperparameters(space.static)
+        steps = [name for name in searched if name in StepConfig.ONLY and name not in static]
+        optimizers = {static.get("optimizer") or ("adamw" if steps and base.optimizer == "lbfgs" else base.optimizer)}
+    for known in StepConfig.ONLY:
+        having = {"sgd"} if known in ("momentum", "nesterov") else {"sgd", "adam", "adamw"}
+        if known in searched and not optimizers & having:
+            one = sorted(having)[-1]
             raise UsageError(
                 f"{known} is searched, and no optimizer of this search has it: {', '.join(sorted(optimizers))}.",
                 where=f"parameter {searched[known]}",
-                allowed="with optimizer=sgd, or sgd among the optimizers searched",
-                do="add optimizer=sgd, or leave it out",
+                allowed=f"with optimizer={one}, or {one} among the optimizers searched",
+                do=f"add optimizer={one}, or leave it out",
             )
 
 
@@ -192,8 +216,8 @@ class HeadsRunner:
     def _outcome(self, trial: TrialRecord, heads: Sequence[TrainedHead], given_up: bool) -> Outcome:
         values = [kept_value(head, self._objective.metric) for head in heads]
         first = heads[0]
-        pictures = sum(len(h.history) for h in heads) * len(self._data.train)
-        unfinished = given_up and len(first.history) < first.config.epochs
+        pictures = sum(h.iterations or len(h.history) for h in heads) * len(self._data.train)
+        unfinished = given_up and isinstance(first.config, StepConfig) and len(first.history) < first.config.epochs
         metrics = {name: kept_value(first, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
         if len(values) > 1:
             metrics["objective_sd"] = float(np.std(values, ddof=1))
@@ -209,7 +233,7 @@ class HeadsRunner:
 
 def kept_value(trained: TrainedHead, metric: str) -> float:
     """A metric at the epoch whose weights were kept."""
-    return float(getattr(trained.history[trained.best_epoch - 1], metric))
+    return float(getattr(trained.best, metric))
 
 
 def _some(p: Any) -> Value:

@@ -16,7 +16,10 @@ from vizsla.files import write_bytes
 from vizsla.models.weights import WeightsRequest
 from vizsla.optional import require
 from vizsla.settings import settings
-from vizsla.training.heads import HeadConfig, HeadData, train_heads
+from vizsla.training.config import StepConfig
+from vizsla.training.folds import fold_of
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 from vizsla.workflow.gate import Checked, DataRequest, check_data, write_findings
 from vizsla.workflow.observer import Observer, Silent
@@ -172,18 +175,13 @@ def out_of_fold(
     """
     test = SPLITS.index("test")
     known = rows[splits[rows] != test]
-    _, first, unit = np.unique(known if groups is None else groups[known], return_index=True, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(first))
-    order = order[np.argsort(labels[known[first]][order], kind="stable")]
-    dealt = np.empty(len(first), np.int64)
-    dealt[order] = np.arange(len(first)) % FOLDS  # every class is dealt out evenly
-    fold = dealt[unit]
+    fold = fold_of(known, labels, groups, FOLDS, seed)
     probabilities = np.zeros((len(rows), classes), np.float32)
     held = splits[rows] != test
     at_known, at_test = np.flatnonzero(held), np.flatnonzero(~held)
     for k in range(FOLDS):
         data = HeadData(table, labels, known[fold != k], known[fold == k], classes)
-        (trained,) = train_heads(data, [HeadConfig(seed=seed, epochs=15, patience=None)])
+        (trained,) = train_heads(data, [StepConfig(seed=seed, epochs=15, patience=None)])
         mine = at_known[fold == k]
         probabilities[mine] = trained.head.probabilities(table.take(rows[mine]))
         if len(at_test):

@@ -20,7 +20,7 @@ from vizsla.jobs.spec import (
     decoded,
     encoded,
 )
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import HYPERPARAMETERS, head_config
 from vizsla.tuning.request import SearchRequest
 from vizsla.workflow.request import FitRequest
 
@@ -143,11 +143,11 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         ),
         gate=GateOptions(options["on_damaged"], options["on_leak"]),
     )
-    unknown = sorted(set(values) - set(HeadConfig.names()))
+    unknown = sorted(set(values) - set(HYPERPARAMETERS))
     if unknown:
-        allowed = ", ".join([*HeadConfig.names(), "backbone", "random_init", "minutes", *_DEFAULTS])
+        allowed = ", ".join([*HYPERPARAMETERS, "backbone", "random_init", "minutes", *_DEFAULTS])
         allowed += "; and weights, a path (in a document, a channel)"
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
-    return replace(request, head=HeadConfig(**values))
+    return replace(request, head=head_config(values))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import shlex
 import time
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy.typing as npt
 
 from vizsla.data import Dataset, Split
 from vizsla.data.split import draw
-from vizsla.errors import BudgetError, DataError, ModelError, VizslaError
+from vizsla.errors import BudgetError, DataError, ModelError
 from vizsla.evaluation import Evaluation, evaluate
 from vizsla.files import write_bytes
 from vizsla.images import Limits, read_file
@@ -31,19 +29,23 @@ from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training import cache
 from vizsla.training.checkpoint import Checkpoint
+from vizsla.training.config import StepConfig
 from vizsla.training.features import Extraction, extract
-from vizsla.training.heads import EpochMetrics, HeadData, TrainedHead, train_heads
+from vizsla.training.head_data import HeadData
+from vizsla.training.trained import EpochMetrics, TrainedHead
 from vizsla.tuning.heads_runner import check_space, default_space
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.strategies import warm_up
 from vizsla.version import VERSION
 from vizsla.workflow import records
+from vizsla.workflow.advice import advice
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import Checked, check_data, write_findings
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.request import FitRequest, FitResult
+from vizsla.workflow.train_head import stopped_words, train_head
 from vizsla.workflow.watch import Watch
 
 _CHUNK = 1024
@@ -103,6 +105,7 @@ class _Fit:
     backbone: ExportedBackbone
     space: cache.FeatureSpace
     extraction: Extraction
+    data: HeadData
     checkpoint: Checkpoint | None = None
     trained: TrainedHead
     search: SearchResult | None = None
@@ -143,7 +146,8 @@ class _Fit:
         with self.watch.stage("features", len(self.dataset)):
             self._extract(engine)
         tune = self.request.tune
-        stage = ("head", self.request.head.epochs) if tune is None else ("search", tune.limits.max_jobs)
+        steps = self.request.head.epochs if isinstance(self.request.head, StepConfig) else 0
+        stage = ("head", steps) if tune is None else ("search", tune.limits.max_jobs)
         with self.watch.stage(*stage):
             self._train()
         with self.watch.stage("evaluation"):
@@ -236,42 +240,30 @@ class _Fit:
             raise
 
     def _train(self) -> None:
-        data = HeadData(
+        self.data = data = HeadData(
             self.extraction.table,
             self.dataset.sealed().labels,
             self._rows("train"),
             self._rows("valid"),
             len(self.dataset.classes),
+            self.dataset.groups,
         )
         last = self.watch.before(_RESERVE_SECONDS)
         if self.request.tune is not None:
             self._search(data, self.request.tune, last)
             return
 
-        def on_epoch(metrics: dict[int, EpochMetrics]) -> Iterable[int] | None:
-            m = metrics[0]
-            for name in ("train_loss", "valid_loss", "valid_accuracy"):
-                self._append_metric(name, getattr(m, name), m.epoch)
-            self.observer.progress(m.epoch, self.request.head.epochs)
-            return [0] if last is not None and time.monotonic() > last else None
-
-        head = self.request.head
-        identity = records.head_identity(self.digest, self.space.folder.name, self.extraction.usable, head)
-        self.checkpoint = Checkpoint(self.job.checkpoints / "head.checkpoint", identity, self.observer.note)
-        (self.trained,) = train_heads(data, [head], on_epoch, self.checkpoint)
-        if not np.isfinite(self.trained.head.weight).all():
-            raise VizslaError(
-                f"Training diverged: after epoch {len(self.trained.history)} the loss is no longer a number.",
-                where=f"lr={self.request.head.lr:g}",
-                do="use a smaller --lr",
-            )
+        identity = records.head_identity(self.digest, self.space.folder.name, self.extraction.usable, self.request.head)
+        checkpoint = self.job.checkpoints / "head.checkpoint"
+        self.trained, self.checkpoint = train_head(
+            data, self.request.head, checkpoint, identity, self.observer, last, self._append_epoch
+        )
         if self.trained.stopped_by == "watcher":
-            self._warn(f"The time was over after epoch {len(self.trained.history)} of {self.request.head.epochs}.")
-        best = self.trained.history[self.trained.best_epoch - 1].valid_loss
-        if best > math.log(len(self.dataset.classes)):
-            self._warn(
-                f"The head is no better than guessing (validation loss {best:.3g}): a smaller learning rate may help."
-            )
+            self._warn(stopped_words(self.trained))
+
+    def _append_epoch(self, m: EpochMetrics, epoch: int | None) -> None:
+        for name in ("train_loss", "valid_loss", "valid_accuracy"):
+            self._append_metric(name, getattr(m, name), epoch)
 
     def _search(self, data: HeadData, asked: SearchRequest, deadline: float | None) -> None:
         from vizsla.workflow.head_search import search_heads
@@ -286,8 +278,7 @@ class _Fit:
             deadline=deadline,
         )
         for m in self.trained.history:
-            for name in ("train_loss", "valid_loss", "valid_accuracy"):
-                self._append_metric(name, getattr(m, name), m.epoch)
+            self._append_epoch(m, m.epoch)
 
     @cached_property
     def digest(self) -> str:
@@ -301,13 +292,24 @@ class _Fit:
     def _evaluate(self) -> None:
         self.test_rows = rows = self._rows("test")
         self.probabilities = predict_rows(self.extraction, self.trained.head, rows)
-        self.evaluation = evaluate(self.probabilities, self.dataset.labels[rows], self.dataset.classes, seed=self.seed)
-        for name in ("accuracy", "macro_f1", "loss", "ece"):
+        counts = np.bincount(self.dataset.labels[self.data.train], minlength=len(self.dataset.classes))
+        self.evaluation = evaluate(
+            self.probabilities,
+            self.dataset.labels[rows],
+            self.dataset.classes,
+            seed=self.seed,
+            majority=int(counts.argmax()),
+        )
+        for text in advice(self.data, self.trained, self.evaluation, counts):
+            self._warn(text)
+            self.observer.note(text)
+        records.write_confusion(self.job.output / "confusion.csv", self.evaluation)
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece"):
             self._append_metric(f"test_{name}", getattr(self.evaluation, name).value)
         records.write_predictions(self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities)
 
     def _save(self, engine: OnnxEngine) -> None:
-        headline = {k: v for k, v in self.evaluation.to_dict().items() if k not in ("classes", "confusion")}
+        headline = {k: v for k, v in self.evaluation.to_dict().items() if k not in ("classes", "confusion", "mistakes")}
         card = artifact.ModelCard(
             classes=list(self.dataset.classes),
             preprocessing=artifact.PreprocessingCard(**self.backbone.preprocessing.to_dict()),

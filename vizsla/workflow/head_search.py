@@ -8,7 +8,9 @@ from typing import Any
 
 from vizsla.files import write_bytes, write_json
 from vizsla.jobs.directory import JobDirectory
-from vizsla.training.heads import HeadConfig, HeadData, TrainedHead
+from vizsla.training.config import HeadConfig, StepConfig
+from vizsla.training.head_data import HeadData
+from vizsla.training.trained import TrainedHead
 from vizsla.tuning.finalists import judge, retrain_heads
 from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, head_config, head_name
 from vizsla.tuning.request import SearchRequest
@@ -48,10 +50,10 @@ def search_heads(
         When the space cannot be trained with, the study is another one's, or the trials fail.
     """
     space = request.space or default_space()
-    check_space(base, space)
+    member = check_space(base, space)
     fixed = head_config(base, space.static)
     problem = Problem({"data or backbone": identity}, _unseeded(fixed), lambda values: _canonical(fixed, values))
-    epochs = space.largest("epochs") or fixed.epochs
+    epochs = space.largest("epochs") or (member.epochs if isinstance(member, StepConfig) else 1)
     with opened(request, space, job, problem, epochs=epochs, seed=base.seed) as (study, notes):
         for note in notes:
             observer.note(note)
@@ -93,4 +95,4 @@ def _unseeded(config: HeadConfig) -> dict[str, Any]:
 
 def _canonical(base: HeadConfig, values: Mapping[str, Value]) -> dict[str, Any]:
     config = head_config(base, values).to_dict()
-    return {known: config[known] for known in map(head_name, values)}
+    return {known: config.get(known) for known in map(head_name, values)}

@@ -18,7 +18,9 @@ from vizsla.models.export import find_exported, to_onnx
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
-from vizsla.training.heads import HeadConfig, HeadData, train_heads
+from vizsla.training.config import HeadConfig, StepConfig
+from vizsla.training.head_data import HeadData
+from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 from vizsla.workflow.gate import read_data
 from vizsla.workflow.observer import Observer, Silent
@@ -29,6 +31,8 @@ _SAMPLE_SECONDS = 2.0
 _EXPORT_SECONDS = 8.0
 _SCAN_SECONDS = 0.005
 """Looking at one picture on one thread, at most (docs/data.md)."""
+_ITERATIONS = 150
+"""Iterations of a head whose strength is chosen, the six strengths that share a product counted by what they cost."""
 _TEST_SECONDS = 2e-4
 """Measuring and writing down one test picture."""
 
@@ -122,21 +126,28 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
             f"about {missing:,} pictures at {rate:.0f} a second; about {100 * cached:.0f} % are in the cache",
             missing / rate + len(dataset) * 2e-4,
         ),
-        Stage("head", f"at most {request.head.epochs} epochs on {train:,} pictures", 0.2 + head),
+        Stage("head", f"{_head_words(request.head)} on {train:,} pictures", 0.2 + head),
         Stage("evaluation", f"{tested:,} test pictures, model and report", 1.0 + tested * _TEST_SECONDS),
     )
     return Plan(len(dataset), dataset.classes, cached, rate, stages, tuple(warnings))
 
 
 def _head_seconds(config: HeadConfig, train: int, features: int, classes: int) -> float:
-    """The time of all epochs, from one epoch over a few batches of noise."""
-    rows = np.arange(min(train, 6 * config.batch_size))
+    """The time of all epochs or iterations, from a few over a few batches of noise."""
+    rows = np.arange(min(train, 512))
     rng = np.random.default_rng(0)
     noise = FeatureTable.of(rng.random((len(rows), features), np.float32))
     data = HeadData(noise, rng.integers(0, classes, len(rows), np.int32), rows, rows[:1], classes)
     began = time.monotonic()
-    train_heads(data, [replace(config, epochs=1, patience=None)])
-    return config.epochs * (time.monotonic() - began) * train / len(rows)
+    if isinstance(config, StepConfig):
+        train_heads(data, [replace(config, epochs=1, patience=None)])
+        return config.epochs * (time.monotonic() - began) * train / len(rows)
+    (trained,) = train_heads(data, [replace(config, weight_decay=0.03)])
+    return _ITERATIONS * (time.monotonic() - began) / max(1, trained.iterations) * train / len(rows)
+
+
+def _head_words(config: HeadConfig) -> str:
+    return f"at most {config.epochs} epochs" if isinstance(config, StepConfig) else "to the optimum"
 
 
 def _cached_share(dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], space: FeatureSpace) -> float:

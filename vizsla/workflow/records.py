@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
+from vizsla.evaluation import Evaluation
 from vizsla.files import sha256_json, write_bytes, write_json
-from vizsla.training.heads import HeadConfig
+from vizsla.training.config import HeadConfig
 from vizsla.version import VERSION
 
 
@@ -51,6 +52,16 @@ def write_predictions(
         best = int(p.argmax())
         table.writerow([dataset.paths[row], classes[dataset.labels[row]], classes[best], f"{p[best]:.6f}"])
     write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def write_confusion(path: Path, evaluation: Evaluation) -> None:
+    """A CSV of truth, predicted and pictures: one line for each pair of classes that occurs, right answers too."""
+    names, text = [score.name for score in evaluation.classes], io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["truth", "predicted", "pictures"])
+    for i, j in zip(*np.nonzero(evaluation.confusion), strict=True):
+        table.writerow([names[i], names[j], int(evaluation.confusion[i, j])])
+    write_bytes(path, text.getvalue().encode())
 
 
 def dataset_digest(dataset: Dataset, keys: npt.NDArray[np.uint8]) -> str:

@@ -1,0 +1,170 @@
+"""The hyperparameters of a head, in the two ways to train one: to the optimum, or in steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from vizsla.errors import UsageError
+from vizsla.training.optimizers import Optimizer
+
+Balance = Literal["none", "weights", "sampling"]
+
+
+@dataclass(frozen=True)
+class LogisticConfig:
+    """A head that is the optimum of its problem: multinomial logistic regression on standardised features.
+
+    ``weight_decay`` is the strength λ of the penalty λ/2 · |weights|² on top of the mean cross-entropy (scikit-learn's
+    ``C`` is 1 / (n λ)); None chooses it by the loss on pictures that training does not see. ``balance`` counters
+    unequal class sizes: ``weights`` weighs each picture's loss by n / (classes * n_class); ``sampling`` has the same
+    optimum. Nothing is drawn by chance but the folds, which ``seed`` decides.
+
+    Examples
+    --------
+    >>> LogisticConfig(balance="weights").to_dict()["optimizer"]
+    'lbfgs'
+
+    Raises
+    ------
+    UsageError
+        When a value is out of range.
+    """
+
+    optimizer: Literal["lbfgs"] = "lbfgs"
+    weight_decay: float | None = None
+    label_smoothing: float = 0.0
+    balance: Balance = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a strength that is still to be chosen is left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """A head that is trained in steps, batch by batch, as a deep network is.
+
+    ``balance`` counters unequal class sizes: ``weights`` weighs each picture's loss by n / (classes * n_class),
+    ``sampling`` draws every class equally often. ``patience`` is the number of epochs without a better
+    validation loss after which training stops and the best epoch is kept; None trains all ``epochs`` and keeps
+    the last.
+
+    Examples
+    --------
+    >>> StepConfig(lr=0.001, epochs=20).optimizer
+    'adamw'
+
+    Raises
+    ------
+    UsageError
+        When a value is out of range.
+    """
+
+    ONLY: ClassVar = ("lr", "batch_size", "epochs", "momentum", "nesterov", "patience")
+    """The hyperparameters that only steps have."""
+
+    optimizer: Optimizer = "adamw"
+    lr: float = 0.0003
+    batch_size: int = 64
+    epochs: int = 40
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    label_smoothing: float = 0.0
+    balance: Balance = "none"
+    patience: int | None = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.nesterov and not self.momentum:
+            raise UsageError("nesterov=True needs a momentum.", where="parameter momentum", allowed="0 < momentum < 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+HeadConfig: TypeAlias = LogisticConfig | StepConfig
+
+HYPERPARAMETERS = tuple(f.name for f in fields(StepConfig))
+"""The names of a head's hyperparameters."""
+
+
+def head_config(values: Mapping[str, Any], base: HeadConfig | None = None) -> HeadConfig:
+    """The configuration that some hyperparameters by name mean, the others as in ``base``.
+
+    The optimum is the default (``optimizer="lbfgs"``). A hyperparameter that only steps have, such as ``lr``, asks for
+    them: for AdamW, unless ``optimizer`` says for which. ``patience`` 0 or "none" never stops.
+
+    Examples
+    --------
+    >>> head_config({}).optimizer, head_config({"lr": 0.01}).optimizer
+    ('lbfgs', 'adamw')
+
+    Raises
+    ------
+    UsageError
+        When a value is out of range, or one that only steps have is named beside ``optimizer="lbfgs"``.
+    """
+    values = dict(values)
+    if "patience" in values and values["patience"] in (0, "none"):
+        values["patience"] = None
+    own = [name for name in StepConfig.ONLY if name in values]
+    optimizer = values.get("optimizer") or (base.optimizer if base and not own else None)
+    if isinstance(base, StepConfig) and optimizer is None:
+        optimizer = base.optimizer
+    if optimizer == "lbfgs" and own:
+        raise UsageError(
+            f"{own[0]} means nothing to optimizer 'lbfgs', which has no steps.",
+            where=f"parameter {own[0]}",
+            allowed="with optimizer sgd, adam or adamw",
+            do=f"leave {own[0]} out, or name one of these optimizers",
+        )
+    kind: type[HeadConfig] = StepConfig if own or optimizer not in (None, "lbfgs") else LogisticConfig
+    names = {f.name for f in fields(kind)}
+    start = {} if base is None else {n: v for n, v in base.to_dict().items() if n in names and n != "optimizer"}
+    if base is not None and not isinstance(base, kind):
+        start.pop("weight_decay", None)  # its strengths are not those of the other way
+    if optimizer is not None:
+        start["optimizer"] = optimizer
+    return kind(**start | values)
+
+
+def _check(config: HeadConfig) -> None:
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name == "weight_decay" and value is None and isinstance(config, LogisticConfig):
+            continue
+        holds, allowed = _ALLOWED[field.name]
+        if not holds(value):
+            raise UsageError(
+                f"{field.name}={value!r} cannot be used.", where=f"parameter {field.name}", allowed=allowed
+            )
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "optimizer": (lambda v: v in ("lbfgs", "sgd", "adam", "adamw"), "lbfgs, sgd, adam or adamw"),
+    "lr": (lambda v: _number(v) and v > 0, "a number above 0, such as 0.001"),
+    "batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
+    "weight_decay": (lambda v: _number(v) and v >= 0, "a number of at least 0"),
+    "momentum": (lambda v: _number(v) and 0 <= v < 1, "0 <= momentum < 1"),
+    "nesterov": (lambda v: isinstance(v, bool), "true or false"),
+    "label_smoothing": (lambda v: _number(v) and 0 <= v < 1, "0 <= label_smoothing < 1"),
+    "balance": (lambda v: v in ("none", "weights", "sampling"), "none, weights or sampling"),
+    "patience": (lambda v: v is None or (isinstance(v, int) and v >= 1), "a whole number of at least 1, or none"),
+    "seed": (lambda v: isinstance(v, int) and v >= 0, "a whole number of at least 0"),
+}
