@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.training.config import HeadConfig
+from vizsla.training.config import HeadConfig, LogisticConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.trained import TrainedHead
@@ -100,6 +100,26 @@ def retrain_heads(
         finalists.append(Finalist(trial, tuple(kept_value(head, objective.metric) for head in own), scores))
         heads.append(own[0])
     return finalists, heads
+
+
+def beside_default(data: HeadData, winner: TrainedHead, objective: Objective) -> str:
+    """Words for what the search gained over the head that ``fit`` trains without one.
+
+    The two are compared picture by picture on the validation split; within the 95 % interval of the mean difference
+    there is nothing to choose between them.
+    """
+    (default,) = train_heads(data, [LogisticConfig(seed=winner.config.seed)])
+    difference = _scores(data, winner, objective) - _scores(data, default, objective)
+    half = _NORMAL * float(np.std(difference)) / math.sqrt(max(1, len(difference)))
+    gain = float(difference.mean())
+    verdict = "no better or worse beyond the noise"
+    if abs(gain) > half:
+        verdict = "better" if gain > 0 else "worse: `vizsla fit` without a search is the one to use"
+    values = [kept_value(head, objective.metric) for head in (winner, default)]
+    return (
+        f"The winner's {objective.metric} is {values[0]:.4f}; the default head of fit, without a search, has "
+        f"{values[1]:.4f}. The winner is {verdict}."
+    )
 
 
 def judge(finalists: Sequence[Finalist], objective: Objective, unit: str) -> Verdict:

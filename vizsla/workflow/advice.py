@@ -59,7 +59,7 @@ def _unequal(data: HeadData, trained: TrainedHead, evaluation: Evaluation, count
                 f"{percent(before[1])} would be right on average, and of all pictures {percent(after[0])} instead of "
                 f"{percent(before[0])}."
             )
-    small = np.flatnonzero(counts < np.median(counts[counts > 0]) if len(counts) > 2 else counts < counts.max())
+    small = np.flatnonzero(counts * RATIO <= counts.max())
     weak = [
         (score.recall.value, counts[i], score)
         for i, score in ((int(i), evaluation.classes[int(i)]) for i in small)

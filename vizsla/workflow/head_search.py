@@ -11,7 +11,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.training.config import HeadConfig, StepConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.trained import TrainedHead
-from vizsla.tuning.finalists import judge, retrain_heads
+from vizsla.tuning.finalists import beside_default, judge, retrain_heads
 from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, head_config, head_name
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import COST_UNIT, SearchResult
@@ -77,7 +77,9 @@ def search_heads(
     verdict = judge(finalists, request.objective, COST_UNIT) if request.finalists else None
     winner = finalists[0] if verdict is None else verdict.winner
     trained = next(head for head, f in zip(heads, finalists, strict=True) if f.trial.number == winner.trial.number)
-    result = replace(result, verdict=verdict)
+    beside = beside_default(data, trained, request.objective)
+    observer.note(beside)
+    result = replace(result, verdict=verdict, notes=(*result.notes, beside))
     write_result(job, result)
     return trained, result
 
