@@ -29,12 +29,12 @@ from vizsla.models.export import ensure_exported
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
-from vizsla.training.config import HeadConfig, LogisticConfig, StepConfig
+from vizsla.training.config import HeadConfig, LbfgsConfig, StepConfig
 from vizsla.training.features import extract
 from vizsla.training.folds import fold_of
 from vizsla.training.head_data import HeadData, standardisation
 from vizsla.training.heads import train_heads
-from vizsla.training.logistic import ENOUGH, FOLDS, HELD_OUT, STRENGTHS
+from vizsla.training.optimum import ENOUGH, FOLDS, HELD_OUT, STRENGTHS
 from vizsla.training.table import FeatureTable
 
 Floats = npt.NDArray[np.float32]
@@ -160,7 +160,7 @@ def compare(count: int) -> None:
     for number, problem in enumerate(problems(count)):
         data, test = problem.data, problem.test
         labels = data.labels[test]
-        (default,) = train_heads(data, [LogisticConfig()])
+        (default,) = train_heads(data, [LbfgsConfig()])
         (steps,) = train_heads(data, [StepConfig()])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -208,9 +208,7 @@ def cost(rounds: int) -> None:
             train_heads(fresh, [config])
             return time.perf_counter() - began
 
-        times = interleaved(
-            {"default": lambda: seconds(LogisticConfig()), "steps": lambda: seconds(StepConfig())}, rounds
-        )
+        times = interleaved({"default": lambda: seconds(LbfgsConfig()), "steps": lambda: seconds(StepConfig())}, rounds)
         rows.append([name, spread(times["default"], 2), spread(times["steps"], 2), ratio(*times.values())])
         print(f"{name}: {statistics.median(times['default']):.2f} s", flush=True)
     table(["head", "default, s", "steps, s", "ratio"], rows)

@@ -33,7 +33,7 @@ from vizsla.images import Limits
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.head import Head
+from vizsla.models.heads import LinearHead
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings, usable_cores
 
@@ -46,7 +46,7 @@ def build_model(folder: Path, name: str, weights: Path | None, seed: int = 0) ->
     request = WeightsRequest.resolve(name, weights, random_init=weights is None, seed=0)
     exported = ensure_exported(request, settings().cache)
     rng = np.random.default_rng(seed)
-    head = Head(
+    head = LinearHead(
         rng.normal(0, 0.05, (CLASSES, exported.features)).astype(np.float32),
         rng.normal(0, 0.05, CLASSES).astype(np.float32),
     )

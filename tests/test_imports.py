@@ -21,7 +21,7 @@ def modules_after(code: str) -> set[str]:
     "code",
     [
         "import vizsla",
-        "import vizsla.images, vizsla.models.artifact, vizsla.models.engine, vizsla.models.head",
+        "import vizsla.images, vizsla.models.artifact, vizsla.models.engine, vizsla.models.heads",
         "import vizsla; vizsla.load; vizsla.Model; vizsla.Prediction",
         "import vizsla; vizsla.fit",
         "import vizsla.workflow.fit, vizsla.training.heads, vizsla.evaluation, vizsla.jobs.directory",

@@ -15,7 +15,7 @@ from vizsla.jobs.executors.base import Event, LogEvent
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.request import DEFAULT_CHANNEL, channel, metric_definition, script_spec
 from vizsla.jobs.result import JobResult, result_of
-from vizsla.training.config import HYPERPARAMETERS, LogisticConfig, head_config
+from vizsla.training.config import HYPERPARAMETERS, LbfgsConfig, head_config
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
@@ -219,7 +219,7 @@ def tune(
             backbone,
             None if weights is None else Path(weights),
             random_init,
-            LogisticConfig(seed=seed),
+            LbfgsConfig(seed=seed),
             minutes,
             name,
             source or SourceOptions(),

@@ -16,7 +16,7 @@ import vizsla
 from vizsla.errors import ModelError
 from vizsla.models import artifact
 from vizsla.models.export import ExportedBackbone
-from vizsla.models.head import Head
+from vizsla.models.heads import LinearHead
 
 CLASSES = ["daisy", "rose", "Märzenbecher mit Leerzeichen"]
 
@@ -25,7 +25,7 @@ CLASSES = ["daisy", "rose", "Märzenbecher mit Leerzeichen"]
 def saved(tmp_path: Path, tiny_backbone: ExportedBackbone) -> Path:
     rng = np.random.default_rng(0)
     weight = rng.normal(size=(len(CLASSES), tiny_backbone.features)).astype(np.float32)
-    head = Head(weight, rng.normal(size=len(CLASSES)).astype(np.float32))
+    head = LinearHead(weight, rng.normal(size=len(CLASSES)).astype(np.float32))
     card = artifact.ModelCard(
         classes=CLASSES,
         preprocessing=artifact.PreprocessingCard(**tiny_backbone.preprocessing.to_dict()),
@@ -53,7 +53,7 @@ def change_card(folder: Path, **values: object) -> None:
 
 def test_holds_the_files_of_the_format_and_no_pickle(saved: Path) -> None:
     assert sorted(p.name for p in saved.iterdir()) == ["backbone.onnx", "head.safetensors", "model.json"]
-    assert json.loads((saved / "model.json").read_text("utf-8"))["format_version"] == 1
+    assert json.loads((saved / "model.json").read_text("utf-8"))["format_version"] == 2
 
 
 def test_the_backbone_is_shared_and_not_copied(saved: Path, tiny_backbone: ExportedBackbone) -> None:
@@ -101,7 +101,7 @@ def test_a_changed_file_is_found_by_its_hash(saved: Path, name: str) -> None:
 
 def test_another_format_version_is_named(saved: Path) -> None:
     change_card(saved, format_version=7)
-    with pytest.raises(ModelError, match="format version 7; this Vizsla reads version 1") as error:
+    with pytest.raises(ModelError, match="format version 7; this Vizsla reads versions 1 to 2") as error:
         artifact.load(saved)
     assert "upgrade vizsla" in str(error.value)
 

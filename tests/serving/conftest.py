@@ -23,7 +23,7 @@ import pytest
 
 from vizsla.models import artifact
 from vizsla.models.export import ExportedBackbone, ensure_exported
-from vizsla.models.head import Head
+from vizsla.models.heads import LinearHead
 from vizsla.models.weights import WeightsRequest
 
 OWN_CODE = """
@@ -161,7 +161,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> ExportedBackbone:
 def write_model(folder: Path, backbone: ExportedBackbone, *, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Path:
     """A saved model whose head is drawn at random."""
     rng = np.random.default_rng(seed)
-    head = Head(
+    head = LinearHead(
         rng.normal(0, 0.3, (len(classes), backbone.features)).astype(np.float32),
         rng.normal(0, 0.3, len(classes)).astype(np.float32),
     )

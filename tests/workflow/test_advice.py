@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vizsla.evaluation import evaluate
-from vizsla.training.config import LogisticConfig
+from vizsla.training.config import LbfgsConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
@@ -28,7 +28,7 @@ def words(counts: tuple[int, ...], *, distance: float, balance: str = "none") ->
     features = FeatureTable.of((centres[labels] + rng.normal(size=(len(labels), D))).astype(np.float32))
     train, valid, test = np.split(np.arange(len(labels)), 3)
     data = HeadData(features, labels, train, valid, len(counts))
-    (trained,) = train_heads(data, [LogisticConfig(balance=balance)])  # type: ignore[arg-type]
+    (trained,) = train_heads(data, [LbfgsConfig(balance=balance)])  # type: ignore[arg-type]
     names = [f"class {i}" for i in range(len(counts))]
     evaluation = evaluate(trained.head.probabilities(features.take(test)), labels[test], names, majority=0)
     return "\n".join(advice(data, trained, evaluation, np.bincount(labels[train])))

@@ -44,6 +44,9 @@ def fit(
     random_init: bool = typer.Option(
         False, "--random-init", help="An untrained backbone, for trying things out.", rich_help_panel=_BACKBONE
     ),
+    head: str | None = typer.Option(
+        None, help="linear (the default), or cosine: the direction of the features alone counts.", rich_help_panel=_HEAD
+    ),
     balance: str | None = typer.Option(
         None, help="Against unequal classes: none (the default), weights or sampling.", rich_help_panel=_HEAD
     ),
@@ -98,6 +101,7 @@ def fit(
 
     record_on(tracking_uri)
     options = {
+        "head": head,
         "optimizer": optimizer,
         "lr": lr,
         "batch_size": batch_size,
@@ -116,7 +120,7 @@ def fit(
 
         values = by_name(read_values(hyperparameters))
     values |= {option: value for option, value in options.items() if value is not None}
-    head = head_config(values | {"seed": seed})
+    config = head_config(values | {"seed": seed})
     search = None
     if tune is not None:
         from vizsla.tuning.limits import Limits
@@ -124,7 +128,7 @@ def fit(
 
         search = SearchRequest(limits=Limits(max_jobs=tune))
     source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
-    request = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, search)
+    request = FitRequest(data, backbone, weights, random_init, config, minutes, name, source, gate, search)
     if dry_run:
         from vizsla.workflow.plan import plan
 

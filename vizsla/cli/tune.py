@@ -155,14 +155,14 @@ def run(
         _print_script(found, as_json)
         return
 
-    from vizsla.training.config import LogisticConfig
+    from vizsla.training.config import LbfgsConfig
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
     if epochs is not None:
         texts.append(f"epochs={epochs}")
     tuned = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None)
-    head = LogisticConfig(seed=seed)
+    head = LbfgsConfig(seed=seed)
     request_for_fit = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, tuned)
     with trial_view() as view:
         result = fit(request_for_fit, view)

@@ -23,10 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vizsla.errors import ModelError
 from vizsla.files import sha256_file, storage, write_bytes
 from vizsla.images import Preprocessing
-from vizsla.models.head import Head
+from vizsla.models.heads import HEADS, Head
 from vizsla.tarballs import DAMAGED
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[2] = 2
+"""Version 2 names the kind of the head; version 1, which knew the linear one only, is read as well."""
 CARD, BACKBONE, HEAD = "model.json", "backbone.onnx", "head.safetensors"
 ARCHIVE = "model.tar.gz"
 
@@ -75,10 +76,11 @@ class Provenance(_Card):
 class ModelCard(_Card):
     """``model.json``: everything about a model but its numbers."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = FORMAT_VERSION
     classes: list[str] = Field(min_length=2)
     preprocessing: PreprocessingCard
     backbone: BackboneCard
+    head: str = "linear"
     head_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     metrics: dict[str, Any] = {}
     provenance: Provenance
@@ -100,7 +102,7 @@ class SavedModel:
 
 def head_bytes(head: Head) -> bytes:
     """The content of ``head.safetensors``."""
-    content: bytes = safetensors.numpy.save({"weight": np.ascontiguousarray(head.weight), "bias": head.bias})
+    content: bytes = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in head.tensors().items()})
     return content
 
 
@@ -264,9 +266,9 @@ def _card(data: bytes, where: Path) -> ModelCard:
     version: object = None
     with contextlib.suppress(ValueError, AttributeError):
         version = json.load(io.BytesIO(data)).get("format_version")
-    if version is not None and version != FORMAT_VERSION:
+    if version is not None and version not in (1, FORMAT_VERSION):
         raise ModelError(
-            f"The model is of format version {version}; this Vizsla reads version {FORMAT_VERSION}.",
+            f"The model is of format version {version}; this Vizsla reads versions 1 to {FORMAT_VERSION}.",
             where=where,
             do="upgrade vizsla, or train the model again",
         )
@@ -292,14 +294,18 @@ def _verify(card: ModelCard, backbone_sha256: str, head: bytes, where: Path) -> 
 
 
 def _head(data: bytes, card: ModelCard, where: Path) -> Head:
+    if card.head not in HEADS:
+        raise ModelError(
+            f"The model's head is of kind {card.head!r}.",
+            where=where,
+            allowed=", ".join(HEADS),
+            do="upgrade vizsla, or train the model again",
+        )
     try:
-        arrays = safetensors.numpy.load(data)
-        head = Head(arrays["weight"], arrays["bias"])
-    except (safetensors.SafetensorError, KeyError) as error:
+        tensors = safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
         raise ModelError(f"{HEAD} cannot be read: {error}.", where=where) from error
-    shape = (len(card.classes), card.backbone.features)
-    if head.weight.shape != shape or head.bias.shape != shape[:1] or head.weight.dtype != np.float32:
-        raise ModelError(f"{HEAD} has shape {head.weight.shape}, the model needs {shape} float32.", where=where)
-    if not (np.isfinite(head.weight).all() and np.isfinite(head.bias).all()):
-        raise ModelError(f"{HEAD} holds values that are no numbers.", where=where, do="train the model again")
-    return head
+    try:
+        return HEADS[card.head].read(tensors, len(card.classes), card.backbone.features)
+    except ModelError as error:
+        raise ModelError(error.what, where=where, do=error.do) from error

@@ -17,7 +17,7 @@ from vizsla.evaluation import Estimate, Evaluation
 from vizsla.images import Limits, decode, read_file
 from vizsla.reports import charts
 from vizsla.reports.render import percent, render, thumbnail
-from vizsla.training.config import LogisticConfig
+from vizsla.training.config import LbfgsConfig
 from vizsla.training.trained import TrainedHead
 
 _SHOWN = 12
@@ -168,7 +168,7 @@ def _constant_words(e: Evaluation) -> str:
 
 def _training_words(trained: TrainedHead) -> str:
     config, last = trained.config, trained.history[-1].epoch
-    if isinstance(config, LogisticConfig):
+    if isinstance(config, LbfgsConfig):
         return _optimum_words(trained)
     kept = f"epoch {trained.best_epoch}, the one with the lowest validation loss, was kept"
     if config.patience is None:

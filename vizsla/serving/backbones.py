@@ -14,7 +14,7 @@ from vizsla.errors import ModelError
 from vizsla.images import Preprocessing
 from vizsla.models.artifact import SavedModel
 from vizsla.models.engine import Features, OnnxEngine, Pixels
-from vizsla.models.head import Head
+from vizsla.models.heads import Head
 from vizsla.serving.answers import Labels
 from vizsla.serving.memory import give_memory_back
 from vizsla.serving.plan import Plan, load_plan, measure, plan_key, store_plan
@@ -89,7 +89,7 @@ class ServedModel:
     @property
     def nbytes(self) -> int:
         """Memory of its own, the backbone not counted."""
-        return self.head.weight.nbytes + self.head.bias.nbytes + _OVERHEAD_BYTES
+        return self.head.nbytes + _OVERHEAD_BYTES
 
 
 class Backbones:

@@ -49,19 +49,15 @@ def explained(picture: Picture, model: ServedModel, limits: Limits) -> Answered:
     return Answered(
         probabilities,
         {
-            "class_activation_map": class_activation_map(
-                feature_map[0], model.head.weight[int(probabilities.argmax())]
-            ).tolist(),
+            "class_activation_map": scaled(model.head.evidence(feature_map[0], int(probabilities.argmax()))).tolist(),
             "box": model.preprocessing.box(full_size),
         },
     )
 
 
-def class_activation_map(
-    feature_map: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Feature map (d, h, w) and one class's weights (d,) to (h, w) in 0..1, rounded to 4 digits."""
-    evidence = np.maximum(np.einsum("dhw,d->hw", feature_map, weight, dtype=np.float64), 0)
-    peak = evidence.max()
-    scaled: npt.NDArray[np.float64] = np.round(evidence / peak, 4) if peak > 0 else evidence
-    return scaled
+def scaled(evidence: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Evidence (h, w) to 0..1, rounded to 4 digits: what speaks against the class is 0."""
+    positive = np.maximum(evidence, 0)
+    peak = positive.max()
+    result: npt.NDArray[np.float64] = np.round(positive / peak, 4) if peak > 0 else positive
+    return result

@@ -9,14 +9,16 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from vizsla.errors import UsageError
+from vizsla.models.heads import HEADS
 from vizsla.training.optimizers import Optimizer
 
 Balance = Literal["none", "weights", "sampling"]
 
 
 @dataclass(frozen=True)
-class LogisticConfig:
-    """A head that is the optimum of its problem: multinomial logistic regression on standardised features.
+class LbfgsConfig:
+    """A head that is the optimum of its problem; a linear one (the default kind of ``head``) is multinomial logistic
+    regression on standardised features.
 
     ``weight_decay`` is the strength λ of the penalty λ/2 · |weights|² on top of the mean cross-entropy (scikit-learn's
     ``C`` is 1 / (n λ)); None chooses it by the loss on pictures that training does not see. ``balance`` counters
@@ -25,7 +27,7 @@ class LogisticConfig:
 
     Examples
     --------
-    >>> LogisticConfig(balance="weights").to_dict()["optimizer"]
+    >>> LbfgsConfig(balance="weights").to_dict()["optimizer"]
     'lbfgs'
 
     Raises
@@ -35,6 +37,7 @@ class LogisticConfig:
     """
 
     optimizer: Literal["lbfgs"] = "lbfgs"
+    head: str = "linear"
     weight_decay: float | None = None
     label_smoothing: float = 0.0
     balance: Balance = "none"
@@ -93,9 +96,9 @@ class StepConfig:
         return asdict(self)
 
 
-HeadConfig: TypeAlias = LogisticConfig | StepConfig
+HeadConfig: TypeAlias = LbfgsConfig | StepConfig
 
-HYPERPARAMETERS = tuple(f.name for f in fields(StepConfig))
+HYPERPARAMETERS = ("head", *(f.name for f in fields(StepConfig)))
 """The names of a head's hyperparameters."""
 
 
@@ -129,11 +132,20 @@ def head_config(values: Mapping[str, Any], base: HeadConfig | None = None) -> He
             allowed="with optimizer sgd, adam or adamw",
             do=f"leave {own[0]} out, or name one of these optimizers",
         )
-    kind: type[HeadConfig] = StepConfig if own or optimizer not in (None, "lbfgs") else LogisticConfig
+    if values.get("head", "linear") != "linear" and (own or optimizer not in (None, "lbfgs")):
+        raise UsageError(
+            f"A {values['head']} head is not trained in steps.",
+            where=f"parameter {own[0] if own else 'optimizer'}",
+            allowed="with head linear",
+            do=f"leave {own[0] if own else 'optimizer'} out, or train a linear head",
+        )
+    kind: type[HeadConfig] = StepConfig if own or optimizer not in (None, "lbfgs") else LbfgsConfig
     names = {f.name for f in fields(kind)}
     start = {} if base is None else {n: v for n, v in base.to_dict().items() if n in names and n != "optimizer"}
     if base is not None and not isinstance(base, kind):
         start.pop("weight_decay", None)  # its strengths are not those of the other way
+    if kind is StepConfig:
+        values.pop("head", None)
     if optimizer is not None:
         start["optimizer"] = optimizer
     return kind(**start | values)
@@ -142,7 +154,7 @@ def head_config(values: Mapping[str, Any], base: HeadConfig | None = None) -> He
 def _check(config: HeadConfig) -> None:
     for field in fields(config):
         value = getattr(config, field.name)
-        if field.name == "weight_decay" and value is None and isinstance(config, LogisticConfig):
+        if field.name == "weight_decay" and value is None and isinstance(config, LbfgsConfig):
             continue
         holds, allowed = _ALLOWED[field.name]
         if not holds(value):
@@ -157,6 +169,7 @@ def _number(value: object) -> bool:
 
 _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "optimizer": (lambda v: v in ("lbfgs", "sgd", "adam", "adamw"), "lbfgs, sgd, adam or adamw"),
+    "head": (lambda v: v in HEADS, " or ".join(HEADS)),
     "lr": (lambda v: _number(v) and v > 0, "a number above 0, such as 0.001"),
     "batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.errors import SealedError
-from vizsla.models.head import Head
 from vizsla.training.table import FeatureTable
 
 Floats = npt.NDArray[np.float32]
@@ -66,6 +65,15 @@ class HeadData:
         shares: Floats = np.log(counts / counts.sum()).astype(np.float32)
         return shares
 
+    def class_means(self, rows: Rows) -> Floats:
+        """The mean standardised features of each class over ``rows``, (classes, d); 0 for a class without one."""
+        sums = np.zeros((self.classes, self.table.features + 1))
+        for chunk in chunks(rows):
+            membership = np.arange(self.classes)[:, None] == self.labels[chunk]
+            sums += membership.astype(np.float32) @ self.inputs(chunk)
+        means: Floats = (sums[:, :-1] / np.maximum(sums[:, -1:], 1)).astype(np.float32)
+        return means
+
 
 class Inputs:
     """Standardised features with a column of ones, (len(rows), d + 1) float32 for table rows."""
@@ -88,12 +96,6 @@ class Inputs:
         np.subtract(self._table.take(rows), self.mean, out=x[:, :-1])
         x[:, :-1] /= self.deviation
         return x
-
-    def fold(self, weights: Floats) -> Head:
-        """Weights (d + 1, classes) for standardised features, the bias last, to a head for features as they are."""
-        exact = weights[:-1].astype(np.float64) / self.deviation[:, None]
-        bias = weights[-1] - self.mean.astype(np.float64) @ exact
-        return Head(np.ascontiguousarray(exact.T, np.float32), bias.astype(np.float32))
 
 
 def standardisation(table: FeatureTable, rows: Rows) -> tuple[Floats, Floats]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from vizsla.errors import UsageError
 from vizsla.optional import require
 from vizsla.training.checkpoint import Checkpoint
-from vizsla.training.config import HeadConfig, LogisticConfig, StepConfig
+from vizsla.training.config import HeadConfig, LbfgsConfig, StepConfig
 from vizsla.training.head_data import HeadData
-from vizsla.training.logistic import train_to_optimum
+from vizsla.training.optimum import train_to_optimum
 from vizsla.training.steps import train_in_steps
 from vizsla.training.trained import OnEpoch, TrainedHead
 
@@ -46,7 +46,7 @@ def train_heads(
             f"A checkpoint cannot hold {len(configs)} heads.", where="parameter checkpoint", allowed="a single head"
         )
     steps = {i: config for i, config in enumerate(configs) if isinstance(config, StepConfig)}
-    optima = {i: config for i, config in enumerate(configs) if isinstance(config, LogisticConfig)}
+    optima = {i: config for i, config in enumerate(configs) if isinstance(config, LbfgsConfig)}
     trained: dict[int, TrainedHead] = {}
     # The products are small: threads waiting for each other cost more than they give, on a busy machine 20 to 40 x.
     with require("threadpoolctl", extra="train", feature="Training heads").threadpool_limits(1, "blas"):

@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from vizsla.models.heads import LinearHead
 from vizsla.training.checkpoint import Checkpoint, State
 from vizsla.training.config import StepConfig
 from vizsla.training.head_data import HeadData, chunks
@@ -92,10 +93,13 @@ class _Group:
                 self.optimizer.keep(positions)
             if checkpoint is not None:
                 checkpoint.offer(epoch, self._state)
-        return {
-            i: TrainedHead(config, self.inputs.fold(self.best[i][2]), self.best[i][1], self.ended[i], self.history[i])
-            for i, config in self.configs.items()
-        }
+        mean, deviation = self.inputs.mean, self.inputs.deviation
+        trained = {}
+        for i, config in self.configs.items():
+            _, best, weights = self.best[i]
+            head = LinearHead.trained(weights.ravel(), mean, deviation)
+            trained[i] = TrainedHead(config, head, best, self.ended[i], self.history[i])
+        return trained
 
     def _state(self) -> State:
         """All that training goes on from, of a group of one configuration."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from vizsla.models.head import Head
+from vizsla.models.heads import Head
 from vizsla.training.config import HeadConfig
 
 StoppedBy = Literal["convergence", "precision", "iterations", "epochs", "patience", "divergence", "watcher"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.training.config import HeadConfig, LogisticConfig
+from vizsla.training.config import HeadConfig, LbfgsConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.trained import TrainedHead
@@ -108,7 +108,7 @@ def beside_default(data: HeadData, winner: TrainedHead, objective: Objective) ->
     The two are compared picture by picture on the validation split; within the 95 % interval of the mean difference
     there is nothing to choose between them.
     """
-    (default,) = train_heads(data, [LogisticConfig(seed=winner.config.seed)])
+    (default,) = train_heads(data, [LbfgsConfig(seed=winner.config.seed)])
     difference = _scores(data, winner, objective) - _scores(data, default, objective)
     half = _NORMAL * float(np.std(difference)) / math.sqrt(max(1, len(difference)))
     gain = float(difference.mean())

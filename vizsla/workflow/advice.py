@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from vizsla.evaluation import Evaluation
 from vizsla.reports.render import percent
-from vizsla.training.config import LogisticConfig
+from vizsla.training.config import LbfgsConfig
 from vizsla.training.head_data import HeadData, chunks
 from vizsla.training.heads import train_heads
 from vizsla.training.trained import TrainedHead
@@ -49,7 +49,7 @@ def advice(data: HeadData, trained: TrainedHead, evaluation: Evaluation, counts:
 def _unequal(data: HeadData, trained: TrainedHead, evaluation: Evaluation, counts: npt.NDArray[np.int64]) -> list[str]:
     sentences = []
     config = trained.config
-    if isinstance(config, LogisticConfig) and config.balance == "none" and len(data.valid):
+    if isinstance(config, LbfgsConfig) and config.balance == "none" and len(data.valid):
         (weighted,) = train_heads(data, [replace(config, balance="weights")])
         before, after = _accuracies(data, trained), _accuracies(data, weighted)
         if after[1] > before[1]:

@@ -23,7 +23,7 @@ from vizsla.jobs.metrics import read_metrics
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone, ensure_exported
-from vizsla.models.head import Head
+from vizsla.models.heads import Head
 from vizsla.models.model import load
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
@@ -321,6 +321,7 @@ class _Fit:
                 engine=engine.name,
                 precision=engine.precision,
             ),
+            head=self.trained.head.kind,
             head_sha256=hashlib.sha256(artifact.head_bytes(self.trained.head)).hexdigest(),
             metrics=headline,
             provenance=artifact.Provenance(

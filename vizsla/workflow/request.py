@@ -11,7 +11,7 @@ from vizsla.data.gate import GateOptions
 from vizsla.errors import UsageError
 from vizsla.evaluation import Evaluation
 from vizsla.models.weights import WeightsRequest
-from vizsla.training.config import HeadConfig, LogisticConfig
+from vizsla.training.config import HeadConfig, LbfgsConfig
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.workflow.gate import DataRequest
@@ -35,7 +35,7 @@ class FitRequest:
     backbone: str | None = None
     weights: Path | None = None
     random_init: bool = False
-    head: HeadConfig = field(default_factory=LogisticConfig)
+    head: HeadConfig = field(default_factory=LbfgsConfig)
     minutes: float | None = None
     name: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vizsla.errors import VizslaError
 from vizsla.training.checkpoint import Checkpoint
-from vizsla.training.config import HeadConfig, LogisticConfig
+from vizsla.training.config import HeadConfig, LbfgsConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.trained import EpochMetrics, TrainedHead
@@ -48,7 +48,7 @@ def train_head(
     def over() -> bool:
         return deadline is not None and time.monotonic() > deadline
 
-    if isinstance(config, LogisticConfig):
+    if isinstance(config, LbfgsConfig):
         (trained,) = train_heads(data, [config], stop=over)
         on_metrics(trained.best, None)
         return trained, None
@@ -60,7 +60,7 @@ def train_head(
 
     checkpoint = Checkpoint(path, identity, observer.note)
     (trained,) = train_heads(data, [config], on_epoch, checkpoint)
-    if not np.isfinite(trained.head.weight).all():
+    if not all(np.isfinite(tensor).all() for tensor in trained.head.tensors().values()):
         raise VizslaError(
             f"Training diverged: after epoch {len(trained.history)} the loss is no longer a number.",
             where=f"lr={config.lr:g}",
@@ -71,6 +71,6 @@ def train_head(
 
 def stopped_words(trained: TrainedHead) -> str:
     """Where a head was stopped because the time was over."""
-    if isinstance(trained.config, LogisticConfig):
+    if isinstance(trained.config, LbfgsConfig):
         return "The time was over before the head was at its optimum."
     return f"The time was over after epoch {len(trained.history)} of {trained.config.epochs}."

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vizsla.errors import UsageError
-from vizsla.training.config import LogisticConfig, StepConfig, head_config
+from vizsla.training.config import LbfgsConfig, StepConfig, head_config
 from vizsla.training.folds import fold_of
 from vizsla.training.head_data import HeadData, standardisation
 from vizsla.training.heads import train_heads
@@ -37,7 +37,7 @@ def problem(counts: tuple[int, ...], *, noise: float = 2.0, seed: int = 0, valid
 def test_agrees_with_scikit_learn(balance: Any, decay: float) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     d = problem((150, 60, 20))
-    (found,) = train_heads(d, [LogisticConfig(weight_decay=decay, balance=balance)])
+    (found,) = train_heads(d, [LbfgsConfig(weight_decay=decay, balance=balance)])
     mean, deviation = standardisation(d.table, d.train)
     x = ((d.table.take(np.arange(len(d.labels))) - mean) / deviation).astype(np.float64)
     weight = "balanced" if balance == "weights" else None
@@ -55,10 +55,10 @@ def test_agrees_with_scikit_learn(balance: Any, decay: float) -> None:
 def test_many_at_once_are_each_what_they_are_alone() -> None:
     d = problem((80, 40, 30))
     configs = [
-        LogisticConfig(weight_decay=0.1),
-        LogisticConfig(weight_decay=0.001, label_smoothing=0.1),
-        LogisticConfig(weight_decay=0.01, balance="weights"),
-        LogisticConfig(),
+        LbfgsConfig(weight_decay=0.1),
+        LbfgsConfig(weight_decay=0.001, label_smoothing=0.1),
+        LbfgsConfig(weight_decay=0.01, balance="weights"),
+        LbfgsConfig(),
     ]
     together = train_heads(d, configs)
     for config, head in zip(configs, together, strict=True):
@@ -71,7 +71,7 @@ def test_the_same_bits_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> 
     heads = []
     for threads in ("1", "2", "2"):
         monkeypatch.setenv("VIZSLA_THREADS", threads)
-        (trained,) = train_heads(problem((900, 500, 100)), [LogisticConfig()])
+        (trained,) = train_heads(problem((900, 500, 100)), [LbfgsConfig()])
         heads.append(trained.head.weight.tobytes() + trained.head.bias.tobytes())
     assert len(set(heads)) == 1
 
@@ -80,7 +80,7 @@ def test_the_same_bits_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> 
 def test_is_not_below_the_constant_answer_however_unequal_the_classes(counts: tuple[int, ...]) -> None:
     for seed in range(3):
         d = problem(counts, noise=6.0, seed=seed)  # the features tell little
-        (trained,) = train_heads(d, [LogisticConfig()])
+        (trained,) = train_heads(d, [LbfgsConfig()])
         test = problem(tuple(20 * n for n in counts), noise=6.0, seed=seed + 10)
         p = trained.head.probabilities(test.table.take(np.arange(len(test.labels))))
         loss = -np.log(p[np.arange(len(p)), test.labels]).mean()
@@ -93,7 +93,7 @@ def test_is_not_below_the_constant_answer_however_unequal_the_classes(counts: tu
 def test_features_that_tell_nothing_give_the_classes_shares() -> None:
     d = problem((300, 100, 20))
     d.table.put(np.arange(420), np.random.default_rng(5).normal(size=(420, D)).astype(np.float32))
-    (trained,) = train_heads(d, [LogisticConfig()])
+    (trained,) = train_heads(d, [LbfgsConfig()])
     shares = np.bincount(d.labels[d.train]) / len(d.train)
     assert np.abs(trained.head.probabilities(d.table.take(d.valid)).mean(axis=0) - shares).max() < 0.05
     assert trained.config.weight_decay is not None
@@ -101,9 +101,9 @@ def test_features_that_tell_nothing_give_the_classes_shares() -> None:
 
 
 def test_the_strength_is_chosen_by_the_validation_split_or_by_folds_where_that_is_small() -> None:
-    (large,) = train_heads(problem((800, 800)), [LogisticConfig()])
+    (large,) = train_heads(problem((800, 800)), [LbfgsConfig()])
     assert {(point.pictures, point.folds) for point in large.path} == {(480, 0)}
-    (small,) = train_heads(problem((60, 40)), [LogisticConfig()])
+    (small,) = train_heads(problem((60, 40)), [LbfgsConfig()])
     assert {(point.pictures, point.folds) for point in small.path} == {(100, 5)}
     best = min(small.path, key=lambda point: point.loss)
     assert small.config.weight_decay == best.weight_decay
@@ -114,7 +114,7 @@ def test_a_class_of_one_training_picture_is_never_held_out_of_training() -> None
     rare = np.flatnonzero(d.labels == 2)
     train = np.concatenate([np.setdiff1d(d.train, rare), rare[:1]])
     valid = np.concatenate([np.setdiff1d(d.valid, rare), rare[1:]])
-    (trained,) = train_heads(HeadData(d.table, d.labels, train, valid, 3), [LogisticConfig()])
+    (trained,) = train_heads(HeadData(d.table, d.labels, train, valid, 3), [LbfgsConfig()])
     assert all(np.isfinite(point.loss) for point in trained.path)
     assert np.isfinite(trained.head.weight).all()
 
@@ -129,7 +129,7 @@ def test_folds_do_not_part_groups() -> None:
 
 def test_stops_when_asked_and_keeps_what_was_reached() -> None:
     asked = iter([False] * 4)
-    (trained,) = train_heads(problem((80, 40)), [LogisticConfig()], stop=lambda: next(asked, True))
+    (trained,) = train_heads(problem((80, 40)), [LbfgsConfig()], stop=lambda: next(asked, True))
     assert trained.stopped_by == "watcher"
     assert np.isfinite(trained.head.weight).all()
 
@@ -138,24 +138,24 @@ def test_balance_helps_the_rare_class() -> None:
     d = problem((340, 20, 20, 20), noise=4.0)
     rare = d.valid[d.labels[d.valid] > 0]
 
-    def recall(config: LogisticConfig) -> float:
+    def recall(config: LbfgsConfig) -> float:
         (trained,) = train_heads(d, [config])
         return float((trained.head.logits(d.table.take(rare)).argmax(axis=1) == d.labels[rare]).mean())
 
-    assert recall(LogisticConfig(balance="weights")) > recall(LogisticConfig()) + 0.1
+    assert recall(LbfgsConfig(balance="weights")) > recall(LbfgsConfig()) + 0.1
 
 
 def test_what_only_steps_have_asks_for_steps() -> None:
-    assert head_config({}) == LogisticConfig()
-    assert head_config({"balance": "weights", "seed": 3}) == LogisticConfig(balance="weights", seed=3)
+    assert head_config({}) == LbfgsConfig()
+    assert head_config({"balance": "weights", "seed": 3}) == LbfgsConfig(balance="weights", seed=3)
     assert head_config({"lr": 0.01}) == StepConfig(lr=0.01)
     assert head_config({"optimizer": "sgd"}) == StepConfig(optimizer="sgd")
     assert head_config({"patience": 0}).patience is None  # type: ignore[union-attr]
-    assert head_config({"epochs": 3}, LogisticConfig(balance="weights", weight_decay=2.0)) == StepConfig(
+    assert head_config({"epochs": 3}, LbfgsConfig(balance="weights", weight_decay=2.0)) == StepConfig(
         epochs=3, balance="weights"
     )
     assert head_config({"weight_decay": 0.1}, StepConfig(lr=0.5)) == StepConfig(lr=0.5, weight_decay=0.1)
-    assert head_config({"optimizer": "lbfgs"}, StepConfig(lr=0.5, weight_decay=0.3)) == LogisticConfig()
+    assert head_config({"optimizer": "lbfgs"}, StepConfig(lr=0.5, weight_decay=0.3)) == LbfgsConfig()
 
 
 def test_what_the_optimum_does_not_have_is_refused_beside_it() -> None:
@@ -181,3 +181,22 @@ def test_minimises_problems_of_different_difficulty_side_by_side() -> None:
     assert found.endings == ["convergence", "convergence"]
     assert np.allclose(found.points, centres, atol=2e-3)
     assert evaluated.count(0) < evaluated.count(1)  # the easy one is not evaluated to the end of the hard one
+
+
+def test_a_cosine_head_learns_from_five_pictures_a_class() -> None:
+    d = problem((8, 8, 8, 8, 8), noise=1.0)
+    (trained,) = train_heads(d, [LbfgsConfig(head="cosine")])
+    assert trained.head.kind == "cosine"
+    test = problem((60,) * 5, noise=1.0, seed=10)
+    rows = np.arange(300)
+    assert (trained.head.logits(test.table.take(rows)).argmax(axis=1) == test.labels).mean() > 0.9
+
+
+def test_another_kind_of_head_is_not_trained_in_steps() -> None:
+    with pytest.raises(UsageError) as error:
+        head_config({"head": "cosine", "lr": 0.1})
+    assert error.value.what == "A cosine head is not trained in steps."
+    assert error.value.do == "leave lr out, or train a linear head"
+    with pytest.raises(UsageError) as error:
+        head_config({"head": "forest"})
+    assert error.value.allowed == "linear or cosine"
