@@ -13,6 +13,10 @@ _TABLE: dict[str, tuple[str, str]] = {
     "empty": ("Empty files", f"copy them again; {_LEFT_OUT}"),
     "too-many-bytes": ("Files above the size limit", "raise VIZSLA_MAX_IMAGE_MB if they are meant"),
     "not-an-image": ("Files that are no pictures", f"take them away or convert them; {_LEFT_OUT}"),
+    "unreadable-format": (
+        "Pictures in formats that cannot be read",
+        f"convert them, or install what reads them; {_LEFT_OUT}",
+    ),
     "truncated": (
         "Truncated pictures",
         "copy them again, or keep their intact part by --on-damaged repair; without that they are left out",
