@@ -83,6 +83,7 @@ def list_source(
 ) -> Listing:
     """What any source holds, before splits are drawn. Parameters and errors as in :func:`open_dataset`."""
     listing = _list(os.fspath(source), options, on_progress)
+    listing.compose_labels()
     listing.drop(options.drop_classes)
     listing.check_labels()
     listing.group(options.group_by)

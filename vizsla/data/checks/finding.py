@@ -13,9 +13,12 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 @dataclass(frozen=True)
 class FoundFile:
-    """One picture of a finding. ``cluster`` numbers the pictures that belong together within the finding."""
+    """One picture of a finding. ``cluster`` numbers the pictures that belong together within the finding.
 
-    row: int
+    ``row`` is its row in the data set, or None for a picture that is in no class and no split.
+    """
+
+    row: int | None
     path: str
     label: str
     split: str
