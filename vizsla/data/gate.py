@@ -15,7 +15,7 @@ import numpy.typing as npt
 from vizsla.data import checks
 from vizsla.data.arrange import arrange, group_codes
 from vizsla.data.checks import Facts, Finding
-from vizsla.data.dataset import Dataset
+from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.data.duplicates import Clusters, exact, near, together
 from vizsla.data.inspection import inspect
 from vizsla.data.leaks import LEAKS, leaks
@@ -86,22 +86,24 @@ class Gated:
         DataError
             When no classifier can be trained on what can be read and is not left out.
         """
-        dataset, usable = self.facts.dataset, self.usable
         try:
-            return dataset.check(usable)
+            return self.facts.dataset.check(self.usable)
         except DataError as error:
             copies = [row for row, reason in self.reasons.items() if reason.startswith(f"{OURS}leak")]
-            unread = [row for row, code in enumerate(self.status.tolist()) if code == DAMAGED]
-            for rows in (copies, unread):
-                before = usable.copy()
-                before[rows] = True
-                emptied = (dataset.counts(before) > 0) & (dataset.counts(usable) == 0)
-                cells = [row for row in rows if emptied[dataset.labels[row], dataset.splits[row]]]
-                if cells and rows is copies:
-                    raise self._lost_to_copies(error, cells) from error
-                if cells:
-                    raise self._lost_to_reading(error, cells) from error
+            if rows := self._emptying(copies):
+                raise self._lost_to_copies(error, rows) from error
+            if rows := self._emptying(np.flatnonzero(self.status == DAMAGED).tolist()):
+                raise self._lost_to_reading(error, rows) from error
             raise
+
+    def _emptying(self, rows: list[int]) -> list[int]:
+        """Those of some unused pictures without which a class has none in train; else, none in their own split."""
+        dataset, before = self.facts.dataset, self.usable
+        after = dataset.counts(before)
+        before[rows] = True
+        emptied = (dataset.counts(before) > 0) & (after == 0)
+        from_train = [row for row in rows if emptied[dataset.labels[row], SPLITS.index("train")]]
+        return from_train or [row for row in rows if emptied[dataset.labels[row], dataset.splits[row]]]
 
     def _lost_to_copies(self, error: DataError, rows: Sequence[int]) -> DataError:
         shown = ", ".join(self.facts.dataset.paths[row] for row in rows[:5])
@@ -115,8 +117,8 @@ class Gated:
 
     def _lost_to_reading(self, error: DataError, rows: Sequence[int]) -> DataError:
         dataset, first = self.facts.dataset, self.facts.scan.errors[rows[0]]
-        labels = list(dict.fromkeys(dataset.classes[dataset.labels[row]] for row in rows))
-        drop = " ".join(f"--drop-class {shlex.quote(label)}" for label in labels[:5])
+        labels = dict.fromkeys(dataset.classes[dataset.labels[row]] for row in rows)
+        drop = " ".join(f"--drop-class {shlex.quote(label)}" for label in labels)
         return DataError(
             f"{error.what} Pictures of it that cannot be read: {len(rows):,}, such as {dataset.paths[rows[0]]} "
             f"({first.what})",
