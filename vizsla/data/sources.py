@@ -15,6 +15,7 @@ from vizsla.data.arrange import arrange
 from vizsla.data.dataset import Dataset
 from vizsla.data.folders import list_folder
 from vizsla.data.listing import Listing
+from vizsla.data.tree import counted
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
 
@@ -175,7 +176,10 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     )
     if is_table:
         return tables.list_table(synced.folder / name, options.group_by)
-    return list_folder(synced.folder)
+    listing = list_folder(synced.folder)
+    if synced.others:
+        listing.notes.append(f"Not fetched, as their names end like no picture's: {counted(synced.others, 'object')}.")
+    return listing
 
 
 def _folder(folder: Path, archive: Path) -> Listing:

@@ -79,7 +79,7 @@ class Tally:
             ("Passed over, as they are no pictures", "file", self.others),
             ("Passed over, as a name that begins with a dot hides a file", "picture", Counter(hidden=self.hidden)),
         )
-        return [f"{why}: {_counted(counts, unit)}." for why, unit, counts in told if counts.total()]
+        return [f"{why}: {counted(counts, unit)}." for why, unit, counts in told if counts.total()]
 
 
 def read_tree(root: Path) -> tuple[Folder, Tally]:
@@ -123,7 +123,7 @@ def _fill(
             tally.hidden += ending in ENDINGS and not entry.name.startswith("._")  # which macOS makes
         elif ending in ENDINGS:
             folder.pictures.append(prefix + entry.name)
-        elif (kind := _type_by_content(entry, ending)) is not None and kind.picture:
+        elif (kind := _type_by_content(entry.path, ending)) is not None and kind.picture:
             folder.pictures.append(prefix + entry.name)
             if kind.readable:
                 tally.by_content[ending or "no ending", kind.name] += 1
@@ -139,17 +139,23 @@ def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
         raise DataError(f"The folder cannot be listed: {error.strerror}.", where=folder) from error
 
 
-def _type_by_content(entry: os.DirEntry[str], ending: str) -> FileType | None:
-    if ending in _SIDECARS or not entry.is_file():
+def is_picture(file: Path) -> bool:
+    """Whether a file is a picture, by its name's ending or by its first bytes."""
+    ending = file.suffix.lower()
+    return ending in ENDINGS or ((kind := _type_by_content(file, ending)) is not None and kind.picture)
+
+
+def _type_by_content(path: str | Path, ending: str) -> FileType | None:
+    if ending in _SIDECARS or not os.path.isfile(path):
         return None
     try:
-        with open(entry.path, "rb") as file:
+        with open(path, "rb") as file:
             return file_type(file.read(HEAD_BYTES))
     except OSError:
         return None
 
 
-def _counted(counts: Counter[str], unit: str, most: int = 8) -> str:
+def counted(counts: Counter[str], unit: str, most: int = 8) -> str:
     """The most frequent first: ``5 files (4 .txt, 1 .mov)``."""
     total = counts.total()
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(most))
