@@ -301,3 +301,11 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="not a regular file") as error:
         read_file(tmp_path / "pipe.jpg", LIMITS)
     assert error.value.kind == "unreadable"
+
+
+def test_the_preview_in_a_raw_photo_is_not_taken_for_it(paint: Paint) -> None:
+    data = encoded(paint(3, size=(160, 120)), "TIFF", tiffinfo={254: 1})  # as DNG and NEF begin
+    with pytest.raises(ImageError, match="a raw photo: what comes first in it is a preview of 160 x 120") as error:
+        decode(data, LIMITS)
+    assert error.value.kind == "unreadable-format"
+    assert error.value.do == "develop it to JPEG"

@@ -188,8 +188,8 @@ def _splits(children: list[Folder], root: Path) -> dict[Folder, Split]:
             where=root,
             allowed=LAYOUT,
             do="where they are splits, name them train, valid and test; where they are parts of one data set, put the "
-            "pictures of each class into one folder; where they are the classes, move the pictures up into them; or write a "
-            "table with a column path and a column label",
+            "pictures of each class into one folder; where they are the classes, move the pictures up into them; or "
+            "write a table with a column path and a column label",
         )
     return {}
 

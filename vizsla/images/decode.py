@@ -24,6 +24,10 @@ SUFFIXES = readable_suffixes()
 _PROGRESSIVE_BLOCK = 1024
 """Bytes fed at a time to a progressive JPEG, whose every scan costs a pass over the whole picture."""
 
+_NEW_SUBFILE_TYPE = 254
+"""TIFF's tag whose lowest bit marks a reduced copy of another picture in the file (TIFF 6.0, NewSubfileType). Raw
+photos (DNG, NEF, ARW and others) begin with one; no picture that is meant to be read does."""
+
 _DECODER_FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError,
     ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
@@ -200,6 +204,12 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise _too_many_pixels(f"{width} x {height} = {width * height / 1e6:,.0f} megapixels", limits)
+    if image.format == "TIFF" and image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1:  # type: ignore[attr-defined]
+        raise ImageError(
+            "unreadable-format",
+            f"The file is a raw photo: what comes first in it is a preview of {width} x {height} pixels.",
+            do="develop it to JPEG",
+        )
     return image
 
 
