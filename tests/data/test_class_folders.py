@@ -58,6 +58,7 @@ def test_folders_that_hold_the_same_folders_are_no_classes(folder_of_photos, nam
         read_folder(root)
     assert f"{names[0]}/" in error.value.what
     assert "name them train, valid and test" in error.value.do
+    assert f"name it: {root / names[0]}" in error.value.do
     assert "where they are the classes" in error.value.do
 
 
@@ -162,6 +163,36 @@ def test_an_unlabelled_test_folder(folder_of_photos):
     assert "nothing says what they show" in finding.evidence
     assert "`vizsla predict MODEL test/*`" in finding.fix
     assert by_split(root) == {"train": A_B}
+
+
+@pytest.mark.parametrize("inside", ["images", "test", "Test Images"])
+def test_an_unlabelled_folder_with_a_folder_that_is_no_class(folder_of_photos, inside):
+    root = folder_of_photos(splits={"train": A_B, "test": {inside: 5}})
+    assert "5 pictures lie in test/ without class folders" in finding_of(root, "unlabelled-pictures").evidence
+    assert by_split(root) == {"train": A_B}
+
+
+def test_the_data_set_once_more_beside_its_splits(folder_of_photos):
+    splits = {"train": A_B, "test": A_B}
+    root = folder_of_photos(splits={f"x/{name}": counts for name, counts in splits.items()})
+    folder_of_photos(splits=splits, name="photos/x/x")  # as an archive of X-rays that many use holds it
+    assert by_split(root) == splits
+    assert "16 pictures lie in x/x/ and are not used" in finding_of(root, "unused-folders").evidence
+
+
+def test_the_classes_once_more_beside_the_classes(folder_of_photos):
+    root = folder_of_photos({"no": 4, "yes": 4})
+    folder_of_photos({"no": 4, "yes": 4}, name="photos/tumor_dataset")
+    assert by_split(root) == {"-": {"no": 4, "yes": 4}}
+    assert finding_of(root, "repeated-classes").evidence == (
+        "8 pictures lie in tumor_dataset/ and are not used: the folders in it have the names of the classes beside it."
+    )
+
+
+def test_one_class_of_several_days_is_one_class(folder_of_photos):
+    root = folder_of_photos(splits={"daisy": {"2024-05-01": 3, "2024-05-02": 3}})
+    with pytest.raises(DataError, match="There is one class only: 'daisy'"):
+        read_folder(root).check()
 
 
 def test_class_folders_beside_the_splits(folder_of_photos):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vizsla.data.split_names import split_of, splits_of
+from vizsla.data.split_names import says_nothing, split_of, splits_of
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,11 @@ def test_plainly_leaves_out_names_that_speak_of_something_else():
     assert split_of("freight train") == "train"
     assert split_of("freight train", plainly=True) is None
     assert split_of("Test images B", plainly=True) == "test"
+
+
+def test_names_that_can_be_no_class():
+    assert all(map(says_nothing, ("images", "train", "Test set b", "photos_2")))
+    assert not any(map(says_nothing, ("a", "0", "10", "daisy", "daisy images", "")))
 
 
 def test_what_is_held_back_is_the_split_that_is_lacking():

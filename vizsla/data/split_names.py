@@ -59,7 +59,7 @@ def split_of(name: str, *, plainly: bool = False, beside: frozenset[Split] = fro
     meant: set[Split] = {_WORDS[word] for word in words if word in _WORDS}
     if not meant and _EITHER.intersection(words):
         meant = {"valid" if "test" in beside else "test"}
-    if len(meant) != 1 or (plainly and any(word not in _WORDS and not _says_nothing(word) for word in words)):
+    if len(meant) != 1 or (plainly and not says_nothing(name)):
         return None
     return meant.pop()
 
@@ -70,8 +70,10 @@ def splits_of(names: list[str], *, plainly: bool = False) -> dict[str, Split | N
     return {name: split_of(name, plainly=plainly, beside=sure) for name in names}
 
 
-def _says_nothing(word: str) -> bool:
-    return len(word) == 1 or word in _PLAIN or word in _EITHER
+def says_nothing(name: str) -> bool:
+    """Whether a name speaks of nothing but splits and pictures, and so of no class: ``images``, ``train_imgs_b``."""
+    words = [word for word in _words(name) if len(word) > 1]
+    return bool(words) and all(word in _WORDS or word in _PLAIN or word in _EITHER for word in words)
 
 
 def _words(name: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from vizsla.data.checks.finding import Finding, FoundFile
 
-IDS = ("stray-pictures", "unlabelled-pictures", "unused-folders", "nested-classes", "empty-folders")
+IDS = ("stray-pictures", "unlabelled-pictures", "unused-folders", "repeated-classes", "nested-classes", "empty-folders")
 """The findings of this file."""
 
 _MOST = 12
@@ -46,6 +46,18 @@ def unused_folders(places: Places) -> Finding:
         "Folders beside the splits",
         f"{_pictures(places)} in {_named(places)} and are not used: the name does not say which split this is.",
         "rename the folder so that its name says train, valid or test, or leave it as it is",
+        places,
+    )
+
+
+def repeated_classes(places: Places) -> Finding:
+    """A folder that holds the classes again, beside them: an older copy, or one more unpacking."""
+    return _finding(
+        "repeated-classes",
+        "Classes within a folder beside them",
+        f"{_pictures(places)} in {_named(places)} and are not used: the folders in it have the names of the classes "
+        "beside it.",
+        "move the pictures into the class folders if they belong to the data, or take the folder away",
         places,
     )
 
