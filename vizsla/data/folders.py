@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vizsla.data.class_folders import LAYOUT, read_layout
+from vizsla.data.class_folders import read_layout
 from vizsla.data.listing import Listing
+from vizsla.data.split_folders import LAYOUT
 from vizsla.data.split_names import SPLIT_FOLDERS
 from vizsla.data.tree import Folder, read_tree
 from vizsla.errors import DataError
