@@ -153,7 +153,7 @@ def test_pictures_beside_the_class_folders(folder_of_photos):
         "4 pictures lie directly in photos/ (3), train/ (1), beside the folders that are read, and are not used."
     )
     assert {file.path for file in finding.files} == {"0.jpg", "1.jpg", "2.jpg", "train/x.jpg"}
-    assert finding.evidence in read_folder(root).notes
+    assert f"{finding.evidence} Do: move them into the folder of their class." in read_folder(root).notes
 
 
 def test_an_unlabelled_test_folder(folder_of_photos):
@@ -161,7 +161,7 @@ def test_an_unlabelled_test_folder(folder_of_photos):
     finding = finding_of(root, "unlabelled-pictures")
     assert finding.evidence.startswith("12 pictures lie in test/ (10), unsorted/ (2) without class folders")
     assert "nothing says what they show" in finding.evidence
-    assert "`vizsla predict MODEL test/*`" in finding.fix
+    assert f"`vizsla predict MODEL {root}/test/*`" in finding.fix
     assert by_split(root) == {"train": A_B}
 
 

@@ -131,7 +131,7 @@ def test_a_class_folder_without_pictures_is_told(folder_of_photos):
     (root / "lily").mkdir()
     dataset = read_folder(root)
     assert dataset.classes == ("green", "red")
-    assert "No picture is inside, so that this is no class: lily." in dataset.notes
+    assert "No picture is inside, so that this is no class: lily. Do: add pictures" in " ".join(dataset.notes)
 
 
 def test_classes_too_small_to_split_say_how_many_they_need(folder_of_photos):

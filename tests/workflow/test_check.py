@@ -281,9 +281,10 @@ def test_the_exit_code_follows_fail_on(folder_of_photos):
 def test_stray_pictures_are_told_by_check_and_fit(folder_of_photos):
     root = folder_of_photos(splits={"train": {"red": 16, "green": 16}, "test": {"": 3}})
     shutil.copy(root / "train/red/000.jpg", root / "stray.jpg")
-    _, told = run_check(root)
+    result, told = run_check(root)
     assert {"stray-pictures", "unlabelled-pictures"} <= {finding["id"] for finding in told["findings"]}
     assert finding_in(told, "stray-pictures")["files"][0]["path"] == "stray.jpg"
+    assert "do: move them into the folder of their class" in result.stderr
     page = Path(told["report"]).read_text("utf-8")
     assert "1 picture lies directly in photos/" in page
     assert page.count("no label</b>") == 4

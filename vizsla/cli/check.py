@@ -92,6 +92,7 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
     from rich.table import Table
 
     from vizsla.cli.console import errors, results
+    from vizsla.data.checks import layout
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
     for note in result.notes:
@@ -106,7 +107,7 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
             colour = _COLOURS[finding.severity]
             first = f" Such as {finding.files[0].path}." if finding.files else ""
             shown = escape(finding.evidence + first)
-            if finding.severity == "error":
+            if finding.severity == "error" or finding.id in layout.IDS:
                 shown += f"\n[bold]do:[/] {escape(finding.fix)}"
             files = f"{len(finding.files):,}" if finding.files else "–"
             table.add_row(f"[{colour}]{finding.severity}[/]", finding.id, files, shown)

@@ -45,7 +45,7 @@ def arrange(
     missing = [split for split in SPLITS[1:] if split not in given]
     notes = list(listing.notes)
     if with_findings:
-        notes += [finding.evidence for finding in listing.findings]
+        notes += [finding.note for finding in listing.findings]
     if (missing or frozen is not None) and len(labels):
         pool = splits == SPLITS.index("train")
         splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)

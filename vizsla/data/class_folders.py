@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vizsla.data.checks import layout
@@ -35,7 +36,7 @@ class Reading:
         empty = [folder.path for folder in self.empty if folder.name not in labels]
         kinds = (
             (layout.stray_pictures, self.stray),
-            (layout.unlabelled_pictures, self.unlabelled),
+            (partial(layout.unlabelled_pictures, root=self.root), self.unlabelled),
             (layout.unused_folders, self.unused),
             (layout.repeated_classes, self.repeated),
             (layout.nested_classes, self.nested),

@@ -61,9 +61,9 @@ class Checked:
     def summary(self) -> list[str]:
         """What a training job should tell about the data, one sentence each."""
         grave = [f for f in self.gated.findings if f.severity != "info"]
-        told = [finding for finding in grave if finding.severity == "error" or finding.id in layout.IDS]
-        lines = [f"{finding.title}: {finding.evidence}" for finding in told]
-        others = [finding.id for finding in grave if finding not in told]
+        lines = [finding.note for finding in grave if finding.id in layout.IDS]
+        lines += [f"{finding.title}: {finding.evidence}" for finding in grave if finding.severity == "error"]
+        others = [f.id for f in grave if f.severity == "warning" and f.id not in layout.IDS]
         if others:
             lines.append(f"The check also found: {', '.join(others)}. `vizsla check` shows the pictures.")
         dropped = sum(reason.startswith("gate: leak") for reason in self.gated.reasons.values())

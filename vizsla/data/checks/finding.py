@@ -45,6 +45,11 @@ class Finding:
     fix: str
     files: tuple[FoundFile, ...] = ()
 
+    @property
+    def note(self) -> str:
+        """What was seen and what to do about it, for where no table of findings is shown."""
+        return f"{self.evidence} Do: {self.fix}."
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: a line of ``findings.jsonl``."""
         return {

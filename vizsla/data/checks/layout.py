@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from vizsla.data.checks.finding import Finding, FoundFile
 
@@ -10,7 +12,6 @@ IDS = ("stray-pictures", "unlabelled-pictures", "unused-folders", "repeated-clas
 """The findings of this file."""
 
 _MOST = 12
-_PREDICT = "`vizsla predict MODEL {}` names their classes once a model is trained"
 
 Places = Mapping[str, Sequence[str]]
 """Folders (as a person would name them) and the pictures that lie in each."""
@@ -27,14 +28,15 @@ def stray_pictures(places: Places) -> Finding:
     )
 
 
-def unlabelled_pictures(places: Places) -> Finding:
+def unlabelled_pictures(places: Places, root: Path) -> Finding:
     """Pictures in a folder without class folders, beside splits that have some."""
-    first = next(iter(places))
+    first = shlex.quote(str(root / next(iter(places))))
     return _finding(
         "unlabelled-pictures",
         "Pictures without a label",
         f"{_pictures(places)} in {_named(places)} without class folders and are not used: nothing says what they show.",
-        f"put those whose class is known into a folder for each class; {_PREDICT.format(first + '*')}",
+        "put those whose class is known into a folder for each class; "
+        f"`vizsla predict MODEL {first}/*` names their classes once a model is trained",
         places,
     )
 
