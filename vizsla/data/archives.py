@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from vizsla.data import kept
+from vizsla.data.tree import is_picture
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
-from vizsla.images.decode import SUFFIXES as PICTURES
+from vizsla.images import readable_suffixes
 from vizsla.tarballs import DAMAGED
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -29,7 +30,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 Progress = Callable[[int, int], None]
 """Called with (done, in all)."""
 
-_DONE = ".vizsla-unpacked.json"
+_DONE = ".vizsla-unpacked-2.json"
 _BLOCK = 1 << 20
 _NO_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 """What the file system says to names that no file can have; the archive is to blame and not the disk."""
@@ -60,10 +61,10 @@ def is_archive(name: str) -> bool:
 def unpack(
     archive: Path, cache: Path, bounds: Bounds = Bounds(), on_progress: Progress = lambda done, total: None
 ) -> Path:
-    """Unpack the pictures of an archive, once: the folder is kept in the cache until the archive changes.
+    """Unpack an archive, once: the folder is kept in the cache until the archive changes.
 
     Of several processes one unpacks, and the others wait for it. A kill leaves no half-unpacked folder that is ever
-    used. Links, devices, hidden files and files without a picture's name ending are passed over. What an earlier
+    used. Links, devices and hidden files are passed over. What an earlier
     version of the same archive was unpacked to is removed, unless a process still reads from it.
 
     Returns
@@ -115,12 +116,13 @@ def _digest(text: str) -> str:
 
 
 def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> int:
-    """Write the pictures; return their bytes."""
+    """Write the files; return their bytes."""
     total = files = 0
+    has_picture = False
     try:
         for done, count, member in _members(archive):
             target = _inside(folder, member.name, archive)
-            if target.suffix.lower() not in PICTURES or _is_hidden(target.relative_to(folder)):
+            if _is_hidden(target.relative_to(folder)):
                 continue
             files, total = files + 1, total + member.size
             if files > bounds.files or total > bounds.bytes:
@@ -130,6 +132,7 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
                 continue
             with source:
                 total += _copy(source, target, member.size, archive, bounds)
+            has_picture = has_picture or is_picture(target)
             on_progress(done, count)
     except SourceError:
         raise
@@ -139,8 +142,9 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
             where=archive,
             do="fetch or copy it again; nothing of it was used",
         ) from error
-    if not files:
-        raise SourceError("The archive holds no pictures.", where=archive, allowed=" ".join(sorted(PICTURES)))
+    if not has_picture:
+        endings = " ".join(sorted(readable_suffixes()))
+        raise SourceError("The archive holds no pictures.", where=archive, allowed=endings)
     return total
 
 

@@ -13,9 +13,10 @@ import hashlib
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,7 +24,8 @@ from vizsla.data import kept, s3_session
 from vizsla.data.s3_journal import Journal, Object
 from vizsla.errors import SourceError
 from vizsla.files import storage
-from vizsla.images.decode import SUFFIXES as PICTURES
+from vizsla.images import readable_suffixes
+from vizsla.images.formats import ENDINGS
 
 Progress = Callable[[int, int], None]
 """Called with (objects done, objects to fetch), from any thread."""
@@ -38,13 +40,17 @@ _FICLONE = 0x40049409  # linux/fs.h
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync did: objects that were fetched, were there already, and vanished from the bucket; bytes in all."""
+    """What a sync did: objects that were fetched, were there already, and vanished from the bucket; bytes in all.
+
+    ``others`` counts, by ending, the objects whose names are not those of pictures: they were not fetched.
+    """
 
     folder: Path
     fetched: int
     kept: int
     removed: int
     bytes: int
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def sync(
@@ -73,11 +79,13 @@ def sync(
         When the endpoint cannot be reached, access is refused, the bucket is missing, or nothing lies there.
     """
 
+    others: Counter[str] = Counter()
+
     def pictures(store: Any, prefix: str, where: str) -> dict[str, Object]:
-        return _pictures(store, prefix, where, also)
+        return _pictures(store, prefix, where, also, others)
 
     with _mirror(url, cache, "s3", endpoint_url, pictures, on_progress, threads) as (synced, _):
-        return synced
+        return replace(synced, others=others)
 
 
 def copy(
@@ -135,14 +143,19 @@ def _mirror(
         yield synced, list(wanted)
 
 
-def _pictures(store: Any, prefix: str, where: str, also: Sequence[str]) -> dict[str, Object]:
-    found = _listed(store, prefix, where)
-    wanted = {name: one for name, one in found if os.path.splitext(name)[1].lower() in PICTURES or name in also}
+def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: Counter[str]) -> dict[str, Object]:
+    wanted: dict[str, Object] = {}
+    for name, one in _listed(store, prefix, where):
+        ending = os.path.splitext(name)[1].lower()
+        if ending in ENDINGS or name in also:
+            wanted[name] = one
+        elif one.size:  # consoles make a folder by an empty object
+            others[ending or "no ending"] += 1
     if not wanted:
         raise SourceError(
             "There are no pictures under this address.",
             where=where,
-            allowed="objects whose names end in " + " ".join(sorted(PICTURES)),
+            allowed="objects whose names end in " + " ".join(sorted(readable_suffixes())),
             do="check the prefix (upper and lower case count)",
         )
     return wanted

@@ -15,6 +15,7 @@ from vizsla.data.arrange import arrange
 from vizsla.data.dataset import Dataset
 from vizsla.data.folders import list_folder
 from vizsla.data.listing import Listing
+from vizsla.data.tree import counted
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
 
@@ -83,6 +84,7 @@ def list_source(
 ) -> Listing:
     """What any source holds, before splits are drawn. Parameters and errors as in :func:`open_dataset`."""
     listing = _list(os.fspath(source), options, on_progress)
+    listing.compose_labels()
     listing.drop(options.drop_classes)
     listing.check_labels()
     listing.group(options.group_by)
@@ -174,7 +176,10 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     )
     if is_table:
         return tables.list_table(synced.folder / name, options.group_by)
-    return list_folder(synced.folder)
+    listing = list_folder(synced.folder)
+    if synced.others:
+        listing.notes.append(f"Not fetched, as their names end like no picture's: {counted(synced.others, 'object')}.")
+    return listing
 
 
 def _folder(folder: Path, archive: Path) -> Listing:
