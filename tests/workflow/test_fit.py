@@ -293,8 +293,8 @@ def test_training_that_time_ended_is_told(folder_of_photos: Folder) -> None:
     data = folder_of_photos()
     fit(request(data))
     result = fit(request(data, head=StepConfig(epochs=10**6, patience=10**6), minutes=0.12))
-    assert any("The time was over after epoch" in warning for warning in result.warnings)
-    assert "because it was asked to" in result.report.read_text("utf-8")
+    assert "Training was stopped by minutes: the time was over." in result.warnings
+    assert "by minutes: the time was over; epoch" in result.report.read_text("utf-8")
 
 
 def test_a_head_that_learnt_nothing_is_told(folder_of_photos: Folder) -> None:
