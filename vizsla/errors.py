@@ -78,6 +78,7 @@ IMAGE_ERROR_KINDS = {
     "unreadable-format": "a picture in a format that cannot be read here",
     "truncated": "the picture ends too early",
     "damaged": "the picture's data is broken",
+    "corrupt-data": "the picture can be decoded, but its decoder says that the data is corrupt",
     "too-many-pixels": "more pixels than the limit",
     "too-slow": "decoding took longer than the limit",
     "unsupported": "a kind of picture whose pixel values have no known range",

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.errors import DataError, SealedError
+from vizsla.errors import DataError, ImageError, SealedError
 
 Split = Literal["train", "valid", "test"]
 
@@ -28,7 +28,8 @@ class Dataset:
     ``paths`` are relative to ``root``, with forward slashes; ``labels`` int32 positions in ``classes``;
     ``splits`` int8 positions in :data:`SPLITS`. ``notes`` tells in sentences what was decided or left out while
     reading. ``groups`` (int32, or None) tells which pictures belong together and must share a split; ``copies``
-    the repaired copies of damaged pictures, by path. ``is_sealed``: see :meth:`sealed`.
+    the repaired copies of damaged pictures, by path; ``refused`` those that can be decoded and must not be used.
+    ``is_sealed``: see :meth:`sealed`.
     """
 
     name: str
@@ -40,14 +41,23 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     groups: npt.NDArray[np.int32] | None = None
     copies: Mapping[str, Path] = field(default_factory=dict)
+    refused: Mapping[str, ImageError] = field(default_factory=dict)
     is_sealed: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def path(self, row: int) -> Path:
-        """The file of one row: the picture itself, or the repaired copy of a damaged one."""
+        """The file of one row: the picture itself, or the repaired copy of a damaged one.
+
+        Raises
+        ------
+        ImageError
+            For one that is refused: it is met where it would be read, as one that cannot be decoded is.
+        """
         path = self.paths[row]
+        if path in self.refused:
+            raise self.refused[path]
         return self.copies[path] if self.copies and path in self.copies else self.root / path
 
     def __getitem__(self, row: int, /) -> Path:

@@ -67,7 +67,9 @@ class Gated:
     @property
     def dataset(self) -> Dataset:
         """The pictures that may be used. Damaged ones stay in it, to be listed where they are met."""
-        whole = replace(self.facts.dataset, copies=self.copies)
+        paths, errors = self.facts.dataset.paths, self.facts.scan.errors
+        refused = {paths[row]: e for row, e in errors.items() if e.kind == "corrupt-data" and not self.usable[row]}
+        whole = replace(self.facts.dataset, copies=self.copies, refused=refused)
         rows = np.flatnonzero(self.status != LEFT_OUT)
         return whole if len(rows) == len(whole) else whole.take(rows)
 
@@ -149,8 +151,12 @@ def pass_gate(
     findings = checks.run(facts)
     for row in np.flatnonzero(known.statuses == LEFT_OUT).tolist():
         status[row], reasons[row] = LEFT_OUT, known.reasons.get(row, "left out by hand")
-    for row in np.flatnonzero((known.statuses == KEEP) & (status == OK)).tolist():
+    for row in np.flatnonzero(known.statuses == KEEP).tolist():
+        decodes = status[row] == OK or (row in scan.errors and scan.errors[row].kind == "corrupt-data")
+        if not decodes:
+            continue
         status[row] = KEEP
+        reasons.pop(row, None)
         if row in known.reasons:
             reasons[row] = known.reasons[row]
     _decide_leaks(facts, findings, options.on_leak, status, reasons)
