@@ -125,7 +125,7 @@ def test_a_picture_whose_decoder_warns_is_left_out_unless_a_person_keeps_it(fold
     dataset = result.gated.dataset
     with pytest.raises(ImageError, match="Part of the picture's data is broken"):
         dataset[list(dataset.paths).index("train/a/003.jpg")]
-    with pytest.raises(DataError, match="1 pictures cannot be read, such as train/a/003.jpg"):
+    with pytest.raises(DataError, match=r"1 pictures cannot be read, such as train/a/003\.jpg"):
         checked(root, on_damaged="fail")
     edit(result.manifest, "train/a/003.jpg", status="keep", reason="the flower is above")
     again = checked(root)
