@@ -69,6 +69,10 @@ class ImageError(VizslaError):
         self.kind = kind
         super().__init__(what, where=where, allowed=allowed, do=do)
 
+    def to_dict(self) -> dict[str, str]:
+        """Plain JSON values: ``kind`` and ``what``."""
+        return {"kind": self.kind, "what": self.what}
+
 
 IMAGE_ERROR_KINDS = {
     "unreadable": "the file system did not give the bytes",

@@ -66,6 +66,11 @@ class Decoded:
         """What the decoder passed over; None for nothing. Costs nothing for most pictures."""
         return damage(self.data) if self.suspect else None
 
+    def warning(self) -> ImageError | None:
+        """What should be told with whatever is said of the picture: part of its data is broken; None for nothing."""
+        harm = self.damage()
+        return None if harm is None or harm.harmless else harm.error()
+
 
 class _BoundedReader(io.BytesIO):
     """Bytes that stop being given when the time is over.
@@ -129,7 +134,7 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
             data = file.read(min(found.st_size, limits.max_bytes) + 1)
     except OSError as error:
         raise ImageError("unreadable", f"The file cannot be read: {error.strerror or error}.", where=path) from error
-    _check_bytes(data, limits)
+    _check_bytes(data, limits, path)
     return data
 
 
@@ -204,13 +209,14 @@ _UPRIGHT = {
 """What makes a picture upright, by the value of the EXIF tag Orientation (EXIF 2.32, tag 0x0112)."""
 
 
-def _check_bytes(data: bytes, limits: Limits) -> None:
+def _check_bytes(data: bytes, limits: Limits, where: object = None) -> None:
     if not data:
-        raise ImageError("empty", "The file is empty (0 bytes).")
+        raise ImageError("empty", "The file is empty (0 bytes).", where=where)
     if len(data) > limits.max_bytes:
         raise ImageError(
             "too-many-bytes",
             f"The file is larger than {limits.max_bytes / 1e6:g} MB.",
+            where=where,
             allowed=f"at most {limits.max_bytes / 1e6:g} MB",
             do="raise VIZSLA_MAX_IMAGE_MB if the file is meant",
         )
