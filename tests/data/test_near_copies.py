@@ -78,6 +78,7 @@ def test_a_fixed_camera_takes_no_copies(scene: Path, tmp_path: Path):
     assert finding.severity == "warning"
     assert "one scene, as of a fixed camera, and not copies" in finding.evidence
     assert "--group-by" in finding.fix
+    assert any(line.startswith("Pictures of one scene: 1 set") for line in result.summary())
     assert result.gated.check() == ()
     assert result.gated.usable.all()
 

@@ -12,6 +12,9 @@ from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.checks.finding import Finding, Severity
 from vizsla.data.duplicates import NEAR_BITS, Clusters, joined
 
+SCENE = "one-scene"
+"""The finding about pictures of which a result depends on how they were split."""
+
 _MEASURED = "unless one is left out, accuracy is measured on pictures that training has seen"
 
 
@@ -142,7 +145,7 @@ def _scenes(facts: Facts) -> Finding | None:
     )
     sets = "set" if len(found) == 1 else "sets"
     return Finding(
-        "one-scene",
+        SCENE,
         "warning",
         "Pictures of one scene",
         f"{len(found):,} {sets} of pictures ({len(files):,} files) that look nearly the same and are most of a class "
