@@ -96,7 +96,11 @@ def test_the_document_carries_source_and_options(data):
         data,
         "resnet18",
         source=SourceOptions(("257.clutter",), r"(IMG_\d+)", "http://127.0.0.1:9000", None),
-        gate=GateOptions("repair", "warn"),
+        gate=GateOptions("repair", "warn", 12),
     )
     document = json.loads(json.dumps(to_spec(asked).to_dict()))
     assert from_spec(TrainingJobSpec.read(document)) == asked
+    for choice in ("off", "auto", "24"):
+        document["HyperParameters"]["near-copies"] = choice
+        document["HyperParameters"].pop("near_copies", None)
+        assert from_spec(TrainingJobSpec.read(document)).gate == GateOptions("repair", "warn", choice)

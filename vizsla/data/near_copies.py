@@ -26,7 +26,7 @@ _PART = 3
 _ROOM = 12
 """A third of fewer bits is less than re-saving a picture changes (docs/data.md): such copies cannot be told apart."""
 
-_SAMPLE, _OTHERS = 64, 1024
+_SAMPLE, _OTHERS = 32, 512
 """Pictures of a class, and of the others, that are compared to measure how close classes are."""
 
 
@@ -118,10 +118,17 @@ def _limit_by_classes(
 ) -> None:
     """Lower the limits of classes whose pictures are as close to those of others as copies may be."""
     mixed = [labels[members] for members in clusters.members() if np.ptp(labels[members])]
-    for label in np.unique(np.concatenate(mixed)) if mixed else ():
-        own, others = rows[labels[rows] == label], rows[labels[rows] != label]
-        apart = bits_apart(phash[_spread(own, _SAMPLE)], phash[_spread(others, _OTHERS)])
-        limits[labels == label] = _limit(apart.min(axis=1))
+    if not mixed:
+        return
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    sample = _spread(rows, _OTHERS)
+    for label in np.unique(np.concatenate(mixed)):
+        first, end = np.searchsorted(labels[rows], (label, label + 1))
+        others = sample[labels[sample] != label]
+        if len(others) < _SAMPLE:  # nearly all pictures are of this class
+            others = _spread(np.concatenate([rows[:first], rows[end:]]), _OTHERS)
+        own = rows[first:end]
+        limits[own] = _limit(bits_apart(phash[_spread(own, _SAMPLE)], phash[others]).min(axis=1))
 
 
 def _limit_by_coverage(
@@ -135,6 +142,8 @@ def _limit_by_coverage(
     """Lower the limits of sets that are most of a class."""
     totals = np.bincount(labels[readable], minlength=int(labels.max(initial=0)) + 1)
     for rows in clusters.members():
+        if len(rows) < SCENE_PICTURES:
+            continue
         once = _distinct(rows, exact)
         counts = np.bincount(labels[once], minlength=len(totals))
         if (limits[rows] == NEAR_BITS).all() and ((counts >= SCENE_PICTURES) & (2 * counts > totals)).any():
