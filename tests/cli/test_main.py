@@ -149,6 +149,47 @@ def test_predict_names_what_it_cannot_read_and_goes_on(model: Path, folder_of_ph
     assert "it looks like text" in done.stderr
 
 
+def half_gray(photo: Path, target: Path) -> Path:
+    """Data that decodes to a picture, the lower half of which is gray."""
+    data = bytearray(photo.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = b"\xff\xd4" + bytes(38)
+    target.write_bytes(data)
+    return target
+
+
+def test_predict_says_which_picture_is_partly_broken(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:
+    photo = next(folder_of_photos(name="others").rglob("*.jpg"))
+    broken = half_gray(photo, tmp_path / "half.jpg")
+    done = vizsla("predict", model, broken, photo, "--json")
+    bad, good = (json.loads(line) for line in done.stdout.splitlines())
+    assert bad["label"] in ("red", "green")
+    assert bad["warnings"][0]["kind"] == "corrupt-data"
+    assert "Corrupt JPEG data" in bad["warnings"][0]["what"]
+    assert "warnings" not in good
+    assert "vizsla: warning: Part of the picture's data is broken" in done.stderr
+    assert f"where: {broken}" in done.stderr
+    strict = vizsla("predict", model, broken, photo, "--strict-images", "--json", code=1)
+    assert json.loads(strict.stdout.splitlines()[0])["error"]["kind"] == "corrupt-data"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_predict_names_the_file_that_is_empty(model: Path, tmp_path: Path, count: int) -> None:
+    (tmp_path / "zero.jpg").touch()
+    done = vizsla("predict", model, *[tmp_path / "zero.jpg"] * count, code=1)
+    assert done.stderr.count(f"The file is empty (0 bytes).\n  where: {tmp_path / 'zero.jpg'}") == count
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_predict_reads_lists_that_were_made_on_windows(
+    model: Path, folder_of_photos: Folder, tmp_path: Path, coding: str
+) -> None:
+    photos = sorted(folder_of_photos(name="größer").rglob("*.jpg"))[:3]
+    data = ("\r\n".join(map(str, photos)) + "\r\n\r\n").encode(coding)
+    command = [sys.executable, "-m", "vizsla", "predict", str(model), "-", "--json"]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == list(map(str, photos))
+
+
 def test_predict_imports_no_torch(model: Path, folder_of_photos: Folder) -> None:
     photo = next(folder_of_photos(name="others").rglob("*.jpg"))
     code = (

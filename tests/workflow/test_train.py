@@ -74,6 +74,7 @@ def test_words_fit_the_door_they_come_through(folder_of_photos: Folder, tmp_path
     words = JobDirectory.open(handle.path).failure.read_text()
     assert "hyperparameter weights=PATH and hyperparameter random-init=true exclude each other" in words
     assert as_hyperparameters("or keep both by --on-leak warn") == "or keep both by the hyperparameter on-leak=warn"
+    assert as_hyperparameters("choose --near-copies off or") == "choose the hyperparameter near-copies=off or"
     assert as_hyperparameters("an untrained backbone with --random-init (for") == (
         "an untrained backbone with hyperparameter random-init=true (for"
     )

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import (
+    DATA_HELP,
+    DropClass,
+    EndpointUrl,
+    GroupBy,
+    NearCopies,
+    OnDamaged,
+    OnLeak,
+    Sha256,
+    data_options,
+)
 
 if TYPE_CHECKING:
     from vizsla.workflow.check import CheckResult
@@ -26,6 +36,7 @@ def check(
     group_by: GroupBy = None,
     on_damaged: OnDamaged = "skip",
     on_leak: OnLeak = "drop-from-train",
+    near_copies: NearCopies = "auto",
     endpoint_url: EndpointUrl = None,
     sha256: Sha256 = None,
     label_errors: bool = typer.Option(
@@ -59,7 +70,7 @@ def check(
         raise UsageError("--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out")
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on {fail_on!r} is not known.", where="--fail-on", allowed="error, warning")
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
+    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256, near_copies)
     wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
     with live_view() as view:
         result = run(CheckRequest(DataRequest(data, source, gate, seed), wanted), view)

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import (
+    DATA_HELP,
+    DropClass,
+    EndpointUrl,
+    GroupBy,
+    NearCopies,
+    OnDamaged,
+    OnLeak,
+    Sha256,
+    data_options,
+)
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
@@ -30,6 +40,7 @@ def fit(
     group_by: GroupBy = None,
     on_damaged: OnDamaged = "skip",
     on_leak: OnLeak = "drop-from-train",
+    near_copies: NearCopies = "auto",
     endpoint_url: EndpointUrl = None,
     sha256: Sha256 = None,
     backbone: str | None = typer.Option(
@@ -127,7 +138,7 @@ def fit(
         from vizsla.tuning.request import SearchRequest
 
         search = SearchRequest(limits=Limits(max_jobs=tune))
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
+    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256, near_copies)
     request = FitRequest(data, backbone, weights, random_init, config, minutes, name, source, gate, search)
     if dry_run:
         from vizsla.workflow.plan import plan

@@ -46,6 +46,15 @@ EndpointUrl = Annotated[
     str | None,
     typer.Option("--endpoint-url", help="Where an S3-compatible service listens.", rich_help_panel=_PANEL),
 ]
+NearCopies = Annotated[
+    str,
+    typer.Option(
+        "--near-copies",
+        help="Pictures nearly the same, which share a split: auto (but not those of one scene), off, or the most bits "
+        "of their 256-bit hashes that may differ.",
+        rich_help_panel=_PANEL,
+    ),
+]
 Sha256 = Annotated[str | None, typer.Option("--sha256", help="What a download must have.", rich_help_panel=_PANEL)]
 
 
@@ -56,6 +65,7 @@ def data_options(
     on_leak: str = "drop-from-train",
     endpoint_url: str | None = None,
     sha256: str | None = None,
+    near_copies: str = "auto",
 ) -> tuple[SourceOptions, GateOptions]:
     """What these options ask for.
 
@@ -68,4 +78,4 @@ def data_options(
     from vizsla.data.gate import GateOptions
 
     source = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
-    return source, GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]
+    return source, GateOptions(on_damaged, on_leak, near_copies)  # type: ignore[arg-type]

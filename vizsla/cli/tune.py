@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 import typer.core
 
-from vizsla.cli.source import DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import DropClass, EndpointUrl, GroupBy, NearCopies, OnDamaged, OnLeak, Sha256, data_options
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def run(
     group_by: GroupBy = None,
     on_damaged: OnDamaged = "skip",
     on_leak: OnLeak = "drop-from-train",
+    near_copies: NearCopies = "auto",
     endpoint_url: EndpointUrl = None,
     sha256: Sha256 = None,
     space: list[str] = typer.Option(
@@ -121,7 +122,7 @@ def run(
     from vizsla.errors import UsageError
 
     record_on(tracking_uri)
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
+    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256, near_copies)
     if minimize and maximize:
         raise UsageError("--minimize and --maximize exclude each other.", do="leave one of them out")
     direction = "minimize" if minimize else "maximize" if maximize else None
@@ -141,7 +142,8 @@ def run(
             raise UsageError(
                 "Options for labelled pictures have no effect on a script's channels.",
                 where="vizsla tune --script",
-                do="leave out --drop-class, --group-by, --on-damaged, --on-leak, --endpoint-url and --sha256",
+                do="leave out --drop-class, --group-by, --on-damaged, --on-leak, --near-copies, --endpoint-url "
+                "and --sha256",
             )
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 

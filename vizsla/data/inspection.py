@@ -12,6 +12,7 @@ from PIL import Image
 
 from vizsla.data import quality
 from vizsla.data.phash import phash
+from vizsla.data.remarks import STRAY_BYTES, hearing, remark
 from vizsla.images import Limits, decode, readable_formats
 from vizsla.images.formats import FORMATS
 
@@ -28,10 +29,12 @@ RECORD = np.dtype(
         ("format", np.uint8),
         ("mode", np.uint8),
         ("animated", np.bool_),
+        ("remark", np.uint8),
         ("scores", np.float32, 4),
     ]
 )
-"""One picture that can be read. ``scores`` as in :data:`vizsla.data.quality.ISSUES`, NaN where not computed."""
+"""One picture that can be read. ``remark`` is a code of :data:`vizsla.data.remarks.REMARKS`; ``scores`` are those of
+:data:`vizsla.data.quality.ISSUES`, NaN where not computed."""
 
 Record = npt.NDArray[np.void]
 
@@ -54,18 +57,23 @@ def inspect(data: bytes, limits: Limits, *, with_quality: bool) -> tuple[Record,
     Raises
     ------
     ImageError
-        When the picture cannot be read.
+        When the picture cannot be read, or its decoder says that its data is corrupt.
     """
-    decoded = decode(data, limits, short_side=None if with_quality else _SHORT_SIDE)
+    with hearing() as words:
+        decoded = decode(data, limits, short_side=None if with_quality else _SHORT_SIDE)
+    harm = decoded.damage()
+    if harm and not harm.harmless:
+        raise harm.error()
     record = np.zeros((), RECORD)
     record["sha256"] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
     record["phash"] = phash(decoded.image)
     record["bytes"] = len(data)
     record["width"], record["height"] = decoded.full_size
-    with Image.open(io.BytesIO(data), formats=readable_formats()) as header:
+    with hearing() as again, Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         record["format"] = FORMATS.index("JPEG" if header.format == "MPO" else header.format or "JPEG")
         record["mode"] = MODES.index(header.mode if header.mode in MODES else _kin(header.mode))
         record["animated"] = header.format not in _SEVERAL and bool(getattr(header, "is_animated", False))
+    record["remark"] = STRAY_BYTES if harm else remark(words + again)
     record["scores"] = np.nan
     return record, quality.statistics(decoded.image) if with_quality else None
 

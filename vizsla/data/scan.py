@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from vizsla.data import quality
 from vizsla.data.inspection import RECORD, Record, inspect
+from vizsla.data.remarks import listening
 from vizsla.data.scan_store import FileIndex, Records, ScanStore
 from vizsla.errors import ImageError
 from vizsla.images import Limits, read_file
@@ -99,7 +100,7 @@ def scan(
     inspected, reached = 0, len(wanted)
     look = _Look(root, paths, limits, store, with_quality)
     on_progress(len(found), len(paths))
-    with ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
+    with listening(), ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
         for start in range(0, len(wanted), _CHUNK):
             if deadline is not None and time.monotonic() > deadline:
                 reached = start

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from vizsla.errors import ImageError
 from vizsla.serving.faults import RequestError
 
 TOP_CLASSES = 5
@@ -22,10 +23,12 @@ _NUMBERED = re.compile(r"([0-9]+)\.(\D.*)")
 
 @dataclass(frozen=True)
 class Answered:
-    """The model's answer to one picture: probabilities (classes,) float32, and what explains it, if asked."""
+    """The model's answer to one picture: probabilities (classes,) float32, what explains it, if asked, and the warning
+    that part of the picture's data is broken, if it is."""
 
     probabilities: npt.NDArray[np.float32]
     explanation: dict[str, Any] | None = None
+    warning: ImageError | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
     }
     if answer.explanation is not None:
         document["explanation"] = answer.explanation
+    if answer.warning is not None:
+        document["warnings"] = [answer.warning.to_dict()]
     return document
 
 

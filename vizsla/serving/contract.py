@@ -38,6 +38,9 @@ _ELSEWHERE = {
 }
 """Headers of InvokeEndpoint that would be answered by another model than the one that is meant."""
 
+WARNINGS = "X-Vizsla-Warnings"
+"""The header of an answer that names pictures part of whose data is broken, by their places from 0 (RFC 9651)."""
+
 _EXPLAIN = {"`true`": True, "true": True, "`false`": False, "false": False}
 
 
@@ -184,9 +187,13 @@ async def answer(service: Service, request: Request, target: str | None, *, load
         headers.get("content-type", ""),
         ", ".join(filter(None, request.headers.getlist("accept"))) or None,  # one list (RFC 9110, section 5.3)
         _explain(_header(request, "enable-explanations")),
+        headers.get("content-encoding", ""),
     )
-    content, content_type = await service.invoke(asked, record_of(request.scope), request.scope, load=load)
+    record = record_of(request.scope)
+    content, content_type = await service.invoke(asked, record, request.scope, load=load)
     response = Response(content, headers={"content-type": content_type})
+    if record.broken:
+        response.headers[WARNINGS] = f'corrupt-data;pictures="{" ".join(map(str, record.broken))}"'
     attributes = _header(request, "custom-attributes")
     if attributes is not None:
         response.headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes

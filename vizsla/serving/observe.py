@@ -40,6 +40,8 @@ class Record:
     wait_seconds: float = 0.0
     work_seconds: float = 0.0
     error: str | None = None
+    broken: tuple[int, ...] = ()
+    """The places of pictures part of whose data is broken."""
     inference_id: str | None = None
     status: int = 0
 
@@ -58,6 +60,7 @@ class Record:
             "bytes": self.bytes_in,
             "client": self.client,
             "error": self.error,
+            "broken": list(self.broken) or None,
             "inference_id": self.inference_id,
         }
 

@@ -70,6 +70,12 @@ def document() -> dict[str, Any]:
     answered = {
         "description": "the answer, as Accept asks",
         "content": {media: {} for media in FORMS if ";" not in media},
+        "headers": {
+            "X-Vizsla-Warnings": {
+                "description": 'Pictures part of whose data is broken, by their places: corrupt-data;pictures="0 3".',
+                "schema": {"type": "string"},
+            }
+        },
     }
     json_answer = {"description": "done", "content": {"application/json": {"schema": {"type": "object"}}}}
     target = _parameter("X-Amzn-SageMaker-Target-Model", "header", maxLength=1024, pattern="^[!-~]*$")

@@ -33,6 +33,7 @@ _DEFAULTS: dict[str, Any] = {
     "sha256": None,
     "on_damaged": GateOptions().on_damaged,
     "on_leak": GateOptions().on_leak,
+    "near_copies": GateOptions().near_copies,
 }
 """The hyperparameters that say how the data are read, and what they are when the document is silent."""
 _OPTIONS = {
@@ -42,12 +43,13 @@ _OPTIONS = {
     "--sha256": "sha256=DIGEST",
     "--on-damaged": "on-damaged=CHOICE",
     "--on-leak": "on-leak=CHOICE",
+    "--near-copies": "near-copies=CHOICE",
     "--backbone": "backbone=NAME",
     "--weights": "weights=PATH",
     "--random-init": "random-init=true",
     "--minutes": "minutes=N",
 }
-_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: (skip|repair|fail|warn|drop-from-train)\b)?")
+_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: (skip|repair|fail|warn|drop-from-train|off|auto|\d+)\b)?")
 
 
 def as_hyperparameters(words: str) -> str:
@@ -141,7 +143,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
             options["endpoint_url"],
             options["sha256"],
         ),
-        gate=GateOptions(options["on_damaged"], options["on_leak"]),
+        gate=GateOptions(options["on_damaged"], options["on_leak"], options["near_copies"]),
     )
     unknown = sorted(set(values) - set(HYPERPARAMETERS))
     if unknown:
