@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import (
+    DATA_HELP,
+    DropClass,
+    EndpointUrl,
+    GroupBy,
+    LabelColumn,
+    LabelFrom,
+    Layout,
+    OnDamaged,
+    OnLeak,
+    PathColumn,
+    Sha256,
+    SplitColumn,
+    data_options,
+)
 
 if TYPE_CHECKING:
     from vizsla.workflow.check import CheckResult
@@ -27,6 +41,11 @@ def check(
     on_leak: OnLeak = "drop-from-train",
     endpoint_url: EndpointUrl = None,
     sha256: Sha256 = None,
+    layout: Layout = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    label_from: LabelFrom = None,
     label_errors: bool = typer.Option(
         False,
         "--label-errors",
@@ -51,7 +70,19 @@ def check(
 
     if (backbone or weights) and not label_errors:
         raise UsageError("--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out")
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
+    source, gate = data_options(
+        drop_class,
+        group_by,
+        on_damaged,
+        on_leak,
+        endpoint_url,
+        sha256,
+        layout,
+        path_column,
+        label_column,
+        split_column,
+        label_from,
+    )
     wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
     with live_view() as view:
         result = run(CheckRequest(DataRequest(data, source, gate, seed), wanted), view)
@@ -66,6 +97,7 @@ def _print(result: CheckResult, as_json: bool) -> None:
     from vizsla.cli.console import errors, results
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
+    out.print(dataset.layout, markup=False, soft_wrap=True)
     for note in result.notes:
         errors.print("[yellow]note[/] " + note.replace("[", r"\["), markup=True)
     if result.findings:

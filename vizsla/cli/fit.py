@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import (
+    DATA_HELP,
+    DropClass,
+    EndpointUrl,
+    GroupBy,
+    LabelColumn,
+    LabelFrom,
+    Layout,
+    OnDamaged,
+    OnLeak,
+    PathColumn,
+    Sha256,
+    SplitColumn,
+    data_options,
+)
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
@@ -32,6 +46,11 @@ def fit(
     on_leak: OnLeak = "drop-from-train",
     endpoint_url: EndpointUrl = None,
     sha256: Sha256 = None,
+    layout: Layout = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    label_from: LabelFrom = None,
     backbone: str | None = typer.Option(
         None, help="Any timm image model. Default: the one in --weights, else resnet18.", rich_help_panel=_BACKBONE
     ),
@@ -117,7 +136,19 @@ def fit(
         from vizsla.tuning.request import SearchRequest
 
         search = SearchRequest(limits=Limits(max_jobs=tune))
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
+    source, gate = data_options(
+        drop_class,
+        group_by,
+        on_damaged,
+        on_leak,
+        endpoint_url,
+        sha256,
+        layout,
+        path_column,
+        label_column,
+        split_column,
+        label_from,
+    )
     request = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, search)
     if dry_run:
         from vizsla.workflow.plan import plan

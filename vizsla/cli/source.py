@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 _PANEL = "Data"
 
 DATA_HELP = (
-    "A folder with one folder a class, or with train, valid and test folders of them; a table (.csv, .jsonl, "
-    ".parquet) of path, label[, split][, group]; an archive (.zip, .tar.gz), also by http(s); or s3://bucket/prefix."
+    "A folder with one folder a class, or with train, valid and test folders of them, or with labels in any other way "
+    "of --layout; a table (.csv, .jsonl, .parquet) of path, label[, split][, group]; an archive (.zip, .tar.gz), also "
+    "by http(s); or s3://bucket/prefix."
 )
 
 DropClass = Annotated[
@@ -48,6 +49,38 @@ EndpointUrl = Annotated[
 ]
 Sha256 = Annotated[str | None, typer.Option("--sha256", help="What a download must have.", rich_help_panel=_PANEL)]
 
+_LABELS = "Labels"
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        metavar="NAME",
+        help="How the labels lie in the folder, where that is in doubt: folders, imagefolder, kaggle, table.",
+        rich_help_panel=_LABELS,
+    ),
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option("--path-column", help="The table's column that says which picture.", rich_help_panel=_LABELS),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option("--label-column", help="The table's column that says which class.", rich_help_panel=_LABELS),
+]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option("--split-column", help="The table's column that says which split.", rich_help_panel=_LABELS),
+]
+LabelFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--label-from",
+        metavar="REGEX",
+        help="Labels from the files' names: the first group, or the one named label, is the class.",
+        rich_help_panel=_LABELS,
+    ),
+]
+
 
 def data_options(
     drop_class: list[str] | None = None,
@@ -56,6 +89,11 @@ def data_options(
     on_leak: str = "drop-from-train",
     endpoint_url: str | None = None,
     sha256: str | None = None,
+    layout: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    label_from: str | None = None,
 ) -> tuple[SourceOptions, GateOptions]:
     """What these options ask for.
 
@@ -67,5 +105,15 @@ def data_options(
     from vizsla.data import SourceOptions
     from vizsla.data.gate import GateOptions
 
-    source = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
+    source = SourceOptions(
+        tuple(drop_class or ()),
+        group_by,
+        endpoint_url,
+        sha256,
+        layout,
+        path_column,
+        label_column,
+        split_column,
+        label_from,
+    )
     return source, GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]

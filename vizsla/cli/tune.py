@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any
 import typer
 import typer.core
 
-from vizsla.cli.source import DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import (
+    DropClass,
+    EndpointUrl,
+    GroupBy,
+    LabelColumn,
+    LabelFrom,
+    Layout,
+    OnDamaged,
+    OnLeak,
+    PathColumn,
+    Sha256,
+    SplitColumn,
+    data_options,
+)
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
@@ -51,6 +64,11 @@ def run(
     on_leak: OnLeak = "drop-from-train",
     endpoint_url: EndpointUrl = None,
     sha256: Sha256 = None,
+    layout: Layout = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
+    label_from: LabelFrom = None,
     space: list[str] = typer.Option(
         [], "--space", help="NAME=RANGE, or a YAML or JSON file of ranges. Repeat.", rich_help_panel=_SEARCH
     ),
@@ -121,7 +139,19 @@ def run(
     from vizsla.errors import UsageError
 
     record_on(tracking_uri)
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
+    source, gate = data_options(
+        drop_class,
+        group_by,
+        on_damaged,
+        on_leak,
+        endpoint_url,
+        sha256,
+        layout,
+        path_column,
+        label_column,
+        split_column,
+        label_from,
+    )
     if minimize and maximize:
         raise UsageError("--minimize and --maximize exclude each other.", do="leave one of them out")
     direction = "minimize" if minimize else "maximize" if maximize else None
@@ -141,7 +171,8 @@ def run(
             raise UsageError(
                 "Options for labelled pictures have no effect on a script's channels.",
                 where="vizsla tune --script",
-                do="leave out --drop-class, --group-by, --on-damaged, --on-leak, --endpoint-url and --sha256",
+                do="leave out --drop-class, --group-by, --on-damaged, --on-leak, --endpoint-url, --sha256 and those on "
+                "labels (--layout, --path-column, --label-column, --split-column, --label-from)",
             )
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 

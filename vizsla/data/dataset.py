@@ -28,7 +28,8 @@ class Dataset:
     ``paths`` are relative to ``root``, with forward slashes; ``labels`` int32 positions in ``classes``;
     ``splits`` int8 positions in :data:`SPLITS`. ``notes`` tells in sentences what was decided or left out while
     reading. ``groups`` (int32, or None) tells which pictures belong together and must share a split; ``copies``
-    the repaired copies of damaged pictures, by path. ``is_sealed``: see :meth:`sealed`.
+    the repaired copies of damaged pictures, by path. ``is_sealed``: see :meth:`sealed`. ``layout`` says in
+    words what the labels were read from.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Dataset:
     groups: npt.NDArray[np.int32] | None = None
     copies: Mapping[str, Path] = field(default_factory=dict)
     is_sealed: bool = False
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -20,7 +20,7 @@ class Listing:
     """Labelled pictures as a source gives them, one entry a picture in each list.
 
     ``splits`` holds None where the source does not say; ``groups`` is None where it knows no groups. ``where``
-    names the place of the first picture of a label, for messages.
+    names the place of the first picture of a label, for messages. ``layout`` says what the labels were read from.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Listing:
     splits: list[Split | None] = field(default_factory=list)
     groups: list[str] | None = None
     notes: list[str] = field(default_factory=list)
+    layout: str = ""
 
     def classes(self) -> tuple[str, ...]:
         """The labels in order; numbered names (``10.dog``) by their number."""

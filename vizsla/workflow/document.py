@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
+from vizsla.data.layouts import FOLDERS, LAYOUTS
 from vizsla.errors import UsageError
 from vizsla.jobs.spec import (
     BUILTIN,
@@ -31,15 +32,26 @@ _DEFAULTS: dict[str, Any] = {
     "group_by": None,
     "endpoint_url": None,
     "sha256": None,
+    "layout": None,
+    "path_column": None,
+    "label_column": None,
+    "split_column": None,
+    "label_from": None,
     "on_damaged": GateOptions().on_damaged,
     "on_leak": GateOptions().on_leak,
 }
 """The hyperparameters that say how the data are read, and what they are when the document is silent."""
+_SOURCE = [field.name for field in fields(SourceOptions) if field.name != "drop_classes"]
 _OPTIONS = {
     "--drop-class": "drop-classes=LIST",
     "--group-by": "group-by=KEY",
     "--endpoint-url": "endpoint-url=URL",
     "--sha256": "sha256=DIGEST",
+    "--layout": "layout=NAME",
+    "--path-column": "path-column=NAME",
+    "--label-column": "label-column=NAME",
+    "--split-column": "split-column=NAME",
+    "--label-from": "label-from=REGEX",
     "--on-damaged": "on-damaged=CHOICE",
     "--on-leak": "on-leak=CHOICE",
     "--backbone": "backbone=NAME",
@@ -47,7 +59,8 @@ _OPTIONS = {
     "--random-init": "random-init=true",
     "--minutes": "minutes=N",
 }
-_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: (skip|repair|fail|warn|drop-from-train)\b)?")
+_CHOICES = "|".join(["skip", "repair", "fail", "warn", "drop-from-train", FOLDERS, *LAYOUTS])
+_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: ({_CHOICES})\b)?")
 
 
 def as_hyperparameters(words: str) -> str:
@@ -137,9 +150,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         name=spec.training_job_name,
         source=SourceOptions(
             tuple(map(str, dropped if isinstance(dropped, list) else [dropped])),
-            options["group_by"],
-            options["endpoint_url"],
-            options["sha256"],
+            **{name: None if options[name] is None else str(options[name]) for name in _SOURCE},
         ),
         gate=GateOptions(options["on_damaged"], options["on_leak"]),
     )

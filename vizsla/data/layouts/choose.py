@@ -1,0 +1,285 @@
+"""Which layout a folder has: every reader tries, and what covers the pictures counts."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vizsla.data.class_names import name_classes
+from vizsla.data.contents import Contents, read_contents
+from vizsla.data.folders import SPLIT_FOLDERS, list_folder
+from vizsla.data.layouts.known import FOLDERS, LAYOUTS
+from vizsla.data.layouts.reading import Reading
+from vizsla.data.listing import Listing
+from vizsla.data.locate import Locator, tame
+from vizsla.data.options import SourceOptions
+from vizsla.data.resolve import resolve
+from vizsla.errors import DataError, UsageError, VizslaError
+
+_COVERED = 0.95
+"""The share of the pictures in class folders that a table must label to count more than the folders."""
+_STRAY = 0.5
+"""A reading of less than this share of the pictures of the largest one is no second way to read a folder."""
+_NO_CLASSES = {*SPLIT_FOLDERS, *"image images img imgs photo photos picture pictures pic pics data dataset".split()}
+"""Names, in lower case, of folders that gather pictures of any class."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A reading whose pictures were looked for; ``there`` are those that were found."""
+
+    layout: str
+    reading: Reading
+    listing: Listing
+    there: int
+
+    @property
+    def title(self) -> str:
+        return self.reading.title
+
+
+def list_directory(root: Path, options: SourceOptions) -> Listing:
+    """List a folder of labelled pictures, however its labels are kept.
+
+    Class folders count unless a table labels nearly all their pictures: then the table counts, and where the two use
+    the same names for different pictures, or two tables differ, one must be asked for.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be read in any way, or in more than one.
+    UsageError
+        When an option does not fit.
+    """
+    if options.layout not in (None, FOLDERS, *LAYOUTS):
+        raise UsageError(
+            f"There is no layout {options.layout!r}.", where="--layout", allowed=", ".join([FOLDERS, *LAYOUTS])
+        )
+    if options.layout == FOLDERS or not root.is_dir():
+        return _described(list_folder(root))
+    contents = read_contents(root)
+    if not contents.files:
+        _refuse_options(root, options)
+        return _described(list_folder(root))
+    candidates, refusals = _candidates(contents, options)
+    return _choose(contents, candidates, refusals, options)
+
+
+def list_file(file: Path, options: SourceOptions) -> Listing:
+    """List the pictures that one file labels, beside it and below; errors as in :func:`list_directory`."""
+    contents = read_contents(file.parent)
+    alone = Contents(contents.root, contents.pictures, (file.name,))
+    candidates, refusals = _candidates(alone, options)
+    if not candidates:
+        raise refusals[0] if refusals else _no_labels(file, options)
+    listing = _finished(candidates[0], contents)
+    listing.name = file.stem
+    return listing
+
+
+def _no_labels(place: Path, options: SourceOptions) -> DataError:
+    kinds = {options.layout: LAYOUTS[options.layout]} if options.layout else LAYOUTS
+    return DataError(
+        f"No labels of the layout {options.layout!r} lie here." if options.layout else "This file holds no labels.",
+        where=place,
+        allowed="; ".join(f"{name}: {layout.description}" for name, layout in kinds.items()),
+    )
+
+
+def _candidates(contents: Contents, options: SourceOptions) -> tuple[list[_Candidate], list[VizslaError]]:
+    """What each reader makes of what lies there, and why others could not read what is theirs."""
+    locator = Locator(contents)
+    candidates: list[_Candidate] = []
+    refusals: list[VizslaError] = []
+    for name in [options.layout] if options.layout else LAYOUTS:
+        for files in list(LAYOUTS[name].find(contents)):
+            try:
+                reading = LAYOUTS[name].read(contents, files, options)
+                if reading is None or not reading.records:
+                    continue
+                listing = resolve(
+                    reading.records,
+                    lambda record: locator.find(record.picture, record.folder, record.split),
+                    contents.root,
+                    contents.root.resolve().name,
+                    tame,
+                )
+            except (DataError, UsageError) as error:
+                refusals.append(error)
+                contents = contents.without(set(files))
+                continue
+            contents = contents.without(set(reading.files))
+            there = len(set(listing.paths) & set(contents.pictures))
+            if there:
+                candidates.append(_Candidate(name, reading, listing, there))
+            elif listing.paths:
+                refusals.append(_nothing_there(reading, contents.root))
+    return candidates, refusals
+
+
+def _nothing_there(reading: Reading, root: Path) -> DataError:
+    return DataError(
+        f"None of the pictures is there, such as {reading.records[0].picture!r}.",
+        where=f"{root}, {reading.title}",
+        allowed="paths, or names, of pictures in this folder",
+        do="put the pictures beside the table",
+    )
+
+
+def _choose(
+    contents: Contents, candidates: Sequence[_Candidate], refusals: Sequence[VizslaError], options: SourceOptions
+) -> Listing:
+    if options.layout and not candidates:
+        raise refusals[0] if refusals else _no_labels(contents.root, options)
+    folders: Listing | None = None
+    if not options.layout:
+        try:
+            folders = list_folder(contents.root)
+        except DataError as error:
+            if not candidates:
+                raise refusals[0] if refusals else error from error
+    plausible = folders is not None and len(_class_names(folders)) > 1
+    if not candidates:
+        if refusals and not plausible:
+            raise refusals[0]
+        assert folders is not None
+        _refuse_options(contents.root, options)
+        folders.notes += [f"Not read beside the class folders: {error.where}: {error.what}" for error in refusals]
+        return _described(folders)
+    chosen = _the_one(candidates, contents.root)
+    listing = _finished(chosen, contents)
+    if folders is None or not plausible:
+        return listing
+    return _against_folders(chosen, listing, _described(folders))
+
+
+def _class_names(listing: Listing) -> set[str]:
+    return {label for label in listing.labels if label.lower() not in _NO_CLASSES}
+
+
+def _the_one(candidates: Sequence[_Candidate], root: Path) -> _Candidate:
+    """The one way to read the folder; what labels far fewer pictures, or says the same, is no other way."""
+    first = max(candidates, key=lambda candidate: candidate.there)  # of equals the first, which is the surest
+    rows = dict(zip(first.listing.paths, zip(first.listing.labels, first.listing.splits, strict=True), strict=True))
+    for other in candidates:
+        if other is first or other.there < _STRAY * first.there:
+            continue
+        rest = zip(other.listing.paths, zip(other.listing.labels, other.listing.splits, strict=True), strict=True)
+        if all(rows.get(path, said)[0] == said[0] for path, said in rest) and set(other.listing.paths) <= rows.keys():
+            continue
+        ways = " or ".join(
+            dict.fromkeys(
+                f"--layout {one.layout}" if first.layout != other.layout else str(root / one.reading.files[0])
+                for one in (first, other)
+            )
+        )
+        raise DataError(
+            f"This folder can be read in two ways: {_tell(first)}, or {_tell(other)}.",
+            where=root,
+            allowed="one of them",
+            do=f"say which is meant: {ways}" + ("" if "--layout" in ways else " in place of the folder"),
+        )
+    others = [one.reading.files[0] for one in candidates if one is not first]
+    if others:
+        first.listing.notes.append(f"Not read, as {first.reading.files[0]} labels the pictures: {', '.join(others)}.")
+    return first
+
+
+def _tell(candidate: _Candidate) -> str:
+    return f"{candidate.title}, {_numbers(candidate.listing)}"
+
+
+def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> Listing:
+    """The table or the class folders, by what they cover and whether they agree."""
+    of_folder = dict(zip(folders.paths, folders.labels, strict=True))
+    of_table = dict(zip(chosen.listing.paths, chosen.listing.labels, strict=True))
+    both = of_folder.keys() & of_table.keys()
+    if len(both) < _COVERED * len(of_folder) or chosen.reading.is_hint:
+        folders.notes.append(
+            f"Not read, as class folders hold {len(of_folder):,} pictures and it labels {len(both):,} of them: "
+            f"{chosen.title} (--layout {chosen.layout} reads it)."
+        )
+        return folders
+    differ = [path for path in sorted(both) if _plain(of_folder[path]) != _plain(of_table[path])]
+    if not differ:
+        says_more = len(of_table) > len(of_folder) or (any(listing.splits) and not any(folders.splits))
+        return listing if says_more else folders
+    if len(differ) > (1 - _COVERED) * len(both) and {*map(_plain, of_folder.values())}.isdisjoint(
+        map(_plain, of_table.values())
+    ):
+        listing.notes.append(
+            f"The names of the {len(set(folders.labels)):,} folders were not taken for classes, as the table labels "
+            f"their pictures (--layout {FOLDERS} reads them)."
+        )
+        return listing
+    raise DataError(
+        f"This folder can be read in two ways, which differ for {len(differ):,} of {len(both):,} pictures, such as "
+        f"{differ[0]}: {_tell(chosen)}, where it is {of_table[differ[0]]!r}; or {folders.layout}, where it is "
+        f"{of_folder[differ[0]]!r}.",
+        where=folders.root,
+        allowed="one of them",
+        do=f"say which is meant: --layout {chosen.layout} or --layout {FOLDERS}",
+    )
+
+
+def _plain(label: str) -> str:
+    return "".join(character for character in label.casefold() if character.isalnum())
+
+
+def _finished(chosen: _Candidate, contents: Contents) -> Listing:
+    """The listing with names for its classes, and with notes on what it leaves out."""
+    listing = chosen.listing
+    listing.notes = [*chosen.reading.notes, *listing.notes]
+    name_classes(listing, contents)
+    there = set(listing.paths)
+    tops = Counter(_top(path) for path in listing.paths)
+    listing.notes += _remainder([path for path in contents.pictures if path not in there], tops, contents.root)
+    places = sorted(top for top in tops if top)
+    folders = f" with pictures in {', '.join(f'{top}/' for top in places)}" if 0 < len(places) < 5 else ""
+    listing.layout = f"{chosen.title}{folders}; {_numbers(listing)}"
+    return listing
+
+
+def _remainder(unlabelled: Iterable[str], tops: Counter[str], root: Path) -> list[str]:
+    """Notes on pictures that have no label: those of whole folders are there to be predicted."""
+    by_top: dict[str, list[str]] = {}
+    for path in unlabelled:
+        by_top.setdefault(_top(path), []).append(path)
+    notes = []
+    for top, paths in sorted(by_top.items()):
+        first = f"{len(paths):,} picture{'s' * (len(paths) > 1)} in {f'{top}/' if top else 'the folder itself'}"
+        if top and top not in tops:
+            command = f"vizsla predict MODEL {os.path.join(root, top)}"
+            notes.append(f"{first} have no label and are not read (such as {paths[0]}): `{command}` classifies them.")
+        else:
+            notes.append(f"{first} have no label and are not read, such as {paths[0]}.")
+    return notes
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0] if "/" in path else ""
+
+
+def _described(folders: Listing) -> Listing:
+    folders.layout = folders.layout or f"Class folders; {_numbers(folders)}"
+    return folders
+
+
+def _numbers(listing: Listing) -> str:
+    splits = [split for split in ("train", "valid", "test") if split in listing.splits]
+    inside = f" in {', '.join(splits)}" if splits else ""
+    return f"{len(listing.paths):,} pictures of {len(set(listing.labels)):,} classes{inside}"
+
+
+def _refuse_options(root: Path, options: SourceOptions) -> None:
+    """Options about columns have no effect on class folders."""
+    for name in ("path_column", "label_column", "split_column"):
+        if getattr(options, name) is not None:
+            raise UsageError(
+                "There is no table here whose columns could be named.",
+                where=f"--{name.replace('_', '-')}, {root}",
+                do="leave it out, or name the table",
+            )

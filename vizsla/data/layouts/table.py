@@ -1,0 +1,26 @@
+"""Any table with a column for the picture and one for the label, beside or above its pictures."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+
+from vizsla.data.contents import Contents
+from vizsla.data.layouts.reading import Files, Layout, Reading
+from vizsla.data.layouts.words import is_without_labels
+from vizsla.data.options import SourceOptions
+from vizsla.data.records import read_records
+from vizsla.data.tables import SUFFIXES
+
+
+def _find(contents: Contents) -> Iterable[Files]:
+    return [(file,) for file in contents.near(*SUFFIXES, depth=1) if not is_without_labels(file)]
+
+
+def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
+    table = read_records(contents.root / files[0], options, folder=posixpath.dirname(files[0]))
+    columns = f"{table.columns.path}, {table.columns.label or 'a column for each class'}"
+    return Reading(f"Table: {files[0]} ({columns})", files, table.rows, table.notes)
+
+
+LAYOUT = Layout("a .csv, .tsv, .jsonl or .parquet with a column for the picture and one for the label", _find, _read)
