@@ -55,7 +55,8 @@ Layout = Annotated[
     typer.Option(
         "--layout",
         metavar="NAME",
-        help="How the labels lie in the folder, where that is in doubt: folders, imagefolder, kaggle, table.",
+        help="How the labels lie in the folder, where that is in doubt: folders, imagefolder, roboflow, fiftyone, "
+        "datumaro, cvat, label-studio, split-tables, kaggle, table.",
         rich_help_panel=_LABELS,
     ),
 ]

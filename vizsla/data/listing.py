@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vizsla.data.dataset import Split
+from vizsla.data.dataset import SPLITS, Split
 from vizsla.errors import DataError, UsageError
 
 _NUMBER = re.compile(r"(\d+)[._ -]+(?=\S)")
@@ -35,6 +35,12 @@ class Listing:
     def classes(self) -> tuple[str, ...]:
         """The labels in order; numbered names (``10.dog``) by their number."""
         return tuple(sorted(set(self.labels), key=_order))
+
+    def numbers(self) -> str:
+        """Pictures, classes and splits, for a person: ``430 pictures of 5 classes in train, valid``."""
+        splits = [split for split in SPLITS if split in self.splits]
+        inside = f" in {', '.join(splits)}" if splits else ""
+        return f"{len(self.paths):,} pictures of {len(set(self.labels)):,} classes{inside}"
 
     def drop(self, unwanted: Sequence[str]) -> None:
         """Take out classes, by their name or the name without its number (``257.clutter`` or ``clutter``).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class Records:
     rows: list[Record]
     columns: Columns
     notes: list[str]
+
+    @property
+    def told(self) -> str:
+        """The columns that were read, for a person."""
+        return f"({self.columns.path}, {self.columns.label or 'a column for each class'})"
 
     @property
     def labelled(self) -> bool:
@@ -152,7 +158,8 @@ def several_labels(count: int, first: str, where: object) -> DataError:
 
 
 def _label(value: Any, name: str, where: str, classes: tuple[str, ...], may_lack: bool) -> str | None:
-    if isinstance(value, (list, tuple)):
+    value = _choices(value)
+    if isinstance(value, list):
         if len(value) > 1:
             raise several_labels(1, f"{' and '.join(map(str, value))}", where)
         value = value[0] if value else None
@@ -161,6 +168,16 @@ def _label(value: Any, name: str, where: str, classes: tuple[str, ...], may_lack
     if classes and isinstance(value, int) and 0 <= value < len(classes):
         return classes[value]
     return _text(value, name, where)
+
+
+def _choices(value: Any) -> Any:
+    """What Label Studio writes where several choices may be made: an object, in CSV as JSON."""
+    if isinstance(value, str) and value.startswith('{"choices"'):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return value
+    return value["choices"] if isinstance(value, dict) and "choices" in value else value
 
 
 def _text(value: Any, name: str, where: str) -> str:

@@ -58,9 +58,7 @@ def list_table(file: Path, options: SourceOptions) -> Listing:
     listing.notes = records.notes + listing.notes
     if all(label.isdigit() for label in set(listing.labels)):
         name_classes(listing, read_contents(root))
-    listing.layout = (
-        f"Table: {file.name} ({records.columns.path}, {records.columns.label or 'a column for each class'})"
-    )
+    listing.layout = f"Table: {file.name} {records.told}; {listing.numbers()}"
     return listing
 
 

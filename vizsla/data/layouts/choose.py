@@ -189,7 +189,7 @@ def _the_one(candidates: Sequence[_Candidate], root: Path) -> _Candidate:
 
 
 def _tell(candidate: _Candidate) -> str:
-    return f"{candidate.title}, {_numbers(candidate.listing)}"
+    return f"{candidate.title}, {candidate.listing.numbers()}"
 
 
 def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> Listing:
@@ -239,7 +239,7 @@ def _finished(chosen: _Candidate, contents: Contents) -> Listing:
     listing.notes += _remainder([path for path in contents.pictures if path not in there], tops, contents.root)
     places = sorted(top for top in tops if top)
     folders = f" with pictures in {', '.join(f'{top}/' for top in places)}" if 0 < len(places) < 5 else ""
-    listing.layout = f"{chosen.title}{folders}; {_numbers(listing)}"
+    listing.layout = f"{chosen.title}{folders}; {listing.numbers()}"
     return listing
 
 
@@ -264,14 +264,8 @@ def _top(path: str) -> str:
 
 
 def _described(folders: Listing) -> Listing:
-    folders.layout = folders.layout or f"Class folders; {_numbers(folders)}"
+    folders.layout = folders.layout or f"Class folders; {folders.numbers()}"
     return folders
-
-
-def _numbers(listing: Listing) -> str:
-    splits = [split for split in ("train", "valid", "test") if split in listing.splits]
-    inside = f" in {', '.join(splits)}" if splits else ""
-    return f"{len(listing.paths):,} pictures of {len(set(listing.labels)):,} classes{inside}"
 
 
 def _refuse_options(root: Path, options: SourceOptions) -> None:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from vizsla.data.layouts import imagefolder, kaggle, table
+from vizsla.data.layouts import (
+    cvat,
+    datumaro,
+    fiftyone,
+    imagefolder,
+    kaggle,
+    label_studio,
+    roboflow,
+    split_tables,
+    table,
+)
 from vizsla.data.layouts.reading import Layout
 
 FOLDERS = "folders"
@@ -10,6 +20,12 @@ FOLDERS = "folders"
 
 LAYOUTS: dict[str, Layout] = {
     "imagefolder": imagefolder.LAYOUT,
+    "roboflow": roboflow.LAYOUT,
+    "fiftyone": fiftyone.LAYOUT,
+    "datumaro": datumaro.LAYOUT,
+    "cvat": cvat.LAYOUT,
+    "label-studio": label_studio.LAYOUT,
+    "split-tables": split_tables.LAYOUT,
     "kaggle": kaggle.LAYOUT,
     "table": table.LAYOUT,
 }

@@ -19,8 +19,7 @@ def _find(contents: Contents) -> Iterable[Files]:
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
     table = read_records(contents.root / files[0], options, folder=posixpath.dirname(files[0]))
-    columns = f"{table.columns.path}, {table.columns.label or 'a column for each class'}"
-    return Reading(f"Table: {files[0]} ({columns})", files, table.rows, table.notes)
+    return Reading(f"Table: {files[0]} {table.told}", files, table.rows, table.notes)
 
 
 LAYOUT = Layout("a .csv, .tsv, .jsonl or .parquet with a column for the picture and one for the label", _find, _read)
