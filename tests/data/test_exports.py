@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vizsla.data import Dataset, open_dataset
-from vizsla.errors import DataError
+from vizsla.errors import DataError, SourceError
 
 EXPORTS = Path(__file__).parents[1] / "exports"
 NAMES = [f"{('beagle', 'pug')[i % 2]}-{i:03}" for i in range(12)]
@@ -144,6 +146,13 @@ def test_datumaro(lay):
     assert dataset.counts()[:, 1].sum() == 3
 
 
+def test_datumaros_lists(lay):
+    dataset = open_dataset(lay("datumaro/imagenet_txt", lambda i, name: f"images/{name}"))
+    assert_right(dataset, 11, "ImageNet: train.txt, val.txt with pictures in images/; 11 pictures of 2 classes")
+    assert "1 row without a label passed over, such as 'pug-011.jpg'." in dataset.notes
+    assert "The numbers of the classes have their names from synsets.txt (0 is 'beagle')." in dataset.notes
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_imagefolder_of_numbers(lay, form):
     root = lay("", lambda i, name: f"train/{name}")
@@ -188,3 +197,82 @@ def test_a_table_for_each_split(lay, names):
     dataset = open_dataset(root)
     assert_right(dataset, 12, f"Tables by split: {', '.join(sorted(names))}")
     assert dataset.counts()[:, 1].sum() == share
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def shard(file: Path, pictures: Iterable[Path], kinds: str = "cls json txt") -> Path:
+    """A shard in the form and order that webdataset's ShardWriter gives it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w") as tar:
+        for path in pictures:
+            kind = path.name.partition("-")[0]
+            number = ("beagle", "pug").index(kind)
+            members = {"cls": f"{number}", "jpg": path.read_bytes(), "json": json.dumps({"label": number}), "txt": kind}
+            for ending, data in members.items():
+                if ending in kinds or ending == "jpg":
+                    add(tar, f"{path.stem}.{ending}", data if isinstance(data, bytes) else data.encode())
+    return file
+
+
+@pytest.mark.parametrize("kinds", ["txt", "cls json txt", "json"])
+@pytest.mark.parametrize("names", ["dogs-{}-{:06d}.tar", "{}/{:06d}.tar"])
+def test_webdataset_shards(lay, tmp_path, kinds, names):
+    files = sorted(lay("", lambda i, name: name).iterdir())
+    for n in range(3):
+        shard(tmp_path / "shards" / names.format("val" if n == 2 else "train", n), files[n::3], kinds)
+    dataset = open_dataset(tmp_path / "shards")
+    assert dataset.name == "shards"
+    assert len(dataset) == 12
+    assert dataset.classes == (("beagle", "pug") if kinds == "txt" else ("0", "1"))
+    assert dataset.labels.tolist() == ["pug" in path for path in dataset.paths]
+    assert dataset.counts()[:, 1].sum() == 4
+    assert dataset.layout.startswith(f"WebDataset: a .{kinds.split()[0]} for each picture")
+    assert "in train, valid" in dataset.layout
+    (tmp_path / "shards" / names.format("train", 0)).write_bytes(b"x" * 700)
+    with pytest.raises(SourceError, match="damaged or ends too early"):
+        open_dataset(tmp_path / "shards")
+
+
+def test_one_webdataset_shard(lay, tmp_path):
+    files = sorted(lay("", lambda i, name: name).iterdir())
+    assert_right(open_dataset(shard(tmp_path / "dogs.tar", files, "txt")), 12, "WebDataset: a .txt for each picture")
+
+
+def test_captions_are_no_labels(lay, folder_of_photos):
+    root = lay("", lambda i, name: name)
+    for i, name in enumerate(NAMES):
+        (root / f"{name}.txt").write_text(f"a photo of dog number {i}")
+    with pytest.raises(DataError, match="Each of 12 pictures would have a class of its own"):
+        open_dataset(root)
+    photos = folder_of_photos({"red": 10, "green": 10})
+    for path in list(photos.rglob("*.jpg")):
+        path.with_suffix(".txt").write_text("a photo" if path.name < "005" else "another photo")
+    assert open_dataset(photos).classes == ("green", "red")
+
+
+@pytest.mark.parametrize("form", ["zip", "tar", "gztar"])
+@pytest.mark.parametrize("above", ["", "dogs/"])
+def test_archives_bring_their_tables(lay, tmp_path, form, above):
+    root = lay("", lambda i, name: f"{above}train/{name}")
+    rows = [f"{name},{name.partition('-')[0]}" for name in NAMES]
+    (root / above / "labels.csv").write_text("id,breed\n" + "\n".join(rows))
+    archive = shutil.make_archive(str(tmp_path / "dogs"), form, root)
+    dataset = open_dataset(archive)
+    assert_right(dataset, 12, "Kaggle: labels.csv (id, breed) with pictures in train/; 12 pictures of 2 classes")
+    assert dataset.name == "dogs"
+
+
+def test_class_folders_in_an_archive_may_have_a_text_beside_the_folder_above(folder_of_photos, tmp_path):
+    photos = folder_of_photos({"red": 10, "green": 10}, name="data/photos")
+    (photos.parent / "README.txt").write_text("Photos of two colours")
+    dataset = open_dataset(shutil.make_archive(str(tmp_path / "a"), "zip", photos.parent))
+    assert dataset.classes == ("green", "red")
+    (photos.parent / "labels.csv").write_text("path,label\nphotos/red/000.jpg,red\n")
+    dataset = open_dataset(shutil.make_archive(str(tmp_path / "b"), "zip", photos.parent))
+    assert dataset.classes == ("green", "red")
+    assert "labels.csv" in " ".join(dataset.notes)

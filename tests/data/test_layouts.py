@@ -144,7 +144,8 @@ def test_an_unknown_layout_and_one_that_is_not_there(folder_of_photos):
     photos = folder_of_photos({"red": 10, "green": 10})
     error = refused(photos, layout="kagle")
     assert "There is no layout 'kagle'" in error.what
-    assert error.allowed.startswith("folders, imagefolder, ") and "kaggle, table" in error.allowed
+    assert error.allowed.startswith("folders, imagefolder, ")
+    assert "kaggle, table" in error.allowed
     write(photos / "notes.csv", "what,who", ["dark,me"])
     assert "No labels of the layout 'kaggle' lie here" in refused(photos, layout="kaggle").what
     assert "no table here" in refused(photos, label_column="breed").what
@@ -235,3 +236,75 @@ def test_one_column_for_each_class(root, flat):
     error = refused(root)
     assert "1 picture has more than one class, such as line 5 (beagle and pug)" in error.what
     assert "multi-label" in error.what
+
+
+def imagenet(root: Path, flat: Flat, prefix: str = "", flat_val: str = "val") -> list[str]:
+    """``train/<class>/`` and a flat ``val/``; the names in it, with the kind before the dash."""
+    for label in ("beagle", "pug"):
+        flat(f"{prefix}train/{label}", 6, kinds=(label,), start=len(label) * 100)
+    return flat(f"{prefix}{flat_val}", 6, start=2)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_imagenet_with_a_list_of_names_and_numbers(root, flat, first):
+    names = imagenet(root, flat)
+    lines = [f"{name}.jpg {first + (kind(name) == 'pug')}" for name in names]
+    (root / "val.txt").write_text("\n".join(lines))
+    dataset = open_dataset(root)
+    assert_right(dataset, 18)
+    assert dataset.layout == (
+        "ImageNet: val.txt beside class folders with pictures in train/, val/; 18 pictures of 2 classes in train, valid"
+    )
+    assert dataset.counts()[:, 1].tolist() == [3, 3]
+    (root / "val.txt").write_text("\n".join([*lines[1:], f"{names[0]}.jpg 7"]))
+    assert "The list has class 7, and train has 2 folders" in refused(root, layout="imagenet").what
+
+
+def test_tiny_imagenet(root, flat):
+    names = imagenet(root, flat, flat_val="val/images")
+    flat("test/images", 4, start=50)
+    write(root / "val" / "val_annotations.txt", "", [f"{name}.jpg\t{kind(name)}\t0\t32\t44\t62" for name in names])
+    (root / "wnids.txt").write_text("beagle\npug\n")
+    dataset = open_dataset(root)
+    assert_right(dataset, 18)
+    assert dataset.counts()[:, 1].tolist() == [3, 3]
+    assert "4 pictures in test/ have no label" in " ".join(dataset.notes)
+
+
+def test_imagenet_of_kaggle(root, flat):
+    names = imagenet(root, flat, "ILSVRC/Data/CLS-LOC/")
+    write(root / "LOC_val_solution.csv", "ImageId,PredictionString", [f"{n},{kind(n)} 1 2 3 4 " for n in names])
+    dataset = open_dataset(root)
+    assert_right(dataset, 18)
+    assert dataset.counts()[:, 1].tolist() == [3, 3]
+
+
+def test_a_ground_truth_of_numbers_alone(root, flat):
+    imagenet(root, flat)
+    (root / "ILSVRC2012_validation_ground_truth.txt").write_text("490\n361\n171\n822\n297\n482\n")
+    error = refused(root, layout="imagenet")
+    assert "gives 6 numbers, and not the pictures" in error.what
+    assert "meta.mat" in error.do
+
+
+@pytest.mark.parametrize(
+    "expression", [r"^(.+)-\d+\.jpg$", r"^(?:old-)?(?P<label>[a-z]+)-(\d+)", r"/(beagle|pug)-", r"([a-z]+)-0"]
+)
+def test_the_label_in_the_name_of_the_file(root, flat, paint, expression):
+    flat("train", 6)
+    flat("test", 6, start=20)
+    paint(99).save(root / "train" / "1.jpg")
+    dataset = open_dataset(root, label_from=expression)
+    assert_right(dataset, 12)
+    assert dataset.counts()[:, 2].sum() == 6
+    assert dataset.layout.startswith(f"Names of files by {expression}; 12 pictures of 2 classes in train, test")
+    assert "1 picture whose name does not fit --label-from are not read, such as train/1.jpg." in dataset.notes
+
+
+def test_expressions_that_cannot_tell_a_label(root, flat):
+    flat("photos")
+    assert "is broken" in refused(root, label_from="(").what
+    assert "put parentheses around" in refused(root, label_from=r"\w+").do
+    error = refused(root, label_from=r"(\d+)_x")
+    assert "No file's name fits" in error.what
+    assert "'beagle-000.jpg'" in error.do

@@ -56,7 +56,7 @@ Layout = Annotated[
         "--layout",
         metavar="NAME",
         help="How the labels lie in the folder, where that is in doubt: folders, imagefolder, roboflow, fiftyone, "
-        "datumaro, cvat, label-studio, split-tables, kaggle, table.",
+        "datumaro, cvat, label-studio, webdataset, imagenet, split-tables, kaggle, table.",
         rich_help_panel=_LABELS,
     ),
 ]

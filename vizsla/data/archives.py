@@ -13,12 +13,13 @@ import shutil
 import tarfile
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from vizsla.data import kept
+from vizsla.data.contents import LABEL_SUFFIXES
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
 from vizsla.images.decode import SUFFIXES as PICTURES
@@ -31,6 +32,8 @@ Progress = Callable[[int, int], None]
 
 _DONE = ".vizsla-unpacked.json"
 _BLOCK = 1 << 20
+_CONTENT = "pictures and labels\n"
+"""What is taken out of archives; folders in the cache that hold less are not used."""
 _NO_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 """What the file system says to names that no file can have; the archive is to blame and not the disk."""
 _DRIVE = re.compile("[A-Za-z]:")
@@ -60,45 +63,71 @@ def is_archive(name: str) -> bool:
 def unpack(
     archive: Path, cache: Path, bounds: Bounds = Bounds(), on_progress: Progress = lambda done, total: None
 ) -> Path:
-    """Unpack the pictures of an archive, once: the folder is kept in the cache until the archive changes.
+    """Unpack the pictures of an archive, and what may hold their labels, once: the folder is kept in the cache until
+    the archive changes.
 
     Of several processes one unpacks, and the others wait for it. A kill leaves no half-unpacked folder that is ever
-    used. Links, devices, hidden files and files without a picture's name ending are passed over. What an earlier
-    version of the same archive was unpacked to is removed, unless a process still reads from it.
+    used. Links, devices, hidden files and files with other names' endings are passed over. What an earlier version of
+    the same archive was unpacked to is removed, unless a process still reads from it.
 
     Returns
     -------
-    The folder that holds the classes (or splits): the first level that is not a single folder.
+    The first level that is not a single folder.
 
     Raises
     ------
     SourceError
         When the archive is damaged, truncated, too large, or has a member that would lie outside.
     """
+    folder = _unpack_once(archive, _stem(archive.name), {"": archive}, cache, bounds, on_progress)
+    return top(folder, lambda entry: True)
+
+
+def unpack_shards(
+    root: Path,
+    shards: Sequence[Path],
+    cache: Path,
+    bounds: Bounds = Bounds(),
+    on_progress: Progress = lambda done, total: None,
+) -> Path:
+    """Unpack the shards of a folder, each into a folder of its name; else as :func:`unpack`."""
+    named = {shard.relative_to(root).with_suffix("").as_posix(): shard for shard in shards}
+    return _unpack_once(root, root.resolve().name, named, cache, bounds, on_progress)
+
+
+def _unpack_once(
+    source: Path, stem: str, archives: Mapping[str, Path], cache: Path, bounds: Bounds, on_progress: Progress
+) -> Path:
+    """The folder in the cache that holds each archive's content under its name."""
     try:
-        stat = archive.stat()
+        stats = [(name, archive.stat()) for name, archive in archives.items()]
     except OSError as error:
-        raise SourceError(f"The archive cannot be read: {error.strerror}.", where=archive) from error
-    prefix = f"{_stem(archive.name)}-{_digest(str(archive.resolve()))}-"
-    folder = cache / "sources" / f"{prefix}{_digest(f'{stat.st_size} {stat.st_mtime_ns}')}"
+        raise SourceError(f"The archive cannot be read: {error.strerror}.", where=error.filename) from error
+    stamp = _CONTENT + "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
+    prefix = f"{stem}-{_digest(str(source.resolve()))}-"
+    folder = cache / "sources" / f"{prefix}{_digest(stamp)}"
     with kept.filling(folder):
         if not (folder / _DONE).is_file():
             for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
-            _unpack_anew(archive, folder, bounds, on_progress)
-        kept.use(folder, archive.name, _unpacked(folder))
+            _unpack_anew(source, archives, folder, bounds, on_progress)
+        kept.use(folder, source.name, _unpacked(folder))
     kept.remove_older(folder, prefix)
-    return _top(folder)
+    return folder
 
 
-def _unpack_anew(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> None:
+def _unpack_anew(
+    source: Path, archives: Mapping[str, Path], folder: Path, bounds: Bounds, on_progress: Progress
+) -> None:
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with storage(partial):
             partial.mkdir(parents=True)
-        size = _extract(archive, partial, bounds, on_progress)
+        size = 0
+        for name, archive in archives.items():
+            size += _extract(archive, partial / name, replace(bounds, bytes=bounds.bytes - size), on_progress)
         with storage(folder):
-            write_json(partial / _DONE, {"archive": str(archive), "bytes": size})
+            write_json(partial / _DONE, {"archive": str(source), "bytes": size})
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
     finally:
@@ -115,14 +144,15 @@ def _digest(text: str) -> str:
 
 
 def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> int:
-    """Write the pictures; return their bytes."""
-    total = files = 0
+    """Write the pictures and what may hold labels; return their bytes."""
+    total = files = pictures = 0
     try:
         for done, count, member in _members(archive):
             target = _inside(folder, member.name, archive)
-            if target.suffix.lower() not in PICTURES or _is_hidden(target.relative_to(folder)):
+            suffix = target.suffix.lower()
+            if suffix not in PICTURES | LABEL_SUFFIXES or _is_hidden(target.relative_to(folder)):
                 continue
-            files, total = files + 1, total + member.size
+            files, total, pictures = files + 1, total + member.size, pictures + (suffix in PICTURES)
             if files > bounds.files or total > bounds.bytes:
                 raise _too_large(archive, bounds)
             source = member.read()
@@ -139,7 +169,7 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
             where=archive,
             do="fetch or copy it again; nothing of it was used",
         ) from error
-    if not files:
+    if not pictures:
         raise SourceError("The archive holds no pictures.", where=archive, allowed=" ".join(sorted(PICTURES)))
     return total
 
@@ -215,14 +245,16 @@ def _too_large(archive: Path, bounds: Bounds) -> SourceError:
     return SourceError(
         "The archive unpacks to more than is allowed.",
         where=archive,
-        allowed=f"at most {bounds.bytes / 1e9:g} GB and {bounds.files:,} pictures",
+        allowed=f"at most {bounds.bytes / 1e9:g} GB and {bounds.files:,} files",
         do="unpack it yourself if it is meant, and name the folder",
     )
 
 
-def _top(folder: Path) -> Path:
+def top(folder: Path, counts: Callable[[Path], bool]) -> Path:
+    """The first level below that is not a single folder, of the files those that ``counts``."""
     while True:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
+        entries = [entry for entry in entries if entry.is_dir() or counts(entry)]
         if len(entries) != 1 or not entries[0].is_dir() or not any(e.is_dir() for e in entries[0].iterdir()):
             return folder
         folder = entries[0]

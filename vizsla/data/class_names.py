@@ -36,6 +36,11 @@ def name_classes(listing: Listing, contents: Contents) -> None:
             return
 
 
+def has_names(contents: Contents) -> bool:
+    """Whether a list of names of classes lies there."""
+    return any(_FILES.fullmatch(file.rpartition("/")[2].lower()) for file in contents.near(".txt", ".names"))
+
+
 def read_names(contents: Contents, file: str) -> dict[int, str]:
     """The names in a list by their numbers; empty where it is no such list."""
     try:

@@ -31,6 +31,11 @@ class Contents:
         return [file for file in self.files if file.lower().endswith(suffixes) and file.count("/") <= depth]
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file's name ends as a picture's does."""
+    return path.suffix.lower() in SUFFIXES
+
+
 def read_contents(root: Path) -> Contents:
     """Walk through a folder; hidden files and folders are passed over.
 

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vizsla.data import kept, s3_session
+from vizsla.data.contents import LABEL_SUFFIXES
 from vizsla.data.s3_journal import Journal, Object
 from vizsla.errors import SourceError
 from vizsla.files import storage
@@ -56,7 +57,7 @@ def sync(
     on_progress: Progress = lambda done, total: None,
     threads: int = THREADS,
 ) -> Synced:
-    """Mirror the pictures under ``s3://bucket/prefix`` into a folder of the cache.
+    """Mirror the pictures under ``s3://bucket/prefix``, and what may hold their labels, into a folder of the cache.
 
     An object is fetched when its ETag or size is not the one in the journal, or its file is missing. Every
     finished object is journalled, so that a broken sync goes on where it stopped. The mirror loses what the
@@ -136,9 +137,11 @@ def _mirror(
 
 
 def _pictures(store: Any, prefix: str, where: str, also: Sequence[str]) -> dict[str, Object]:
-    found = _listed(store, prefix, where)
-    wanted = {name: one for name, one in found if os.path.splitext(name)[1].lower() in PICTURES or name in also}
-    if not wanted:
+    found = dict(_listed(store, prefix, where))
+    suffixes = {name: os.path.splitext(name)[1].lower() for name in found}
+    meant = PICTURES if not PICTURES.isdisjoint(suffixes.values()) else {".tar"}  # shards, where no pictures lie
+    wanted = {name: one for name, one in found.items() if suffixes[name] in meant | LABEL_SUFFIXES or name in also}
+    if meant.isdisjoint(suffixes.values()):
         raise SourceError(
             "There are no pictures under this address.",
             where=where,

@@ -7,12 +7,14 @@ import os
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from vizsla.data import archives, tables
 from vizsla.data.arrange import arrange
+from vizsla.data.contents import is_picture, read_contents
 from vizsla.data.dataset import Dataset
-from vizsla.data.layouts import list_directory, list_file
+from vizsla.data.layouts import SHARDS, list_directory, list_file
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
 from vizsla.errors import DataError, SourceError, UsageError
@@ -152,9 +154,9 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
         )
     path = Path(source).expanduser()
     if path.is_dir() or not path.suffix:
-        return list_directory(path, options)
+        return _directory(path, cache, options, on_progress)
     if path.suffix.lower() in tables.SUFFIXES:
-        return tables.list_table(path, options)
+        return _table(path, options)
     if path.suffix.lower() in _LABEL_FILES and path.is_file():
         return list_file(path, options)
     if archives.is_archive(path.name):
@@ -181,12 +183,33 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
     )
     if is_table:
-        return tables.list_table(synced.folder / name, options)
-    return list_directory(synced.folder, options)
+        return _table(synced.folder / name, options)
+    return _directory(synced.folder, cache, options, on_progress)
+
+
+def _directory(folder: Path, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
+    """A folder, or the shards in it."""
+    shards = sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")])
+    if not shards or (options.layout != SHARDS and read_contents(folder).pictures):
+        return list_directory(folder, options)
+    listing = list_directory(
+        archives.unpack_shards(folder, shards, cache, on_progress=on_progress), replace(options, layout=SHARDS)
+    )
+    listing.name = folder.resolve().name
+    return listing
+
+
+def _table(file: Path, options: SourceOptions) -> Listing:
+    if options.label_from is not None:
+        raise UsageError(
+            "Labels from names of files go with a folder only.", where="--label-from", do="name the folder"
+        )
+    return tables.list_table(file, options) if options.layout is None else list_file(file, options)
 
 
 def _archive(archive: Path, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
-    listing = list_directory(archives.unpack(archive, cache, on_progress=on_progress), options)
+    folder = archives.unpack(archive, cache, on_progress=on_progress)
+    listing = list_directory(folder, options, class_root=archives.top(folder, is_picture))
     listing.name = archive.name.partition(".")[0] or listing.name
     return listing
 

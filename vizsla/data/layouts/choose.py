@@ -10,9 +10,11 @@ from pathlib import Path
 
 from vizsla.data.class_names import name_classes
 from vizsla.data.contents import Contents, read_contents
-from vizsla.data.folders import SPLIT_FOLDERS, list_folder
+from vizsla.data.folders import list_folder
+from vizsla.data.layouts.file_names import list_by_names
 from vizsla.data.layouts.known import FOLDERS, LAYOUTS
 from vizsla.data.layouts.reading import Reading
+from vizsla.data.layouts.words import GATHERING
 from vizsla.data.listing import Listing
 from vizsla.data.locate import Locator, tame
 from vizsla.data.options import SourceOptions
@@ -23,8 +25,6 @@ _COVERED = 0.95
 """The share of the pictures in class folders that a table must label to count more than the folders."""
 _STRAY = 0.5
 """A reading of less than this share of the pictures of the largest one is no second way to read a folder."""
-_NO_CLASSES = {*SPLIT_FOLDERS, *"image images img imgs photo photos picture pictures pic pics data dataset".split()}
-"""Names, in lower case, of folders that gather pictures of any class."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class _Candidate:
         return self.reading.title
 
 
-def list_directory(root: Path, options: SourceOptions) -> Listing:
+def list_directory(root: Path, options: SourceOptions, class_root: Path | None = None) -> Listing:
     """List a folder of labelled pictures, however its labels are kept.
 
     Class folders count unless a table labels nearly all their pictures: then the table counts, and where the two use
-    the same names for different pictures, or two tables differ, one must be asked for.
+    the same names for different pictures, or two tables differ, one must be asked for. ``class_root`` is where class
+    folders begin, if that is not ``root``.
 
     Raises
     ------
@@ -58,14 +59,18 @@ def list_directory(root: Path, options: SourceOptions) -> Listing:
         raise UsageError(
             f"There is no layout {options.layout!r}.", where="--layout", allowed=", ".join([FOLDERS, *LAYOUTS])
         )
-    if options.layout == FOLDERS or not root.is_dir():
-        return _described(list_folder(root))
+    if not root.is_dir():
+        return list_folder(root)  # which says what is wrong
+    if options.label_from is not None:
+        return list_by_names(root, options.label_from)
+    if options.layout == FOLDERS:
+        return _described(list_folder(class_root or root))
     contents = read_contents(root)
     if not contents.files:
         _refuse_options(root, options)
-        return _described(list_folder(root))
+        return _described(list_folder(class_root or root))
     candidates, refusals = _candidates(contents, options)
-    return _choose(contents, candidates, refusals, options)
+    return _choose(contents, candidates, refusals, options, class_root or root)
 
 
 def list_file(file: Path, options: SourceOptions) -> Listing:
@@ -100,6 +105,7 @@ def _candidates(contents: Contents, options: SourceOptions) -> tuple[list[_Candi
                 reading = LAYOUTS[name].read(contents, files, options)
                 if reading is None or not reading.records:
                     continue
+                _check_classes_repeat(reading, contents.root)
                 listing = resolve(
                     reading.records,
                     lambda record: locator.find(record.picture, record.folder, record.split),
@@ -120,6 +126,18 @@ def _candidates(contents: Contents, options: SourceOptions) -> tuple[list[_Candi
     return candidates, refusals
 
 
+def _check_classes_repeat(reading: Reading, root: Path) -> None:
+    """A column of names or numbers, each for one picture, is no column of classes."""
+    labels = [record.label for record in reading.records if record.label is not None]
+    if len(labels) > 2 and len(set(labels)) == len(labels):
+        raise DataError(
+            f"Each of {len(labels):,} pictures would have a class of its own, such as {labels[0]!r}.",
+            where=f"{root}, {reading.title}",
+            allowed="classes that pictures share",
+            do="say with --label-column which column is the label",
+        )
+
+
 def _nothing_there(reading: Reading, root: Path) -> DataError:
     return DataError(
         f"None of the pictures is there, such as {reading.records[0].picture!r}.",
@@ -130,14 +148,18 @@ def _nothing_there(reading: Reading, root: Path) -> DataError:
 
 
 def _choose(
-    contents: Contents, candidates: Sequence[_Candidate], refusals: Sequence[VizslaError], options: SourceOptions
+    contents: Contents,
+    candidates: Sequence[_Candidate],
+    refusals: Sequence[VizslaError],
+    options: SourceOptions,
+    class_root: Path,
 ) -> Listing:
     if options.layout and not candidates:
         raise refusals[0] if refusals else _no_labels(contents.root, options)
     folders: Listing | None = None
     if not options.layout:
         try:
-            folders = list_folder(contents.root)
+            folders = list_folder(class_root)
         except DataError as error:
             if not candidates:
                 raise refusals[0] if refusals else error from error
@@ -150,6 +172,7 @@ def _choose(
         folders.notes += [f"Not read beside the class folders: {error.where}: {error.what}" for error in refusals]
         return _described(folders)
     chosen = _the_one(candidates, contents.root)
+    chosen.listing.notes += [f"Not read: {error.where}: {error.what}" for error in refusals]
     listing = _finished(chosen, contents)
     if folders is None or not plausible:
         return listing
@@ -157,7 +180,7 @@ def _choose(
 
 
 def _class_names(listing: Listing) -> set[str]:
-    return {label for label in listing.labels if label.lower() not in _NO_CLASSES}
+    return {label for label in listing.labels if label.lower() not in GATHERING}
 
 
 def _the_one(candidates: Sequence[_Candidate], root: Path) -> _Candidate:
@@ -194,7 +217,9 @@ def _tell(candidate: _Candidate) -> str:
 
 def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> Listing:
     """The table or the class folders, by what they cover and whether they agree."""
-    of_folder = dict(zip(folders.paths, folders.labels, strict=True))
+    classes = _class_names(folders)
+    above = folders.root.relative_to(listing.root).as_posix() + "/" if folders.root != listing.root else ""
+    of_folder = {above + p: label for p, label in zip(folders.paths, folders.labels, strict=True) if label in classes}
     of_table = dict(zip(chosen.listing.paths, chosen.listing.labels, strict=True))
     both = of_folder.keys() & of_table.keys()
     if len(both) < _COVERED * len(of_folder) or chosen.reading.is_hint:

@@ -7,16 +7,21 @@ from vizsla.data.layouts import (
     datumaro,
     fiftyone,
     imagefolder,
+    imagenet,
     kaggle,
     label_studio,
     roboflow,
     split_tables,
     table,
+    webdataset,
 )
 from vizsla.data.layouts.reading import Layout
 
 FOLDERS = "folders"
 """The layout that is none of :data:`LAYOUTS`: a folder for each class."""
+
+SHARDS = "webdataset"
+"""The layout of a folder of shards."""
 
 LAYOUTS: dict[str, Layout] = {
     "imagefolder": imagefolder.LAYOUT,
@@ -25,6 +30,8 @@ LAYOUTS: dict[str, Layout] = {
     "datumaro": datumaro.LAYOUT,
     "cvat": cvat.LAYOUT,
     "label-studio": label_studio.LAYOUT,
+    SHARDS: webdataset.LAYOUT,
+    "imagenet": imagenet.LAYOUT,
     "split-tables": split_tables.LAYOUT,
     "kaggle": kaggle.LAYOUT,
     "table": table.LAYOUT,

@@ -8,6 +8,9 @@ import re
 from vizsla.data.dataset import Split
 from vizsla.data.folders import SPLIT_FOLDERS
 
+GATHERING = {*SPLIT_FOLDERS, *"image images img imgs photo photos picture pictures pic pics data dataset".split()}
+"""Names, in lower case, of folders that gather pictures of any class."""
+
 
 def is_without_labels(file: str) -> bool:
     """Whether a table's name says that its labels, if any, are none: ``sample_submission.csv``, ``predictions.csv``."""
