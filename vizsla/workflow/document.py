@@ -139,6 +139,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
             allowed=f"a channel {_DATA!r} with a file://, s3:// or http(s):// address",
         )
     values = {name.replace("-", "_"): value for name, value in values.items()}
+    texts = {name.replace("-", "_"): text for name, text in spec.hyper_parameters.items()}
     options = {name: values.pop(name, default) for name, default in _DEFAULTS.items()}
     dropped = options["drop_classes"]
     request = FitRequest(
@@ -150,7 +151,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         name=spec.training_job_name,
         source=SourceOptions(
             tuple(map(str, dropped if isinstance(dropped, list) else [dropped])),
-            **{name: None if options[name] is None else str(options[name]) for name in _SOURCE},
+            **{name: _as_text(options[name], texts.get(name)) for name in _SOURCE},
         ),
         gate=GateOptions(options["on_damaged"], options["on_leak"]),
     )
@@ -162,3 +163,8 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
     return replace(request, head=HeadConfig(**values))
+
+
+def _as_text(value: object, text: str | None) -> str | None:
+    """An option that is text: a column may be called ``1`` or ``true``."""
+    return value if value is None or isinstance(value, str) else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -277,7 +278,7 @@ def _remainder(unlabelled: Iterable[str], tops: Counter[str], root: Path) -> lis
     for top, paths in sorted(by_top.items()):
         first = f"{len(paths):,} picture{'s' * (len(paths) > 1)} in {f'{top}/' if top else 'the folder itself'}"
         if top and top not in tops:
-            command = f"vizsla predict MODEL {os.path.join(root, top)}"
+            command = f"vizsla predict MODEL {shlex.quote(os.path.join(root, top))}"
             notes.append(f"{first} have no label and are not read (such as {paths[0]}): `{command}` classifies them.")
         else:
             notes.append(f"{first} have no label and are not read, such as {paths[0]}.")
