@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 import urllib.parse
 from collections import defaultdict
 from functools import cached_property
@@ -48,26 +49,31 @@ class Locator:
     def _candidates(self, name: str) -> tuple[list[str], ...]:
         original = _UPLOAD.sub("", name, count=1)
         index = self._names if os.path.splitext(name)[1].lower() in SUFFIXES else self._stems
-        return index.get(name.lower(), []), index.get(original.lower(), [])
+        return index.get(_alike(name), []), index.get(_alike(original), [])
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
         names: dict[str, list[str]] = defaultdict(list)
         for path in self._contents.pictures:
-            names[posixpath.basename(path).lower()].append(path)
+            names[_alike(posixpath.basename(path))].append(path)
         return dict(names)
 
     @cached_property
     def _stems(self) -> dict[str, list[str]]:
         stems: dict[str, list[str]] = defaultdict(list)
         for path in self._contents.pictures:
-            stems[posixpath.splitext(posixpath.basename(path))[0].lower()].append(path)
+            stems[_alike(posixpath.splitext(posixpath.basename(path))[0])].append(path)
         return dict(stems)
 
 
 def tame(name: str) -> str:
     """A relative path inside the folder, for a picture that is not there."""
     return "/".join(part for part in _plain(name).split("/") if part not in ("", ".", ".."))
+
+
+def _alike(name: str) -> str:
+    """Names that differ only by case or by Unicode's forms of a letter are one."""
+    return unicodedata.normalize("NFC", name).lower()
 
 
 def _plain(name: str) -> str:

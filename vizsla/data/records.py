@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from vizsla.data.columns import Columns, find_columns, missing
 from vizsla.data.dataset import Split
 from vizsla.data.folders import SPLIT_FOLDERS
+from vizsla.data.one_hot import OneHot, several_labels
 from vizsla.data.options import SourceOptions
-from vizsla.data.table_file import Row, open_table
+from vizsla.data.table_file import Row, Table, open_table
 from vizsla.errors import DataError
 
 
@@ -54,6 +55,7 @@ def read_records(
     folder: str = "",
     split: Split | None = None,
     may_lack_labels: bool = False,
+    one_hot: bool = False,
 ) -> Records:
     """Read the rows of a table. A class is a value of the label's column, or one of several columns of 0 and 1.
 
@@ -65,6 +67,8 @@ def read_records(
         The split of rows that do not say theirs.
     may_lack_labels:
         Whether rows may have an empty label, or the table no column for it: their label is then None.
+    one_hot:
+        Whether the first column is the picture and each other one a class, whatever their names.
 
     Raises
     ------
@@ -76,85 +80,64 @@ def read_records(
         When an option names a column that is not there.
     """
     table = open_table(file)
-    columns = find_columns(table.names, options, file)
-    notes = list(table.notes)
-    label: Callable[[Row, str], str | None]
-    if columns.label is not None:
-        name, classes = columns.label, table.class_names
-        label = lambda row, where: _label(row[1].get(name), name, where, classes, may_lack_labels)  # noqa: E731
-    elif len(columns.others) > 1:
-        label = _OneHot(columns, file, table.names)
-    elif may_lack_labels:
-        label = lambda row, where: None  # noqa: E731
-    else:
-        raise missing("label", table.names, file)
-    rows = []
+    columns = _one_hot_columns(table.names) if one_hot else find_columns(table.names, options, file)
+    label = _label_reader(columns, table, file, may_lack_labels)
+    rows, splits = [], []
     for number, row in table.rows:
         where = f"{file}, {table.unit} {number}"
         picture = _text(row.get(columns.path), columns.path, where).replace("\\", "/")
-        own = _split(row.get(columns.split), where) if columns.split else None
         group = None if columns.group is None else row.get(columns.group)
         key = None if group in (None, "") else str(group)
-        rows.append(Record(picture, label((number, row), where), own or split, where, key, folder))
-    if isinstance(label, _OneHot):
-        try:
-            notes += label.verdict()
-        except DataError:
-            if not may_lack_labels or label.multiple:
-                raise
+        rows.append(Record(picture, label((number, row), where), split, where, key, folder))
+        if columns.split is not None:
+            splits.append(row.get(columns.split))
+    notes = list(table.notes)
+    if isinstance(label, OneHot):
+        if label.is_none and not may_lack_labels:
+            raise missing("label", table.names, file)
+        if label.is_none:
             rows = [row._replace(label=None) for row in rows]
+        else:
+            label.check()
+    if columns.split is not None:
+        rows, note = _with_splits(rows, splits, columns.split, is_sure=columns.split in ("split", options.split_column))
+        notes += note
     return Records(rows, columns, notes)
 
 
-class _OneHot:
-    """Labels from columns of 0 and 1, one a class."""
-
-    def __init__(self, columns: Columns, file: Path, names: list[str]) -> None:
-        self.columns, self.file, self.names = columns, file, names
-        self.multiple: list[tuple[int, list[str]]] = []
-        self.none = 0
-        self.is_other = False
-
-    def __call__(self, row: Row, where: str) -> str | None:
-        number, cells = row
-        marked = []
-        for name in self.columns.others:
-            value = str(cells.get(name)).strip()
-            if value in ("1", "1.0", "True", "true"):
-                marked.append(name)
-            elif value not in ("0", "0.0", "False", "false"):
-                self.is_other = True
-        if len(marked) > 1:
-            self.multiple.append((number, marked))
-        self.none += not marked
-        return marked[0] if marked else None
-
-    def verdict(self) -> list[str]:
-        """Notes, after the last row.
-
-        Raises
-        ------
-        DataError
-            When the columns hold something else, or rows have several ones.
-        """
-        if self.is_other:
-            self.multiple = []
-            raise missing("label", self.names, self.file)
-        if self.multiple:
-            number, names = self.multiple[0]
-            raise several_labels(len(self.multiple), f"line {number} ({' and '.join(names)})", self.file)
-        return [f"{self.none:,} rows of {self.file.name} have no class and were passed over."] if self.none else []
+def _one_hot_columns(names: list[str]) -> Columns:
+    return Columns(names[0], None, None, None, tuple(names[1:]))
 
 
-def several_labels(count: int, first: str, where: object) -> DataError:
-    """What to say of pictures that have more than one label."""
-    return DataError(
-        f"{count:,} picture{'s have' if count > 1 else ' has'} more than one class, such as {first}: this is a "
-        "multi-label data set.",
-        where=where,
-        allowed="one class for each picture",
-        do="export it with single labels, or take these pictures out",
-    )
+def _label_reader(
+    columns: Columns, table: Table, file: Path, may_lack_labels: bool
+) -> Callable[[Row, str], str | None]:
+    if columns.label is not None:
+        name = columns.label
+        return lambda row, where: _label(row[1].get(name), name, where, table.class_names, may_lack_labels)
+    if len(columns.others) > 1:
+        return OneHot(columns.others, file)
+    if may_lack_labels:
+        return lambda row, where: None
+    raise missing("label", table.names, file)
+
+
+def _with_splits(rows: list[Record], values: list[Any], name: str, *, is_sure: bool) -> tuple[list[Record], list[str]]:
+    """The rows with the splits of a column. One that only might be about splits is none where it holds other words."""
+    splits: list[Split | None] = []
+    for row, value in zip(rows, values, strict=True):
+        text = "" if value is None else str(value).strip()
+        split = SPLIT_FOLDERS.get(text.lower())
+        if text and split is None:
+            if not is_sure:
+                return rows, [f"The column {name!r} was not taken for splits, as it holds {text!r:.40}."]
+            raise DataError(
+                f"There is no split {value!r}.",
+                where=row.where,
+                allowed=", ".join(sorted(SPLIT_FOLDERS)) + ", or empty",
+            )
+        splits.append(split or row.split)
+    return [row._replace(split=split) for row, split in zip(rows, splits, strict=True)], []
 
 
 def _label(value: Any, name: str, where: str, classes: tuple[str, ...], may_lack: bool) -> str | None:
@@ -191,16 +174,3 @@ def _text(value: Any, name: str, where: str) -> str:
             do="write the pictures as files, and their paths into the table",
         )
     return str(value)
-
-
-def _split(value: Any, where: str) -> Split | None:
-    if value is None or not str(value).strip():
-        return None
-    split = SPLIT_FOLDERS.get(str(value).strip().lower())
-    if split is None:
-        raise DataError(
-            f"There is no split {value!r}.",
-            where=where,
-            allowed=", ".join(sorted(SPLIT_FOLDERS)) + ", or empty",
-        )
-    return split

@@ -15,11 +15,12 @@ from vizsla.data.folders import list_folder
 from vizsla.data.layouts.file_names import list_by_names
 from vizsla.data.layouts.known import FOLDERS, LAYOUTS
 from vizsla.data.layouts.reading import Reading
-from vizsla.data.layouts.words import GATHERING
+from vizsla.data.layouts.words import GATHERING, is_without_labels
 from vizsla.data.listing import Listing
 from vizsla.data.locate import Locator, tame
 from vizsla.data.options import SourceOptions
 from vizsla.data.resolve import resolve
+from vizsla.data.tables import SUFFIXES
 from vizsla.errors import DataError, UsageError, VizslaError
 
 _COVERED = 0.95
@@ -174,6 +175,9 @@ def _choose(
         return _described(folders)
     chosen = _the_one(candidates, contents.root)
     chosen.listing.notes += [f"Not read: {error.where}: {error.what}" for error in refusals]
+    unread = [file for file in contents.near(*SUFFIXES, depth=1) if is_without_labels(file)]
+    if unread:
+        chosen.listing.notes.append(f"Not read, as by its name it holds no labels: {', '.join(unread)}.")
     listing = _finished(chosen, contents)
     if folders is None or not plausible:
         return listing
@@ -229,9 +233,11 @@ def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> 
             f"{chosen.title} (--layout {chosen.layout} reads it)."
         )
         return folders
+    of_table = _by_number(of_table, of_folder)
     differ = [path for path in sorted(both) if _plain(of_folder[path]) != _plain(of_table[path])]
     if not differ:
         says_more = len(of_table) > len(of_folder) or (any(listing.splits) and not any(folders.splits))
+        listing.labels = [of_table[path] for path in listing.paths]
         return listing if says_more else folders
     if len(differ) > (1 - _COVERED) * len(both) and {*map(_plain, of_folder.values())}.isdisjoint(
         map(_plain, of_table.values())
@@ -249,6 +255,15 @@ def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> 
         allowed="one of them",
         do=f"say which is meant: --layout {chosen.layout} or --layout {FOLDERS}",
     )
+
+
+def _by_number(of_table: dict[str, str], of_folder: dict[str, str]) -> dict[str, str]:
+    """A table's labels, by the names of the folders where they number these one by one."""
+    pairs = {(label, of_folder[path]) for path, label in of_table.items() if path in of_folder}
+    names = dict(pairs)
+    if len(names) == len(pairs) == len(set(names.values())) and all(map(str.isdigit, names)):
+        return {path: names.get(label, label) for path, label in of_table.items()}
+    return of_table
 
 
 def _plain(label: str) -> str:

@@ -16,8 +16,9 @@ from vizsla.data.dataset import Split
 from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.layouts.words import split_and_rest
+from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
-from vizsla.data.records import Record, several_labels
+from vizsla.data.records import Record
 from vizsla.errors import DataError, SourceError
 
 _MOST = 16

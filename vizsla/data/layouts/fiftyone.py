@@ -13,8 +13,9 @@ from typing import Any
 from vizsla.data.contents import Contents
 from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
+from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
-from vizsla.data.records import Record, several_labels
+from vizsla.data.records import Record
 from vizsla.data.table_file import read_json
 
 

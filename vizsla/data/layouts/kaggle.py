@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from vizsla.data.contents import Contents
 from vizsla.data.layouts.reading import Files, Layout, Reading
-from vizsla.data.layouts.words import is_without_labels
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import read_records
 from vizsla.errors import DataError
@@ -24,14 +23,14 @@ _TEST = re.compile(r"test(ing)?([_ -]?(set|data|info))?\.csv")
 
 def _find(contents: Contents) -> Iterable[Files]:
     tables = [(file, posixpath.basename(file).lower()) for file in contents.near(".csv", depth=1)]
-    others = tuple(file for file, name in tables if _TEST.fullmatch(name) or is_without_labels(name))
+    others = tuple(file for file, name in tables if _TEST.fullmatch(name))
     return [(file, *others) for file, name in tables if _TABLE.fullmatch(name)]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
     first, *others = files
     table = read_records(contents.root / first, options, folder=posixpath.dirname(first))
-    without = [file for file in others if is_without_labels(file) or not _has_labels(contents, file, options)]
+    without = [file for file in others if not _has_labels(contents, file, options)]
     notes = table.notes + ([f"Not read, as no labels are in it: {', '.join(without)}."] if without else [])
     return Reading(f"Kaggle: {first} {table.told}", (first, *without), table.rows, notes)
 

@@ -15,8 +15,9 @@ from typing import Any
 from vizsla.data.columns import find_columns
 from vizsla.data.contents import Contents
 from vizsla.data.layouts.reading import Files, Layout, Reading
+from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
-from vizsla.data.records import Record, read_records, several_labels
+from vizsla.data.records import Record, read_records
 from vizsla.data.table_file import open_table, read_json
 from vizsla.errors import DataError
 

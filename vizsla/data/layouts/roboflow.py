@@ -26,7 +26,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
     for file in files:
         folder = posixpath.dirname(file)
         split = SPLIT_FOLDERS.get(posixpath.basename(folder).lower())
-        table = read_records(contents.root / file, options, folder=folder, split=split)
+        table = read_records(contents.root / file, options, folder=folder, split=split, one_hot=True)
         records += table.rows
         notes += table.notes
     return Reading(f"Roboflow: {', '.join(files)} {table.told}", files, records, notes)
