@@ -148,7 +148,7 @@ def test_datumaro(lay):
 
 def test_datumaros_lists(lay):
     dataset = open_dataset(lay("datumaro/imagenet_txt", lambda i, name: f"images/{name}"))
-    assert_right(dataset, 11, "ImageNet: train.txt, val.txt with pictures in images/; 11 pictures of 2 classes")
+    assert_right(dataset, 11, "List: train.txt, val.txt with pictures in images/; 11 pictures of 2 classes")
     assert "1 row without a label passed over, such as 'pug-011.jpg'." in dataset.notes
     assert "The numbers of the classes have their names from synsets.txt (0 is 'beagle')." in dataset.notes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -308,3 +309,79 @@ def test_expressions_that_cannot_tell_a_label(root, flat):
     error = refused(root, label_from=r"(\d+)_x")
     assert "No file's name fits" in error.what
     assert "'beagle-000.jpg'" in error.do
+
+
+def test_a_list_of_pictures_and_classes(root, flat):
+    names = flat("photos")
+    flat("photos", 2, kinds=("poodle",), start=90)
+    (root / "README.txt").write_text("Twelve dogs.\nSee beagle-000.jpg for one.\n")
+    (root / "list.txt").write_text("\n".join(f"photos/{name}.jpg {kind(name)}" for name in names))
+    dataset = open_dataset(root)
+    assert_right(dataset, 12)
+    assert dataset.layout == "List: list.txt with pictures in photos/; 12 pictures of 2 classes"
+    assert "2 pictures in photos/ have no label" in " ".join(dataset.notes)
+    assert_right(open_dataset(root / "list.txt"), 12)
+
+
+@pytest.mark.parametrize("form", ["array", "object"])
+def test_labels_in_json(root, flat, form):
+    names = flat("photos")
+    of_path = {f"photos/{name}.jpg": kind(name) for name in names}
+    rows = [{"image": path, "class": label} for path, label in of_path.items()]
+    (root / "labels.json").write_text(json.dumps(rows if form == "array" else of_path, indent=2))
+    dataset = open_dataset(root)
+    assert_right(dataset, 12)
+    assert dataset.layout.startswith("Table: labels.json (")
+    assert_right(open_dataset(root / "labels.json"), 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("label_num_to_disease_map.json", {"0": "beagle", "1": "pug", "2": "poodle"}),
+        ("class_indices.json", {"beagle": 0, "pug": 1}),
+        ("classes.json", ["beagle", "pug"]),
+    ],
+)
+def test_names_of_numbered_classes_in_json(root, flat, name, value):
+    names = flat("train_images")
+    write(root / "train.csv", "image_id,label", [f"{n}.jpg,{kind(n) == 'pug':d}" for n in names])
+    (root / name).write_text(json.dumps(value))
+    dataset = open_dataset(root)
+    assert_right(dataset, 12)
+    assert f"The numbers of the classes have their names from {name} (0 is 'beagle')." in dataset.notes
+
+
+def test_a_column_called_dataset_need_not_be_about_splits(root, flat):
+    names = flat("photos")
+    write(root / "t.csv", "image_id,dx,dataset", [f"{name},{kind(name)},vidir" for name in names])
+    dataset = open_dataset(root)
+    assert_right(dataset, 12)
+    assert "The column 'dataset' was not taken for splits, as it holds 'vidir'." in dataset.notes
+    assert "no split 'vidir'" in refused(root, split_column="dataset").what
+    write(
+        root / "t.csv",
+        "image_id,dx,data set",
+        [f"{n},{kind(n)},{('train', 'test')[i // 6]}" for i, n in enumerate(names)],
+    )
+    assert open_dataset(root).counts()[:, 2].sum() == 6
+
+
+def test_numbers_that_class_folders_name(folder_of_photos):
+    photos = folder_of_photos({"red": 10, "green": 10})
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    rows = [f"{path},{path.startswith('red'):d},{('train', 'test')[i % 2]}" for i, path in enumerate(paths)]
+    write(photos / "labels.csv", "path,label,split", rows)
+    dataset = open_dataset(photos)
+    assert dataset.classes == ("green", "red")
+    assert dataset.counts()[:, 2].tolist() == [5, 5]
+
+
+def test_unicode_forms_of_one_name(root, flat, paint):
+    flat("photos")
+    for i in range(6):
+        paint(i).save(root / "photos" / unicodedata.normalize("NFD", f"épagneul-{i}.jpg"))
+    rows = [f"épagneul-{i},épagneul" for i in range(6)] + [f"pug-{i:03},pug" for i in range(1, 12, 2)]
+    write(root / "labels.csv", "id,breed", rows)
+    assert len(open_dataset(root)) == 12
+    assert not any("not there" in note for note in open_dataset(root).notes)

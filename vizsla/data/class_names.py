@@ -6,8 +6,12 @@ import re
 
 from vizsla.data.contents import Contents
 from vizsla.data.listing import Listing
+from vizsla.data.table_file import read_json
 
-_FILES = re.compile(r"(classes|class_names|classnames|labels|label_names|categories|synsets)\.(txt|names)|.*\.names")
+_FILES = re.compile(
+    r"(classes|class_names|classnames|labels|label_names|categories|synsets)\.(txt|names|json)|.*\.names"
+)
+_MOST_BYTES = 1 << 20
 _NUMBERED = re.compile(r"(\d+)\s*[:,;\t ]\s*(\S.*)")
 
 
@@ -21,10 +25,10 @@ def name_classes(listing: Listing, contents: Contents) -> None:
     numbers = {label: int(label) for label in labels if label.isascii() and label.isdigit() and len(label) < 10}
     if not numbers or len(numbers) < len(labels):
         return
-    for file in sorted(contents.near(".txt", ".names"), key=lambda file: file.count("/")):
-        if not _FILES.fullmatch(file.rpartition("/")[2].lower()):
+    for file in _lists(contents):
+        names = _read_json(contents, file) if file.lower().endswith(".json") else _read_text(contents, file)
+        if not names:
             continue
-        names = read_names(contents, file)
         if min(numbers.values()) > 0 and max(numbers.values()) == len(names) and 0 in names:
             names = {number + 1: name for number, name in names.items()}
         if set(numbers.values()) <= names.keys():
@@ -38,11 +42,35 @@ def name_classes(listing: Listing, contents: Contents) -> None:
 
 def has_names(contents: Contents) -> bool:
     """Whether a list of names of classes lies there."""
-    return any(_FILES.fullmatch(file.rpartition("/")[2].lower()) for file in contents.near(".txt", ".names"))
+    return any(not file.lower().endswith(".json") for file in _lists(contents))
 
 
-def read_names(contents: Contents, file: str) -> dict[int, str]:
-    """The names in a list by their numbers; empty where it is no such list."""
+def _lists(contents: Contents) -> list[str]:
+    """Files that may hold names, the ones nearest to the top first; JSON of any name, as what is in it tells."""
+    files = [file for file in contents.near(".txt", ".names") if _FILES.fullmatch(file.rpartition("/")[2].lower())]
+    maps = [file for file in contents.near(".json", depth=1) if (contents.root / file).stat().st_size <= _MOST_BYTES]
+    return sorted(files, key=lambda file: file.count("/")) + maps
+
+
+def _read_json(contents: Contents, file: str) -> dict[int, str]:
+    """An object of names by number or numbers by name, or a list of names in a file that says so."""
+    try:
+        value = read_json(contents.root / file)
+    except (OSError, ValueError):
+        return {}
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return dict(enumerate(value)) if _FILES.fullmatch(file.rpartition("/")[2].lower()) else {}
+    if not isinstance(value, dict):
+        return {}
+    if all(number.isdigit() and isinstance(name, str) for number, name in value.items()):
+        return {int(number): name for number, name in value.items()}
+    if all(type(number) is int for number in value.values()) and len(set(value.values())) == len(value):
+        return {number: name for name, number in value.items()}
+    return {}
+
+
+def _read_text(contents: Contents, file: str) -> dict[int, str]:
+    """One name a line, or number and name."""
     try:
         text = (contents.root / file).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError):

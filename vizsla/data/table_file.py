@@ -19,6 +19,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 Row = tuple[int, dict[str, Any]]
 """A row by its columns' names, with the number a person finds it by."""
 
+_HEAD = 1 << 16
 _DELIMITERS = ",;\t|"
 
 
@@ -154,9 +155,20 @@ def _json_rows(file: Path) -> Iterator[Row]:
 
 def _json_array(file: Path) -> Iterator[Row]:
     value = read_json(file)
+    if isinstance(value, dict) and value and all(isinstance(label, (str, int)) for label in value.values()):
+        value = [{"path": path, "label": label} for path, label in value.items()]
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise ValueError("it is not an array of objects")
+        raise ValueError("it is neither an array of objects nor an object of labels by path")
     yield from enumerate(value, start=1)
+
+
+def head(file: Path) -> bytes:
+    """The first bytes of a file, to tell what it may be without reading it all; empty where it cannot be read."""
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(_HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:
+        return b""
 
 
 def read_json(file: Path) -> Any:

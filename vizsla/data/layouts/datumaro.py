@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable
 
 from vizsla.data.contents import Contents
@@ -11,7 +12,10 @@ from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record
-from vizsla.data.table_file import read_json
+from vizsla.data.table_file import head, read_json
+
+_START = re.compile(rb'"dm_format_version"|"categories"\s*:\s*\{')
+"""What COCO's annotations, which lie in such folders too, do not begin with."""
 
 
 def _find(contents: Contents) -> Iterable[Files]:
@@ -22,6 +26,8 @@ def _find(contents: Contents) -> Iterable[Files]:
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:
     records = []
     for file in files:
+        if not _START.search(head(contents.root / file)):
+            return None
         try:
             value = read_json(contents.root / file)
             names = [label["name"] for label in value["categories"]["label"]["labels"]]

@@ -29,12 +29,17 @@ _LINE = re.compile(rf"(?P<picture>.*\.(?:{_PICTURE})|\S+?)(?:[ \t,;]+(?P<label>[
 """``picture label``, and what may follow a tab or comma; a picture without ending has no spaces in it."""
 _SOLUTION = re.compile(r".*_solution\.csv")
 
+_MOST = 16
+"""More text files than this are one for each picture, and no lists of pictures."""
+
 
 def _find(contents: Contents) -> Iterable[Files]:
+    lists = contents.near(".txt", depth=1)
     files = tuple(
         file
         for file in contents.near(".txt", ".csv")
-        if split_and_rest(file)[0] is not None and (file.endswith(".txt") or _SOLUTION.fullmatch(file))
+        if (split_and_rest(file)[0] is not None and (file.endswith(".txt") or _SOLUTION.fullmatch(file)))
+        or (file in lists and len(lists) <= _MOST)
     )
     return [files] if files else []
 
@@ -46,6 +51,8 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
         split, _ = split_and_rest(file)
         rows = list(_rows(contents.root / file, posixpath.dirname(file), split))
         labels = {row.label for row in rows}
+        if split is None and not all(_is_picture(row.picture) and row.label for row in rows):
+            continue
         if None in labels and len(labels) == 1:
             _check_no_ground_truth(rows, contents.root / file)
         elif 1 < len(labels) < max(3, len(rows)):  # a line for each class is a list of classes
@@ -54,12 +61,16 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
     if not read:
         return None
     listed = {record.split for record in records}
-    of_folders = [record for record in _class_folders(contents) if record.split not in listed]
+    of_folders = [] if None in listed else [r for r in _class_folders(contents) if r.split not in listed]
     classes = sorted({str(record.label) for record in of_folders})
     if classes and not has_names(contents):
         records = _named(records, classes)
-    beside = " beside class folders" if of_folders else ""
-    return Reading(f"ImageNet: {', '.join(read)}{beside}", tuple(read), of_folders + records)
+    title = f"ImageNet: {', '.join(read)} beside class folders" if of_folders else f"List: {', '.join(read)}"
+    return Reading(title, tuple(read), of_folders + records)
+
+
+def _is_picture(name: str) -> bool:
+    return posixpath.splitext(name)[1].lower() in SUFFIXES
 
 
 def _rows(file: Path, folder: str, split: Split | None) -> Iterator[Record]:

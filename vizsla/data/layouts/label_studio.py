@@ -18,7 +18,7 @@ from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record, read_records
-from vizsla.data.table_file import open_table, read_json
+from vizsla.data.table_file import head, open_table, read_json
 from vizsla.errors import DataError
 
 _OWN = "annotation_id annotator created_at updated_at lead_time".split()
@@ -54,6 +54,9 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
 
 def _tasks(file: Path) -> list[dict[str, Any]] | None:
     """The tasks of an export, or None where this is none."""
+    start = head(file)
+    if not start.startswith(b"[") or not (b'"annotations"' in start or b'"annotation_id"' in start):
+        return None
     try:
         tasks = read_json(file)
     except (OSError, ValueError):
