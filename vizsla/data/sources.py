@@ -155,17 +155,16 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
     path = Path(source).expanduser()
     if path.is_dir() or not path.suffix:
         return _directory(path, cache, options, on_progress)
-    if path.suffix.lower() in tables.SUFFIXES:
+    if path.suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES):
         return _table(path, options)
-    if path.suffix.lower() in _LABEL_FILES and path.is_file():
-        return list_file(path, options)
     if archives.is_archive(path.name):
         return _archive(path, cache, options, on_progress)
     if path.is_file():
         raise DataError(
             "This is a file of an unknown kind.",
             where=path,
-            allowed=f"a folder, a table ({' '.join(tables.SUFFIXES)}), an archive ({' '.join(archives.SUFFIXES)})",
+            allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive "
+            f"({' '.join(archives.SUFFIXES)})",
         )
     return list_directory(path, options)
 
@@ -177,7 +176,7 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     if archives.is_archive(name):
         file = s3.fetch(url, cache, endpoint_url=options.endpoint_url, on_progress=on_progress)
         return _archive(file, cache, options, on_progress)
-    is_table = PurePosixPath(name).suffix.lower() in tables.SUFFIXES
+    is_table = PurePosixPath(name).suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES)
     prefix = url.rpartition("/")[0] if is_table else url
     synced = s3.sync(
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
@@ -204,7 +203,9 @@ def _table(file: Path, options: SourceOptions) -> Listing:
         raise UsageError(
             "Labels from names of files go with a folder only.", where="--label-from", do="name the folder"
         )
-    return tables.list_table(file, options) if options.layout is None else list_file(file, options)
+    if options.layout is None and file.suffix.lower() in tables.SUFFIXES:
+        return tables.list_table(file, options)
+    return list_file(file, options)
 
 
 def _archive(archive: Path, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:

@@ -21,7 +21,7 @@ from vizsla.data.locate import Locator, tame
 from vizsla.data.options import SourceOptions
 from vizsla.data.resolve import resolve
 from vizsla.data.tables import SUFFIXES
-from vizsla.errors import DataError, UsageError, VizslaError
+from vizsla.errors import DataError, SourceError, UsageError, VizslaError
 
 _COVERED = 0.95
 """The share of the pictures in class folders that a table must label to count more than the folders."""
@@ -77,6 +77,8 @@ def list_directory(root: Path, options: SourceOptions, class_root: Path | None =
 
 def list_file(file: Path, options: SourceOptions) -> Listing:
     """List the pictures that one file labels, beside it and below; errors as in :func:`list_directory`."""
+    if not file.is_file():
+        raise SourceError("There is no such table.", where=file, do="check the path")
     contents = read_contents(file.parent)
     alone = Contents(contents.root, contents.pictures, (file.name,))
     candidates, refusals = _candidates(alone, options)
