@@ -62,7 +62,7 @@ def test_label_studio(lay, form, place):
     # JSON-MIN leaves tasks without a label out; the others name them.
     assert_right(dataset, 11, "Label Studio: result.")
     told = " ".join(dataset.notes)
-    assert "have no label and are not read" in told
+    assert "has no label and is not read" in told
     if form != "JSON_MIN":
         assert "1 row without a label passed over, such as '/data/upload/1/a5c0f00c-pug-011.jpg'" in told
     if form.startswith("JSON"):

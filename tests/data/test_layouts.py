@@ -71,7 +71,7 @@ def test_kaggle_ids_without_ending_find_their_photos(root, flat):
     assert dataset.layout == "Kaggle: labels.csv (id, breed) with pictures in train/; 12 pictures of 2 classes"
     (note,) = [note for note in dataset.notes if "have no label" in note]
     assert note.startswith("5 pictures in test/ have no label")
-    assert f"vizsla predict MODEL {root / 'test'}" in note
+    assert f"(`vizsla predict MODEL {root / 'test'}` classifies them)" in note
 
 
 @pytest.mark.parametrize("depth", ["", "photos/"])
@@ -139,6 +139,33 @@ def test_two_tables_that_differ_are_asked_about(root, flat):
     assert_right(open_dataset(root / "a.csv"), 12)
     shutil.copy(root / "a.csv", root / "b.csv")
     assert_right(open_dataset(root), 12)
+
+
+def test_pictures_without_a_label_are_counted_by_folder(root, flat):
+    names = flat("all/known")
+    for i in range(10):
+        flat(f"all/rest-{i}", 1 + (i == 9), start=100 + i * 10)
+    flat("all/known", 1, start=50)
+    write(root / "labels.csv", "id,breed", [f"{name},{kind(name)}" for name in names])
+    told = [note for note in open_dataset(root).notes if "no label" in note]
+    assert told[0].startswith("2 pictures in all/rest-9/ have no label and are not read, such as all/rest-9/beagle-190")
+    assert told[1] == "1 picture in all/known/ has no label and is not read, such as all/known/beagle-050.jpg."
+    assert told[-1] == "3 pictures in 3 more folders have no label and are not read."
+    assert len(told) == 9
+
+
+def test_photos_that_are_still_packed(root, flat):
+    names = flat("train")
+    write(root / "train.csv", "id,label", [f"{name},{kind(name)}" for name in names])
+    shutil.make_archive(str(root / "train"), "zip", root / "train")
+    shutil.rmtree(root / "train")
+    error = refused(root)
+    assert "None of the pictures is there, such as 'beagle-000'" in error.what
+    assert error.do == "unpack train.zip"
+    outer = shutil.make_archive(str(root.parent / "outer"), "zip", root)
+    error = refused(Path(outer))
+    assert "holds no pictures" in error.what
+    assert error.do == "unpack it yourself, and what is in it: train.zip"
 
 
 def test_an_unknown_layout_and_one_that_is_not_there(folder_of_photos):
@@ -365,6 +392,16 @@ def test_a_column_called_dataset_need_not_be_about_splits(root, flat):
         [f"{n},{kind(n)},{('train', 'test')[i // 6]}" for i, n in enumerate(names)],
     )
     assert open_dataset(root).counts()[:, 2].sum() == 6
+
+
+def test_rows_of_pictures_that_are_gone_do_not_take_class_folders_over(folder_of_photos):
+    photos = folder_of_photos({"red": 10, "green": 10})
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    rows = [f"{path},{path.partition('/')[0]}" for path in [*paths, "red/900.jpg"]]
+    write(photos / "labels.csv", "path,label", rows)
+    assert open_dataset(photos).layout == "Class folders; 20 pictures of 2 classes"
+    write(photos / "labels.csv", "path,label,sharp", [f"{row},{i % 2}" for i, row in enumerate(rows)])
+    assert open_dataset(photos, label_column="sharp").classes == ("0", "1")
 
 
 def test_numbers_that_class_folders_name(folder_of_photos):

@@ -146,10 +146,13 @@ def _digest(text: str) -> str:
 def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> int:
     """Write the pictures and what may hold labels; return their bytes."""
     total = files = pictures = 0
+    packed: list[str] = []
     try:
         for done, count, member in _members(archive):
             target = _inside(folder, member.name, archive)
             suffix = target.suffix.lower()
+            if is_archive(target.name):
+                packed.append(member.name)
             if suffix not in PICTURES | LABEL_SUFFIXES or _is_hidden(target.relative_to(folder)):
                 continue
             files, total, pictures = files + 1, total + member.size, pictures + (suffix in PICTURES)
@@ -170,7 +173,12 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
             do="fetch or copy it again; nothing of it was used",
         ) from error
     if not pictures:
-        raise SourceError("The archive holds no pictures.", where=archive, allowed=" ".join(sorted(PICTURES)))
+        raise SourceError(
+            "The archive holds no pictures.",
+            where=archive,
+            allowed=" ".join(sorted(PICTURES)),
+            do=f"unpack it yourself, and what is in it: {', '.join(packed[:5])}" if packed else None,
+        )
     return total
 
 

@@ -1,25 +1,20 @@
-"""Which layout a folder has: every reader tries, and what covers the pictures counts."""
+"""Which layout a folder has: of what the readers and the class folders say, what covers the pictures counts."""
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from vizsla.data.class_names import name_classes
 from vizsla.data.contents import Contents, read_contents
 from vizsla.data.folders import list_folder
+from vizsla.data.layouts.candidate import Candidate, candidates_of, no_labels
 from vizsla.data.layouts.file_names import list_by_names
 from vizsla.data.layouts.known import FOLDERS, LAYOUTS
-from vizsla.data.layouts.reading import Reading
+from vizsla.data.layouts.remainder import remainder
 from vizsla.data.layouts.words import GATHERING, is_without_labels
 from vizsla.data.listing import Listing
-from vizsla.data.locate import Locator, tame
 from vizsla.data.options import SourceOptions
-from vizsla.data.resolve import resolve
 from vizsla.data.tables import SUFFIXES
 from vizsla.errors import DataError, SourceError, UsageError, VizslaError
 
@@ -27,20 +22,6 @@ _COVERED = 0.95
 """The share of the pictures in class folders that a table must label to count more than the folders."""
 _STRAY = 0.5
 """A reading of less than this share of the pictures of the largest one is no second way to read a folder."""
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A reading whose pictures were looked for; ``there`` are those that were found."""
-
-    layout: str
-    reading: Reading
-    listing: Listing
-    there: int
-
-    @property
-    def title(self) -> str:
-        return self.reading.title
 
 
 def list_directory(root: Path, options: SourceOptions, class_root: Path | None = None) -> Listing:
@@ -71,7 +52,7 @@ def list_directory(root: Path, options: SourceOptions, class_root: Path | None =
     if not contents.files:
         _refuse_options(root, options)
         return _described(list_folder(class_root or root))
-    candidates, refusals = _candidates(contents, options)
+    candidates, refusals = candidates_of(contents, options)
     return _choose(contents, candidates, refusals, options, class_root or root)
 
 
@@ -81,85 +62,23 @@ def list_file(file: Path, options: SourceOptions) -> Listing:
         raise SourceError("There is no such table.", where=file, do="check the path")
     contents = read_contents(file.parent)
     alone = Contents(contents.root, contents.pictures, (file.name,))
-    candidates, refusals = _candidates(alone, options)
+    candidates, refusals = candidates_of(alone, options)
     if not candidates:
-        raise refusals[0] if refusals else _no_labels(file, options)
+        raise refusals[0] if refusals else no_labels(file, options)
     listing = _finished(candidates[0], contents)
     listing.name = file.stem
     return listing
 
 
-def _no_labels(place: Path, options: SourceOptions) -> DataError:
-    kinds = {options.layout: LAYOUTS[options.layout]} if options.layout else LAYOUTS
-    return DataError(
-        f"No labels of the layout {options.layout!r} lie here." if options.layout else "This file holds no labels.",
-        where=place,
-        allowed="; ".join(f"{name}: {layout.description}" for name, layout in kinds.items()),
-    )
-
-
-def _candidates(contents: Contents, options: SourceOptions) -> tuple[list[_Candidate], list[VizslaError]]:
-    """What each reader makes of what lies there, and why others could not read what is theirs."""
-    locator = Locator(contents)
-    candidates: list[_Candidate] = []
-    refusals: list[VizslaError] = []
-    for name in [options.layout] if options.layout else LAYOUTS:
-        for files in list(LAYOUTS[name].find(contents)):
-            try:
-                reading = LAYOUTS[name].read(contents, files, options)
-                if reading is None or not reading.records:
-                    continue
-                _check_classes_repeat(reading, contents.root)
-                listing = resolve(
-                    reading.records,
-                    lambda record: locator.find(record.picture, record.folder, record.split),
-                    contents.root,
-                    contents.root.resolve().name,
-                    tame,
-                )
-            except (DataError, UsageError) as error:
-                refusals.append(error)
-                contents = contents.without(set(files))
-                continue
-            contents = contents.without(set(reading.files))
-            there = len(set(listing.paths) & set(contents.pictures))
-            if there:
-                candidates.append(_Candidate(name, reading, listing, there))
-            elif listing.paths:
-                refusals.append(_nothing_there(reading, contents.root))
-    return candidates, refusals
-
-
-def _check_classes_repeat(reading: Reading, root: Path) -> None:
-    """A column of names or numbers, each for one picture, is no column of classes."""
-    labels = [record.label for record in reading.records if record.label is not None]
-    if len(labels) > 2 and len(set(labels)) == len(labels):
-        raise DataError(
-            f"Each of {len(labels):,} pictures would have a class of its own, such as {labels[0]!r}.",
-            where=f"{root}, {reading.title}",
-            allowed="classes that pictures share",
-            do="say with --label-column which column is the label",
-        )
-
-
-def _nothing_there(reading: Reading, root: Path) -> DataError:
-    return DataError(
-        f"None of the pictures is there, such as {reading.records[0].picture!r}.",
-        where=f"{root}, {reading.title}",
-        allowed="paths, or names, of pictures in this folder",
-        do="put the pictures beside the table",
-    )
-
-
 def _choose(
     contents: Contents,
-    candidates: Sequence[_Candidate],
+    candidates: Sequence[Candidate],
     refusals: Sequence[VizslaError],
     options: SourceOptions,
     class_root: Path,
 ) -> Listing:
     if options.layout and not candidates:
-        raise refusals[0] if refusals else _no_labels(contents.root, options)
+        raise refusals[0] if refusals else no_labels(contents.root, options)
     folders: Listing | None = None
     if not options.layout:
         try:
@@ -181,7 +100,7 @@ def _choose(
     if unread:
         chosen.listing.notes.append(f"Not read, as by its name it holds no labels: {', '.join(unread)}.")
     listing = _finished(chosen, contents)
-    if folders is None or not plausible:
+    if folders is None or not plausible or _columns_given(options):
         return listing
     return _against_folders(chosen, listing, _described(folders))
 
@@ -190,7 +109,7 @@ def _class_names(listing: Listing) -> set[str]:
     return {label for label in listing.labels if label.lower() not in GATHERING}
 
 
-def _the_one(candidates: Sequence[_Candidate], root: Path) -> _Candidate:
+def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
     """The one way to read the folder; what labels far fewer pictures, or says the same, is no other way."""
     first = max(candidates, key=lambda candidate: candidate.there)  # of equals the first, which is the surest
     rows = dict(zip(first.listing.paths, zip(first.listing.labels, first.listing.splits, strict=True), strict=True))
@@ -207,7 +126,7 @@ def _the_one(candidates: Sequence[_Candidate], root: Path) -> _Candidate:
             )
         )
         raise DataError(
-            f"This folder can be read in two ways: {_tell(first)}, or {_tell(other)}.",
+            f"This folder can be read in two ways: {first}, or {other}.",
             where=root,
             allowed="one of them",
             do=f"say which is meant: {ways}" + ("" if "--layout" in ways else " in place of the folder"),
@@ -218,11 +137,7 @@ def _the_one(candidates: Sequence[_Candidate], root: Path) -> _Candidate:
     return first
 
 
-def _tell(candidate: _Candidate) -> str:
-    return f"{candidate.title}, {candidate.listing.numbers()}"
-
-
-def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> Listing:
+def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> Listing:
     """The table or the class folders, by what they cover and whether they agree."""
     classes = _class_names(folders)
     above = folders.root.relative_to(listing.root).as_posix() + "/" if folders.root != listing.root else ""
@@ -232,13 +147,13 @@ def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> 
     if len(both) < _COVERED * len(of_folder) or chosen.reading.is_hint:
         folders.notes.append(
             f"Not read, as class folders hold {len(of_folder):,} pictures and it labels {len(both):,} of them: "
-            f"{chosen.title} (--layout {chosen.layout} reads it)."
+            f"{chosen.reading.title} (--layout {chosen.layout} reads it)."
         )
         return folders
     of_table = _by_number(of_table, of_folder)
     differ = [path for path in sorted(both) if _plain(of_folder[path]) != _plain(of_table[path])]
     if not differ:
-        says_more = len(of_table) > len(of_folder) or (any(listing.splits) and not any(folders.splits))
+        says_more = chosen.there > len(of_folder) or (any(listing.splits) and not any(folders.splits))
         listing.labels = [of_table[path] for path in listing.paths]
         return listing if says_more else folders
     if len(differ) > (1 - _COVERED) * len(both) and {*map(_plain, of_folder.values())}.isdisjoint(
@@ -251,7 +166,7 @@ def _against_folders(chosen: _Candidate, listing: Listing, folders: Listing) -> 
         return listing
     raise DataError(
         f"This folder can be read in two ways, which differ for {len(differ):,} of {len(both):,} pictures, such as "
-        f"{differ[0]}: {_tell(chosen)}, where it is {of_table[differ[0]]!r}; or {folders.layout}, where it is "
+        f"{differ[0]}: {chosen}, where it is {of_table[differ[0]]!r}; or {folders.layout}, where it is "
         f"{of_folder[differ[0]]!r}.",
         where=folders.root,
         allowed="one of them",
@@ -272,34 +187,17 @@ def _plain(label: str) -> str:
     return "".join(character for character in label.casefold() if character.isalnum())
 
 
-def _finished(chosen: _Candidate, contents: Contents) -> Listing:
+def _finished(chosen: Candidate, contents: Contents) -> Listing:
     """The listing with names for its classes, and with notes on what it leaves out."""
     listing = chosen.listing
     listing.notes = [*chosen.reading.notes, *listing.notes]
     name_classes(listing, contents)
     there = set(listing.paths)
-    tops = Counter(_top(path) for path in listing.paths)
-    listing.notes += _remainder([path for path in contents.pictures if path not in there], tops, contents.root)
-    places = sorted(top for top in tops if top)
+    listing.notes += remainder([path for path in contents.pictures if path not in there], listing.paths, contents.root)
+    places = sorted({_top(path) for path in listing.paths} - {""})
     folders = f" with pictures in {', '.join(f'{top}/' for top in places)}" if 0 < len(places) < 5 else ""
-    listing.layout = f"{chosen.title}{folders}; {listing.numbers()}"
+    listing.layout = f"{chosen.reading.title}{folders}; {listing.numbers()}"
     return listing
-
-
-def _remainder(unlabelled: Iterable[str], tops: Counter[str], root: Path) -> list[str]:
-    """Notes on pictures that have no label: those of whole folders are there to be predicted."""
-    by_top: dict[str, list[str]] = {}
-    for path in unlabelled:
-        by_top.setdefault(_top(path), []).append(path)
-    notes = []
-    for top, paths in sorted(by_top.items()):
-        first = f"{len(paths):,} picture{'s' * (len(paths) > 1)} in {f'{top}/' if top else 'the folder itself'}"
-        if top and top not in tops:
-            command = f"vizsla predict MODEL {shlex.quote(os.path.join(root, top))}"
-            notes.append(f"{first} have no label and are not read (such as {paths[0]}): `{command}` classifies them.")
-        else:
-            notes.append(f"{first} have no label and are not read, such as {paths[0]}.")
-    return notes
 
 
 def _top(path: str) -> str:
@@ -313,10 +211,18 @@ def _described(folders: Listing) -> Listing:
 
 def _refuse_options(root: Path, options: SourceOptions) -> None:
     """Options about columns have no effect on class folders."""
-    for name in ("path_column", "label_column", "split_column"):
-        if getattr(options, name) is not None:
-            raise UsageError(
-                "There is no table here whose columns could be named.",
-                where=f"--{name.replace('_', '-')}, {root}",
-                do="leave it out, or name the table",
-            )
+    if given := _columns_given(options):
+        raise UsageError(
+            "There is no table here whose columns could be named.",
+            where=f"{', '.join(given)}, {root}",
+            do="leave it out, or name the table",
+        )
+
+
+def _columns_given(options: SourceOptions) -> list[str]:
+    columns = {
+        "--path-column": options.path_column,
+        "--label-column": options.label_column,
+        "--split-column": options.split_column,
+    }
+    return [option for option, column in columns.items() if column is not None]
