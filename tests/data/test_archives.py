@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vizsla.data import open_dataset
+from vizsla.data import list_source, open_dataset
 from vizsla.data.archives import Bounds, unpack
 from vizsla.errors import SourceError
 
@@ -101,6 +101,20 @@ def test_bounds(photos, tmp_path, bounds):
     with pytest.raises(SourceError, match="unpacks to more than is allowed"):
         unpack(archive, tmp_path / "cache", bounds)
     assert not list((tmp_path / "cache").rglob("*.jpg"))
+
+
+def test_nothing_that_lies_in_the_folder_vanishes_in_its_archive(photos, tmp_path):
+    (photos / "red/000.jpg").rename(photos / "red/0a1b2c")
+    (photos / "red/shot.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(90))
+    (photos / "red/clip.mov").write_bytes(bytes(9))
+    (photos / "stray.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    of_folder, of_archive = (
+        list_source(source) for source in (photos, shutil.make_archive(str(tmp_path / "a"), "zip", photos))
+    )
+    assert of_archive.paths == of_folder.paths
+    assert {"red/0a1b2c", "red/shot.heic"} <= set(of_archive.paths)
+    assert of_archive.notes == of_folder.notes
+    assert [finding.id for finding in of_archive.findings] == ["stray-pictures"]
 
 
 def test_an_archive_without_pictures(tmp_path):

@@ -53,7 +53,7 @@ def test_other_files_are_passed_over_and_counted(folder_of_photos):
     (root / "red" / ".DS_Store").write_text("x")
     dataset = read_folder(root)
     assert len(dataset) == 40
-    assert "1 file without a picture's name ending" in " ".join(dataset.notes)
+    assert "Passed over, as they are no pictures: 1 file (1 .txt)." in dataset.notes
 
 
 def test_no_such_folder(tmp_path: Path):
@@ -131,7 +131,7 @@ def test_a_class_folder_without_pictures_is_told(folder_of_photos):
     (root / "lily").mkdir()
     dataset = read_folder(root)
     assert dataset.classes == ("green", "red")
-    assert "Passed over, because no picture is inside: lily." in dataset.notes
+    assert "No picture is inside, so that this is no class: lily. Do: add pictures" in " ".join(dataset.notes)
 
 
 def test_classes_too_small_to_split_say_how_many_they_need(folder_of_photos):

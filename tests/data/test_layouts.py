@@ -147,11 +147,21 @@ def test_pictures_without_a_label_are_counted_by_folder(root, flat):
         flat(f"all/rest-{i}", 1 + (i == 9), start=100 + i * 10)
     flat("all/known", 1, start=50)
     write(root / "labels.csv", "id,breed", [f"{name},{kind(name)}" for name in names])
-    told = [note for note in open_dataset(root).notes if "no label" in note]
+    told = [note for note in open_dataset(root, layout="kaggle").notes if "no label" in note]
     assert told[0].startswith("2 pictures in all/rest-9/ have no label and are not read, such as all/rest-9/beagle-190")
     assert told[1] == "1 picture in all/known/ has no label and is not read, such as all/known/beagle-050.jpg."
     assert told[-1] == "3 pictures in 3 more folders have no label and are not read."
     assert len(told) == 9
+
+
+def test_a_table_for_one_of_several_folders_is_asked_about(root, flat):
+    names = flat("known")
+    flat("rest", 8, start=100)
+    write(root / "labels.csv", "id,breed", [f"{name},{kind(name)}" for name in names])
+    error = refused(root)
+    assert "can be read in two ways" in error.what
+    assert "where it is 'beagle'; or Class folders; 20 pictures of 2 classes, where it is 'known'" in error.what
+    assert_right(open_dataset(root, layout="kaggle"), 12)
 
 
 def test_photos_that_are_still_packed(root, flat):

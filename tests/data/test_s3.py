@@ -67,6 +67,18 @@ def test_a_prefix_reads_like_its_folder(endpoint, folder_of_photos):
     assert dataset.path(0).read_bytes() == (root / dataset.paths[0]).read_bytes()
 
 
+def test_what_is_not_fetched_from_a_bucket_is_counted(endpoint, folder_of_photos):
+    root = folder_of_photos({"red": 8, "green": 8})
+    for name in ("notes.txt", "more.txt", "clip.mov", "0a1b2c"):
+        (root / "red" / name).write_bytes(b"x")
+    (root / "red/shot.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    upload(endpoint, root, "mixed")
+    dataset = open_dataset("s3://photos/mixed", endpoint_url=endpoint)
+    assert "red/shot.heic" in dataset.paths  # for the gate to tell, where it cannot be read
+    (note,) = [note for note in dataset.notes if "Not fetched" in note]
+    assert note == "Not fetched, as their names end like no picture's: 2 objects (1 no ending, 1 .mov)."
+
+
 def test_only_what_changed_is_fetched_again(endpoint, folder_of_photos, tmp_path):
     root = folder_of_photos({"red": 8, "green": 8})
     upload(endpoint, root, "changing")

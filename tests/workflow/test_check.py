@@ -14,10 +14,14 @@ from typer.testing import CliRunner
 
 from vizsla.cli.main import app
 from vizsla.data import SPLITS
+from vizsla.errors import DataError
 from vizsla.models.weights import WeightsRequest
+from vizsla.training.heads import HeadConfig
 from vizsla.training.table import FeatureTable
 from vizsla.workflow.check import CheckRequest, check, out_of_fold
-from vizsla.workflow.gate import DataRequest
+from vizsla.workflow.fit import fit
+from vizsla.workflow.gate import DataRequest, read_data
+from vizsla.workflow.request import FitRequest
 
 pytest.importorskip("cleanvision")
 pytest.importorskip("cleanlab")
@@ -181,3 +185,110 @@ def test_the_page_in_a_browser(planted_run, browser):
     assert page.evaluate("document.documentElement.scrollWidth <= 480")
     assert said == []
     page.close()
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400)
+
+
+def run_check(*arguments: object):
+    result = CliRunner().invoke(app, ["check", *map(str, arguments), "--json"], env={"COLUMNS": "200"})
+    assert not isinstance(result.exception, Exception), result.output
+    return result, json.loads(result.stdout.splitlines()[-1])
+
+
+def finding_in(told: dict, name: str) -> dict:
+    lines = Path(told["findings_file"]).read_text("utf-8").splitlines()
+    (finding,) = [finding for finding in map(json.loads, lines) if finding["id"] == name]
+    return finding
+
+
+@pytest.fixture
+def without_heif():
+    from vizsla.images import formats
+
+    if "HEIF" in formats.readable_formats():
+        pytest.skip("needs an environment without pi-heif")
+
+
+@pytest.mark.usefixtures("without_heif")
+def test_a_class_in_a_format_that_is_not_read_is_an_error_with_counts(folder_of_photos):
+    root = folder_of_photos({"daisy": 10, "rose": 10, "tulip": 10})
+    (root / "lily").mkdir()
+    for i in range(5):
+        (root / f"lily/IMG_{i}.HEIC").write_bytes(HEIC)
+        (root / f"rose/IMG_{i}.HEIC").write_bytes(HEIC)
+    (root / "rose/drawing.psd").write_bytes(b"8BPS" + bytes(400))
+    result, told = run_check(root)
+    assert result.exit_code == 1
+    assert "No training picture for 'lily'" in told["refusal"]
+    finding = finding_in(told, "unreadable-format")
+    assert finding["severity"] == "error"
+    assert "11 of 41 files" in finding["evidence"]
+    assert "a HEIC photo, which cannot be read here. (10)" in finding["evidence"]
+    assert "a Photoshop document, which cannot be read here. (1)" in finding["evidence"]
+    assert "By class: 6 of 'rose', 5 of 'lily' (all there are)." in finding["evidence"]
+    assert "convert it to JPEG" in finding["fix"]
+    assert "'lily' in any split" in finding_in(told, "missing-class")["evidence"]
+    assert "--drop-class lily" in finding_in(told, "cannot-train")["fix"]
+    assert "next vizsla check" in " ".join(result.stderr.split())
+    with pytest.raises(DataError, match=r"No training picture for 'lily'\. Pictures of it that cannot be read: 5"):
+        fit(FitRequest(root, "test_resnet", random_init=True))
+    result, told = run_check(root, "--drop-class", "lily")
+    assert (result.exit_code, told["refusal"]) == (0, None)
+    assert f"next vizsla fit {root} --drop-class lily" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        ({"only": {"daisy": 9}}, "There is one class only: 'daisy'"),
+        ({"train": {"a": 6, "b": 6}, "test": {"a": 2, "c": 2}}, "No training picture for 'c'"),
+        ({"": {"a": 2, "b": 1}}, "The valid split is empty"),
+        ({"train": {"a": 6, "b": 6}, "valid": {"a": 2, "b": 2}, "test": {}}, None),
+    ],
+)
+def test_check_objects_to_what_fit_refuses(folder_of_photos, splits, words):
+    root = folder_of_photos(splits=splits)
+    result, told = run_check(root)
+    assert result.exit_code == (0 if words is None else 1)
+    if words is None:
+        assert "cannot-train" not in {finding["id"] for finding in told["findings"]}
+        return
+    finding = finding_in(told, "cannot-train")
+    assert f"`vizsla fit` refuses: {words}" in finding["evidence"]
+    assert finding["severity"] == "error"
+    assert finding["fix"]
+    assert "Nothing to object to" not in result.stderr
+    assert words in Path(told["report"]).read_text("utf-8").replace("&#39;", "'")
+    with pytest.raises(DataError, match=words):
+        fit(FitRequest(root, "test_resnet", random_init=True))
+
+
+def test_the_exit_code_follows_fail_on(folder_of_photos):
+    clean = folder_of_photos({"a": 20, "b": 20})
+    assert [run_check(clean, *more)[0].exit_code for more in ([], ["--fail-on", "warning"])] == [0, 0]
+    shutil.copy(clean / "a/000.jpg", clean / "stray.jpg")
+    codes = [run_check(clean, "--fail-on", severity)[0].exit_code for severity in ("error", "warning")]
+    assert codes == [0, 1]
+    (clean / "a/empty.jpg").touch()
+    assert run_check(clean)[0].exit_code == 0
+    assert run_check(clean, "--fail-on", "error")[0].exit_code == 1
+    result = CliRunner().invoke(app, ["check", str(clean), "--fail-on", "info"])
+    assert "--fail-on 'info' is not known" in str(result.exception)
+    assert "error, warning" in str(result.exception)
+
+
+def test_stray_pictures_are_told_by_check_and_fit(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"red": 16, "green": 16}, "test": {"": 3}})
+    shutil.copy(root / "train/red/000.jpg", root / "stray.jpg")
+    result, told = run_check(root)
+    assert {"stray-pictures", "unlabelled-pictures"} <= {finding["id"] for finding in told["findings"]}
+    assert finding_in(told, "stray-pictures")["files"][0]["path"] == "stray.jpg"
+    assert "do: move them into the folder of their class" in result.stderr
+    page = Path(told["report"]).read_text("utf-8")
+    assert "1 picture lies directly in photos/" in page
+    assert page.count("no label</b>") == 4
+    warnings = " ".join(fit(FitRequest(root, "test_resnet", random_init=True, head=HeadConfig(epochs=1))).warnings)
+    assert "1 picture lies directly in photos/" in warnings
+    assert "3 pictures lie in test/ without class folders" in warnings
+    assert "1 picture lies directly in photos/" in " ".join(read_data(DataRequest(str(root))).notes)

@@ -183,8 +183,10 @@ def test_all_pictures_of_a_class_damaged(folder_of_photos: Folder) -> None:
         path.write_bytes(path.read_bytes()[:200])
     error = error_of(data)
     assert "red" in error.what
-    assert "Damaged pictures: 12" in error.what
-    assert "damaged.jsonl" in str(error.do)
+    assert "No training picture for 'red'. Pictures of it that cannot be read: 12, such as" in error.what
+    assert "`vizsla check` lists them" in str(error.do)
+    assert "--drop-class red" in str(error.do)
+    assert not list(settings().home.glob("train-*"))  # what cannot be trained on is no job
 
 
 def test_too_few_minutes_keep_what_was_computed(folder_of_photos: Folder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,16 @@ def check(
     backbone: str | None = typer.Option(None, help="As in fit.", rich_help_panel=_LABELS),
     weights: Path | None = typer.Option(None, help="As in fit.", rich_help_panel=_LABELS),
     seed: int = typer.Option(0, help="Decides the splits that the source does not bring."),
+    fail_on: str | None = typer.Option(
+        None, "--fail-on", help="End with exit code 1 where a finding is an error, or where one is at least a warning."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
     """Look at every picture: damaged ones, copies, leaks between splits, classes, quality, wrong labels.
 
     Nothing is moved or deleted. Decisions and splits are kept in a manifest, which fit reads.
+
+    The exit code is 0 where fit can train on the data, else 1; --fail-on makes it 1 for findings, too.
     """
     from vizsla.cli.console import live_view, print_json
     from vizsla.errors import UsageError
@@ -70,6 +76,8 @@ def check(
 
     if (backbone or weights) and not label_errors:
         raise UsageError("--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out")
+    if fail_on not in (None, "error", "warning"):
+        raise UsageError(f"--fail-on {fail_on!r} is not known.", where="--fail-on", allowed="error, warning")
     source, gate = data_options(
         drop_class,
         group_by,
@@ -86,20 +94,41 @@ def check(
     wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
     with live_view() as view:
         result = run(CheckRequest(DataRequest(data, source, gate, seed), wanted), view)
-    _print(result, as_json)
+    options = {
+        "--drop-class": drop_class,
+        "--group-by": group_by,
+        "--on-damaged": None if on_damaged == "skip" else on_damaged,
+        "--on-leak": None if on_leak == "drop-from-train" else on_leak,
+        "--endpoint-url": endpoint_url,
+        "--sha256": sha256,
+    }
+    _print(result, as_json, " ".join([shlex.quote(data), *_typed(options)]))
     if as_json:
         print_json(result.to_dict())
+    if result.fails(fail_on):  # type: ignore[arg-type]
+        raise typer.Exit(1)
 
 
-def _print(result: CheckResult, as_json: bool) -> None:
+def _typed(options: dict[str, list[str] | str | None]) -> list[str]:
+    """The options that were given, as one types them."""
+    return [
+        f"{option} {shlex.quote(value)}"
+        for option, given in options.items()
+        for value in ([given] if isinstance(given, str) else given or [])
+    ]
+
+
+def _print(result: CheckResult, as_json: bool, data: str) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from vizsla.cli.console import errors, results
+    from vizsla.data.checks import layout
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
     out.print(dataset.layout, markup=False, soft_wrap=True)
     for note in result.notes:
-        errors.print("[yellow]note[/] " + note.replace("[", r"\["), markup=True)
+        errors.print(f"[yellow]note[/] {escape(note)}")
     if result.findings:
         table = Table(title=f"In {len(dataset):,} pictures", title_justify="left", show_edge=False)
         table.add_column("severity")
@@ -109,7 +138,9 @@ def _print(result: CheckResult, as_json: bool) -> None:
         for finding in result.findings:
             colour = _COLOURS[finding.severity]
             first = f" Such as {finding.files[0].path}." if finding.files else ""
-            shown = (finding.evidence + first).replace("[", r"\[")
+            shown = escape(finding.evidence + first)
+            if finding.severity == "error" or finding.id in layout.IDS:
+                shown += f"\n[bold]do:[/] {escape(finding.fix)}"
             files = f"{len(finding.files):,}" if finding.files else "–"
             table.add_row(f"[{colour}]{finding.severity}[/]", finding.id, files, shown)
         out.print(table)
@@ -118,3 +149,5 @@ def _print(result: CheckResult, as_json: bool) -> None:
     out.print(f"{int(result.checked.gated.usable.sum()):,} of {len(dataset):,} pictures are used.")
     out.print(f"manifest  {result.checked.manifest}", soft_wrap=True)
     out.print(f"findings  {result.findings_file}\nreport    {result.report}", soft_wrap=True)
+    verb, when = ("fit", "") if result.refusal is None else ("check", " (when that is mended)")
+    out.print(f"next      vizsla {verb} {data}{when}", soft_wrap=True, markup=False)

@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from vizsla.data import kept
-from vizsla.data.contents import LABEL_SUFFIXES
+from vizsla.data.tree import is_picture
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
-from vizsla.images.decode import SUFFIXES as PICTURES
+from vizsla.images import readable_suffixes
 from vizsla.tarballs import DAMAGED
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -30,10 +30,8 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 Progress = Callable[[int, int], None]
 """Called with (done, in all)."""
 
-_DONE = ".vizsla-unpacked.json"
+_DONE = ".vizsla-unpacked-2.json"
 _BLOCK = 1 << 20
-_CONTENT = "pictures and labels\n"
-"""What is taken out of archives; folders in the cache that hold less are not used."""
 _NO_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 """What the file system says to names that no file can have; the archive is to blame and not the disk."""
 _DRIVE = re.compile("[A-Za-z]:")
@@ -63,12 +61,11 @@ def is_archive(name: str) -> bool:
 def unpack(
     archive: Path, cache: Path, bounds: Bounds = Bounds(), on_progress: Progress = lambda done, total: None
 ) -> Path:
-    """Unpack the pictures of an archive, and what may hold their labels, once: the folder is kept in the cache until
-    the archive changes.
+    """Unpack an archive, once: the folder is kept in the cache until the archive changes.
 
     Of several processes one unpacks, and the others wait for it. A kill leaves no half-unpacked folder that is ever
-    used. Links, devices, hidden files and files with other names' endings are passed over. What an earlier version of
-    the same archive was unpacked to is removed, unless a process still reads from it.
+    used. Links, devices and hidden files are passed over. What an earlier
+    version of the same archive was unpacked to is removed, unless a process still reads from it.
 
     Returns
     -------
@@ -80,7 +77,7 @@ def unpack(
         When the archive is damaged, truncated, too large, or has a member that would lie outside.
     """
     folder = _unpack_once(archive, _stem(archive.name), {"": archive}, cache, bounds, on_progress)
-    return top(folder, lambda entry: True)
+    return _top(folder)
 
 
 def unpack_shards(
@@ -103,7 +100,7 @@ def _unpack_once(
         stats = [(name, archive.stat()) for name, archive in archives.items()]
     except OSError as error:
         raise SourceError(f"The archive cannot be read: {error.strerror}.", where=error.filename) from error
-    stamp = _CONTENT + "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
+    stamp = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
     prefix = f"{stem}-{_digest(str(source.resolve()))}-"
     folder = cache / "sources" / f"{prefix}{_digest(stamp)}"
     with kept.filling(folder):
@@ -144,18 +141,16 @@ def _digest(text: str) -> str:
 
 
 def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> int:
-    """Write the pictures and what may hold labels; return their bytes."""
-    total = files = pictures = 0
+    """Write the files; return their bytes."""
+    total = files = 0
+    has_picture = False
     packed: list[str] = []
     try:
         for done, count, member in _members(archive):
             target = _inside(folder, member.name, archive)
-            suffix = target.suffix.lower()
-            if is_archive(target.name):
-                packed.append(member.name)
-            if suffix not in PICTURES | LABEL_SUFFIXES or _is_hidden(target.relative_to(folder)):
+            if _is_hidden(target.relative_to(folder)):
                 continue
-            files, total, pictures = files + 1, total + member.size, pictures + (suffix in PICTURES)
+            files, total = files + 1, total + member.size
             if files > bounds.files or total > bounds.bytes:
                 raise _too_large(archive, bounds)
             source = member.read()
@@ -163,6 +158,8 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
                 continue
             with source:
                 total += _copy(source, target, member.size, archive, bounds)
+            has_picture = has_picture or is_picture(target)
+            packed += [member.name] * is_archive(target.name)
             on_progress(done, count)
     except SourceError:
         raise
@@ -172,11 +169,11 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
             where=archive,
             do="fetch or copy it again; nothing of it was used",
         ) from error
-    if not pictures:
+    if not has_picture:
         raise SourceError(
             "The archive holds no pictures.",
             where=archive,
-            allowed=" ".join(sorted(PICTURES)),
+            allowed=" ".join(sorted(readable_suffixes())),
             do=f"unpack it yourself, and what is in it: {', '.join(packed[:5])}" if packed else None,
         )
     return total
@@ -258,11 +255,9 @@ def _too_large(archive: Path, bounds: Bounds) -> SourceError:
     )
 
 
-def top(folder: Path, counts: Callable[[Path], bool]) -> Path:
-    """The first level below that is not a single folder, of the files those that ``counts``."""
+def _top(folder: Path) -> Path:
     while True:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
-        entries = [entry for entry in entries if entry.is_dir() or counts(entry)]
         if len(entries) != 1 or not entries[0].is_dir() or not any(e.is_dir() for e in entries[0].iterdir()):
             return folder
         folder = entries[0]

@@ -18,6 +18,7 @@ def arrange(
     seed: int = 0,
     groups: npt.NDArray[np.int32] | None = None,
     frozen: npt.NDArray[np.int8] | None = None,
+    with_findings: bool = True,
 ) -> Dataset:
     """Make the table, and draw the splits that the source does not bring.
 
@@ -30,6 +31,8 @@ def arrange(
         int32 (n,): what must share a split. By default the listing's own groups.
     frozen:
         int8 (n,): the splits of an earlier run; see :func:`vizsla.data.split.carve`.
+    with_findings:
+        Whether the notes tell the listing's findings, too.
     """
     classes = listing.classes()
     position = {label: i for i, label in enumerate(classes)}
@@ -41,6 +44,8 @@ def arrange(
     given = set(listing.splits)
     missing = [split for split in SPLITS[1:] if split not in given]
     notes = list(listing.notes)
+    if with_findings:
+        notes += [finding.note for finding in listing.findings]
     if (missing or frozen is not None) and len(labels):
         pool = splits == SPLITS.index("train")
         splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from vizsla.data import checks
 from vizsla.data.arrange import arrange, group_codes
 from vizsla.data.checks import Facts, Finding
-from vizsla.data.dataset import Dataset
+from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.data.duplicates import Clusters, exact, near, together
 from vizsla.data.inspection import inspect
 from vizsla.data.leaks import LEAKS, leaks
@@ -78,32 +79,53 @@ class Gated:
         return mask
 
     def check(self) -> tuple[str, ...]:
-        """As :meth:`Dataset.check` of what may be used; an error tells when leaving out copies has led to it.
+        """As :meth:`Dataset.check` of what may be used; an error tells when what was left out has led to it.
 
         Raises
         ------
         DataError
-            When no classifier can be trained on what is left.
+            When no classifier can be trained on what can be read and is not left out.
         """
         try:
-            return self.dataset.check()
+            return self.facts.dataset.check(self.usable)
         except DataError as error:
-            dropped = [row for row, reason in self.reasons.items() if reason.startswith(f"{OURS}leak")]
-            dataset = self.facts.dataset
-            before = self.usable
-            before[dropped] = True
-            emptied = (dataset.counts(before) > 0) & (dataset.counts(self.usable) == 0)
-            rows = [row for row in dropped if emptied[dataset.labels[row], dataset.splits[row]]]
-            if not rows:
-                raise
-            shown = ", ".join(dataset.paths[row] for row in rows[:5])
-            raise DataError(
-                f"{error.what} {len(rows):,} pictures were left out because a copy lies in another split: "
-                f"{shown}{' and others' if len(rows) > 5 else ''}.",
-                where=error.where,
-                allowed=error.allowed,
-                do="take the copies out of the other splits, or keep both by --on-leak warn",
-            ) from error
+            copies = [row for row, reason in self.reasons.items() if reason.startswith(f"{OURS}leak")]
+            if rows := self._emptying(copies):
+                raise self._lost_to_copies(error, rows) from error
+            if rows := self._emptying(np.flatnonzero(self.status == DAMAGED).tolist()):
+                raise self._lost_to_reading(error, rows) from error
+            raise
+
+    def _emptying(self, rows: list[int]) -> list[int]:
+        """Those of some unused pictures without which a class has none in train; else, none in their own split."""
+        dataset, before = self.facts.dataset, self.usable
+        after = dataset.counts(before)
+        before[rows] = True
+        emptied = (dataset.counts(before) > 0) & (after == 0)
+        from_train = [row for row in rows if emptied[dataset.labels[row], SPLITS.index("train")]]
+        return from_train or [row for row in rows if emptied[dataset.labels[row], dataset.splits[row]]]
+
+    def _lost_to_copies(self, error: DataError, rows: Sequence[int]) -> DataError:
+        shown = ", ".join(self.facts.dataset.paths[row] for row in rows[:5])
+        return DataError(
+            f"{error.what} {len(rows):,} pictures were left out because a copy lies in another split: "
+            f"{shown}{' and others' if len(rows) > 5 else ''}.",
+            where=error.where,
+            allowed=error.allowed,
+            do="take the copies out of the other splits, or keep both by --on-leak warn",
+        )
+
+    def _lost_to_reading(self, error: DataError, rows: Sequence[int]) -> DataError:
+        dataset, first = self.facts.dataset, self.facts.scan.errors[rows[0]]
+        labels = dict.fromkeys(dataset.classes[dataset.labels[row]] for row in rows)
+        drop = " ".join(f"--drop-class {shlex.quote(label)}" for label in labels)
+        return DataError(
+            f"{error.what} Pictures of it that cannot be read: {len(rows):,}, such as {dataset.paths[rows[0]]} "
+            f"({first.what})",
+            where=error.where,
+            allowed=error.allowed,
+            do=f"{first.do or 'replace them'} (`vizsla check` lists them), or leave the class out by {drop}",
+        )
 
 
 def pass_gate(
@@ -143,10 +165,11 @@ def pass_gate(
         seed=seed,
         groups=together([named, same.of, alike.of]),
         frozen=known.splits if len(earlier) else None,
+        with_findings=False,
     )
     groups = Clusters(np.full(len(dataset), -1, np.int32) if named is None else named)
     facts = Facts(dataset, scan, same, alike, bits, groups)
-    findings = checks.run(facts)
+    findings = checks.run(facts, listing.findings)
     for row in np.flatnonzero(known.statuses == LEFT_OUT).tolist():
         status[row], reasons[row] = LEFT_OUT, known.reasons.get(row, "left out by hand")
     for row in np.flatnonzero((known.statuses == KEEP) & (status == OK)).tolist():

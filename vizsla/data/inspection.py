@@ -12,8 +12,8 @@ from PIL import Image
 
 from vizsla.data import quality
 from vizsla.data.phash import phash
-from vizsla.images import Limits, decode
-from vizsla.images.decode import FORMATS
+from vizsla.images import Limits, decode, readable_formats
+from vizsla.images.formats import FORMATS
 
 MODES = ("RGB", "L", "RGBA", "CMYK", "P", "LA", "PA", "1", "I;16", "I", "F", "YCbCr", "LAB", "HSV", "other")
 """Pillow's names of how pixels are stored; their positions are the codes in :data:`RECORD`."""
@@ -34,6 +34,9 @@ RECORD = np.dtype(
 """One picture that can be read. ``scores`` as in :data:`vizsla.data.quality.ISSUES`, NaN where not computed."""
 
 Record = npt.NDArray[np.void]
+
+_SEVERAL = ("JPEG", "MPO", "HEIF")
+"""Formats that may hold several pictures and no film."""
 
 _SHORT_SIDE = 256
 """Pixels of the shorter side that the hash needs: four for each of its cells."""
@@ -59,10 +62,10 @@ def inspect(data: bytes, limits: Limits, *, with_quality: bool) -> tuple[Record,
     record["phash"] = phash(decoded.image)
     record["bytes"] = len(data)
     record["width"], record["height"] = decoded.full_size
-    with Image.open(io.BytesIO(data), formats=FORMATS) as header:
+    with Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         record["format"] = FORMATS.index("JPEG" if header.format == "MPO" else header.format or "JPEG")
         record["mode"] = MODES.index(header.mode if header.mode in MODES else _kin(header.mode))
-        record["animated"] = header.format not in ("JPEG", "MPO") and bool(getattr(header, "is_animated", False))
+        record["animated"] = header.format not in _SEVERAL and bool(getattr(header, "is_animated", False))
     record["scores"] = np.nan
     return record, quality.statistics(decoded.image) if with_quality else None
 

@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vizsla.data.checks.finding import Finding
 from vizsla.data.dataset import SPLITS, Split
 from vizsla.errors import DataError, UsageError
 
-_NUMBER = re.compile(r"(\d+)[._ -]+(?=\S)")
+_NUMBER = re.compile(r"(\d{1,18})[._ -]+(?=\S)")
+_WHOLE = re.compile(r"-?\d{1,18}")
 
 
 @dataclass
 class Listing:
     """Labelled pictures as a source gives them, one entry a picture in each list.
 
-    ``splits`` holds None where the source does not say; ``groups`` is None where it knows no groups. ``where``
-    names the place of the first picture of a label, for messages. ``layout`` says what the labels were read from.
+    ``splits`` holds None where the source does not say; ``groups`` is None where it knows no groups. ``findings`` are
+    about what the source holds and no entry here stands for. ``layout`` says what the
+    labels were read from.
     """
 
     name: str
@@ -31,9 +34,21 @@ class Listing:
     groups: list[str] | None = None
     notes: list[str] = field(default_factory=list)
     layout: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+    def compose_labels(self) -> None:
+        """Write every label in Unicode's composed form (NFC), in which Linux and Windows write what macOS and some
+        archives write as letter and accent apart (NFD). The paths stay as they are."""
+        composed = {label: unicodedata.normalize("NFC", label) for label in set(self.labels)}
+        both = sorted({new for old, new in composed.items() if old != new and new in composed})
+        if both:
+            self.notes.append(
+                f"Written in two Unicode forms, composed (NFC) and decomposed (NFD), and taken as one: {_some(both)}."
+            )
+        self.labels = [composed[label] for label in self.labels]
 
     def classes(self) -> tuple[str, ...]:
-        """The labels in order; numbered names (``10.dog``) by their number."""
+        """The labels in order: text as text, then whole numbers and numbered names (``10.dog``) by their number."""
         return tuple(sorted(set(self.labels), key=_order))
 
     def numbers(self) -> str:
@@ -54,7 +69,7 @@ class Listing:
             return
         classes = self.classes()
         gone: set[str] = set()
-        for name in unwanted:
+        for name in (unicodedata.normalize("NFC", name) for name in unwanted):
             found = {label for label in classes if name in (label, _NUMBER.sub("", label, count=1))}
             if not found:
                 raise UsageError(
@@ -115,27 +130,51 @@ class Listing:
         Raises
         ------
         DataError
-            When two labels differ only by case, or by spaces at their ends.
+            When two labels differ only by case, spaces, forms of one letter, signs that are not seen, or zeros before a
+            number.
         """
         counts = Counter(self.labels)
         same: dict[str, str] = {}
         for label in sorted(counts):
-            key = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+            key = _key(label)
             if key in same:
                 first, second = sorted((same[key], label), key=lambda name: -counts[name])
                 raise DataError(
-                    f"The labels {first!r} ({counts[first]:,} pictures) and {second!r} ({counts[second]:,}) "
-                    "differ only by case or spaces.",
+                    f"The labels {_shown(first)} ({counts[first]:,} pictures) and {_shown(second)} "
+                    f"({counts[second]:,}) differ only by {_difference(first, second)}.",
                     where=f"{self.root}: {self.paths[self.labels.index(second)]}",
                     allowed="one spelling for each class",
-                    do=f"write {second!r} as {first!r}, or give it a name of its own",
+                    do=f"write {_shown(second)} as {_shown(first)}, or give it a name of its own",
                 )
             same[key] = label
 
 
-def _order(label: str) -> tuple[int, str]:
+def _order(label: str) -> tuple[bool, int, str]:
     number = _NUMBER.match(label)
-    return (int(number[1]) if number else -1, label)
+    whole = number[1] if number else label if _WHOLE.fullmatch(label) else None
+    return (whole is not None, int(whole or 0), label)
+
+
+def _key(label: str) -> str:
+    """What labels have in common that are meant to be one."""
+    seen = "".join(c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf")
+    text = " ".join(seen.casefold().split())
+    return str(int(text)) if _WHOLE.fullmatch(text) else text
+
+
+def _difference(first: str, second: str) -> str:
+    if " ".join(first.casefold().split()) == " ".join(second.casefold().split()):
+        return "case or spaces"
+    if _WHOLE.fullmatch(first) and _WHOLE.fullmatch(second):
+        return "how the number is written"
+    return "signs that look alike or are not seen"
+
+
+def _shown(label: str) -> str:
+    """A label in quotes, with the codes of what cannot be told by looking."""
+    plain = unicodedata.normalize("NFKC", label)
+    odd = plain != label or any(unicodedata.category(c) in ("Cf", "Zs") and c != " " for c in label)
+    return f"{label!r} ({label!a})" if odd else repr(label)
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:

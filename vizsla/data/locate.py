@@ -13,7 +13,7 @@ from functools import cached_property
 from vizsla.data.contents import Contents
 from vizsla.data.dataset import Split
 from vizsla.data.folders import SPLIT_FOLDERS
-from vizsla.images.decode import SUFFIXES
+from vizsla.images.formats import ENDINGS
 
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 """What Label Studio puts before the name of a picture that was uploaded."""
@@ -48,7 +48,7 @@ class Locator:
 
     def _candidates(self, name: str) -> tuple[list[str], ...]:
         original = _UPLOAD.sub("", name, count=1)
-        index = self._names if os.path.splitext(name)[1].lower() in SUFFIXES else self._stems
+        index = self._names if os.path.splitext(name)[1].lower() in ENDINGS else self._stems
         return index.get(_alike(name), []), index.get(_alike(original), [])
 
     @cached_property

@@ -13,18 +13,20 @@ import hashlib
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vizsla.data import kept, s3_session
-from vizsla.data.contents import LABEL_SUFFIXES
 from vizsla.data.s3_journal import Journal, Object
+from vizsla.data.tree import LABEL_ENDINGS
 from vizsla.errors import SourceError
 from vizsla.files import storage
-from vizsla.images.decode import SUFFIXES as PICTURES
+from vizsla.images import readable_suffixes
+from vizsla.images.formats import ENDINGS
 
 Progress = Callable[[int, int], None]
 """Called with (objects done, objects to fetch), from any thread."""
@@ -39,13 +41,17 @@ _FICLONE = 0x40049409  # linux/fs.h
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync did: objects that were fetched, were there already, and vanished from the bucket; bytes in all."""
+    """What a sync did: objects that were fetched, were there already, and vanished from the bucket; bytes in all.
+
+    ``others`` counts, by ending, the objects whose names are not those of pictures: they were not fetched.
+    """
 
     folder: Path
     fetched: int
     kept: int
     removed: int
     bytes: int
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def sync(
@@ -74,11 +80,13 @@ def sync(
         When the endpoint cannot be reached, access is refused, the bucket is missing, or nothing lies there.
     """
 
+    others: Counter[str] = Counter()
+
     def pictures(store: Any, prefix: str, where: str) -> dict[str, Object]:
-        return _pictures(store, prefix, where, also)
+        return _pictures(store, prefix, where, also, others)
 
     with _mirror(url, cache, "s3", endpoint_url, pictures, on_progress, threads) as (synced, _):
-        return synced
+        return replace(synced, others=others)
 
 
 def copy(
@@ -136,16 +144,21 @@ def _mirror(
         yield synced, list(wanted)
 
 
-def _pictures(store: Any, prefix: str, where: str, also: Sequence[str]) -> dict[str, Object]:
+def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: Counter[str]) -> dict[str, Object]:
     found = dict(_listed(store, prefix, where))
-    suffixes = {name: os.path.splitext(name)[1].lower() for name in found}
-    meant = PICTURES if not PICTURES.isdisjoint(suffixes.values()) else {".tar"}  # shards, where no pictures lie
-    wanted = {name: one for name, one in found.items() if suffixes[name] in meant | LABEL_SUFFIXES or name in also}
-    if meant.isdisjoint(suffixes.values()):
+    endings = {name: os.path.splitext(name)[1].lower() for name in found}
+    meant = ENDINGS.keys() if not ENDINGS.keys().isdisjoint(endings.values()) else {".tar"}  # shards
+    wanted: dict[str, Object] = {}
+    for name, one in found.items():
+        if endings[name] in meant or endings[name] in LABEL_ENDINGS or name in also:
+            wanted[name] = one
+        elif one.size:  # consoles make a folder by an empty object
+            others[endings[name] or "no ending"] += 1
+    if meant.isdisjoint(endings.values()):
         raise SourceError(
             "There are no pictures under this address.",
             where=where,
-            allowed="objects whose names end in " + " ".join(sorted(PICTURES)),
+            allowed="objects whose names end in " + " ".join(sorted(readable_suffixes())),
             do="check the prefix (upper and lower case count)",
         )
     return wanted

@@ -12,11 +12,12 @@ from pathlib import Path, PurePosixPath
 
 from vizsla.data import archives, tables
 from vizsla.data.arrange import arrange
-from vizsla.data.contents import is_picture, read_contents
+from vizsla.data.contents import read_contents
 from vizsla.data.dataset import Dataset
 from vizsla.data.layouts import SHARDS, list_directory, list_file
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
+from vizsla.data.tree import counted
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
 
@@ -91,6 +92,7 @@ def list_source(
     """What any source holds, before splits are drawn. Parameters and errors as in :func:`open_dataset`."""
     options = options or SourceOptions()
     listing = _list(os.fspath(source), options, on_progress)
+    listing.compose_labels()
     listing.drop(options.drop_classes)
     listing.check_labels()
     listing.group(options.group_by)
@@ -183,7 +185,10 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     )
     if is_table:
         return _table(synced.folder / name, options)
-    return _directory(synced.folder, cache, options, on_progress)
+    listing = _directory(synced.folder, cache, options, on_progress)
+    if synced.others:
+        listing.notes.append(f"Not fetched, as their names end like no picture's: {counted(synced.others, 'object')}.")
+    return listing
 
 
 def _directory(folder: Path, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
@@ -210,7 +215,7 @@ def _table(file: Path, options: SourceOptions) -> Listing:
 
 def _archive(archive: Path, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
     folder = archives.unpack(archive, cache, on_progress=on_progress)
-    listing = list_directory(folder, options, class_root=archives.top(folder, is_picture))
+    listing = list_directory(folder, options)
     listing.name = archive.name.partition(".")[0] or listing.name
     return listing
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.errors import DataError, SourceError
-from vizsla.images.decode import SUFFIXES as PICTURES
+from vizsla.images.formats import ENDINGS as PICTURES
 from vizsla.optional import require
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")

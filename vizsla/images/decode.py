@@ -9,53 +9,30 @@ import stat
 import struct
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
-# Importing the plugins here, and not at the first picture, keeps Image.open free of races between threads.
-from PIL import (
-    BmpImagePlugin,  # noqa: F401
-    ExifTags,
-    GifImagePlugin,  # noqa: F401
-    Image,
-    JpegImagePlugin,  # noqa: F401
-    MpoImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vizsla.errors import ImageError
 from vizsla.images.depth import UnknownRangeError, to_eight_bits
+from vizsla.images.formats import file_type, readable_formats, readable_suffixes
 from vizsla.settings import settings
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Pillow's names of the formats that are read (MPO, a JPEG of several pictures, counts as JPEG).
-Everything else is refused before any decoder runs."""
-
-SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm".split())
-"""File name endings that mark a file as meant to be a picture."""
+SUFFIXES = readable_suffixes()
+"""File name endings that mark a file as meant to be a picture, of the formats that can be read now."""
 
 _PROGRESSIVE_BLOCK = 1024
 """Bytes fed at a time to a progressive JPEG, whose every scan costs a pass over the whole picture."""
+
+_NEW_SUBFILE_TYPE = 254
+"""TIFF's tag whose lowest bit marks a reduced copy of another picture in the file (TIFF 6.0, NewSubfileType). Raw
+photos (DNG, NEF, ARW and others) begin with one; no picture that is meant to be read does."""
 
 _DECODER_FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError,
     ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow's decoders are known to raise on broken data."""
-
-_LOOKS_LIKE: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (lambda b: b[4:8] == b"ftyp" and b[8:11] in (b"hei", b"hev", b"mif"), "a HEIC photo (convert it to JPEG)"),
-    (lambda b: b[4:8] == b"ftyp" and b[8:12] == b"avif", "an AVIF picture (convert it to JPEG or PNG)"),
-    (lambda b: b.startswith(b"%PDF"), "a PDF document"),
-    (lambda b: b.lstrip()[:5].lower() in (b"<!doc", b"<html"), "a web page"),
-    (lambda b: b"<svg" in b[:512], "an SVG drawing"),
-    (lambda b: b.startswith(b"PK\x03\x04"), "a zip archive"),
-    (lambda b: all(c in b"\t\n\r" or 32 <= c < 127 for c in b[:256]), "text"),
-)
 
 
 @dataclass(frozen=True)
@@ -211,7 +188,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     if (Image.MAX_IMAGE_PIXELS or limits.max_pixels) < limits.max_pixels:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # else Pillow refuses what our own limit allows
     try:
-        image = Image.open(_BoundedReader(data, limits.seconds), formats=FORMATS)
+        image = Image.open(_BoundedReader(data, limits.seconds), formats=readable_formats())
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -227,6 +204,12 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise _too_many_pixels(f"{width} x {height} = {width * height / 1e6:,.0f} megapixels", limits)
+    if image.format == "TIFF" and image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1:  # type: ignore[attr-defined]
+        raise ImageError(
+            "unreadable-format",
+            f"The file is a raw photo: what comes first in it is a preview of {width} x {height} pixels.",
+            do="develop it to JPEG",
+        )
     return image
 
 
@@ -258,11 +241,21 @@ def _too_many_pixels(size: str, limits: Limits) -> ImageError:
 def _unknown(data: bytes) -> ImageError:
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")):
         return ImageError("truncated", f"The picture ends inside its header, after {len(data):,} bytes.")
-    guess = next((name for looks, name in _LOOKS_LIKE if looks(data)), None)
+    kind = file_type(data)
+    if kind is not None and kind.readable:
+        return ImageError("damaged", f"This is {kind.words}, but its header is broken.")
+    if kind is not None and kind.picture:
+        return ImageError(
+            "unreadable-format",
+            f"The file is {kind.words}, which cannot be read here.",
+            allowed=", ".join(readable_formats()),
+            do=kind.do,
+        )
     return ImageError(
         "not-an-image",
-        f"The file is not a picture{f'; it looks like {guess}' if guess else ''}.",
-        allowed=", ".join(FORMATS),
+        f"The file is not a picture{f'; it looks like {kind.words}' if kind else ''}.",
+        allowed=", ".join(readable_formats()),
+        do=kind.do if kind else None,
     )
 
 

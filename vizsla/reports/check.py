@@ -78,12 +78,13 @@ def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
 
 
 def _picture(gated: Gated, file: FoundFile) -> dict[str, Any]:
-    limits, image = Limits.from_settings(), ""
-    if file.row not in gated.facts.scan.errors:
+    dataset, limits, image, row = gated.facts.dataset, Limits.from_settings(), "", file.row
+    if row not in gated.facts.scan.errors:
         try:
-            data = read_file(gated.facts.dataset.path(file.row), limits)
+            data = read_file(dataset.root / file.path if row is None else dataset.path(row), limits)
             image = thumbnail(decode(data, limits, short_side=_THUMBNAIL).image)
-        except ImageError:  # it could be read a moment ago
+        except ImageError:  # it could be read a moment ago, or nobody has looked at it
             image = ""
-    decision = gated.reasons.get(file.row, "")
-    return {"file": file, "image": image, "left_out": gated.status[file.row] == LEFT_OUT, "decision": decision}
+    decision = "" if row is None else gated.reasons.get(row, "")
+    left_out = row is not None and gated.status[row] == LEFT_OUT
+    return {"file": file, "image": image, "left_out": left_out, "decision": decision}

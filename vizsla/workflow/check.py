@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data import quality
-from vizsla.data.checks import SEVERITIES, Finding, label_errors
+from vizsla.data.checks import SEVERITIES, Finding, Severity, label_errors
 from vizsla.data.dataset import SPLITS
+from vizsla.errors import DataError
 from vizsla.files import write_bytes
 from vizsla.models.weights import WeightsRequest
 from vizsla.optional import require
@@ -37,7 +38,8 @@ class CheckRequest:
 class CheckResult:
     """What the check found, and the files that tell it.
 
-    ``notes`` say how the data were read, and what was not looked for.
+    ``notes`` say how the data were read, and what was not looked for. ``refusal`` is what ``fit`` would raise for these
+    data, or None; it is among the findings, too.
     """
 
     checked: Checked
@@ -46,6 +48,12 @@ class CheckResult:
     findings_file: Path
     report: Path
     seconds: dict[str, float]
+    refusal: DataError | None = None
+
+    def fails(self, severity: Severity | None) -> bool:
+        """Whether ``fit`` would refuse the data, or a finding is at least as grave as ``severity``."""
+        grave = () if severity is None else SEVERITIES[: SEVERITIES.index(severity) + 1]
+        return self.refusal is not None or any(finding.severity in grave for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that ``vizsla check --json`` prints."""
@@ -65,6 +73,7 @@ class CheckResult:
                 for f in self.findings
             ],
             "notes": self.notes,
+            "refusal": None if self.refusal is None else self.refusal.what,
             "manifest": str(self.checked.manifest),
             "findings_file": str(self.findings_file),
             "report": str(self.report),
@@ -96,13 +105,26 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
         notes += small
         if found is not None:
             findings = sorted([*findings, found], key=lambda finding: SEVERITIES.index(finding.severity))
+    refusal = _refusal(checked)
+    if refusal is not None:
+        title, fix = "These data cannot be trained on", refusal.do or refusal.allowed or "mend the data"
+        findings.insert(0, Finding("cannot-train", "error", title, f"`vizsla fit` refuses: {refusal.what}", fix))
     findings_file, report = checked.folder / "findings.jsonl", checked.folder / "report.html"
     with watch.stage("report"):
         from vizsla.reports.check import page
 
         write_findings(findings_file, findings)
         write_bytes(report, page(checked.gated, findings, checked.manifest, notes).encode("utf-8", "replace"))
-    return CheckResult(checked, findings, notes, findings_file, report, watch.seconds)
+    return CheckResult(checked, findings, notes, findings_file, report, watch.seconds, refusal)
+
+
+def _refusal(checked: Checked) -> DataError | None:
+    """What ``fit`` says of these data before it begins."""
+    try:
+        checked.gated.check()
+    except DataError as error:
+        return error
+    return None
 
 
 def _label_errors(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vizsla.data.arrange import arrange
-from vizsla.data.checks import Finding
+from vizsla.data.checks import Finding, layout
 from vizsla.data.dataset import Dataset
 from vizsla.data.gate import Gated, GateOptions, pass_gate
 from vizsla.data.listing import Listing
@@ -61,8 +61,9 @@ class Checked:
     def summary(self) -> list[str]:
         """What a training job should tell about the data, one sentence each."""
         grave = [f for f in self.gated.findings if f.severity != "info"]
-        lines = [f"{finding.title}: {finding.evidence}" for finding in grave if finding.severity == "error"]
-        others = [finding.id for finding in grave if finding.severity == "warning"]
+        lines = [finding.note for finding in grave if finding.id in layout.IDS]
+        lines += [f"{finding.title}: {finding.evidence}" for finding in grave if finding.severity == "error"]
+        others = [f.id for f in grave if f.severity == "warning" and f.id not in layout.IDS]
         if others:
             lines.append(f"The check also found: {', '.join(others)}. `vizsla check` shows the pictures.")
         dropped = sum(reason.startswith("gate: leak") for reason in self.gated.reasons.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vizsla.data.checks import classes, copies, looks, reading, shapes
 from vizsla.data.checks.facts import Facts
 from vizsla.data.checks.finding import SEVERITIES, Finding, FoundFile, Severity
@@ -10,9 +12,9 @@ CHECKS = (*reading.CHECKS, *copies.CHECKS, *classes.CHECKS, *shapes.CHECKS, *loo
 """Every check; each is a function of the facts that gives a finding or None."""
 
 
-def run(facts: Facts) -> list[Finding]:
-    """All findings, the gravest first."""
-    found = [finding for check in CHECKS if (finding := check(facts)) is not None]
+def run(facts: Facts, of_listing: Sequence[Finding] = ()) -> list[Finding]:
+    """All findings, with those of the listing, the gravest first."""
+    found = [*of_listing, *(finding for check in CHECKS if (finding := check(facts)) is not None)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
 
 

@@ -48,7 +48,11 @@ def imbalance(facts: Facts) -> Finding | None:
 def missing(facts: Facts) -> Finding | None:
     """A class without a picture in some split."""
     table = counts(facts)
-    absent = [f"{facts.dataset.classes[i]!r} in {SPLITS[j]}" for i, j in zip(*np.nonzero(table == 0), strict=True)]
+    absent = [
+        f"{facts.dataset.classes[i]!r} in {'any split' if not row.any() else ' and '.join(_empty(row))}"
+        for i, row in enumerate(table)
+        if not row.all()
+    ]
     if not absent:
         return None
     train = bool((table[:, 0] == 0).any())
@@ -60,6 +64,10 @@ def missing(facts: Facts) -> Finding | None:
         f"No readable picture of {shown}.",
         "add pictures: without them the class cannot be learnt (train), watched (valid) or measured (test)",
     )
+
+
+def _empty(row: npt.NDArray[np.int64]) -> list[str]:
+    return [SPLITS[j] for j in np.flatnonzero(row == 0)]
 
 
 def few(facts: Facts) -> Finding | None:

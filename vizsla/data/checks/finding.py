@@ -13,9 +13,12 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 @dataclass(frozen=True)
 class FoundFile:
-    """One picture of a finding. ``cluster`` numbers the pictures that belong together within the finding."""
+    """One picture of a finding. ``cluster`` numbers the pictures that belong together within the finding.
 
-    row: int
+    ``row`` is its row in the data set, or None for a picture that is in no class and no split.
+    """
+
+    row: int | None
     path: str
     label: str
     split: str
@@ -41,6 +44,11 @@ class Finding:
     evidence: str
     fix: str
     files: tuple[FoundFile, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What was seen and what to do about it, for where no table of findings is shown."""
+        return f"{self.evidence} Do: {self.fix}."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: a line of ``findings.jsonl``."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
+
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.checks.finding import Finding
 from vizsla.errors import IMAGE_ERROR_KINDS
@@ -13,6 +17,10 @@ _TABLE: dict[str, tuple[str, str]] = {
     "empty": ("Empty files", f"copy them again; {_LEFT_OUT}"),
     "too-many-bytes": ("Files above the size limit", "raise VIZSLA_MAX_IMAGE_MB if they are meant"),
     "not-an-image": ("Files that are no pictures", f"take them away or convert them; {_LEFT_OUT}"),
+    "unreadable-format": (
+        "Pictures in formats that cannot be read",
+        f"convert them, or install what reads them; {_LEFT_OUT}",
+    ),
     "truncated": (
         "Truncated pictures",
         "copy them again, or keep their intact part by --on-damaged repair; without that they are left out",
@@ -24,6 +32,10 @@ _TABLE: dict[str, tuple[str, str]] = {
 }
 
 
+_BY_CONTENT = ("not-an-image", "unreadable-format")
+"""Kinds of which the files' content says what they are, in the same words for many files."""
+
+
 def _check(kind: str) -> Check:
     title, fix = _TABLE[kind]
 
@@ -31,10 +43,28 @@ def _check(kind: str) -> Check:
         found = {row: error for row, error in facts.scan.errors.items() if error.kind == kind}
         if not found:
             return None
-        evidence = f"{len(found):,} of {len(facts.dataset):,} files: {IMAGE_ERROR_KINDS[kind]}."
-        return Finding(kind, "error", title, evidence, fix, facts.files(sorted(found), lambda row: found[row].what))
+        parts = [f"{len(found):,} of {len(facts.dataset):,} files: {IMAGE_ERROR_KINDS[kind]}."]
+        steps = [fix]
+        if kind in _BY_CONTENT:
+            whats = Counter(error.what for error in found.values()).most_common(4)
+            parts += [what if len(whats) == 1 else f"{what} ({count:,})" for what, count in whats]
+            steps = [*dict.fromkeys(error.do for error in found.values() if error.do)][:3] or steps
+        parts.append(_by_class(facts, list(found)))
+        files = facts.files(sorted(found), lambda row: found[row].what)
+        return Finding(kind, "error", title, " ".join(parts), "; ".join(steps), files)
 
     return check
+
+
+def _by_class(facts: Facts, rows: list[int], most: int = 8) -> str:
+    dataset = facts.dataset
+    totals = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    lost = Counter(dataset.labels[rows].tolist()).most_common()
+    shown = [
+        f"{count:,} of {dataset.classes[label]!r}" + (" (all there are)" if count == totals[label] else "")
+        for label, count in lost[:most]
+    ]
+    return f"By class: {', '.join(shown)}" + (f" and {len(lost) - most} more classes." if len(lost) > most else ".")
 
 
 CHECKS = tuple(_check(kind) for kind in _TABLE)

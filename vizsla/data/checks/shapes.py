@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.checks.finding import Finding, Severity
 from vizsla.data.inspection import MODES
-from vizsla.images.decode import FORMATS
+from vizsla.images.formats import ENDINGS, FORMATS
 
 TINY_PIXELS = 32
 HUGE_MEGAPIXELS = 40
@@ -21,11 +21,6 @@ EXTREME_ASPECT = 0.35
 
 Mask = npt.NDArray[np.bool_]
 
-_ENDINGS = {
-    ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".mpo": "JPEG", ".png": "PNG", ".apng": "PNG",
-    ".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".dib": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
-    ".ppm": "PPM", ".pgm": "PPM", ".pbm": "PPM",
-}  # fmt: skip
 _PLAIN = [MODES.index("RGB"), MODES.index("L")]
 
 
@@ -41,7 +36,7 @@ class _Kind:
 
 
 def _wrong_type(facts: Facts) -> Mask:
-    code = {ending: FORMATS.index(name) for ending, name in _ENDINGS.items()}
+    code = {ending: FORMATS.index(name) for ending, name in ENDINGS.items()}
     paths = facts.dataset.paths
     expected = np.fromiter((code.get(os.path.splitext(path)[1].lower(), 255) for path in paths), np.uint8, len(paths))
     lies: Mask = (expected != 255) & (expected != facts.scan.records["format"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,12 +25,11 @@ _STRAY = 0.5
 """A reading of less than this share of the pictures of the largest one is no second way to read a folder."""
 
 
-def list_directory(root: Path, options: SourceOptions, class_root: Path | None = None) -> Listing:
+def list_directory(root: Path, options: SourceOptions) -> Listing:
     """List a folder of labelled pictures, however its labels are kept.
 
     Class folders count unless a table labels nearly all their pictures: then the table counts, and where the two use
-    the same names for different pictures, or two tables differ, one must be asked for. ``class_root`` is where class
-    folders begin, if that is not ``root``.
+    the same names for different pictures, or two tables differ, one must be asked for.
 
     Raises
     ------
@@ -47,13 +47,13 @@ def list_directory(root: Path, options: SourceOptions, class_root: Path | None =
     if options.label_from is not None:
         return list_by_names(root, options.label_from)
     if options.layout == FOLDERS:
-        return _described(list_folder(class_root or root))
+        return _described(list_folder(root))
     contents = read_contents(root)
     if not contents.files:
         _refuse_options(root, options)
-        return _described(list_folder(class_root or root))
+        return _described(list_folder(root))
     candidates, refusals = candidates_of(contents, options)
-    return _choose(contents, candidates, refusals, options, class_root or root)
+    return _choose(contents, candidates, refusals, options)
 
 
 def list_file(file: Path, options: SourceOptions) -> Listing:
@@ -75,14 +75,13 @@ def _choose(
     candidates: Sequence[Candidate],
     refusals: Sequence[VizslaError],
     options: SourceOptions,
-    class_root: Path,
 ) -> Listing:
     if options.layout and not candidates:
         raise refusals[0] if refusals else no_labels(contents.root, options)
     folders: Listing | None = None
     if not options.layout:
         try:
-            folders = list_folder(class_root)
+            folders = list_folder(contents.root)
         except DataError as error:
             if not candidates:
                 raise refusals[0] if refusals else error from error
@@ -140,11 +139,10 @@ def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
 def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> Listing:
     """The table or the class folders, by what they cover and whether they agree."""
     classes = _class_names(folders)
-    above = folders.root.relative_to(listing.root).as_posix() + "/" if folders.root != listing.root else ""
-    of_folder = {above + p: label for p, label in zip(folders.paths, folders.labels, strict=True) if label in classes}
+    of_folder = {path: label for path, label in zip(folders.paths, folders.labels, strict=True) if label in classes}
     of_table = dict(zip(chosen.listing.paths, chosen.listing.labels, strict=True))
     both = of_folder.keys() & of_table.keys()
-    if len(both) < _COVERED * len(of_folder) or chosen.reading.is_hint:
+    if chosen.reading.is_hint or (len(both) < _COVERED * len(of_folder) and not _splits_up(of_table, of_folder)):
         folders.notes.append(
             f"Not read, as class folders hold {len(of_folder):,} pictures and it labels {len(both):,} of them: "
             f"{chosen.reading.title} (--layout {chosen.layout} reads it)."
@@ -156,8 +154,10 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
         says_more = chosen.there > len(of_folder) or (any(listing.splits) and not any(folders.splits))
         listing.labels = [of_table[path] for path in listing.paths]
         return listing if says_more else folders
-    if len(differ) > (1 - _COVERED) * len(both) and {*map(_plain, of_folder.values())}.isdisjoint(
-        map(_plain, of_table.values())
+    if (
+        len(differ) > (1 - _COVERED) * len(both)
+        and len(both) >= _COVERED * len(of_folder)
+        and {*map(_plain, of_folder.values())}.isdisjoint(map(_plain, of_table.values()))
     ):
         listing.notes.append(
             f"The names of the {len(set(folders.labels)):,} folders were not taken for classes, as the table labels "
@@ -171,6 +171,20 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
         where=folders.root,
         allowed="one of them",
         do=f"say which is meant: --layout {chosen.layout} or --layout {FOLDERS}",
+    )
+
+
+def _splits_up(of_table: dict[str, str], of_folder: dict[str, str]) -> bool:
+    """Whether a table labels all of some folder's pictures, as several classes: then the folder may be none."""
+    labels: dict[str, set[str]] = {}
+    counts: Counter[str] = Counter()
+    for path, folder in of_folder.items():
+        counts[folder] += 1
+        if path in of_table:
+            counts[folder] -= 1
+            labels.setdefault(folder, set()).add(_plain(of_table[path]))
+    return any(
+        len(labels[folder]) > 1 and not counts[folder] and _plain(folder) not in labels[folder] for folder in labels
     )
 
 

@@ -22,9 +22,9 @@ from vizsla.data.layouts.words import GATHERING, split_and_rest
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record
 from vizsla.errors import DataError
-from vizsla.images.decode import SUFFIXES
+from vizsla.images.formats import ENDINGS
 
-_PICTURE = "|".join(sorted(suffix[1:] for suffix in SUFFIXES))
+_PICTURE = "|".join(sorted(suffix[1:] for suffix in ENDINGS))
 _LINE = re.compile(rf"(?P<picture>.*\.(?:{_PICTURE})|\S+?)(?:[ \t,;]+(?P<label>[^\t,;]*)(?:[\t,;].*)?)?", re.IGNORECASE)
 """``picture label``, and what may follow a tab or comma; a picture without ending has no spaces in it."""
 _SOLUTION = re.compile(r".*_solution\.csv")
@@ -70,7 +70,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
 
 
 def _is_picture(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in SUFFIXES
+    return posixpath.splitext(name)[1].lower() in ENDINGS
 
 
 def _rows(file: Path, folder: str, split: Split | None) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from vizsla.data.options import SourceOptions
 from vizsla.data.records import read_records
 from vizsla.data.table_file import head
 from vizsla.data.tables import SUFFIXES
-from vizsla.images.decode import SUFFIXES as PICTURES
+from vizsla.images.formats import ENDINGS as PICTURES
 
 _PICTURE = "|".join(sorted(suffix[1:] for suffix in PICTURES)).encode()
 _JSON = re.compile(rb'\[\s*\{|\{\s*"[^"]+\.(?:%b)"\s*:\s*["\d]' % _PICTURE, re.IGNORECASE)

@@ -1,0 +1,150 @@
+"""Which folders are splits and which are classes: read from what lies where, and from names where these say it."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from vizsla.data.checks import layout
+from vizsla.data.checks.finding import Finding
+from vizsla.data.dataset import Split
+from vizsla.data.split_folders import LAYOUT, are_sessions, are_splits_inside, in_words, splits_among, trail_of
+from vizsla.data.split_names import SPLIT_FOLDERS, says_nothing, split_of
+from vizsla.data.tree import Folder
+from vizsla.errors import DataError
+
+
+@dataclass
+class Reading:
+    """What was read: pictures by label and split, sentences about how, and what was left unused, by place."""
+
+    root: Path
+    classes: list[tuple[str, list[str], Split | None]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stray: dict[str, list[str]] = field(default_factory=dict)
+    unlabelled: dict[str, list[str]] = field(default_factory=dict)
+    unused: dict[str, list[str]] = field(default_factory=dict)
+    repeated: dict[str, list[str]] = field(default_factory=dict)
+    nested: dict[str, list[str]] = field(default_factory=dict)
+    empty: list[Folder] = field(default_factory=list)
+
+    def findings(self) -> list[Finding]:
+        """One for each kind of thing that a person should know of."""
+        labels = {unicodedata.normalize("NFC", label) for label, _, _ in self.classes}
+        empty = [folder.path for folder in self.empty if folder.name not in labels]
+        kinds = (
+            (layout.stray_pictures, self.stray),
+            (partial(layout.unlabelled_pictures, root=self.root), self.unlabelled),
+            (layout.unused_folders, self.unused),
+            (layout.repeated_classes, self.repeated),
+            (layout.nested_classes, self.nested),
+        )
+        found = [make(places) for make, places in kinds if places]
+        return [*found, layout.empty_folders(empty)] if empty else found
+
+    def place(self, folder: Folder) -> str:
+        """How to name a folder to a person."""
+        return f"{folder.path or self.root.resolve().name}/"
+
+    def add_class(self, folder: Folder, split: Split | None) -> None:
+        """Take a folder as a class, with all that lies below it."""
+        self.classes.append((folder.label, list(folder.walk()), split))
+        inside = [below.name for below in folder.inside]
+        if folder.is_parent and len(inside) > 1 and not are_sessions(folder):
+            self.nested[self.place(folder)] = inside
+
+    def look_at(self, folder: Folder) -> None:
+        """Write down what lies in a folder beside the folders with pictures."""
+        if folder.pictures and folder.inside:
+            self.stray[self.place(folder)] = folder.pictures
+        self.empty += [below for below in folder.folders if not below.total and not below.has_system_folders]
+
+
+def read_layout(top: Folder, root: Path) -> Reading:
+    """Find the splits and classes below a folder.
+
+    Folders are splits where their names say so, or where several hold the same folders and their names tell which is
+    which. A doubled folder, and one that holds all the others, is looked through, with a note. ``class/train`` and
+    ``class/test`` are splits, too.
+
+    Raises
+    ------
+    DataError
+        Where folders could be splits or classes, there is no train split, the folder holds several data sets, or
+        nothing labels the pictures.
+    """
+    reading = Reading(root)
+    _read(top, reading)
+    labels = sorted({label for label, _, _ in reading.classes})
+    if all(split_of(label, plainly=True) for label in labels):
+        _refuse_unlabelled([f"{label}/" for label in labels] or sorted(reading.unlabelled), root)
+    return reading
+
+
+def _refuse_unlabelled(places: list[str], root: Path) -> None:
+    if places:
+        raise DataError(
+            f"{in_words(places)} hold{'s' * (len(places) == 1)} pictures and no class folders: nothing says what they "
+            "show.",
+            where=root,
+            allowed=LAYOUT,
+            do="put the pictures into a folder for each class, or name a table with a column path and a column label",
+        )
+
+
+def _read(folder: Folder, reading: Reading) -> None:
+    reading.look_at(folder)
+    children = folder.inside
+    if are_splits_inside(children):
+        _read_split_classes(children, reading)
+    elif splits := splits_among(children, reading.root):
+        _read_splits(children, splits, reading)
+    elif len(children) == 1 and children[0].is_parent and not are_sessions(children[0]):
+        reading.notes.append(f"Read from {children[0].path}/, as no other folder holds pictures.")
+        _read(children[0], reading)
+    else:
+        classes = {child.name for child in children}
+        for child in children:
+            if len(classes & {below.name for below in child.inside} - {child.name}) > 1:
+                reading.repeated[reading.place(child)] = list(child.walk())
+            else:
+                reading.add_class(child, None)
+
+
+def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: Reading) -> None:
+    if any(folder.name.lower() not in SPLIT_FOLDERS for folder in splits):
+        meant = ", ".join(f"{folder.name}/ is {split}" for folder, split in splits.items())
+        reading.notes.append(f"Read as splits: {meant}.")
+    for child in children:
+        if child not in splits or _is_unlabelled(child):
+            places = reading.unlabelled if _is_unlabelled(child) else reading.unused
+            places[reading.place(child)] = list(child.walk())
+            continue
+        for folder in (trail := trail_of(child, list(splits))):
+            reading.look_at(folder)
+        if len(trail) > 1:
+            reading.notes.append(f"Read {child.path}/ from {trail[-1].path}/, as nothing else is in it.")
+        for below in trail[-1].inside:
+            reading.add_class(below, splits[child])
+
+
+def _read_split_classes(children: list[Folder], reading: Reading) -> None:
+    first = next(child for child in children if child.is_parent).inside[0]
+    reading.notes.append(f"The splits are read inside the class folders, as in {first.path}/.")
+    for child in children:
+        if not child.is_parent:
+            reading.add_class(child, None)
+            continue
+        for below in child.inside:
+            reading.classes.append((child.label, list(below.walk()), split_of(below.name, plainly=True)))
+        if child.pictures:
+            reading.stray[reading.place(child)] = child.pictures
+
+
+def _is_unlabelled(folder: Folder) -> bool:
+    """Whether there are no class folders: the pictures lie in it, or in ``images/`` or a doubled folder in it."""
+    while len(folder.inside) == 1 and (says_nothing((only := folder.inside[0]).name) or only.name == folder.name):
+        folder = only
+    return not folder.is_parent
