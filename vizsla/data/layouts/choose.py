@@ -24,6 +24,9 @@ _COVERED = 0.95
 _STRAY = 0.5
 """A reading of less than this share of the pictures of the largest one is no second way to read a folder."""
 
+_NO_LABEL = "no_label"
+"""The folder in which datumaro, and so CVAT, exports pictures without a label as ImageNet."""
+
 
 def list_directory(root: Path, options: SourceOptions) -> Listing:
     """List a folder of labelled pictures, however its labels are kept.
@@ -219,6 +222,17 @@ def _top(path: str) -> str:
 
 
 def _described(folders: Listing) -> Listing:
+    """Class folders with their layout, less the folder that stands for no class."""
+    if (count := folders.labels.count(_NO_LABEL)) and count < len(folders.labels):
+        rows = [row for row, label in enumerate(folders.labels) if label != _NO_LABEL]
+        first = folders.paths[folders.labels.index(_NO_LABEL)]
+        folders.paths = [folders.paths[row] for row in rows]
+        folders.labels = [folders.labels[row] for row in rows]
+        folders.splits = [folders.splits[row] for row in rows]
+        folders.notes.append(
+            f"{count:,} picture{'s' * (count > 1)} in {_NO_LABEL}/ not read, such as {first}: CVAT puts pictures without a "
+            "label there."
+        )
     folders.layout = folders.layout or f"Class folders; {folders.numbers()}"
     return folders
 
