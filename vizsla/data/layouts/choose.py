@@ -230,8 +230,8 @@ def _described(folders: Listing) -> Listing:
         folders.labels = [folders.labels[row] for row in rows]
         folders.splits = [folders.splits[row] for row in rows]
         folders.notes.append(
-            f"{count:,} picture{'s' * (count > 1)} in {_NO_LABEL}/ not read, such as {first}: CVAT puts pictures without a "
-            "label there."
+            f"{count:,} picture{'s' * (count > 1)} in {_NO_LABEL}/ not read, such as {first}: CVAT puts pictures "
+            "without a label there."
         )
     folders.layout = folders.layout or f"Class folders; {folders.numbers()}"
     return folders
