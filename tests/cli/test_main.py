@@ -13,6 +13,7 @@ import pytest
 
 from vizsla import __version__
 from vizsla.cli.main import VERBS
+from vizsla.data.layouts import FOLDERS, LAYOUTS
 
 Folder = Callable[..., Path]
 
@@ -136,6 +137,31 @@ def test_predict_in_words_and_as_json(model: Path, folder_of_photos: Folder) -> 
         assert answer["probability"] == pytest.approx(answer["top"][0]["probability"], abs=1e-6)
     listed = vizsla("predict", model, "-", "--json", text="\n".join(map(str, photos)) + "\n").stdout
     assert [json.loads(line) for line in listed.splitlines()] == answers
+
+
+def test_predict_takes_a_folder(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:
+    folder = folder_of_photos({"red": 2, "green": 3}, name="others")
+    (folder / "sample_submission.csv").write_text("id,label\n")
+    plain = vizsla("predict", model, folder).stdout.splitlines()
+    photos = sorted(folder.rglob("*.jpg"))
+    assert [line.split("   ")[0] for line in plain] == [str(photo) for photo in photos]
+    (tmp_path / "none").mkdir()
+    assert "There is no picture in this folder" in vizsla("predict", model, tmp_path / "none", code=1).stderr
+
+
+def test_check_begins_with_the_layout_and_help_names_them_all(folder_of_photos: Folder) -> None:
+    photos = folder_of_photos({"a": 12, "b": 12})
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.jpg"))]
+    (photos / "train.csv").write_text("file;sort\n" + "\n".join(f"{name};{name[0]}{name[0]}" for name in names))
+    refused = vizsla("check", photos / "train.csv", code=1).stderr
+    assert "no column 'label'; its columns are file, sort" in refused
+    assert "--label-column NAME" in refused
+    done = vizsla("check", photos, "--layout", "kaggle", "--label-column", "sort", "--json")
+    assert json.loads(done.stdout.splitlines()[-1])["layout"].startswith("Kaggle: train.csv (file, sort)")
+    lines = vizsla("check", photos, "--layout", "kaggle", "--label-column", "sort").stdout.splitlines()
+    assert lines[0] == "Kaggle: train.csv (file, sort) with pictures in a/, b/; 24 pictures of 2 classes"
+    told = " ".join(vizsla("check", "--help", COLUMNS="200").stdout.replace("│", " ").split())
+    assert ", ".join([FOLDERS, *LAYOUTS]) in told
 
 
 def test_predict_names_what_it_cannot_read_and_goes_on(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:

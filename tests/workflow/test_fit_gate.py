@@ -95,7 +95,17 @@ def test_the_document_carries_source_and_options(data):
     asked = FitRequest(
         data,
         "resnet18",
-        source=SourceOptions(("257.clutter",), r"(IMG_\d+)", "http://127.0.0.1:9000", None),
+        source=SourceOptions(
+            ("257.clutter",),
+            r"(IMG_\d+)",
+            "http://127.0.0.1:9000",
+            None,
+            "kaggle",
+            path_column="id",
+            label_column="1",
+            split_column="true",
+            label_from=r"^(.+)_\d+",
+        ),
         gate=GateOptions("repair", "warn", 12),
     )
     document = json.loads(json.dumps(to_spec(asked).to_dict()))

@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vizsla.cli.source import (
-    DATA_HELP,
-    DropClass,
-    EndpointUrl,
-    GroupBy,
-    NearCopies,
-    OnDamaged,
-    OnLeak,
-    Sha256,
-    data_options,
-)
+from vizsla.cli.source import DATA_HELP, data_options
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
+    from vizsla.data import SourceOptions
+    from vizsla.data.gate import GateOptions
     from vizsla.workflow.plan import Plan
     from vizsla.workflow.request import FitResult
 
@@ -34,15 +26,12 @@ _STEPS = "Head, trained in steps (any of these asks for AdamW)"
 
 
 @app.command()
+@data_options
 def fit(
     data: str = typer.Argument(..., help=DATA_HELP),
-    drop_class: DropClass = None,
-    group_by: GroupBy = None,
-    on_damaged: OnDamaged = "skip",
-    on_leak: OnLeak = "drop-from-train",
-    near_copies: NearCopies = "auto",
-    endpoint_url: EndpointUrl = None,
-    sha256: Sha256 = None,
+    *,
+    source: SourceOptions,
+    gate: GateOptions,
     backbone: str | None = typer.Option(
         None, help="Any timm image model. Default: the one in --weights, else resnet18.", rich_help_panel=_BACKBONE
     ),
@@ -138,7 +127,6 @@ def fit(
         from vizsla.tuning.request import SearchRequest
 
         search = SearchRequest(limits=Limits(max_jobs=tune))
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256, near_copies)
     request = FitRequest(data, backbone, weights, random_init, config, minutes, name, source, gate, search)
     if dry_run:
         from vizsla.workflow.plan import plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def predict(
     model: Path = typer.Argument(..., help="A model folder, a job's folder, or a model.tar.gz."),
-    images: list[str] = typer.Argument(..., help="Picture files; - reads paths from stdin, one a line."),
+    images: list[str] = typer.Argument(
+        ..., help="Picture files, and folders of them; - reads paths from stdin, one a line."
+    ),
     top_k: int = typer.Option(3, "--top-k", min=1, help="Classes to show."),
     strict_images: bool = typer.Option(
         False, "--strict-images", help="Refuse pictures that can be decoded although part of their data is broken."
@@ -31,6 +34,7 @@ def predict(
     from vizsla.models.model import load
 
     paths = _listed(sys.stdin.buffer.read()) if images == ["-"] else images
+    paths = [picture for path in paths for picture in _pictures(path)]
     loaded = load(model)
     failed = 0
     for path, answer in zip(paths, loaded.predict_many(paths, top_k=top_k, strict_images=strict_images), strict=True):
@@ -64,3 +68,16 @@ def _listed(data: bytes) -> list[str]:
     else:
         lines = [os.fsdecode(line) for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n")]
     return [path for line in lines if (path := line.removesuffix("\r")).strip()]
+
+
+def _pictures(path: str) -> list[str]:
+    """The pictures in a folder and below, in order; else the path itself."""
+    from vizsla.data.contents import read_contents
+    from vizsla.errors import DataError
+
+    if not os.path.isdir(path):
+        return [path]
+    inside = [os.path.join(path, name) for name in read_contents(Path(path)).pictures]
+    if not inside:
+        raise DataError("There is no picture in this folder.", where=path, do="check the path")
+    return inside

@@ -59,7 +59,9 @@ def arrange(
                 f"{held:,} pictures that the source has in train stay in valid or test, where earlier runs had them "
                 "(remove the manifest to follow the source)."
             )
-    return Dataset(listing.name, listing.root, classes, listing.paths, labels, splits, tuple(notes), groups)
+    return Dataset(
+        listing.name, listing.root, classes, listing.paths, labels, splits, tuple(notes), groups, layout=listing.layout
+    )
 
 
 def _placed(

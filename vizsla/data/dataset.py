@@ -29,7 +29,7 @@ class Dataset:
     ``splits`` int8 positions in :data:`SPLITS`. ``notes`` tells in sentences what was decided or left out while
     reading. ``groups`` (int32, or None) tells which pictures belong together and must share a split; ``copies``
     the repaired copies of damaged pictures, by path; ``refused`` those that can be decoded and must not be used.
-    ``is_sealed``: see :meth:`sealed`.
+    ``is_sealed``: see :meth:`sealed`. ``layout`` says in words what the labels were read from.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Dataset:
     copies: Mapping[str, Path] = field(default_factory=dict)
     refused: Mapping[str, ImageError] = field(default_factory=dict)
     is_sealed: bool = False
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)

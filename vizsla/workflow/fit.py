@@ -136,7 +136,7 @@ class _Fit:
             self._warn("The backbone is untrained (--random-init): expect far less than trained weights give.")
         if changed := records.other_data(self.job.checkpoints / "data.json", self.dataset, self.looked_at):
             self._warn(changed)
-        for text in (*self.dataset.notes, *self.warnings):
+        for text in (self.dataset.layout, *self.dataset.notes, *self.warnings):
             self.observer.note(text)
         write_findings(self.job.output / "findings.jsonl", self.findings)
         with self.watch.stage("backbone"):
