@@ -30,11 +30,15 @@ from vizsla.errors import ModelError, VizslaError
 from vizsla.jobs.environment import environment
 from vizsla.jobs.processes import signal_group
 from vizsla.serving.default_functions import (
+    TEXTS,
+    UnsupportedAcceptError,
     UnsupportedTypeError,
     default_input_fn,
     default_model_fn,
     default_output_fn,
     default_predict_fn,
+    json_bytes,
+    media_type,
 )
 from vizsla.serving.entry import CODE, MAX_ANSWER_BYTES, PROGRAM, REQUIREMENTS, entry_script, program
 from vizsla.settings import settings
@@ -92,6 +96,8 @@ def _answer(handler: Handler, header: dict[str, Any], body: bytes) -> tuple[dict
         return {"status": 200, "content_type": _checked_type(content_type)}, _checked(content)
     except UnsupportedTypeError as error:
         return {"status": 415, "kind": "body-type"}, _encoded(str(error))
+    except UnsupportedAcceptError as error:
+        return {"status": 406, "kind": "accept"}, _encoded(str(error))
     except UnusableAnswerError as error:
         return {"status": 500, "kind": "code-failed", "allowed": error.allowed, "do": error.do}, _encoded(error.what)
     except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
@@ -178,8 +184,7 @@ class Handler:
     def __call__(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> tuple[bytes, str]:
         """The answer's bytes and content type."""
         self.context.begin(headers)
-        text = content_type.partition(";")[0].strip()
-        data: bytes | str = body.decode("utf-8") if text in ("application/json", "text/csv") else body
+        data: bytes | str = body.decode("utf-8") if media_type(content_type) in TEXTS else body
         if self._transform:
             result = self._call(self._transform, self._model, data, content_type, accept)
         else:
@@ -191,7 +196,7 @@ class Handler:
         answer_type = self.context.content_type or answer_type or accept
         if isinstance(result, bytes | bytearray):
             return bytes(result), answer_type
-        return (result if isinstance(result, str) else json.dumps(result)).encode(), answer_type
+        return result.encode() if isinstance(result, str) else json_bytes(result), answer_type
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Functions may take the toolkit's context as one argument more."""
