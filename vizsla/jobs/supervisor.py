@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
-from vizsla.jobs.handover import Command, Ended, Running, Why, folder_id, load
+from vizsla.jobs.handover import ENVIRONMENT, Command, Ended, Running, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, read_metrics
@@ -233,7 +234,7 @@ class _Attempt:
                     self.status = status
 
     def _end_everything(self, output: int) -> None:
-        """Kill what the job left running, and read what is still in the pipe."""
+        """Kill what the job left running, read what is still in the pipe, and remove what it has installed."""
         signal_group(self.pid, signal.SIGKILL)
         unlink(self.job)
         end = time.monotonic() + _DRAIN_SECONDS
@@ -245,6 +246,7 @@ class _Attempt:
             self._reap()
         while time.monotonic() < end and select.select([output], [], [], 0)[0] and self._pump(output):
             pass
+        shutil.rmtree(self.job / ENVIRONMENT, ignore_errors=True)
 
     def _pump(self, output: int) -> bool:
         """Take what is in the pipe; False at its end."""
