@@ -25,7 +25,7 @@ from vizsla.jobs.handover import ENVIRONMENT, Command, Ended, Running, Why, fold
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, read_metrics
-from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything
+from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
 from vizsla.jobs.scrape import Scraper
 
@@ -293,7 +293,7 @@ class _Attempt:
             deadline = began + self.command.limit + self.command.grace
         if deadline is not None:
             deadline = max(deadline, time.monotonic() + _LEAST_PACKING_SECONDS)
-        packing, why = Packing(self.job / "model", archive, _end_with_parent), self.why
+        packing, why = Packing(self.job / "model", archive, inference_code(self.job), _end_with_parent), self.why
         while True:
             timeout = None if deadline is None else min(_LONGEST_SLEEP, max(0.0, deadline - time.monotonic()))
             ready, _, _ = select.select([wake, packing.file], [], [], timeout)
