@@ -41,6 +41,8 @@ class Record:
     work_seconds: float = 0.0
     error: str | None = None
     inference_id: str | None = None
+    classes: str | None = None
+    """The classes in the order of the answer, for its header, where it does not name them itself."""
     status: int = 0
 
     def to_dict(self) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class Service:
             form = choose_form(asked.accept, json_asked=is_json(asked.content_type), explain=asked.explain)
             pictures, several = await read_pictures(asked.body, asked.content_type, self.fetch)
             answers = await self._classify(pictures, model, asked.explain, record, scope)
+            record.classes = None if form.explains else model.labels.header
             return form.write(answers, model.labels, several), form.content_type
 
     async def _own_code(
