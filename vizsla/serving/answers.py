@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from vizsla.serving.faults import RequestError
 
 TOP_CLASSES = 5
 """Classes named in the long JSON form."""
+
+_HEADER_BYTES = 3072
+"""nginx gives all headers of an answer 4 KiB by default (proxy_buffer_size)."""
 
 _NUMBERED = re.compile(r"([0-9]+)\.(\D.*)")
 
@@ -38,12 +42,17 @@ class Labels:
 
     classes: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = field(init=False)
+    header: str | None = field(init=False)
+    """The classes in order as a header can carry them: percent-encoded (RFC 3986), with commas between; None where they
+    are too many for one."""
 
     def __post_init__(self) -> None:
         matches = [match for match in map(_NUMBERED.fullmatch, self.classes) if match]
         told_apart = all(len({match[group] for match in matches}) == len(self.classes) for group in (1, 2))
         pairs = ((match[1], match[2]) for match in matches) if told_apart else ((name, name) for name in self.classes)
         object.__setattr__(self, "pairs", tuple(pairs))
+        header = ",".join(quote(name, safe="") for name in self.classes)
+        object.__setattr__(self, "header", header if len(header) <= _HEADER_BYTES else None)
 
 
 def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
@@ -125,7 +134,7 @@ def choose_form(accept: str | None, *, json_asked: bool, explain: bool = False) 
     default = OBJECT if json_asked or explain else LIST
     if accept is None or accept in _ANYTHING:
         return default
-    for wanted in _by_preference(accept):
+    for wanted in by_preference(accept):
         if wanted in _ANYTHING:
             return default
         form = OBJECT if explain and wanted == "application/json" else _form(wanted)
@@ -154,7 +163,7 @@ def _form(wanted: str) -> Form | None:
     return FORMS.get(wanted)
 
 
-def _by_preference(accept: str) -> list[str]:
+def by_preference(accept: str) -> list[str]:
     """Media types, most preferred first (RFC 9110, section 12.5.1: quality, then order)."""
     ranked = []
     for position, part in enumerate(accept.split(",")):

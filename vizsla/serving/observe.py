@@ -43,6 +43,8 @@ class Record:
     broken: tuple[int, ...] = ()
     """The places of pictures part of whose data is broken."""
     inference_id: str | None = None
+    classes: str | None = None
+    """The classes in the order of the answer, for its header, where it does not name them itself."""
     status: int = 0
 
     def to_dict(self) -> dict[str, Any]:

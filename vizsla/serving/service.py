@@ -91,6 +91,7 @@ class Service:
             refuse_encoding(asked.encoding)
             pictures, several = await read_pictures(asked.body, asked.content_type, self.fetch)
             answers = await self._classify(pictures, model, asked.explain, record, scope)
+            record.classes = None if form.explains else model.labels.header
             return form.write(answers, model.labels, several), form.content_type
 
     async def _own_code(
