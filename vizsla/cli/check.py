@@ -62,12 +62,13 @@ def check(
 
 def _print(result: CheckResult, as_json: bool) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    from vizsla.cli.console import errors, results
+    from vizsla.cli.console import print_note, results
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
     for note in result.notes:
-        errors.print("[yellow]note[/] " + note.replace("[", r"\["), markup=True)
+        print_note(note)
     if result.findings:
         table = Table(title=f"In {len(dataset):,} pictures", title_justify="left", show_edge=False)
         table.add_column("severity")
@@ -77,9 +78,8 @@ def _print(result: CheckResult, as_json: bool) -> None:
         for finding in result.findings:
             colour = _COLOURS[finding.severity]
             first = f" Such as {finding.files[0].path}." if finding.files else ""
-            shown = (finding.evidence + first).replace("[", r"\[")
             files = f"{len(finding.files):,}" if finding.files else "–"
-            table.add_row(f"[{colour}]{finding.severity}[/]", finding.id, files, shown)
+            table.add_row(Text(finding.severity, colour), finding.id, files, finding.evidence + first)
         out.print(table)
     else:
         out.print(f"Nothing to object to in {len(dataset):,} pictures.")

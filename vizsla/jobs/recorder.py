@@ -27,9 +27,9 @@ from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after
 from vizsla.jobs.handover import load
+from vizsla.jobs.hyperparameters import decoded
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_trials import record_trials
-from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State, now
 from vizsla.jobs.tracking import (
     ERROR,

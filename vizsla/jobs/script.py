@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
+from vizsla.jobs.hyperparameters import decoded, is_number, is_users
 from vizsla.jobs.isolate import OPT_ML
-from vizsla.jobs.spec import TrainingJobSpec, decoded, is_users
+from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.settings import settings
 from vizsla.version import PACKAGE, python_path
 
@@ -30,7 +31,10 @@ COMPATIBILITY = PACKAGE / "compat"
 
 
 def arguments(hyper_parameters: dict[str, str]) -> list[str]:
-    """Hyperparameters as command line arguments: ``--name value``, ``-n value`` for a name of one letter."""
+    """Hyperparameters as command line arguments, as the toolkit makes them (its mapping.py, ``to_cmd_args``).
+
+    ``--name value``, or ``-n value`` for a name of one letter. One thing differs: a number keeps its spelling.
+    """
     values = decoded(hyper_parameters)
     result: list[str] = []
     for name in sorted(values):
@@ -41,13 +45,15 @@ def arguments(hyper_parameters: dict[str, str]) -> list[str]:
 
 
 def _as_argument(value: Any, text: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value)  # as the toolkit: True, not true
     if isinstance(value, dict):
         return ",".join(f"{k}={v}" for k, v in sorted(value.items()))
-    return value if isinstance(value, str) else text
+    return text if is_number(value) else "" if value is None else str(value)  # True, not true
+
+
+def _as_variable(value: Any, text: str) -> str:
+    if isinstance(value, str) or value is None:
+        return value or ""
+    return text if is_number(value) else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
@@ -154,7 +160,7 @@ def variables(
     result = {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
     result |= {f"SM_CHANNEL_{name.upper()}": place for name, place in places.items()}
     result |= {
-        f"SM_HP_{spelt}": value if isinstance(value, str) else json.dumps(value)
+        f"SM_HP_{spelt}": _as_variable(value, spec.hyper_parameters[name])
         for name, value in values.items()
         for spelt in (name.upper().replace("-", "_"), name.upper())  # the toolkit's own is the second
     }

@@ -15,7 +15,8 @@ from vizsla.files import sha256_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import GRACE_SECONDS, Handle, MetricEvent, Position, StatusEvent
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.spec import TrainingJobSpec, encoded
+from vizsla.jobs.hyperparameters import encoded
+from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
