@@ -19,7 +19,7 @@ from vizsla.training.heads import HeadConfig
 from vizsla.tuning.limits import Limits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
-from vizsla.tuning.space import Space
+from vizsla.tuning.space import Space, own_space
 from vizsla.tuning.strategies import EarlyStopping
 from vizsla.workflow.fit import fit as _fit
 from vizsla.workflow.request import FitRequest, FitResult
@@ -201,7 +201,7 @@ def tune(
         Of the kind that tells what went wrong.
     """
     request = SearchRequest(
-        space=space if space is None or isinstance(space, Space) else Space.of(space),
+        space=None if space is None else own_space(space if isinstance(space, Space) else Space.of(space)),
         objective=own_objective(objective),
         strategy=strategy,
         limits=Limits(max_jobs=trials, target=target, patience=patience),
