@@ -47,6 +47,8 @@ STAGES = {
     "features": "Computing features",
     "head": "Training the head",
     "search": "Searching hyperparameters",
+    "trials": "Running trials",
+    "finalists": "Running finalists again",
     "evaluation": "Evaluating",
     "model": "Saving and proving the model",
     "report": "Writing the report",

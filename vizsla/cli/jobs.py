@@ -60,14 +60,18 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     from dataclasses import asdict
 
     from vizsla.cli.console import print_json, results
+    from vizsla.jobs.attempt import ended
     from vizsla.jobs.hyperparameters import decoded, is_users
     from vizsla.jobs.metrics import last_metrics
+    from vizsla.jobs.scrape import no_value
     from vizsla.jobs.tracking import error_of
 
     job = _find(name)
     state = job.state
     not_recorded = error_of(job)
     last = last_metrics(job.metrics)
+    told = ended(job, state.attempts)
+    missing = {} if told is None else told.missing_metrics
     if as_json:
         metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
         failure = job.failure.read_text(errors="replace") if job.failure.is_file() else None
@@ -78,6 +82,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
                 "state": asdict(state),
                 "request": job.request,
                 "metrics": metrics,
+                "missing_metrics": missing,
                 "failure": failure,
                 "tracking_error": not_recorded,
             }
@@ -94,6 +99,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
         if is_users(name):
             lines += [(f"  {name}", value if isinstance(value, str) else strings[name])]
     lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last.values()]
+    lines += [(f"{name} (no value)", no_value(matched)) for name, matched in missing.items()]
     if not_recorded is not None:
         lines += [("not recorded", f"{not_recorded['error']} (at {not_recorded['uri']}, {not_recorded['time']})")]
     out = results()
