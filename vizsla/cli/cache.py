@@ -26,10 +26,12 @@ def cache(
 
     from vizsla.cli.console import print_json, results
     from vizsla.data.kept import kept
+    from vizsla.files import check_folder
     from vizsla.settings import settings
     from vizsla.training import cache as store
 
     s = settings()
+    check_folder(s.cache)
     removed = store.clear(s.cache) if clear else 0
     if bound_gb is not None:
         removed += store.bound(s.cache, int(bound_gb * 1e9))
