@@ -28,6 +28,8 @@ FETCHED = "input/fetched"
 """Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 COMPATIBILITY = PACKAGE / "compat"
 """On the path of every job: what user scripts import from AWS (``smdebug``)."""
+_STARTUP = PACKAGE / "jobs" / "startup"
+"""On the path of every script: what its Python imports before it."""
 
 
 def arguments(hyper_parameters: dict[str, str]) -> list[str]:
@@ -168,12 +170,13 @@ def variables(
     if gpus is not None:
         result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
     asked = dict(spec.environment or {})
+    first = [str(_STARTUP), str(COMPATIBILITY)] if program else [str(COMPATIBILITY)]
     searched = [code if program else "", asked.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     return result | {
         "VIZSLA_JOB_DIR": str(job),
         "TRAINING_JOB_NAME": job.name,
         "SMDEBUG_CONFIG_FILE_PATH": str(job / "input" / "config" / "debughookconfig.json"),
-        "PYTHONPATH": python_path(str(COMPATIBILITY), *searched),
+        "PYTHONPATH": python_path(*first, *searched),
         "PYTHONUNBUFFERED": "1",
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "VIZSLA_CACHE": str(settings().cache.absolute()),
