@@ -76,13 +76,15 @@ def test_a_value_that_is_no_place_is_a_value_and_a_first_one_needs_no_channel(sc
     assert "There are no data for channel 'train'" in missing.stderr
 
 
-def test_a_study_that_holds_trials_already_gets_as_many_as_are_asked_for(script: str, tmp_path: Path) -> None:
+def test_a_study_that_holds_as_many_trials_already_says_so_and_how_to_run_more(script: str, tmp_path: Path) -> None:
     words = ["tune", "photos", "x=1..9", "--script", script, *LOSS, "--study", "k.db", "--json"]
     assert vizsla(*words, "--trials", "3", "--name", "k1").returncode == 0
-    done = vizsla(*words, "--trials", "2", "--name", "k2")
-    tuning = json.loads(done.stdout.splitlines()[-1])["tuning"]
-    assert len(tuning["TrainingJobSummaries"]) == 5
-    assert tuning["StoppedBecause"] == "all 2 trials were started, beside 3 of earlier searches in the study"
+    reasons = []
+    for trials, name in (("2", "k2"), ("5", "k3")):
+        tuning = json.loads(vizsla(*words, "--trials", trials, "--name", name).stdout.splitlines()[-1])["tuning"]
+        reasons.append((len(tuning["TrainingJobSummaries"]), tuning["StoppedBecause"]))
+    first = "the study holds 3 trials of earlier searches, which count: nothing was run; --trials 5 runs 2 more"
+    assert reasons == [(3, first), (5, "all 5 trials were started, 3 by earlier searches")]
 
 
 def test_when_all_trials_crash_their_reason_is_told(script: str, tmp_path: Path) -> None:
@@ -107,8 +109,8 @@ def test_an_objective_that_is_no_number_is_told_with_what_was_there(script: str,
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["photos", "x=1..9", "--script", "s.py", *LOSS, "--hp", "x=3"], "Parameter 'x' is searched and static"),
-        (["photos", "x=1..9", "y=1", "--script", "s.py", *LOSS, "--hp", "y=3"], "Hyperparameter 'y' is given twice"),
+        (["photos", "x=1..9", "--script", "s.py", *LOSS, "--hp", "x=3"], "Parameter 'x' comes twice"),
+        (["photos", "x=1..9", "y=1", "--script", "s.py", *LOSS, "--hp", "y=3"], "Parameter 'y' comes twice"),
         (["photos", "x=1..9", "--script", "s.py", *LOSS, "--epochs", "3"], "--epochs would have no effect here"),
         (["photos", "lr=0.1..0.2", "--metric", "a=(b)"], "--metric would have no effect here"),
         (["photos", "lr=0.1..0.2", "--hp", "lr=0.1"], "Parameter 'lr' comes twice"),

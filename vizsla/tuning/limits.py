@@ -84,7 +84,11 @@ class Limits:
             return f"the target {self.target:g} was reached"
         if self.patience is not None and since >= self.patience:
             return f"{since} trials in a row brought nothing better"
-        if len(trials) - before >= self.max_jobs:
-            earlier = f", beside {before} of earlier searches in the study" if before else ""
-            return f"all {self.max_jobs} trials were started{earlier}"
+        if before >= self.max_jobs:
+            return (
+                f"the study holds {before} trials of earlier searches, which count: nothing was run; "
+                f"--trials {before + self.max_jobs} runs {self.max_jobs} more"
+            )
+        if len(trials) >= self.max_jobs:
+            return f"all {self.max_jobs} trials were started" + (f", {before} by earlier searches" if before else "")
         return None

@@ -79,10 +79,10 @@ def search(
 
     while True:
         trials = study.trials()
-        running, started = [t for t in trials if not t.ended], len(trials) - study.before
+        running = [t for t in trials if not t.ended]
         reason = limits.reached(trials, study.objective, deadline, study.before)
         if reason is None and stopping is None:
-            room = min(runner.room(len(running), started, limits.max_jobs), limits.max_jobs - started)
+            room = min(runner.room(len(running), len(trials), limits.max_jobs), limits.max_jobs - len(trials))
             if limits.max_parallel is not None:
                 room = min(room, limits.max_parallel - len(running))
             if room > 0:
@@ -95,7 +95,7 @@ def search(
                     reason = "every combination was tried"
         if reason is not None and not running:
             return SearchEnd(stopping or reason, time.monotonic() - began)
-        if reason is not None and stopping is None and started < limits.max_jobs:
+        if reason is not None and stopping is None and len(trials) < limits.max_jobs:
             stopping = reason
             runner.stop(reason)
         elif deadline is not None and time.monotonic() >= deadline and stopping is None:

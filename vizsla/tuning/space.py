@@ -62,6 +62,18 @@ class Space:
                 static[str(name)] = found
         return cls(searched, static)
 
+    def with_static(self, values: Mapping[str, Value]) -> Space:
+        """The space with further values that stay the same.
+
+        Raises
+        ------
+        UsageError
+            When one of them is in the space already.
+        """
+        if both := sorted(set(values) & (set(self.static) | set(self.parameters))):
+            raise UsageError(f"Parameter {both[0]!r} comes twice.", where="hyperparameters", do="name it once")
+        return Space(self.parameters, dict(values) | self.static)
+
     def largest(self, name: str) -> int | None:
         """The largest whole number that ``name`` can have, searched or static; None where it has none."""
         given: Any = self.parameters.get(name, self.static.get(name))

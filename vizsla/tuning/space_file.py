@@ -71,10 +71,11 @@ def read_space(
             found.setdefault(name, usual)
     if both := sorted(set(fixed or {}) & set(found)):
         raise UsageError(f"Parameter {both[0]!r} comes twice.", where="--space, --hyperparameters", do="name it once")
-    if not found and not fixed:
+    found |= fixed or {}
+    if not found:
         return None
     searched: dict[str, Parameter] = {}
-    static: dict[str, Value] = dict(fixed or {})
+    static: dict[str, Value] = {}
     for name, value in found.items():
         if isinstance(value, ContinuousParameter | IntegerParameter | CategoricalParameter):
             searched[name] = value

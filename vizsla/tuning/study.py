@@ -77,7 +77,7 @@ class Study:
         self.id: str = stored.user_attrs[_ID]
         """Tells this study from all others, of the same name too."""
         self.before = 0
-        """Trials of earlier searches in the same study: the limit on trials does not count them."""
+        """Trials of earlier searches in the same study, which the limit on trials counts."""
         self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
         self._optuna, self._stored, self._encoding = optuna, stored, Encoding(space)
         self._records: dict[int, TrialRecord] = {}

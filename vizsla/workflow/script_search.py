@@ -18,7 +18,7 @@ from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.request import hyper_parameters, typed_script_spec
-from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
 from vizsla.settings import settings
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
@@ -69,27 +69,34 @@ class ScriptSearch:
         VizslaError
             For anything that cannot be meant.
         """
-        instance = instance_type or _share(LocalExecutor(), search.limits.max_parallel)
-        spec = typed_script_spec(script, source_dir, data, [], metrics, instance_type=instance)
-        return cls.with_fixed(spec, search, hyper_parameters(hyperparameters), Path(script).stem, name)
+        spec = typed_script_spec(script, source_dir, data, [], metrics)
+        fixed = {
+            name: typed_value(value) if isinstance(value, str) else value
+            for name, value in hyper_parameters(hyperparameters).items()
+        }
+        return cls.with_fixed(spec, search, fixed, instance_type, Path(script).stem, name)
 
     @classmethod
     def with_fixed(
-        cls, spec: TrainingJobSpec, search: SearchRequest, fixed: Mapping[str, Any], base_name: str, name: str | None
+        cls,
+        spec: TrainingJobSpec,
+        search: SearchRequest,
+        fixed: Mapping[str, Any],
+        instance_type: str | None,
+        base_name: str,
+        name: str | None,
     ) -> ScriptSearch:
-        """The search with ``fixed`` hyperparameters beside those that it searches.
+        """The search with ``fixed`` hyperparameters beside those that it searches; each trial has a share.
 
         Raises
         ------
         UsageError
-            When one of them is searched, or static already.
+            When one of the fixed is searched, or static already.
         """
+        instance = instance_type or _share(LocalExecutor(), search.limits.max_parallel)
+        spec = spec.model_copy(update={"resource_config": ResourceConfig(instance_type=instance)})
         if search.space is not None and fixed:
-            static = search.space.static
-            if both := sorted(set(fixed) & set(static)):
-                raise UsageError(f"Hyperparameter {both[0]!r} is given twice.", where="--hyperparameters", do="once")
-            values = {name: typed_value(value) if isinstance(value, str) else value for name, value in fixed.items()}
-            search = replace(search, space=Space(search.space.parameters, values | static))
+            search = replace(search, space=search.space.with_static(fixed))
         return cls(spec, search, base_name, name)
 
 
@@ -100,6 +107,11 @@ class ScriptSearchResult:
     job: Path
     report: Path
     result: SearchResult
+
+    @property
+    def search(self) -> SearchResult:
+        """What the search found, under the name that it has in the result of ``fit``."""
+        return self.result
 
 
 def objective_of(metric: str | None, direction: str | None, names: Sequence[str]) -> Objective:
