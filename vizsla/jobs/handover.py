@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 Why = Literal["exited", "stopped", "limit"]
 
+ENVIRONMENT = ".run/environment"
+"""Where in a job's directory the environment is that its code may install packages into, while it runs."""
+
 
 @dataclass(frozen=True)
 class Command:

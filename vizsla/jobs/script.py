@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
+from vizsla.jobs import overlay
 from vizsla.jobs.hyperparameters import decoded, is_number, is_users
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.spec import TrainingJobSpec
@@ -58,9 +59,9 @@ def _as_variable(value: Any, text: str) -> str:
     return text if is_number(value) else json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
+def command(program: str, spec: TrainingJobSpec, code: Path, python: Path) -> list[str]:
     """What is executed, in the folder ``code``."""
-    runner = _shell(code / program) if program.endswith(".sh") else [sys.executable, "-u"]
+    runner = _shell(code / program) if program.endswith(".sh") else [str(python), "-u"]
     return [*runner, program, *arguments(dict(spec.hyper_parameters))]
 
 
@@ -69,10 +70,11 @@ def is_shell(argv: list[str]) -> bool:
     return any(Path(word).name in _SHELLS for word in argv[:2])
 
 
-def prepared(argv: list[str], spec: TrainingJobSpec, code: Path) -> list[str]:
-    """The command that fetches the channels that lie in a bucket, installs the requirements, and becomes ``argv``."""
+def prepared(argv: list[str], spec: TrainingJobSpec, code: Path, environment: Path) -> list[str]:
+    """The command that fetches the channels that lie in a bucket, installs the requirements below the job's own
+    ``environment``, and becomes ``argv``."""
     if (code / "requirements.txt").is_file():
-        argv = before(argv, "environment", "requirements.txt")
+        argv = before(argv, "environment", str(environment), "requirements.txt")
     if spec.remote_channels and not spec.algorithm_specification.is_builtin:
         argv = before(argv, "channels")
     return argv
@@ -98,7 +100,13 @@ def _shell(script: Path) -> list[str]:
 
 
 def variables(
-    job: Path, spec: TrainingJobSpec, *, cpus: int, gpus: tuple[int, ...] | None, program: str = ""
+    job: Path,
+    spec: TrainingJobSpec,
+    *,
+    cpus: int,
+    gpus: tuple[int, ...] | None,
+    program: str = "",
+    environment: Path | None = None,
 ) -> dict[str, str]:
     """The environment of a job, besides what the controller's own environment gives.
 
@@ -110,6 +118,8 @@ def variables(
         Threads that the job may use.
     gpus:
         The GPUs it may use; None leaves all as they are.
+    environment:
+        The environment that it may install packages into (:mod:`vizsla.jobs.overlay`).
     """
     channels = [channel.channel_name for channel in spec.input_data_config]
     places = {name: str(job / "input" / "data" / name) for name in channels}
@@ -169,6 +179,8 @@ def variables(
     result |= {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VIZSLA_THREADS")}
     if gpus is not None:
         result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    found = {"PATH": path} if environment is None else overlay.variables(environment, path)
     asked = dict(spec.environment or {})
     first = [str(_STARTUP), str(COMPATIBILITY)] if program else [str(COMPATIBILITY)]
     searched = [code if program else "", asked.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
@@ -178,7 +190,7 @@ def variables(
         "SMDEBUG_CONFIG_FILE_PATH": str(job / "input" / "config" / "debughookconfig.json"),
         "PYTHONPATH": python_path(*first, *searched),
         "PYTHONUNBUFFERED": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        **found,
         "VIZSLA_CACHE": str(settings().cache.absolute()),
         **asked,
     }

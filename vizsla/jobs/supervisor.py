@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -20,11 +21,11 @@ from pathlib import Path
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
-from vizsla.jobs.handover import Command, Ended, Running, Why, folder_id, load
+from vizsla.jobs.handover import ENVIRONMENT, Command, Ended, Running, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
 from vizsla.jobs.metrics import MetricWriter, last_metrics, read_metrics
-from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything
+from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
 from vizsla.jobs.scrape import Scraper, no_value
 
@@ -235,7 +236,7 @@ class _Attempt:
                     self.status = status
 
     def _end_everything(self, output: int) -> None:
-        """Kill what the job left running, and read what is still in the pipe."""
+        """Kill what the job left running, read what is still in the pipe, and remove what it has installed."""
         signal_group(self.pid, signal.SIGKILL)
         unlink(self.job)
         end = time.monotonic() + _DRAIN_SECONDS
@@ -247,6 +248,7 @@ class _Attempt:
             self._reap()
         while time.monotonic() < end and select.select([output], [], [], 0)[0] and self._pump(output):
             pass
+        shutil.rmtree(self.job / ENVIRONMENT, ignore_errors=True)
 
     def _pump(self, output: int) -> bool:
         """Take what is in the pipe; False at its end."""
@@ -304,7 +306,7 @@ class _Attempt:
             deadline = began + self.command.limit + self.command.grace
         if deadline is not None:
             deadline = max(deadline, time.monotonic() + _LEAST_PACKING_SECONDS)
-        packing, why = Packing(self.job / "model", archive, _end_with_parent), self.why
+        packing, why = Packing(self.job / "model", archive, inference_code(self.job), _end_with_parent), self.why
         while True:
             timeout = None if deadline is None else min(_LONGEST_SLEEP, max(0.0, deadline - time.monotonic()))
             ready, _, _ = select.select([wake, packing.file], [], [], timeout)
