@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
-from vizsla.jobs import overlay
+from vizsla.jobs import overlay, own_package
 from vizsla.jobs.hyperparameters import decoded, is_number, is_users
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.spec import TrainingJobSpec
@@ -72,7 +72,10 @@ def is_shell(argv: list[str]) -> bool:
 
 def prepared(argv: list[str], spec: TrainingJobSpec, code: Path, environment: Path) -> list[str]:
     """The command that fetches the channels that lie in a bucket, installs the requirements below the job's own
-    ``environment``, and becomes ``argv``."""
+    ``environment`` and a package into it, and becomes ``argv``."""
+    is_python = spec.script is not None and spec.script[1].endswith(".py")
+    if is_python and ((code / own_package.SETUP).is_file() or own_package.hint(code) is not None):
+        argv = before(argv, "own_package", str(overlay.program(environment)))
     if (code / "requirements.txt").is_file():
         argv = before(argv, "environment", str(environment), "requirements.txt")
     if spec.remote_channels and not spec.algorithm_specification.is_builtin:
