@@ -70,16 +70,16 @@ def check(
 
 
 def _print(result: CheckResult, as_json: bool, data: str) -> None:
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    from vizsla.cli.console import errors, results
+    from vizsla.cli.console import print_note, results
     from vizsla.data.checks import layout
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
     out.print(dataset.layout, markup=False, soft_wrap=True)
     for note in result.notes:
-        errors.print(f"[yellow]note[/] {escape(note)}")
+        print_note(note)
     if result.findings:
         table = Table(title=f"In {len(dataset):,} pictures", title_justify="left", show_edge=False)
         table.add_column("severity")
@@ -89,11 +89,11 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
         for finding in result.findings:
             colour = _COLOURS[finding.severity]
             first = f" Such as {finding.files[0].path}." if finding.files else ""
-            shown = escape(finding.evidence + first)
+            shown = Text(finding.evidence + first)
             if finding.severity == "error" or finding.id in layout.IDS:
-                shown += f"\n[bold]do:[/] {escape(finding.fix)}"
+                shown.append("\ndo: ", "bold").append(finding.fix)
             files = f"{len(finding.files):,}" if finding.files else "–"
-            table.add_row(f"[{colour}]{finding.severity}[/]", finding.id, files, shown)
+            table.add_row(Text(finding.severity, colour), finding.id, files, shown)
         out.print(table)
     else:
         out.print(f"Nothing to object to in {len(dataset):,} pictures.")

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,10 +21,10 @@ from typing import NoReturn
 from vizsla.errors import JobError
 from vizsla.files import write_json
 from vizsla.jobs import overlay
+from vizsla.jobs.installation import end_with, install
 from vizsla.settings import settings
 
 _READY = "ready"
-_LAST_LINES = 12
 _INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
 _PLACE = re.compile(r"^(?:(?:-e|--editable)[ =]\s*|[\w.-]+(?:\[[^]]*\])?\s*@\s*)")
 
@@ -51,28 +50,8 @@ def environment(requirements: Path, cache: Path) -> Path:
         if (folder / _READY).exists():
             return folder
         program = overlay.make(folder)  # in place of one that was killed
-        pip = [str(program), "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]
-        done = subprocess.run(
-            [*pip, str(requirements)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},  # the user's queue.py
-        )
-        sys.stderr.write(done.stdout)
-        sys.stderr.flush()
-        if done.returncode:
-            said = done.stdout.splitlines()
-            lines_said = [line.strip() for line in reversed(said) if line.strip()]
-            errors = [line.removeprefix("ERROR: ") for line in lines_said if line.startswith("ERROR: ")]
-            cause = [*errors, *lines_said, f"pip ended with {done.returncode} and said nothing"][0]
-            raise JobError(
-                f"requirements.txt could not be installed: {cause}\n" + "\n".join(said[-_LAST_LINES:]),
-                where=requirements,
-                do="correct it, or install the packages yourself and leave it out",
-            )
+        do = "correct it, or install the packages yourself and leave it out"
+        install(program, ["-r", str(requirements)], what=requirements, do=do)
         write_json(folder / _READY, {"requirements": content.decode(errors="replace")})
     return folder
 
@@ -110,9 +89,5 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         overlay.lay_over(Path(own), environment(Path(requirements).absolute(), settings().cache))
     except JobError as error:
-        print(f"vizsla: {error}", file=sys.stderr)
-        job = os.environ.get("VIZSLA_JOB_DIR")
-        if job:
-            Path(job, "output", "failure").write_text(str(error))
-        sys.exit(1)
+        end_with(error)
     os.execvp(command[0], command)

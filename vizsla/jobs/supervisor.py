@@ -24,10 +24,10 @@ from vizsla.files import write_json
 from vizsla.jobs.handover import ENVIRONMENT, Command, Ended, Running, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
-from vizsla.jobs.metrics import MetricWriter, read_metrics
+from vizsla.jobs.metrics import MetricWriter, last_metrics, read_metrics
 from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
-from vizsla.jobs.scrape import Scraper
+from vizsla.jobs.scrape import Scraper, no_value
 
 _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
@@ -92,9 +92,10 @@ class _Attempt:
         disk_full = self.log.full or self.disk_full or _disk_full(self.job)
         reserve.unlink(missing_ok=True)
         self.scraper.close()
-        self.log.close()
         with contextlib.suppress(StorageError):
             self.metrics.close()
+        missing = self._tell_missing() if code == 0 or self.why != "exited" else {}
+        self.log.close()
         packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
         tail = last_lines(bytes(self.tail))
         ended = Ended(
@@ -111,6 +112,7 @@ class _Attempt:
             packed=packed,
             pack_error=pack_error,
             left_out=left_out,
+            missing_metrics=missing,
         )
         write_json(self.run_folder / "exit.json", asdict(ended))
 
@@ -273,6 +275,17 @@ class _Attempt:
     def _gave_up(self, name: str) -> None:
         words = f"its regular expression took more than {_SCRAPE_SECONDS:g} s for one block of the log"
         self.log.write(f"\n[vizsla: metric {name!r} is not looked for any longer: {words}]\n".encode())
+
+    def _tell_missing(self) -> dict[str, str | None]:
+        """The defined metrics that nothing gave a value, each told in a line of the log."""
+        missing = self.scraper.missing()
+        if missing:  # the code may have written them itself
+            known = last_metrics(self.metrics.path)
+            missing = {name: text for name, text in missing.items() if name not in known}
+        lines = [f"[vizsla: metric {name!r} has no value: {no_value(text)}]\n" for name, text in missing.items()]
+        begun = "\n" if lines and self.tail and self.tail[-1:] not in b"\r\n" else ""
+        self.log.write((begun + "".join(lines)).encode(errors="replace"))
+        return missing
 
     def _pack(self, began: float, wake: int) -> tuple[str | None, str | None, list[str]]:
         """Make the archive, unless the job made it itself; the limit, with the grace, and a stop end that too.

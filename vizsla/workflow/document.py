@@ -11,6 +11,7 @@ from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
 from vizsla.data.layouts import FOLDERS, LAYOUTS
 from vizsla.errors import UsageError
+from vizsla.jobs.hyperparameters import decoded, encoded
 from vizsla.jobs.spec import (
     BUILTIN,
     AlgorithmSpecification,
@@ -18,8 +19,6 @@ from vizsla.jobs.spec import (
     DataSource,
     S3DataSource,
     TrainingJobSpec,
-    decoded,
-    encoded,
 )
 from vizsla.training.config import HYPERPARAMETERS, head_config
 from vizsla.tuning.request import SearchRequest
