@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
 
 from vizsla.errors import VizslaError
+from vizsla.notebook import Shown
 from vizsla.tuning.analytics import TuningAnalytics
 from vizsla.tuning.finalists import Verdict
 from vizsla.tuning.objective import Objective
@@ -19,12 +22,23 @@ COST_UNIT = "pictures trained on"
 """What a head's training costs: epochs times training pictures. Not optimizer steps: a larger batch is no cheaper."""
 
 
+_Written = Annotated[Space, PlainValidator(Space.of), PlainSerializer(Space.to_dict)]
+
+
 @dataclass(frozen=True)
-class SearchResult:
-    """What a search found. ``verdict`` is None where no finalist was trained again."""
+class SearchResult(Shown):
+    """What a search found. ``verdict`` is None where no finalist was trained again.
+
+    Examples
+    --------
+    >>> search = vizsla.tune("photos", trials=20).search  # doctest: +SKIP
+    >>> search.hyperparameters()  # doctest: +SKIP
+    {'balance': 'none', 'lr': 0.0021, 'weight_decay': 0.0004, 'batch_size': 32}
+    >>> search.dataframe()  # doctest: +SKIP
+    """
 
     name: str
-    space: Space
+    space: _Written
     objective: Objective
     trials: tuple[TrialRecord, ...]
     best: TrialRecord
@@ -77,6 +91,22 @@ class SearchResult:
             notes=tuple(notes),
             cost_unit=cost_unit,
         )
+
+    def __repr__(self) -> str:
+        value = "" if self.value is None else f" with {self.objective.metric} {self.value:.4g}"
+        return (
+            f"SearchResult({len(self.trials)} trials, trial {self.winner.number} wins{value}: {self.hyperparameters()})"
+        )
+
+    def dataframe(self) -> Any:
+        """The trials as a ``pandas.DataFrame``, with the columns of SageMaker's analytics.
+
+        Raises
+        ------
+        MissingExtraError
+            Without pandas.
+        """
+        return self.analytics().dataframe()
 
     @property
     def winner(self) -> TrialRecord:

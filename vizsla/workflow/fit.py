@@ -44,7 +44,7 @@ from vizsla.workflow.head_search import SearchTrainer
 from vizsla.workflow.job_callbacks import Deadline, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
-from vizsla.workflow.request import FitRequest, FitResult
+from vizsla.workflow.request import PREDICTIONS, REPORT, FitRequest, FitResult
 from vizsla.workflow.watch import Watch
 
 _CHUNK = 1024
@@ -91,7 +91,7 @@ def _checked(request: FitRequest, watch: Watch, observer: Observer) -> tuple[Wei
     weights = request.weights_request()
     if request.tune is not None:
         check_space(request.head, request.tune.space or default_space())
-        warm_up(request.tune.strategy, request.tune.limits.max_jobs)
+        warm_up(request.tune.strategy, request.tune.limits.trials)
     # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
     deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
     checked = check_data(request.data_request(deadline), observer, watch)
@@ -166,7 +166,7 @@ class _Fit:
 
                 write_page(self.job, search)
         trainer.clear()
-        return FitResult(
+        result = FitResult(
             job=self.job.path,
             model=self.job.model,
             archive=self.job.output / artifact.ARCHIVE,
@@ -180,6 +180,8 @@ class _Fit:
             warnings=tuple(self.warnings),
             search=search,
         )
+        result.save()
+        return result
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -283,7 +285,7 @@ class _Fit:
         records.write_confusion(self.job.output / "confusion.csv", self.evaluation)
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece"):
             self.metrics.append(f"test_{name}", getattr(self.evaluation, name).value)
-        records.write_predictions(self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities)
+        records.write_predictions(self.job.output / PREDICTIONS, self.dataset, rows, self.probabilities)
 
     def _save(self, engine: OnnxEngine) -> None:
         headline = {k: v for k, v in self.evaluation.to_dict().items() if k not in ("classes", "confusion", "mistakes")}
@@ -355,7 +357,7 @@ class _Fit:
             commands=[f"vizsla {use}" for use in (f"predict {model} PICTURE...", f"serve {model}")],
             seed=self.seed,
         )
-        path = self.job.output / "report.html"
+        path = self.job.output / REPORT
         write_bytes(path, page(report).encode("utf-8", "replace"))
         return path
 

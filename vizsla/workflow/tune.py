@@ -12,6 +12,8 @@ from vizsla.errors import JobError
 from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import resuming_here
+from vizsla.reports.render import fragment_of
+from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
 from vizsla.tuning.analytics import TuningAnalytics
 from vizsla.tuning.heads_runner import default_space
@@ -37,6 +39,12 @@ class TuningJob:
     space: Space
     trials: tuple[TrialRecord, ...]
     summary: dict[str, Any] | None
+
+    def __repr__(self) -> str:
+        return f"TuningJob({self.name!r}, {self.job.state.status}, {len(self.trials)} trials)"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.job.output / PAGE)
 
     @property
     def name(self) -> str:
