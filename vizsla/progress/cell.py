@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Stage:
     name: str
     total: int | None
     done: int = 0
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
     ended: float | None = None
 
     def row(self, failed: bool) -> dict[str, Any]:
@@ -130,6 +131,8 @@ class CellView:
 @contextmanager
 def cell() -> Iterator[CellView]:
     """Show stages in the running cell while the block runs."""
+    # Optuna imports tqdm, which then asks for widgets that nobody needs here.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     view = CellView(sys.modules["IPython"].display.display)
     try:
         yield view

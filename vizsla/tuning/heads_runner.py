@@ -45,10 +45,20 @@ def head_config(base: HeadConfig, values: Mapping[str, Value]) -> HeadConfig:
     UsageError
         For a name that is no hyperparameter, or a value that cannot be used.
     """
-    changes = hyperparameters(values)
-    if changes.get("optimizer") == "lbfgs":
-        changes = {name: value for name, value in changes.items() if name not in StepConfig.ONLY}
-    return configs.head_config(changes, base)
+    return configs.head_config(hyperparameters(effective(values)), base)
+
+
+def effective(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values less those that their optimizer does not have: a search over several optimizers names them, too.
+
+    Examples
+    --------
+    >>> effective({"optimizer": "lbfgs", "learning_rate": 0.1, "weight_decay": 0.01})
+    {'optimizer': 'lbfgs', 'weight_decay': 0.01}
+    """
+    optimizer = {head_name(name): value for name, value in values.items()}.get("optimizer")
+    without = StepConfig.ONLY if str(optimizer).lower() == "lbfgs" else ()
+    return {name: value for name, value in values.items() if head_name(name) not in without}
 
 
 def hyperparameters(values: Mapping[str, Value]) -> dict[str, Any]:

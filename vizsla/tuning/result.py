@@ -12,6 +12,7 @@ from vizsla.errors import VizslaError
 from vizsla.notebook import Shown
 from vizsla.tuning.analytics import TuningAnalytics
 from vizsla.tuning.finalists import Verdict
+from vizsla.tuning.heads_runner import effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import SearchEnd
 from vizsla.tuning.space import Space
@@ -119,8 +120,9 @@ class SearchResult(Shown):
         return self.best.value if self.verdict is None else self.verdict.winner.mean
 
     def hyperparameters(self) -> dict[str, Any]:
-        """The winner's hyperparameters, the static ones too."""
-        return dict(self.space.static) | dict(self.winner.params)
+        """The winner's hyperparameters, the static ones too, as :func:`vizsla.fit` and a script take them."""
+        values = dict(self.space.static) | dict(self.winner.params)
+        return effective(values) if self.cost_unit == COST_UNIT else values
 
     def analytics(self) -> TuningAnalytics:
         """The trials as a table."""

@@ -242,7 +242,7 @@ class _Fit:
 
     def _trainer(self) -> Trainer:
         config, tune, deadline = self.request.head, self.request.tune, self.watch.before(_RESERVE_SECONDS)
-        self.callback = Callbacks([self.metrics, Progress(self.observer), Deadline(deadline)])
+        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(deadline)])
         if tune is not None:
             return SearchTrainer(self.job, config, tune, self.observer, deadline)
         return HeadTrainer(self.job.checkpoints, config, self.observer.note)

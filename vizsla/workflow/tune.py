@@ -16,7 +16,7 @@ from vizsla.reports.render import fragment_of
 from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
 from vizsla.tuning.analytics import TuningAnalytics
-from vizsla.tuning.heads_runner import default_space
+from vizsla.tuning.heads_runner import default_space, effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
@@ -78,7 +78,8 @@ class TuningJob:
                 where=self.job.path,
                 do=f"`vizsla tune show {self.name}` shows its trials",
             )
-        return dict(self.space.static) | dict(winner.params)
+        values = dict(self.space.static) | dict(winner.params)
+        return values if self.job.request["about"].get("script") else effective(values)
 
     def analytics(self) -> TuningAnalytics:
         """The trials as a table: ``analytics().dataframe()``."""
