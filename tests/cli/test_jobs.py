@@ -164,7 +164,7 @@ def test_a_killed_controller_and_resume_takes_the_job_over(script: Path, tmp_pat
         (["photos", "--metric", "a=(b)"], "--metric would have no effect here"),
         (["photos", "--source-dir", "src", "--data", "x"], "--source-dir, --data would have no effect here"),
         (["--request", "r.json", "--hp", "lr=1"], "--hyperparameters would have no effect here"),
-        (["--request", "r.json", "--max-runtime", "5"], "--max-runtime would have no effect here"),
+        (["--request", "r.json", "--minutes", "5"], "--minutes would have no effect here"),
         (["--request", "r.json", "--instance-type", "local"], "--instance-type would have no effect here"),
     ],
 )

@@ -14,7 +14,7 @@ from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, generation, head_config, kept_value
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Space
@@ -50,7 +50,7 @@ def run(
     objective = own_objective(metric)
     study = Study.open(str(path), "t", space, objective, strategy(how), total=trials, epochs=base.epochs, **options)
     runner = HeadsRunner(data(), base, objective, static=space.static, seeds=seeds)
-    search(study, runner, Limits(max_jobs=trials))
+    search(study, runner, SearchLimits(trials=trials))
     return study.trials()
 
 

@@ -70,7 +70,7 @@ def written(folder: Path, document: Any, suffix: str = ".json") -> str:
     ids=["plain", "wrapped", "config within", "config", "request", "in the definition"],
 )
 def test_every_wrapping_means_the_same(document: dict[str, Any], suffix: str, tmp_path: Path) -> None:
-    for default in (None, default_space()):
+    for default in (None, default_space):
         space = read_space([written(tmp_path, document, suffix)], default)
         assert space is not None
         assert space.parameters == SPACE
@@ -106,7 +106,7 @@ def test_heads_are_told_numbers_and_truth_values(tmp_path: Path) -> None:
             {"Name": "nesterov", "Values": ["true", '"false"']},
         ]
     }
-    space = read_space([written(tmp_path, document), "lr=1e-3,1e-2 momentum=0.90"], default_space())
+    space = read_space([written(tmp_path, document), "lr=1e-3,1e-2 momentum=0.90"], default_space)
     assert space is not None
     assert space.parameters["batch_size"] == CategoricalParameter([16, 32])
     assert space.parameters["nesterov"] == CategoricalParameter([True, False])
@@ -131,7 +131,7 @@ def test_ranges_that_sagemaker_would_choose(tmp_path: Path) -> None:
     space = read_space([path, "dropout=0.1..0.6"])
     assert space is not None
     assert space.parameters == SPACE | {"dropout": ContinuousParameter(0.1, 0.6)}
-    own = read_space([written(tmp_path, {"AutoParameters": [{"Name": "weight_decay"}]})], default_space())
+    own = read_space([written(tmp_path, {"AutoParameters": [{"Name": "weight_decay"}]})], default_space)
     assert own is not None
     assert own.parameters == {"weight_decay": default_space().parameters["weight_decay"]}
 

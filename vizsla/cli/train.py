@@ -46,14 +46,14 @@ def train(
         "--hyperparameters",
         "--hp",
         metavar="NAME=VALUE[,NAME=VALUE...]",
-        help="Also a JSON object. Repeat; a value with a comma goes into an option of its own.",
+        help="Also a JSON object, or a .json or .yaml file. Repeat; a value with a comma is an option of its own.",
         rich_help_panel=_JOB,
     ),
     instance_type: str | None = typer.Option(
         None, help="local (the default) is all of this machine, local-1cpu a share.", rich_help_panel=_JOB
     ),
-    max_runtime: int | None = typer.Option(
-        None, min=1, metavar="SECONDS", help="Most seconds it may run.", rich_help_panel=_JOB
+    minutes: float | None = typer.Option(
+        None, help="Most minutes: a script is stopped then; our own training ends in time.", rich_help_panel=_JOB
     ),
     request: Path | None = typer.Option(
         None, help="A JSON file with a CreateTrainingJob document, instead of all these.", rich_help_panel=_JOB
@@ -85,7 +85,7 @@ def train(
         foreign |= {"--source-dir": source_dir, "--data": data, "--metric": metric}
     if request is not None:
         foreign |= {"--hyperparameters": hyperparameters, "--instance-type": instance_type}
-        foreign |= {"--max-runtime": max_runtime}
+        foreign |= {"--minutes": minutes}
     refused = [option for option, value in foreign.items() if value]
     if refused:
         raise UsageError(
@@ -107,7 +107,7 @@ def train(
                 hyperparameters,
                 metric,
                 instance_type=instance,
-                max_runtime=max_runtime,
+                minutes=minutes,
                 name=name,
             ),
             Path(script).stem,
@@ -116,7 +116,7 @@ def train(
         from vizsla.workflow.document import from_spec
 
         assert source is not None
-        spec, about = builtin_spec(source, hyperparameters, instance, max_runtime, name), Path(source).resolve().name
+        spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
         from_spec(spec)  # what it cannot mean is said before there is a job
     executor = LocalExecutor()
     handle = executor.submit(spec, about)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PlainSerializer, PlainValidator
 
 from vizsla.training.config import HeadConfig, LbfgsConfig
 from vizsla.training.head_data import HeadData
@@ -24,6 +25,11 @@ _NORMAL = 1.959963984540054
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Student's t, 97.5 % point, for 1 to 10 degrees of freedom."""
 
+_NotWritten = Annotated[
+    npt.NDArray[np.float64] | None, PlainValidator(lambda value: None), PlainSerializer(lambda value: None)
+]
+"""What only the verdict is made of: a stored result has the verdict."""
+
 
 @dataclass(frozen=True)
 class Finalist:
@@ -35,7 +41,7 @@ class Finalist:
 
     trial: TrialRecord
     values: tuple[float, ...]
-    scores: npt.NDArray[np.float64] | None = None
+    scores: _NotWritten = None
 
     @property
     def mean(self) -> float:

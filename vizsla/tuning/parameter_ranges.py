@@ -151,7 +151,7 @@ def _options(config: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[
         "--minutes": None if seconds is None else f"{seconds / 60:g}",
         "--early-stopping": str(config.get("TrainingJobEarlyStoppingType") or "").lower() or None,
         "--target": criteria.get("TargetObjectiveMetricValue"),
-        "--no-improvement": improvement.get("MaxNumberOfTrainingJobsNotImproving"),
+        "--patience": improvement.get("MaxNumberOfTrainingJobsNotImproving"),
         "--seed": config.get("RandomSeed"),
     }
     yield from (f"{option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)
