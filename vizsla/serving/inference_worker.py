@@ -108,8 +108,9 @@ def _install(model_dir: Path, environment: Path) -> str | None:
         overlay.lay_over(environment, made_environment(requirements.absolute(), settings().cache))
     except (VizslaError, OSError) as error:
         print(error, file=sys.stderr)
-        words = error.what if isinstance(error, VizslaError) else str(error)
-        return f"The model's requirements.txt could not be installed: {words.splitlines()[-1].strip()}"
+        if isinstance(error, VizslaError):
+            return f"The model's {error.what.splitlines()[0]}"
+        return f"The model's requirements.txt could not be installed: {error}"
     return None
 
 
