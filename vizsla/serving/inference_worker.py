@@ -226,7 +226,7 @@ class Handler:
             result = self._call(self._output, prediction, accept)
         answer_type = accept
         if isinstance(result, tuple):
-            result, answer_type = result
+            result, answer_type = result[:2]  # of more, the toolkit looks at the first two
         answer_type = self.context.content_type or answer_type or accept
         if isinstance(result, bytes | bytearray):
             return bytes(result), answer_type
