@@ -93,9 +93,15 @@ def test_what_is_typed_on_the_command_line() -> None:
         with pytest.raises(UsageError, match=r"hyperparameter|JSON object"):
             hyper_parameters([bad])
     assert metric_definitions(["average test loss=Testing Loss: ([0-9.]+)"])[0].name == "average test loss"
-    with pytest.raises(UsageError, match="is not a metric") as caught:
-        metric_definitions(["loss=no group"])
-    assert "with a group around the number" in str(caught.value.allowed)
+    for text, why in (
+        ("loss", "it has no '='"),
+        ("=loss: (.*)", "it has no name"),
+        (r"loss=loss: \d+", "its regular expression has no group"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            metric_definitions([text])
+        assert caught.value.what == f"'{text}' is not a metric: {why}."
+        assert "with a group around the number" in str(caught.value.allowed)
     with pytest.raises(UsageError, match="cannot be read: unterminated"):
         metric_definitions(["loss=(["])
     with pytest.raises(UsageError, match="is given twice"):
@@ -112,6 +118,20 @@ def test_a_channel_of_dots_alone(executor: LocalExecutor, script_spec: MakeSpec,
     document["InputDataConfig"][0]["ChannelName"] = name
     with pytest.raises(UsageError, match="String should match pattern"):
         TrainingJobSpec.read(document)
+
+
+def test_hyperparameters_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "best.json"
+    file.write_text('{"lr": 0.1, "name": "007"}')
+    assert hyper_parameters([str(file), "epochs=3"]) == {"lr": 0.1, "name": "007", "epochs": "3"}
+    file.write_text("[0.1]")
+    with pytest.raises(UsageError, match=r"The file is not a JSON object\.\n  where: .*best\.json"):
+        hyper_parameters([str(file)])
+    file.write_text("lr: 0.1")
+    with pytest.raises(UsageError, match=r"The file is not a JSON object: .*\n  where: .*best\.json"):
+        hyper_parameters([str(file)])
+    with pytest.raises(UsageError, match=r"The file cannot be read: No such file or directory\.\n  where: none\.json"):
+        hyper_parameters(["none.json"])
 
 
 def test_a_hyperparameter_given_twice() -> None:

@@ -270,7 +270,7 @@ def export(
         return
     write_bytes(output, (text + "\n").encode(), make_folder=True)
     quoted = shlex.quote(str(output))
-    script = f'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat {quoted})"'
+    script = f"vizsla train --script SCRIPT --data DATA --hyperparameters {quoted}"
     own = f"vizsla fit DATA --hyperparameters {quoted}"
     is_script = tuning.job.request["about"].get("script")
     errors.print(f"next    {script if is_script else own}", soft_wrap=True)

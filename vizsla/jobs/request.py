@@ -27,7 +27,7 @@ _NEXT_PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
 
 
 def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
-    """Values by name, from ``name=value``, several of them with commas between, or a JSON object.
+    """Values by name, from ``name=value``, several of them with commas between, a JSON object, or a .json file of one.
 
     A comma parts two pairs only where a name and ``=`` follow it. Values stay text: nothing is lost on the way to
     the script, not a space, a quote or a newline.
@@ -39,12 +39,8 @@ def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
     """
     result: dict[str, Any] = {}
     for text in texts:
-        if text.lstrip().startswith("{"):
-            try:
-                values = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"--hyperparameters is not a JSON object: {error}.", where=text[:80]) from error
-            for name, value in values.items():
+        if text.lstrip().startswith("{") or ("=" not in text and text.lower().endswith(".json")):
+            for name, value in _object(text).items():
                 _add(result, name, value)
             continue
         for pair in _NEXT_PAIR.split(text):
@@ -53,10 +49,25 @@ def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
                 raise UsageError(
                     f"{pair!r:.100} is not a hyperparameter.",
                     where="--hyperparameters",
-                    allowed='name=value, name=value,name=value, or a JSON object such as {"lr": 0.01}',
+                    allowed='name=value, name=value,name=value, a JSON object such as {"lr": 0.01}, or a .json file',
                 )
             _add(result, name.strip(), value)
     return result
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object that is typed, or in the file of that name."""
+    typed = text.lstrip().startswith("{")
+    try:
+        values = json.loads(text if typed else Path(text).read_bytes())
+    except OSError as error:
+        raise UsageError(f"The file cannot be read: {error.strerror}.", where=text, do="correct its name") from error
+    except (ValueError, RecursionError) as error:
+        what = "--hyperparameters" if typed else "The file"
+        raise UsageError(f"{what} is not a JSON object: {error}.", where=text[:80]) from error
+    if not isinstance(values, dict):
+        raise UsageError("The file is not a JSON object.", where=text, allowed='{"lr": 0.01}')
+    return values
 
 
 def _add(values: dict[str, Any], name: str, value: Any) -> None:
@@ -127,6 +138,9 @@ def metric_definitions(texts: Sequence[str]) -> list[MetricDefinition]:
     UsageError
         For an expression that cannot be read or has no group.
     """
+    for text in texts:
+        if "=" not in text:
+            raise _no_metric(text, "it has no '='")
     parted = (text.partition("=") for text in texts)
     return [metric_definition(name, regex) for name, _, regex in parted]
 
@@ -139,17 +153,23 @@ def metric_definition(name: str, regex: str) -> MetricDefinition:
     UsageError
         For an expression that cannot be read or has no group.
     """
+    if not name:
+        raise _no_metric(f"={regex}", "it has no name")
     try:
-        groups = re.compile(regex).groups if name else 0
+        groups = re.compile(regex).groups
     except re.error as error:
         raise UsageError(f"The regular expression of metric {name!r} cannot be read: {error}.", where=regex) from error
     if not groups:
-        raise UsageError(
-            f"{name + '=' + regex!r:.120} is not a metric.",
-            where="--metric",
-            allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
-        )
+        raise _no_metric(f"{name}={regex}", "its regular expression has no group")
     return MetricDefinition(name=name, regex=regex)
+
+
+def _no_metric(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"'{text:.120}' is not a metric: {why}.",
+        where="--metric",
+        allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
+    )
 
 
 def script_spec(
