@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def table(
     # One scale for all; the worst tenth would flatten the rest.
     ends = sorted(finite, key=objective.cost)[: max(1, math.ceil(0.9 * len(finite)))]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    title = f"{len(trials)} trials, {objective.direction} {objective.metric}"
+    title = f"{len(trials)} {'trial' if len(trials) == 1 else 'trials'}, {objective.direction} {objective.metric}"
     if len(shown) < len(trials):
         title += f" (showing {len(shown)})"
     made = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
@@ -143,14 +143,15 @@ def trial_view() -> Iterator[TrialView]:
         view.finish()
 
 
-def print_search(result: SearchResult, as_json: bool) -> None:
-    """The whole table, who won and why."""
+def print_search(result: SearchResult, as_json: bool, noted: Collection[str]) -> None:
+    """The whole table, who won and why; of the notes those that were not ``noted`` on the way."""
     from vizsla.reports.render import duration
 
     out = results(as_json)
     out.print(table(result.trials, result.objective, winner=result.winner.number))
     for note in result.notes:
-        print_note(note)
+        if note not in noted:
+            print_note(note)
     out.print(f"The search ended after {duration(result.seconds)}: {result.reason}.")
     if result.verdict is not None:
         out.print(result.verdict.words)

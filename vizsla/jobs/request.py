@@ -111,6 +111,12 @@ def part_channels(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     return found
 
 
+def names_no_place(text: str) -> bool:
+    """Whether a ``name=value`` looks like a channel's, and nothing is there."""
+    _, equals, place = text.partition("=")
+    return bool(equals) and os.sep in place and "," not in place and not Path(place).exists()
+
+
 def channel(name: str, place: str) -> Channel:
     """The channel ``name`` with the data at a path or an address.
 

@@ -90,5 +90,6 @@ class Limits:
                 f"--trials {before + self.max_jobs} runs {self.max_jobs} more"
             )
         if len(trials) >= self.max_jobs:
-            return f"all {self.max_jobs} trials were started" + (f", {before} by earlier searches" if before else "")
+            all_trials = "the one trial was" if self.max_jobs == 1 else f"all {self.max_jobs} trials were"
+            return f"{all_trials} started" + (f", {before} by earlier searches" if before else "")
         return None
