@@ -54,6 +54,9 @@ def test_values(tmp_path: Path) -> None:
         "optimizer": "sgd",
         "nesterov": True,
     }
+    assert read_values(['{"lr": 0.1, "optimizer": "sgd"}']) == {"lr": 0.1, "optimizer": "sgd"}
+    (tmp_path / "best.yaml").write_text("lr: 0.3\n")
+    assert read_values([str(tmp_path / "best.yaml")]) == {"lr": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -70,8 +73,8 @@ def test_bad_files(tmp_path: Path, content: str | None, words: str) -> None:
 
 
 def test_a_value_without_a_name() -> None:
-    with pytest.raises(UsageError, match="is not NAME=VALUE"):
-        read_values(["lr=0.1,=3"])
+    with pytest.raises(UsageError, match="'=3' is not a hyperparameter"):
+        read_values(["=3"])
 
 
 def test_fixed_values_come_before_the_usual_ones_and_not_twice() -> None:

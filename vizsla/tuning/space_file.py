@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import UsageError
+from vizsla.jobs.request import hyper_parameters
 from vizsla.optional import require
 from vizsla.tuning.parameter_ranges import TuningDocument, is_tuning_document, tuning_document
 from vizsla.tuning.space import (
@@ -97,7 +98,8 @@ def _tuning_document(path: Path, content: dict[str, Any]) -> TuningDocument:
 
 
 def read_values(texts: Sequence[str]) -> dict[str, Value]:
-    """Hyperparameters from JSON or YAML files and from NAME=VALUE texts with commas between.
+    """Our own training's hyperparameters, from what :func:`vizsla.jobs.request.hyper_parameters` reads and from YAML
+    files; a later text comes before an earlier one.
 
     Raises
     ------
@@ -106,18 +108,9 @@ def read_values(texts: Sequence[str]) -> dict[str, Value]:
     """
     found: dict[str, Value] = {}
     for text in texts:
-        if "=" not in text:
-            found |= _file(Path(text))
-            continue
-        for part in text.split(","):
-            name, equals, value = part.partition("=")
-            if not equals or not name.strip() or not value:
-                raise UsageError(
-                    f"{part!r:.100} is not NAME=VALUE.",
-                    where="--hyperparameters",
-                    allowed="a .json file, or lr=0.01,batch_size=64",
-                )
-            found[name.strip()] = own_value(value)
+        is_yaml = "=" not in text and text.lower().endswith((".yaml", ".yml"))
+        values = _file(Path(text)) if is_yaml else hyper_parameters([text])
+        found |= {name: own_value(value) for name, value in values.items()}
     return found
 
 
