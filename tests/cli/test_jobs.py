@@ -156,7 +156,9 @@ def test_a_killed_controller_and_resume_takes_the_job_over(script: Path, tmp_pat
     ("words", "text"),
     [
         ([], "Nothing to train"),
-        (["photos", "--script", "x.py"], "More than one thing to train"),
+        (["photos", "--script", "x.py"], "More than one thing to train: DATA 'photos' and --script 'x.py'"),
+        (["hpo.py"], "'hpo.py' is a script, and DATA are pictures."),
+        (["--script", "hpo.py", "--hp", "--lr=0.1"], "The name of hyperparameter '--lr' begins with a hyphen"),
         (["--script", "nowhere.py"], "There is no script 'nowhere.py'"),
         (["--request", "nowhere.json"], "The request cannot be read"),
         (["--script", "hpo.py", "--instance-type", "local-99cpu"], "is more than this machine has"),

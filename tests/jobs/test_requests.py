@@ -94,9 +94,15 @@ def test_what_is_typed_on_the_command_line() -> None:
         with pytest.raises(UsageError, match=r"hyperparameter|JSON object"):
             read_hyperparameters([bad])
     assert metric_definitions(["average test loss=Testing Loss: ([0-9.]+)"])[0].name == "average test loss"
-    with pytest.raises(UsageError, match="is not a metric") as caught:
-        metric_definitions(["loss=no group"])
-    assert "with a group around the number" in str(caught.value.allowed)
+    for text, why in (
+        ("loss", "it has no '='"),
+        ("=loss: (.*)", "it has no name"),
+        (r"loss=loss: \d+", "its regular expression has no group"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            metric_definitions([text])
+        assert caught.value.what == f"'{text}' is not a metric: {why}."
+        assert "with a group around the number" in str(caught.value.allowed)
     with pytest.raises(UsageError, match="cannot be read: unterminated"):
         metric_definitions(["loss=(["])
     with pytest.raises(UsageError, match="is given twice"):

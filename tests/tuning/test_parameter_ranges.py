@@ -89,6 +89,9 @@ def test_a_whole_request_gives_the_static_values_and_says_what_is_not_taken(tmp_
         "--target 0.1 --seed 3 --minimize --warm-start before"
     ]
     notes.clear()
+    read_space([written(tmp_path, {"ParameterRanges": RANGES, "Strategy": "Random"})], note=notes.append)
+    assert [note.rpartition(": ")[2] for note in notes] == ["--strategy random"]
+    notes.clear()
     read_space([written(tmp_path, RANGES)], note=notes.append)
     assert notes == []
 
@@ -161,6 +164,16 @@ def test_entries_that_cannot_be_meant(kind: str, entry: Any, words: list[str], t
         read_space([path])
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_kind_of_ranges_that_is_misspelt_is_not_passed_over(wrapped: bool, tmp_path: Path) -> None:
+    ranges = RANGES | {"ContinousParameterRanges": [{"Name": "dropout", "MinValue": "0", "MaxValue": "1"}]}
+    path = written(tmp_path, {"ParameterRanges": ranges} if wrapped else ranges)
+    with pytest.raises(UsageError, match="There are no 'ContinousParameterRanges'") as caught:
+        read_space([path])
+    assert caught.value.where == (f"{path}: ParameterRanges" if wrapped else path)
+    assert "ContinuousParameterRanges, IntegerParameterRanges" in str(caught.value.allowed)
 
 
 def test_documents_that_hold_two_searches(tmp_path: Path) -> None:

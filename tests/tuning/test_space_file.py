@@ -26,6 +26,17 @@ def test_yaml_and_typed_ranges_together(tmp_path: Path) -> None:
     assert space.static == {"epochs": 5}
 
 
+def test_a_text_with_spaces_and_a_path_are_values() -> None:
+    space = read_space(["lr=0.1..0.2 net=big one,small one", " note=two  words", "weights=../net.pt epochs=1, 2"])
+    assert space is not None
+    assert space.parameters == {
+        "lr": ContinuousParameter(0.1, 0.2),
+        "net": CategoricalParameter(["big one", "small one"]),
+        "epochs": CategoricalParameter([1, 2]),
+    }
+    assert space.static == {"note": "two  words", "weights": "../net.pt"}
+
+
 def test_only_static_values_keep_the_default_space() -> None:
     space = read_space(["epochs=5"], default=default_space)
     assert space is not None

@@ -146,7 +146,7 @@ def fit(
         with trial_view() as trials:
             result = run(request, trials)
         assert result.search is not None
-        print_search(result.search, as_json)
+        print_search(result.search, as_json, trials.noted)
     else:
         with live_view() as view:
             result = run(request, view)

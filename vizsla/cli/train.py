@@ -72,12 +72,18 @@ def train(
     from vizsla.jobs.request import builtin_spec, read_spec, typed_script_spec
 
     record_on(tracking_uri)
-    given = [what for what in (source, script, request) if what is not None]
+    given = {"DATA": source, "--script": script, "--request": request}
+    given = {option: value for option, value in given.items() if value is not None}
     if len(given) != 1:
+        words = " and ".join(f"{option} {str(value)!r}" for option, value in given.items())
         raise UsageError(
-            "Nothing to train." if not given else "More than one thing to train.",
-            allowed="one of a source of pictures, --script, or --request",
+            "Nothing to train." if not given else f"More than one thing to train: {words}.",
+            allowed="one of a source of pictures (DATA), --script, or --request; data of a script are --data",
             do="vizsla train photos/, or vizsla train --script train.py --data photos/",
+        )
+    if source is not None and source.endswith((".py", ".sh")):
+        raise UsageError(
+            f"{source!r} is a script, and DATA are pictures.", where="DATA", do=f"vizsla train --script {source}"
         )
     instance = instance_type or "local"
     foreign: dict[str, object] = {}  # what was given and says nothing in this mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,15 @@ def trial_view() -> AbstractContextManager[TrialView]:
     return trials_on(errors)
 
 
-def print_search(result: SearchResult, as_json: bool) -> None:
-    """The whole table, who won and why."""
+def print_search(result: SearchResult, as_json: bool, noted: Collection[str]) -> None:
+    """The whole table, who won and why; of the notes those that were not ``noted`` on the way."""
     from vizsla.reports.render import duration
 
     out = results(as_json)
     out.print(table(result.trials, result.objective, winner=result.winner.number))
     for note in result.notes:
-        print_note(note)
+        if note not in noted:
+            print_note(note)
     out.print(f"The search ended after {duration(result.seconds)}: {result.reason}.")
     if result.verdict is not None:
         out.print(result.verdict.words)

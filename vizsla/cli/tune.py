@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,12 +167,14 @@ def run(
             "vizsla tune --script",
             "write it as the script names it: --hp epochs=5",
         )
-        from vizsla.jobs.request import part_channels
+        from vizsla.jobs.request import names_no_place, part_channels
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 
         channels, own_ranges = part_channels([data, *(ranges or [])])
         for text in channels[1:]:
             print_note(f"{text} is a channel, as there are data at that place; --hp {text} makes it a hyperparameter")
+        for text in filter(names_no_place, own_ranges):
+            print_note(f"{text} is a hyperparameter and no channel, as nothing is at that place")
         names = [text.partition("=")[0] for text in metric]
         wanted = _request([*space, *own_ranges], limits, asked, finalists or 0, objective, direction, names)
         request = ScriptSearch.of(
@@ -179,7 +182,7 @@ def run(
         )
         with trial_view() as view:
             found = tune_script(request, view)
-        _print_script(found, as_json)
+        _print_script(found, as_json, view.noted)
         return
 
     scripts = {"--source-dir": source_dir, "--data": channel, "--metric": metric, "--instance-type": instance_type}
@@ -205,7 +208,7 @@ def run(
     )
     with trial_view() as view:
         result = fit(request_for_fit, view)
-    _print_fit(result, as_json)
+    _print_fit(result, as_json, view.noted)
 
 
 @app.command("resume")
@@ -224,11 +227,11 @@ def resume(
 
         with trial_view() as view:
             found = resume_script(name, view)
-        _print_script(found, as_json)
+        _print_script(found, as_json, view.noted)
         return
     with trial_view() as view:
         result = go_on(name, view)
-    _print_fit(result, as_json)
+    _print_fit(result, as_json, view.noted)
 
 
 @app.command("show")
@@ -287,7 +290,7 @@ def export(
         return
     write_bytes(output, (text + "\n").encode(), make_folder=True)
     quoted = shlex.quote(str(output))
-    script = f'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat {quoted})"'
+    script = f"vizsla train --script SCRIPT --data DATA --hyperparameters {quoted}"
     own = f"vizsla fit DATA --hyperparameters {quoted}"
     is_script = tuning.job.request["about"].get("script")
     errors.print(f"next    {script if is_script else own}", soft_wrap=True)
@@ -328,24 +331,24 @@ def _check_effect(options: set[str], where: str, do: str) -> None:
         raise UsageError(f"{', '.join(sorted(options))} would have no effect here.", where=where, do=do)
 
 
-def _print_fit(result: FitResult, as_json: bool) -> None:
+def _print_fit(result: FitResult, as_json: bool, noted: Collection[str]) -> None:
     from vizsla.cli.console import print_json
     from vizsla.cli.fit import print_result
     from vizsla.cli.trials import print_search
 
     assert result.search is not None
-    print_search(result.search, as_json)
-    print_result(result, as_json)
+    print_search(result.search, as_json, noted)
+    print_result(result, as_json, noted)
     _print_next(result.job, result.job / "output" / "tuning.html", as_json)
     if as_json:
         print_json(result.to_dict())
 
 
-def _print_script(found: ScriptSearchResult, as_json: bool) -> None:
+def _print_script(found: ScriptSearchResult, as_json: bool, noted: Collection[str]) -> None:
     from vizsla.cli.console import print_json
     from vizsla.cli.trials import print_search
 
-    print_search(found.result, as_json)
+    print_search(found.result, as_json, noted)
     _print_next(found.job, found.report, as_json)
     if as_json:
         print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})

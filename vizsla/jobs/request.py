@@ -62,6 +62,12 @@ def part_channels(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     return found
 
 
+def names_no_place(text: str) -> bool:
+    """Whether a ``name=value`` looks like a channel's, and nothing is there."""
+    _, equals, place = text.partition("=")
+    return bool(equals) and os.sep in place and "," not in place and not Path(place).exists()
+
+
 def channel(name: str, place: str) -> Channel:
     """The channel ``name`` with the data at a path or an address.
 
@@ -89,6 +95,9 @@ def metric_definitions(texts: Sequence[str]) -> list[MetricDefinition]:
     UsageError
         For an expression that cannot be read or has no group.
     """
+    for text in texts:
+        if "=" not in text:
+            raise _no_metric(text, "it has no '='")
     parted = (text.partition("=") for text in texts)
     return [metric_definition(name, regex) for name, _, regex in parted]
 
@@ -101,17 +110,23 @@ def metric_definition(name: str, regex: str) -> MetricDefinition:
     UsageError
         For an expression that cannot be read or has no group.
     """
+    if not name:
+        raise _no_metric(f"={regex}", "it has no name")
     try:
-        groups = re.compile(regex).groups if name else 0
+        groups = re.compile(regex).groups
     except re.error as error:
         raise UsageError(f"The regular expression of metric {name!r} cannot be read: {error}.", where=regex) from error
     if not groups:
-        raise UsageError(
-            f"{name + '=' + regex!r:.120} is not a metric.",
-            where="--metric",
-            allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
-        )
+        raise _no_metric(f"{name}={regex}", "its regular expression has no group")
     return MetricDefinition(name=name, regex=regex)
+
+
+def _no_metric(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"'{text:.120}' is not a metric: {why}.",
+        where="--metric",
+        allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
+    )
 
 
 def script_spec(

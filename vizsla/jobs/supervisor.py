@@ -277,12 +277,13 @@ class _Attempt:
         self.log.write(f"\n[vizsla: metric {name!r} is not looked for any longer: {words}]\n".encode())
 
     def _tell_missing(self) -> dict[str, str | None]:
-        """The defined metrics that nothing gave a value, each told in a line of the log."""
+        """The defined metrics that nothing gave a value; each is told in a line of the log, as values left out are."""
         missing = self.scraper.missing()
         if missing:  # the code may have written them itself
             known = last_metrics(self.metrics.path)
             missing = {name: text for name, text in missing.items() if name not in known}
         lines = [f"[vizsla: metric {name!r} has no value: {no_value(text)}]\n" for name, text in missing.items()]
+        lines += [f"[vizsla: {words}]\n" for words in self.scraper.left_out()]
         begun = "\n" if lines and self.tail and self.tail[-1:] not in b"\r\n" else ""
         self.log.write((begun + "".join(lines)).encode(errors="replace"))
         return missing

@@ -55,7 +55,7 @@ def table(
     # One scale for all; the worst tenth would flatten the rest.
     ends = sorted(finite, key=objective.cost)[: max(1, math.ceil(0.9 * len(finite)))]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
-    title = f"{len(trials)} trials, {objective.direction} {objective.metric}"
+    title = f"{len(trials)} {'trial' if len(trials) == 1 else 'trials'}, {objective.direction} {objective.metric}"
     if len(shown) < len(trials):
         title += f" (showing {len(shown)})"
     made = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)

@@ -80,7 +80,7 @@ def use(cost_unit: str) -> str:
     """The command that trains with exported hyperparameters: our own training, or the script again."""
     if cost_unit == COST_UNIT:
         return "vizsla fit DATA --hyperparameters best.json"
-    return 'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat best.json)"'
+    return "vizsla train --script SCRIPT --data DATA --hyperparameters best.json"
 
 
 def _axis(name: str, p: Parameter) -> Axis:

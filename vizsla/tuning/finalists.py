@@ -118,13 +118,14 @@ def beside_default(data: HeadData, winner: TrainedHead, objective: Objective) ->
     difference = _scores(data, winner, objective) - _scores(data, default, objective)
     half = _NORMAL * float(np.std(difference)) / math.sqrt(max(1, len(difference)))
     gain = float(difference.mean())
-    verdict = "no better or worse beyond the noise"
+    verdict = "The difference is within the noise"
     if abs(gain) > half:
-        verdict = "better" if gain > 0 else "worse: `vizsla fit` without a search is the one to use"
+        better, worse = "better", "worse: `vizsla fit` without a search is the one to use"
+        verdict = f"The winner is {better if gain > 0 else worse}"
     values = [kept_value(head, objective.metric) for head in (winner, default)]
     return (
         f"The winner's {objective.metric} is {values[0]:.4f}; the default head of fit, without a search, has "
-        f"{values[1]:.4f}. The winner is {verdict}."
+        f"{values[1]:.4f}. {verdict}."
     )
 
 

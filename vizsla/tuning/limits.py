@@ -90,5 +90,6 @@ class SearchLimits:
                 f"--trials {before + self.trials} runs {self.trials} more"
             )
         if len(trials) >= self.trials:
-            return f"all {self.trials} trials were started" + (f", {before} by earlier searches" if before else "")
+            all_trials = "the one trial was" if self.trials == 1 else f"all {self.trials} trials were"
+            return f"{all_trials} started" + (f", {before} by earlier searches" if before else "")
         return None

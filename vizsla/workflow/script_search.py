@@ -202,8 +202,11 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
                     deadline=deadline,
                     watch=lambda trials: observer.trials(trials, asked.objective),
                 )
-            except BaseException:
+                runner.check()
+            except BaseException as error:
                 runner.end("the search was stopped")  # before another controller may take the study
+                if isinstance(error, VizslaError):  # that all failed says less than why
+                    runner.check()
                 raise
         result = SearchResult.of(job.path, study, end, space, asked.objective, notes, COST_UNIT)
         write_result(job, result)  # whatever becomes of the last round, the search's own winner is there
