@@ -48,7 +48,7 @@ def list_folder(root: Path) -> Listing:
             do=_hint(top),
         )
     rows.sort(key=lambda row: row[0])
-    return Listing(
+    listing = Listing(
         name=root.resolve().name,
         root=root,
         paths=[path for path, _, _ in rows],
@@ -57,6 +57,8 @@ def list_folder(root: Path) -> Listing:
         notes=[*reading.notes, *tally.notes()],
         findings=reading.findings(),
     )
+    listing.layout = f"Class folders; {listing.numbers()}"
+    return listing
 
 
 def _check_name(label: str, root: Path) -> None:
