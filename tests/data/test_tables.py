@@ -201,3 +201,16 @@ def test_pictures_inside_of_a_table_are_refused_in_words(photos):
     with pytest.raises(DataError, match="The column 'image' holds the pictures themselves") as caught:
         open_dataset(photos / "t.parquet")
     assert "as files" in caught.value.do
+
+
+def test_a_picture_that_is_not_there_is_not_taken_from_the_folder_of_another_class(photos):
+    rows = [row for row in rows_of(photos) if row["path"] != "red/003.jpg"]  # which no row is about
+    (photos / "green/003.jpg").unlink()
+    for file, paths in ((photos / "t.csv", ""), (photos / "u.csv", "C:\\Users\\anna\\")):
+        dataset = open_dataset(write_csv(file, [row | {"path": paths + row["path"]} for row in rows]))
+        assert any("1 row of 39 name pictures that are not there" in note for note in dataset.notes)
+        assert "red/003.jpg" not in dataset.paths
+        file.unlink()
+    write_csv(photos / "t.csv", rows)
+    dataset = open_dataset(photos, layout="table")
+    assert "green/003.jpg" in dataset.paths and "red/003.jpg" not in dataset.paths

@@ -17,6 +17,8 @@ from vizsla.images.formats import ENDINGS
 
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 """What Label Studio puts before the name of a picture that was uploaded."""
+_UPLOADS = re.compile(r"/data/upload/\d+/")
+"""Where Label Studio keeps the uploaded pictures of a project, by its number."""
 
 
 class Locator:
@@ -35,13 +37,17 @@ class Locator:
 
         Tried in turn: the path from ``folder`` and from the root; the name in any folder, the one with the longest
         end of the path in common; the name without its ending; the name that it had before it was uploaded. Of
-        several, those in a folder of the ``split`` are meant, and else those in train.
+        several, those in a folder of the ``split`` are meant, and else those in train. Where the last folder of the
+        path is one that lies here, no other folder is looked in: ``cat/001.jpg`` is not ``dog/001.jpg``.
         """
         name = _plain(name)
         for path in (posixpath.normpath(posixpath.join(folder, name)), posixpath.normpath(name)):
             if path in self._paths:
                 return [path]
+        parent = _parent(name)
         for candidates in self._candidates(posixpath.basename(name)):
+            if parent in self._folders:
+                candidates = [path for path in candidates if _parent(path) == parent]
             if candidates:
                 return _narrow(candidates, name, split)
         return []
@@ -50,6 +56,10 @@ class Locator:
         original = _UPLOAD.sub("", name, count=1)
         index = self._names if os.path.splitext(name)[1].lower() in ENDINGS else self._stems
         return index.get(_alike(name), []), index.get(_alike(original), [])
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        return frozenset(parent for path in self._contents.pictures if (parent := _parent(path)))
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
@@ -71,6 +81,11 @@ def tame(name: str) -> str:
     return "/".join(part for part in _plain(name).split("/") if part not in ("", ".", ".."))
 
 
+def _parent(path: str) -> str:
+    """The name of the folder that a path ends in, to compare."""
+    return _alike(posixpath.basename(posixpath.dirname(path)))
+
+
 def _alike(name: str) -> str:
     """Names that differ only by case or by Unicode's forms of a letter are one."""
     return unicodedata.normalize("NFC", name).lower()
@@ -83,7 +98,7 @@ def _plain(name: str) -> str:
         parts = urllib.parse.urlsplit(name)
         behind = urllib.parse.parse_qs(parts.query).get("d")
         name = behind[0] if behind else urllib.parse.unquote(parts.path)
-    return name
+    return _UPLOADS.sub("", name)
 
 
 def _narrow(candidates: list[str], name: str, split: Split | None) -> list[str]:
