@@ -7,12 +7,9 @@ from pathlib import Path
 from vizsla.data.class_folders import read_layout
 from vizsla.data.listing import Listing
 from vizsla.data.split_folders import LAYOUT
-from vizsla.data.split_names import SPLIT_FOLDERS
 from vizsla.data.tree import Folder, read_tree
 from vizsla.errors import DataError
 from vizsla.images import readable_suffixes
-
-__all__ = ["SPLIT_FOLDERS", "list_folder"]
 
 
 def list_folder(root: Path) -> Listing:

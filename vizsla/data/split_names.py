@@ -66,6 +66,15 @@ def split_of(name: str, *, plainly: bool = False, beside: frozenset[Split] = fro
     return meant.pop()
 
 
+def split_of_path(path: str) -> Split | None:
+    """The split that the folders above a picture name, the outermost first.
+
+    >>> split_of_path("train/cat/1.jpg"), split_of_path("cat/test.jpg")
+    ('train', None)
+    """
+    return next((split for part in path.split("/")[:-1] if (split := split_of(part, plainly=True))), None)
+
+
 def splits_of(names: list[str], *, plainly: bool = False) -> dict[str, Split | None]:
     """What each of several names that stand side by side means.
 
