@@ -168,7 +168,9 @@ def test_vehicles_are_no_splits(folder_of_photos):
     assert by_split(root) == {"train": {"plane": 3, "train": 3}, "test": {"plane": 2, "train": 2}}
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("train",), ("train_images", "test_images"), ("a_train", "a_test"), ("train/train",)])
+@pytest.mark.parametrize(
+    "names", [("train", "test"), ("train",), ("train_images", "test_images"), ("a_train", "a_test"), ("train/train",)]
+)
 def test_split_folders_of_pictures_without_labels_are_no_classes(folder_of_photos, names):
     root = folder_of_photos(splits={name: {"": 4} for name in names})
     with pytest.raises(DataError, match="pictures and no class folders: nothing says what they show") as error:

@@ -171,8 +171,8 @@ class Dataset:
             f"together as {together}, by --group-by or as copies of each other, and a group is never split.",
             where=self.root,
             allowed="at least 3 groups in a class that is to be split into train, valid and test",
-            do="take copies of the same bytes away, choose --near-copies off or a smaller distance for near ones, group "
-            f"more finely, or put pictures into {split}/",
+            do="take copies of the same bytes away, choose --near-copies off or a smaller distance for near ones, "
+            f"group more finely, or put pictures into {split}/",
         )
 
     def _without(self, counts: npt.NDArray[np.int64], split: Split) -> list[str]:

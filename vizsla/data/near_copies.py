@@ -165,7 +165,8 @@ def _limit(nearest: npt.NDArray[np.int64]) -> int:
 
 def _same_bytes(exact: Clusters, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
     """Which of ``others`` are copies of which of ``rows``, bool (rows, others): they are no evidence of a scene."""
-    return (exact.of[rows][:, None] == exact.of[others]) & (exact.of[rows] >= 0)[:, None]
+    same: npt.NDArray[np.bool_] = (exact.of[rows][:, None] == exact.of[others]) & (exact.of[rows] >= 0)[:, None]
+    return same
 
 
 def _distinct(rows: Rows, exact: Clusters) -> Rows:

@@ -58,8 +58,8 @@ def repeated_classes(places: Places) -> Finding:
     return _finding(
         "repeated-classes",
         "Classes within a folder beside them",
-        f"{_pictures(places)} in {_named(places)} and {_unused(places)}: the folders in it have the names of the classes "
-        "beside it.",
+        f"{_pictures(places)} in {_named(places)} and {_unused(places)}: the folders in it have the names of the "
+        "classes beside it.",
         "move the pictures into the class folders if they belong to the data, or take the folder away",
         places,
     )
