@@ -11,10 +11,10 @@ from pathlib import Path
 from vizsla.data.checks import layout
 from vizsla.data.checks.finding import Finding
 from vizsla.data.dataset import Split
-from vizsla.data.split_folders import LAYOUT, are_sessions, are_splits_inside, in_words, splits_among, trail_of
+from vizsla.data.split_folders import are_sessions, are_splits_inside, in_words, splits_among, trail_of
 from vizsla.data.split_names import SPLIT_FOLDERS, says_nothing, says_unlabelled, split_of, splits_of
 from vizsla.data.tree import Folder
-from vizsla.errors import DataError
+from vizsla.data.unlabelled import unlabelled
 
 
 @dataclass
@@ -88,19 +88,19 @@ def read_layout(top: Folder, root: Path) -> Reading:
     reading = Reading(root)
     _read(top, reading)
     labels = sorted({label for label, _, _ in reading.classes})
-    if all(splits_of(labels, plainly=True).values()):
-        _refuse_unlabelled([f"{label}/" for label in labels] or sorted(reading.unlabelled), root)
+    is_gathering = len(labels) == 1 and says_nothing(labels[0])  # as images/ in DATA/images/<picture>
+    if is_gathering or all(splits_of(labels, plainly=True).values()):
+        _refuse_unlabelled([f"{label}/" for label in labels] or sorted(reading.unlabelled), top, root)
     return reading
 
 
-def _refuse_unlabelled(places: list[str], root: Path) -> None:
+def _refuse_unlabelled(places: list[str], top: Folder, root: Path) -> None:
     if places:
-        raise DataError(
+        raise unlabelled(
             f"{in_words(places)} hold{'s' * (len(places) == 1)} pictures and no class folders: nothing says what they "
             "show.",
-            where=root,
-            allowed=LAYOUT,
-            do="put the pictures into a folder for each class, or name a table with a column path and a column label",
+            root,
+            top.walk(),
         )
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from vizsla.data.dataset import Split
 from vizsla.data.split_names import split_of, splits_of
 from vizsla.data.tree import Folder
+from vizsla.data.unlabelled import LAYOUT
 from vizsla.errors import DataError
-
-LAYOUT = "DATA/<class>/<picture> or DATA/train|valid|test/<class>/<picture>"
 
 _SESSION = re.compile(
     r"(?:session|shoot|day|date|week|trip|visit|batch|part|set|seq|sequence|series|video|clip|cam|camera|view|roll|burst|"
