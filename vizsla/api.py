@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -70,11 +72,7 @@ def fit(
     """
     unknown = sorted(set(hyperparameters) - set(HYPERPARAMETERS))
     if unknown:
-        raise UsageError(
-            f"There is no hyperparameter {unknown[0]!r}.",
-            where=f"vizsla.fit({unknown[0]}=...)",
-            allowed=", ".join(HYPERPARAMETERS),
-        )
+        raise _no_hyperparameter(unknown[0])
     head = head_config({**hyperparameters, "seed": seed})
     return _fit(
         FitRequest(
@@ -88,6 +86,20 @@ def fit(
             source or SourceOptions(),
             gate or GateOptions(),
         )
+    )
+
+
+def _no_hyperparameter(name: str) -> UsageError:
+    close = difflib.get_close_matches(name, HYPERPARAMETERS, 1)
+    do = f"did you mean {close[0]!r}?" if close else None
+    for parameter, options in (("source", SourceOptions), ("gate", GateOptions)):
+        if name in {field.name for field in fields(options)}:
+            do = f"give it in {parameter}=vizsla.{options.__name__}({name}=...)"
+    return UsageError(
+        f"There is no hyperparameter {name!r}.",
+        where=f"vizsla.fit({name}=...)",
+        allowed=", ".join(HYPERPARAMETERS),
+        do=do,
     )
 
 
