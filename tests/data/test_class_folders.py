@@ -123,6 +123,41 @@ def test_splits_inside_the_classes(folder_of_photos):
     assert "1 picture lies directly in rose/" in finding_of(root, "stray-pictures").evidence
 
 
+@pytest.mark.parametrize("names", [("asl_train/asl_train", "asl_test/asl_test"), ("asl_train", "asl_test")])
+def test_names_that_differ_by_their_split_alone_are_splits(folder_of_photos, names):
+    root = folder_of_photos(splits={names[0]: A_B, names[1]: {"": 5}})  # the pictures of test are not labelled
+    assert by_split(root) == {"train": A_B}
+    assert "5 pictures lie in asl_test/ without class folders" in finding_of(root, "unlabelled-pictures").evidence
+    assert any("asl_train/ is train" in note for note in list_source(root).notes)
+
+
+@pytest.mark.parametrize("name", ["2750", "2024-05-01", "set1"])
+def test_a_folder_with_classes_inside_is_no_session(folder_of_photos, name):
+    root = folder_of_photos(splits={f"EuroSAT/{name}": A_B})
+    assert by_split(root) == {"-": A_B}
+
+
+def test_the_classes_once_more_in_another_folder(folder_of_photos):
+    root = folder_of_photos(splits={"images": A_B, "data/images": A_B})  # as an archive that many use holds it
+    with pytest.raises(DataError, match=r"data/ and images/ hold the same folders \(a, b\)") as error:
+        read_folder(root)
+    assert f"where one of them is the data set, name it: {root / 'data'}" in error.value.do
+
+
+@pytest.mark.parametrize("name", ["unlabeled", "Unlabelled images", "no_label", "unsorted"])
+def test_a_folder_that_says_that_it_has_no_labels(folder_of_photos, name):
+    root = folder_of_photos({"a": 4, "b": 4, name: 3})
+    assert by_split(root) == {"-": A_B}
+    assert f"3 pictures lie in {name}/" in finding_of(root, "unlabelled-pictures").evidence
+    root = folder_of_photos(splits={"train": A_B | {name: 1}, "test": A_B}, name="splits")
+    assert by_split(root) == {"train": A_B, "test": A_B}
+    assert f"1 picture lies in train/{name}/ without class folders and is not used: nothing says what they show." == (
+        finding_of(root, "unlabelled-pictures").evidence
+    )
+    root = folder_of_photos({"labelled": 4, name: 4}, name="goods")
+    assert by_split(root) == {"-": {"labelled": 4, name: 4}}
+
+
 def test_vehicles_are_no_splits(folder_of_photos):
     assert by_split(folder_of_photos({"car": 3, "train": 4})) == {"-": {"car": 3, "train": 4}}
     sessions = {"session1": 3, "session2": 2}
@@ -133,7 +168,9 @@ def test_vehicles_are_no_splits(folder_of_photos):
     assert by_split(root) == {"train": {"plane": 3, "train": 3}, "test": {"plane": 2, "train": 2}}
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("train",), ("train_images", "test_images"), ("train/train",)])
+@pytest.mark.parametrize(
+    "names", [("train", "test"), ("train",), ("train_images", "test_images"), ("a_train", "a_test"), ("train/train",)]
+)
 def test_split_folders_of_pictures_without_labels_are_no_classes(folder_of_photos, names):
     root = folder_of_photos(splits={name: {"": 4} for name in names})
     with pytest.raises(DataError, match="pictures and no class folders: nothing says what they show") as error:
@@ -161,7 +198,7 @@ def test_an_unlabelled_test_folder(folder_of_photos):
     finding = finding_of(root, "unlabelled-pictures")
     assert finding.evidence.startswith("12 pictures lie in test/ (10), unsorted/ (2) without class folders")
     assert "nothing says what they show" in finding.evidence
-    assert f"`vizsla predict MODEL {root}/test/*`" in finding.fix
+    assert f"`vizsla predict MODEL {root}/test`" in finding.fix
     assert by_split(root) == {"train": A_B}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vizsla.data import read_folder
+from vizsla.data import open_dataset, read_folder
 from vizsla.errors import DataError
 
 
@@ -72,9 +72,51 @@ def test_a_folder_without_pictures(tmp_path: Path):
 
 def test_pictures_outside_class_folders(folder_of_photos):
     root = folder_of_photos()
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match="20 pictures lie directly in the folder, and nothing says what") as caught:
         read_folder(root / "red")
-    assert "20 pictures lie directly in the folder" in caught.value.do
+    assert "a folder for each class" in caught.value.do
+    assert caught.value.do.endswith("the files' names tell them: --label-from REGEX")
+
+
+@pytest.mark.parametrize("places", [("",), ("train",), ("images",), ("train", "test1")])
+def test_names_that_look_like_labels_are_pointed_out(folder_of_photos, places):
+    root = folder_of_photos(splits={place: {"": 12} for place in places})
+    for i, path in enumerate(sorted(root.rglob("*.jpg"))):
+        path.rename(path.with_name(f"{('cat', 'guinea_pig')[i % 2]}.{i}.jpg"))
+    with pytest.raises(DataError, match="nothing says what they show") as caught:
+        read_folder(root)
+    assert r"as it seems (cat, guinea_pig): --label-from '^(.+?)[\W_]*\d+'" in caught.value.do
+    dataset = open_dataset(root, label_from=r"^(.+?)[\W_]*\d+")
+    (root / places[0] / "7.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="nothing says what they show") as caught:
+        read_folder(root)
+    assert "guinea_pig" in caught.value.do
+    assert dataset.classes == ("cat", "guinea_pig")
+    for i, path in enumerate(sorted(root.rglob("*.jpg"))):
+        path.rename(path.with_name(f"IMG_{i:04}.jpg"))
+    with pytest.raises(DataError) as caught:
+        read_folder(root)
+    assert "--label-from REGEX" in caught.value.do
+
+
+def test_what_lies_in_a_folder_without_pictures_is_told(folder_of_photos, tmp_path):
+    root = tmp_path / "packed"
+    root.mkdir()
+    for name in ("train.zip", "test.tar.xz"):
+        (root / name).write_bytes(b"PK")
+    with pytest.raises(
+        DataError, match=r"no picture in this folder. Passed over.*2 files \(1 \.\w+, 1 \.\w+\)"
+    ) as caught:
+        read_folder(root)
+    assert caught.value.do == "unpack test.tar.xz, train.zip, or name it in place of the folder"
+    hidden = folder_of_photos(splits={".hidden": {"red": 4, "green": 4}}, name="hidden")
+    with pytest.raises(DataError, match=r"There is no picture in this folder.*1 folder \(1 \.hidden\)"):
+        read_folder(hidden)
+    photos = folder_of_photos({"images": 8}, name="coco")
+    (photos / "annotations.json").write_text('{"images": []}')
+    (photos / "labels.xlsx").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"images/ holds pictures and no class folders: .* \(1 \.json, 1 \.xlsx\)"):
+        read_folder(photos)
 
 
 def test_one_class_only(folder_of_photos):

@@ -327,3 +327,37 @@ def test_the_same_black_picture_under_two_labels_is_told(folder_of_photos):
         Image.new("RGB", (64, 64)).save(root / "train" / label / "black.png")
     (finding,) = [f for f in checked(root).gated.findings if f.id == "two-labels"]
     assert {file.path for file in finding.files} == {"train/a/black.png", "train/b/black.png"}
+
+
+def test_pictures_that_are_not_there_are_told_apart_from_those_the_disk_withholds(folder_of_photos):
+    root = folder_of_photos({"red": 12, "green": 12})
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    (root / "t.csv").write_text("path,label\n" + "".join(f"{path},{path.partition('/')[0]}\n" for path in paths))
+    (root / paths[3]).unlink()
+    (root / paths[4]).unlink()
+    (root / paths[4]).symlink_to("/nowhere/photo.jpg")
+    (finding,) = [finding for finding in checked(root / "t.csv").gated.findings if finding.id == "unreadable"]
+    assert "There is no such file. (1) This is a link to a file that is not there. (1)" in finding.evidence
+    assert "correct its path, or put the file there" in finding.fix
+    assert "permissions" not in finding.fix
+
+
+def test_a_folder_of_a_format_that_cannot_be_read_says_what_to_do(tmp_path):
+    for name in ("normal", "pneumonia"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.dcm").write_bytes(bytes(128) + b"DICM" + bytes(500))
+    with pytest.raises(DataError, match="The file is a DICOM picture") as error:
+        checked(tmp_path)
+    assert "convert" in error.value.do
+
+
+def test_copies_of_the_same_bytes_that_keep_a_class_together_are_named(folder_of_photos):
+    root = folder_of_photos({"red": 1, "green": 1})
+    for name in ("red", "green"):
+        for i in range(1, 12):
+            shutil.copy(root / name / "000.jpg", root / name / f"{i:03}.jpg")
+    with pytest.raises(
+        DataError, match="kept together as one group, by --group-by or as copies of each other"
+    ) as error:
+        checked(root, near_copies="off").gated.check()
+    assert error.value.do.startswith("take copies of the same bytes away")

@@ -432,3 +432,33 @@ def test_unicode_forms_of_one_name(root, flat, paint):
     write(root / "labels.csv", "id,breed", rows)
     assert len(open_dataset(root)) == 12
     assert not any("not there" in note for note in open_dataset(root).notes)
+
+
+@pytest.mark.parametrize("ending", ["", ".jpg"])
+@pytest.mark.parametrize("names", ["meta/train.txt meta/test.txt", "TrainImages.txt TestImages.txt"])
+def test_lists_of_the_pictures_of_each_split(folder_of_photos, names, ending):
+    root = folder_of_photos(splits={"images": {"red": 12, "green": 12}})
+    (root / "meta").mkdir()
+    for name, numbers in zip(names.split(), (range(8), range(8, 12)), strict=True):
+        lines = [f"{label}/{i:03}{ending}" for label in ("red", "green") for i in numbers]
+        (root / name).write_text("\n".join(lines))
+    (root / "meta/classes.txt").write_text("green\nred\n")
+    dataset = open_dataset(root)
+    assert dataset.counts()[:, 2].tolist() == [4, 4]
+    assert dataset.layout.startswith("List: ")
+    if names.startswith("meta"):  # lists of another fold, which contradict these
+        (root / "meta/test2.txt").write_text("red/000.jpg\ngreen/000.jpg\n")
+        dataset = open_dataset(root)
+        assert dataset.layout.startswith("Class folders")
+        assert any("is in train here and in test in" in note for note in dataset.notes)
+
+
+def test_lists_with_more_numbers_than_that_of_the_class(root, flat):
+    names = flat("images")
+    (root / "annotations").mkdir()
+    for file, some in (("trainval", names[:8]), ("test", names[8:])):
+        lines = [f"{name} {1 + (kind(name) == 'pug')} 1 {i}" for i, name in enumerate(some)]
+        (root / f"annotations/{file}.txt").write_text("\n".join(lines))
+    dataset = open_dataset(root)
+    assert dataset.classes == ("1", "2")
+    assert dataset.counts()[:, 2].tolist() == [2, 2]

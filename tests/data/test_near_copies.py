@@ -93,6 +93,17 @@ def test_a_fixed_camera_in_given_splits_loses_nothing(scene: Path, tmp_path: Pat
     assert set(found(result)) == {"one-scene"}
 
 
+def test_a_class_that_lies_in_another_once_more_is_no_scene(photos: Path):
+    for file in sorted((photos / "daisy").glob("*.jpg")):
+        shutil.copy(file, photos / "sunflower")
+    result = checked(photos)
+    ids = found(result)
+    assert "one-scene" not in ids
+    assert len(ids["two-labels"]) == 80
+    splits = dict(zip(*_splits(result), strict=True))
+    assert all(splits[path] == splits[f"sunflower/{Path(path).name}"] for path in splits if path.startswith("daisy"))
+
+
 def test_one_class_of_a_fixed_camera_leaves_the_copies_of_others_alone(photos: Path, scene: Path):
     camera(scene, photos / "tulip", 40)
     first = sorted((photos / "daisy").glob("*.jpg"))[0]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from vizsla.data import open_dataset
 from vizsla.data.sources import source_key
+from vizsla.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +42,28 @@ def test_other_sources_have_other_keys():
 def test_a_dropped_class_needs_no_correct_spelling(folder_of_photos):
     root = folder_of_photos({"cat": 5, "Cat": 5, "dog": 5})
     assert open_dataset(root, drop_classes=["Cat"]).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what", "do"),
+    [
+        ("labels.xlsx", b"PK\3\4", "This is a spreadsheet, and no data set", "save the sheet as CSV"),
+        ("data.rar", b"Rar!\x1a\x07\1\0", "This is an archive, and no data set", "unpack it first"),
+        ("a.jpg", b"\xff\xd8\xff\xe0", "This is a JPEG picture, and no data set", "name the folder that holds"),
+        ("data.bin", bytes(9), "This is a file of an unknown kind", "name the folder that holds the pictures"),
+        ("data.zip", b"<html>Sign in</html>", "no archive .*: the file is a web page", "download it again, signed in"),
+        ("data.zip", b"version https://git-lfs.github.com/spec/v1", "the file is a Git LFS pointer", "git lfs pull"),
+    ],
+)
+def test_a_file_that_is_no_source_is_called_what_it_is(tmp_path, name, content, what, do):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=what) as caught:
+        open_dataset(tmp_path / name)
+    assert do in caught.value.do
+
+
+@pytest.mark.parametrize("kind", ["bztar", "xztar"])
+def test_archives_of_every_compression_that_tar_has(folder_of_photos, kind):
+    photos = folder_of_photos({"red": 10, "green": 10})
+    archive = shutil.make_archive(str(photos), kind, photos)
+    assert open_dataset(archive).counts().sum() == 20

@@ -113,8 +113,8 @@ def test_class_folders_that_differ_only_by_case(folder_of_photos):
 
 def test_an_unknown_split_an_empty_cell_and_two_labels(photos):
     rows = rows_of(photos, split=lambda i: "train")
-    rows[2]["split"] = "holdout"
-    with pytest.raises(DataError, match=r"no split 'holdout'") as caught:
+    rows[2]["split"] = "sometimes"
+    with pytest.raises(DataError, match=r"no split 'sometimes'") as caught:
         open_dataset(write_csv(photos / "t.csv", rows))
     assert "line 4" in caught.value.where
     assert "validation" in caught.value.allowed
@@ -201,3 +201,96 @@ def test_pictures_inside_of_a_table_are_refused_in_words(photos):
     with pytest.raises(DataError, match="The column 'image' holds the pictures themselves") as caught:
         open_dataset(photos / "t.parquet")
     assert "as files" in caught.value.do
+
+
+def test_a_picture_that_is_not_there_is_not_taken_from_the_folder_of_another_class(photos):
+    rows = [row for row in rows_of(photos) if row["path"] != "red/003.jpg"]  # which no row is about
+    (photos / "green/003.jpg").unlink()
+    for file, paths in ((photos / "t.csv", ""), (photos / "u.csv", "C:\\Users\\anna\\")):
+        dataset = open_dataset(write_csv(file, [row | {"path": paths + row["path"]} for row in rows]))
+        assert any("1 row of 39 name pictures that are not there" in note for note in dataset.notes)
+        assert "red/003.jpg" not in dataset.paths
+        file.unlink()
+    write_csv(photos / "t.csv", rows)
+    dataset = open_dataset(photos, layout="table")
+    assert "green/003.jpg" in dataset.paths
+    assert "red/003.jpg" not in dataset.paths
+
+
+@pytest.mark.parametrize("missing", [float("nan"), "nan", "NaN", "<NA>", " "])
+def test_what_pandas_writes_for_a_missing_label_is_no_class(photos, missing):
+    rows = rows_of(photos)
+    rows[3]["label"] = missing
+    file = photos / "t.jsonl"
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(DataError, match="The column 'label' is empty") as caught:
+        open_dataset(file)
+    assert "line 4" in caught.value.where
+    assert "remove the row" in caught.value.do
+
+
+def test_numbers_that_a_missing_one_has_made_floats(photos):
+    rows = [{"id": float(i), "label": float(i // 20)} for i in range(40)]
+    for i, path in enumerate(sorted(photos.rglob("*.jpg"))):
+        path.rename(photos / "red" / f"{i:05}.jpg")
+    pq.write_table(pa.Table.from_pylist(rows), photos / "t.parquet")
+    dataset = open_dataset(photos / "t.parquet")
+    assert dataset.classes == ("0", "1")
+    assert dataset.paths[7] == "red/00007.jpg"
+
+
+def test_splits_that_the_folders_of_the_pictures_name(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"": 8}, "dev": {"": 4}})
+    names = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.jpg"))]
+    lines = [f"{name},{'ab'[i % 2]}" for i, name in enumerate(names)]
+    (root / "metadata.csv").write_text("file_name,label\n" + "\n".join(lines))
+    dataset = open_dataset(root)
+    assert dataset.counts()[:, :2].sum() == 12 - dataset.counts()[:, 2].sum()
+    assert dataset.counts()[:, 1].tolist() == [2, 2]
+    assert "The splits are those that the folders of the pictures name." in dataset.notes
+
+
+def test_a_picture_in_two_splits_is_asked_about(photos):
+    rows = rows_of(photos, split=lambda i: "train" if i % 2 else "test")
+    file = write_csv(photos / "t.csv", [*rows, rows[0] | {"split": "train"}])
+    with pytest.raises(DataError, match=r"'green/000.jpg' is in train here and in test in line 2") as caught:
+        open_dataset(file)
+    assert "line 42" in caught.value.where
+    assert caught.value.allowed == "one label and one split for each picture"
+    file = write_csv(photos / "t.csv", [*(row | {"split": ""} for row in rows[:1]), *rows])
+    assert open_dataset(file).counts()[:, 2].sum() == 20  # of two rows, the one that says more
+
+
+def test_columns_of_truths_about_a_split(photos):
+    file = write_csv(photos / "t.csv", rows_of(photos, is_valid=lambda i: i % 4 == 0))
+    assert open_dataset(file).counts()[:, 1].tolist() == [5, 5]
+    file.write_text(file.read_text().replace("True", "perhaps"))
+    assert any("'is_valid' was not taken for splits, as it holds 'perhaps'" in n for n in open_dataset(file).notes)
+
+
+def test_what_spreadsheets_write(photos):
+    lines = ["sep=;", "path;label", *(f"{row['path']};{row['label']}" for row in rows_of(photos))]
+    (photos / "t.csv").write_text("\r\n".join(lines), encoding="utf-8-sig")
+    assert len(open_dataset(photos / "t.csv")) == 40
+    (photos / "t.csv").write_text("\r\n".join([*lines, "x.jpg;Gänseblümchen"]), encoding="cp1252")
+    with pytest.raises(SourceError, match=r"not UTF-8 text, as in 'x\.jpg;Gänseblümchen'") as caught:
+        open_dataset(photos / "t.csv")
+    assert caught.value.where.endswith("t.csv, line 43")
+    assert "CSV UTF-8" in caught.value.do
+
+
+def test_an_empty_table_and_one_of_very_many_columns(photos):
+    (photos / "t.csv").write_text("")
+    with pytest.raises(DataError, match="The table is empty"):
+        open_dataset(photos / "t.csv")
+    (photos / "t.csv").write_text(",".join(f"pixel{i}" for i in range(784)) + "\n")
+    with pytest.raises(DataError, match=r"its columns are pixel0, .*, pixel19 and 764 more\."):
+        open_dataset(photos / "t.csv")
+
+
+def test_a_label_that_is_an_object(photos):
+    rows = [row | {"label": {"name": row["label"], "id": 1}} for row in rows_of(photos)]
+    (photos / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with pytest.raises(DataError, match="The column 'label' holds objects with name, id") as caught:
+        open_dataset(photos / "t.jsonl")
+    assert "as text" in caught.value.do

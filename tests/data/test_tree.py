@@ -104,11 +104,11 @@ def test_what_is_no_picture_is_counted_by_ending(folder_of_photos):
     for name in ("a.txt", "b.txt", "Thumbs.db", "clip.mov", "README", ".DS_Store", "._000.jpg"):
         (root / "red" / name).write_bytes(b"\0\1\2")
     (root / "red/.old.jpg").write_bytes(b"x")
-    (root / "labels.csv").write_text("x")  # beside the classes it is the person's own
+    (root / "labels.csv").write_text("x")
     (root / "red/gone.png2").symlink_to("nowhere")
     (root / "red/locked").touch(mode=0)
     notes = notes_of(root)
-    assert "as they are no pictures: 7 files (2 no ending, 2 .txt, 1 .db, 1 .mov, 1 .png2)." in notes
+    assert "as they are no pictures: 8 files (2 no ending, 2 .txt, 1 .csv, 1 .db, 1 .mov, 1 .png2)." in notes
     assert "a name that begins with a dot hides a file: 1 picture (1 hidden)." in notes
 
 

@@ -256,7 +256,7 @@ def test_an_ordinary_progressive_jpeg_is_read(paint: Paint) -> None:
 
 def test_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
-    for path, words in ((tmp_path / "folder.jpg", "Is a directory"), (tmp_path / "none.jpg", "No such file")):
+    for path, words in ((tmp_path / "folder.jpg", "Is a directory"), (tmp_path / "none.jpg", "There is no such file")):
         with pytest.raises(ImageError, match=words) as error:
             read_file(path, LIMITS)
         assert error.value.kind == "unreadable"

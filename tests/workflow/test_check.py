@@ -176,6 +176,7 @@ def test_the_page_in_a_browser(planted_run, browser):
     page.on("console", lambda message: said.append(message.text))
     page.goto(Path(report).as_uri())
     assert page.title() == "Check of my flowers & co"
+    assert page.locator("li").first.inner_text().startswith("Class folders; ")
     for finding in planted.expected:
         page.click(f'a[href="#{finding}"]')
         assert page.locator(f"section#{finding}").is_visible()

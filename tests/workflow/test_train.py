@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vizsla
 from tests.jobs.conftest import run_to_end, wait_for
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs import attempt as attempts
@@ -64,6 +65,20 @@ def test_an_unknown_hyperparameter_is_refused_by_name(tmp_path: Path) -> None:
     for text, classes in (("1", ("1",)), ("red", ("red",)), ('["a", "b"]', ("a", "b"))):
         document["HyperParameters"]["drop_classes"] = text
         assert from_spec(TrainingJobSpec.read(document)).source.drop_classes == classes
+
+
+@pytest.mark.parametrize(
+    ("option", "do"),
+    [
+        ("layout", "give it in source=vizsla.SourceOptions(layout=...)"),
+        ("near_copies", "give it in gate=vizsla.GateOptions(near_copies=...)"),
+        ("weight_decai", "did you mean 'weight_decay'?"),
+    ],
+)
+def test_an_option_on_data_among_the_hyperparameters_of_fit(tmp_path: Path, option: str, do: str) -> None:
+    with pytest.raises(UsageError, match=f"There is no hyperparameter '{option}'") as caught:
+        vizsla.fit(tmp_path, **{option: 1})
+    assert caught.value.do == do
 
 
 def test_words_fit_the_door_they_come_through(folder_of_photos: Folder, tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from vizsla.data import kept
-from vizsla.data.tree import is_picture
+from vizsla.data.tree import is_picture, type_of_file
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
 from vizsla.images import readable_suffixes
 from vizsla.tarballs import DAMAGED
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all)."""
@@ -35,6 +35,8 @@ _BLOCK = 1 << 20
 _NO_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 """What the file system says to names that no file can have; the archive is to blame and not the disk."""
 _DRIVE = re.compile("[A-Za-z]:")
+_PACKED = ("ZIP", "gzip", "compressed", "tar")
+"""Names of the types of files that are unpacked."""
 _FAULTS = (*DAMAGED, zipfile.BadZipFile, NotImplementedError)
 
 
@@ -56,6 +58,11 @@ class _Member:
 def is_archive(name: str) -> bool:
     """Whether a file of this name is an archive that can be unpacked."""
     return name.lower().endswith(SUFFIXES)
+
+
+def archives_in(folder: Path) -> list[str]:
+    """The names of the archives that lie in a folder."""
+    return sorted(entry.name for entry in folder.iterdir() if is_archive(entry.name))
 
 
 def unpack(
@@ -164,6 +171,14 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
     except SourceError:
         raise
     except _FAULTS as error:
+        kind = type_of_file(archive)
+        if kind is not None and kind.name not in _PACKED:
+            raise SourceError(
+                f"This is no archive of a kind that is read here: the file is {kind.words}.",
+                where=archive,
+                allowed=" ".join(SUFFIXES),
+                do=kind.do or "give the archive itself",
+            ) from error
         raise SourceError(
             f"The archive is damaged or ends too early ({str(error) or type(error).__name__}).",
             where=archive,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,10 @@ from pathlib import Path
 from vizsla.data.checks import layout
 from vizsla.data.checks.finding import Finding
 from vizsla.data.dataset import Split
-from vizsla.data.split_folders import LAYOUT, are_sessions, are_splits_inside, in_words, splits_among, trail_of
-from vizsla.data.split_names import SPLIT_FOLDERS, says_nothing, split_of
+from vizsla.data.split_folders import are_sessions, are_splits_inside, in_words, splits_among, trail_of
+from vizsla.data.split_names import SPLIT_FOLDERS, says_nothing, says_unlabelled, split_of, splits_of
 from vizsla.data.tree import Folder
-from vizsla.errors import DataError
+from vizsla.data.unlabelled import unlabelled
 
 
 @dataclass
@@ -48,6 +49,15 @@ class Reading:
         """How to name a folder to a person."""
         return f"{folder.path or self.root.resolve().name}/"
 
+    def add_classes(self, folders: Sequence[Folder], split: Split | None) -> None:
+        """Take folders as classes, less those whose names say that nothing in them has a label."""
+        named = [folder for folder in folders if not says_unlabelled(folder.name)]
+        for folder in folders:
+            if folder in named or len(named) < 2:  # unlabelled goods may be what is to be told from labelled ones
+                self.add_class(folder, split)
+            else:
+                self.unlabelled[self.place(folder)] = list(folder.walk())
+
     def add_class(self, folder: Folder, split: Split | None) -> None:
         """Take a folder as a class, with all that lies below it."""
         self.classes.append((folder.label, list(folder.walk()), split))
@@ -78,19 +88,19 @@ def read_layout(top: Folder, root: Path) -> Reading:
     reading = Reading(root)
     _read(top, reading)
     labels = sorted({label for label, _, _ in reading.classes})
-    if all(split_of(label, plainly=True) for label in labels):
-        _refuse_unlabelled([f"{label}/" for label in labels] or sorted(reading.unlabelled), root)
+    is_gathering = len(labels) == 1 and says_nothing(labels[0])  # as images/ in DATA/images/<picture>
+    if is_gathering or all(splits_of(labels, plainly=True).values()):
+        _refuse_unlabelled([f"{label}/" for label in labels] or sorted(reading.unlabelled), top, root)
     return reading
 
 
-def _refuse_unlabelled(places: list[str], root: Path) -> None:
+def _refuse_unlabelled(places: list[str], top: Folder, root: Path) -> None:
     if places:
-        raise DataError(
+        raise unlabelled(
             f"{in_words(places)} hold{'s' * (len(places) == 1)} pictures and no class folders: nothing says what they "
             "show.",
-            where=root,
-            allowed=LAYOUT,
-            do="put the pictures into a folder for each class, or name a table with a column path and a column label",
+            root,
+            top.walk(),
         )
 
 
@@ -105,12 +115,14 @@ def _read(folder: Folder, reading: Reading) -> None:
         reading.notes.append(f"Read from {children[0].path}/, as no other folder holds pictures.")
         _read(children[0], reading)
     else:
-        classes = {child.name for child in children}
+        names = {child.name for child in children}
+        classes = []
         for child in children:
-            if len(classes & {below.name for below in child.inside} - {child.name}) > 1:
+            if len(names & {below.name for below in child.inside} - {child.name}) > 1:
                 reading.repeated[reading.place(child)] = list(child.walk())
             else:
-                reading.add_class(child, None)
+                classes.append(child)
+        reading.add_classes(classes, None)
 
 
 def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: Reading) -> None:
@@ -126,8 +138,7 @@ def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: R
             reading.look_at(folder)
         if len(trail) > 1:
             reading.notes.append(f"Read {child.path}/ from {trail[-1].path}/, as nothing else is in it.")
-        for below in trail[-1].inside:
-            reading.add_class(below, splits[child])
+        reading.add_classes(trail[-1].inside, splits[child])
 
 
 def _read_split_classes(children: list[Folder], reading: Reading) -> None:

@@ -21,7 +21,7 @@ _LABELS = (
 ).split()
 """Names of the column that says which class."""
 
-_SPLITS = "split splits set subset partition phase dataset datasplit usage".split()
+_SPLITS = "split splits set subset partition phase dataset datasplit usage isvalid isval istest".split()
 
 COLUMNS = "path and label, and as you like split, group"
 
@@ -58,7 +58,7 @@ def find_columns(names: Sequence[str], options: SourceOptions, where: object) ->
             raise UsageError(
                 f"The table has no column {column!r}.",
                 where=f"{option}, {where}",
-                allowed=", ".join(map(repr, names)) or "none: the table has no columns",
+                allowed=_some([repr(name) for name in names]),
                 do=_close(column, names),
             )
     path = options.path_column or _first(_PATHS, names, {options.label_column, options.split_column})
@@ -79,7 +79,7 @@ def missing(needed: str, names: Sequence[str], where: object) -> DataError:
     """What to say where no column is the ``path`` or the ``label``."""
     close = difflib.get_close_matches(needed, names, 1) or [name for name in names if name.strip() == needed]
     return DataError(
-        f"The table has no column {needed!r}; its columns are {', '.join(names) or 'none'}.",
+        f"The table has no column {needed!r}; its columns are {_some(names)}.",
         where=where,
         allowed=f"the columns {COLUMNS}",
         do=f"rename {close[0]!r} to {needed!r}"
@@ -115,6 +115,10 @@ def _label(names: Sequence[str], taken: set[str | None], where: object) -> str |
 
 def _plain(name: str) -> str:
     return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _close(column: str, names: Sequence[str]) -> str:

@@ -187,10 +187,11 @@ class Dataset:
         together = "one group" if groups == 1 else f"{groups} groups"
         raise DataError(
             f"The {split} split is empty: the {int(pictures[label]):,} pictures of {self.classes[label]!r} are kept "
-            f"together as {together}, by --group-by or as near copies, and a group is never split.",
+            f"together as {together}, by --group-by or as copies of each other, and a group is never split.",
             where=self.root,
             allowed="at least 3 groups in a class that is to be split into train, valid and test",
-            do=f"choose --near-copies off or a smaller distance, group more finely, or put pictures into {split}/",
+            do="take copies of the same bytes away, choose --near-copies off or a smaller distance for near ones, "
+            f"group more finely, or put pictures into {split}/",
         )
 
     def _without(self, counts: npt.NDArray[np.int64], split: Split) -> list[str]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vizsla.data.archives import archives_in
 from vizsla.data.class_folders import read_layout
 from vizsla.data.listing import Listing
-from vizsla.data.split_folders import LAYOUT
-from vizsla.data.split_names import SPLIT_FOLDERS
-from vizsla.data.tree import Folder, read_tree
+from vizsla.data.tree import Folder, Tally, read_tree
+from vizsla.data.unlabelled import LAYOUT, unlabelled
 from vizsla.errors import DataError
 from vizsla.images import readable_suffixes
-
-__all__ = ["SPLIT_FOLDERS", "list_folder"]
 
 
 def list_folder(root: Path) -> Listing:
@@ -35,20 +33,18 @@ def list_folder(root: Path) -> Listing:
             allowed=f"a folder laid out as {LAYOUT}",
         )
     top, tally = read_tree(root)
-    reading = read_layout(top, root)
+    try:
+        reading = read_layout(top, root)
+    except DataError as error:
+        raise _beside(error, tally) from error
     rows = []
     for label, pictures, split in reading.classes:
         _check_name(label, root)
         rows += [(path, label, split) for path in pictures]
     if not rows:
-        raise DataError(
-            "There is no picture in this folder.",
-            where=root,
-            allowed=f"{LAYOUT}; file names ending in {' '.join(sorted(readable_suffixes()))}",
-            do=_hint(top),
-        )
+        raise _beside(_no_rows(top, root), tally)
     rows.sort(key=lambda row: row[0])
-    return Listing(
+    listing = Listing(
         name=root.resolve().name,
         root=root,
         paths=[path for path, _, _ in rows],
@@ -57,6 +53,8 @@ def list_folder(root: Path) -> Listing:
         notes=[*reading.notes, *tally.notes()],
         findings=reading.findings(),
     )
+    listing.layout = f"Class folders; {listing.numbers()}"
+    return listing
 
 
 def _check_name(label: str, root: Path) -> None:
@@ -70,10 +68,21 @@ def _check_name(label: str, root: Path) -> None:
         ) from error
 
 
-def _hint(top: Folder) -> str:
-    if top.pictures:
-        return (
-            f"{len(top.pictures):,} pictures lie directly in the folder: move them into one folder for each class, or "
-            "say where their labels are: a table beside them, or --label-from REGEX where the files' names tell them"
-        )
-    return "check the path, or put the pictures of each class into a folder of its own"
+def _no_rows(top: Folder, root: Path) -> DataError:
+    if count := len(top.pictures):
+        lie = "1 picture lies" if count == 1 else f"{count:,} pictures lie"
+        return unlabelled(f"{lie} directly in the folder, and nothing says what they show.", root, top.pictures)
+    packed = archives_in(root)
+    return DataError(
+        "There is no picture in this folder.",
+        where=root,
+        allowed=f"{LAYOUT}; file names ending in {' '.join(sorted(readable_suffixes()))}",
+        do=f"unpack {', '.join(packed[:5])}, or name it in place of the folder"
+        if packed
+        else "check the path, or put the pictures of each class into a folder of its own",
+    )
+
+
+def _beside(error: DataError, tally: Tally) -> DataError:
+    """The error, with what else lies there: it may be what the labels or the pictures are in."""
+    return DataError(" ".join([error.what, *tally.notes()]), where=error.where, allowed=error.allowed, do=error.do)

@@ -55,7 +55,8 @@ class Listing:
         """Pictures, classes and splits, for a person: ``430 pictures of 5 classes in train, valid``."""
         splits = [split for split in SPLITS if split in self.splits]
         inside = f" in {', '.join(splits)}" if splits else ""
-        return f"{len(self.paths):,} pictures of {len(set(self.labels)):,} classes{inside}"
+        pictures, classes = len(self.paths), len(set(self.labels))
+        return f"{pictures:,} picture{'s' * (pictures != 1)} of {classes:,} class{'es' * (classes != 1)}{inside}"
 
     def drop(self, unwanted: Sequence[str]) -> None:
         """Take out classes, by their name or the name without its number (``257.clutter`` or ``clutter``).
@@ -140,8 +141,8 @@ class Listing:
             if key in same:
                 first, second = sorted((same[key], label), key=lambda name: -counts[name])
                 raise DataError(
-                    f"The labels {_shown(first)} ({counts[first]:,} pictures) and {_shown(second)} "
-                    f"({counts[second]:,}) differ only by {_difference(first, second)}.",
+                    f"The labels {_shown(first)} ({counts[first]:,} picture{'s' * (counts[first] > 1)}) and "
+                    f"{_shown(second)} ({counts[second]:,}) differ only by {_difference(first, second)}.",
                     where=f"{self.root}: {self.paths[self.labels.index(second)]}",
                     allowed="one spelling for each class",
                     do=f"write {_shown(second)} as {_shown(first)}, or give it a name of its own",

@@ -93,7 +93,7 @@ def near_copies(
     limits = np.full(n, NEAR_BITS if asked is None else asked, np.int16)
     if asked is not None:
         return NearCopies(clusters, bits, limits, alone)
-    _limit_by_classes(limits, clusters, phash, np.flatnonzero(readable & phash.any(axis=1)), labels)
+    _limit_by_classes(limits, clusters, phash, np.flatnonzero(readable & phash.any(axis=1)), labels, exact)
     _limit_by_coverage(limits, clusters, phash, labels, readable, exact)
     if (limits == NEAR_BITS).all():
         return NearCopies(clusters, bits, limits, alone)
@@ -115,6 +115,7 @@ def _limit_by_classes(
     phash: npt.NDArray[np.uint64],
     rows: Rows,
     labels: npt.NDArray[np.int32],
+    exact: Clusters,
 ) -> None:
     """Lower the limits of classes whose pictures are as close to those of others as copies may be."""
     mixed = [labels[members] for members in clusters.members() if np.ptp(labels[members])]
@@ -128,7 +129,10 @@ def _limit_by_classes(
         if len(others) < _SAMPLE:  # nearly all pictures are of this class
             others = _spread(np.concatenate([rows[:first], rows[end:]]), _OTHERS)
         own = rows[first:end]
-        limits[own] = _limit(bits_apart(phash[_spread(own, _SAMPLE)], phash[others]).min(axis=1))
+        sample_of_own = _spread(own, _SAMPLE)
+        apart = bits_apart(phash[sample_of_own], phash[others])
+        apart[_same_bytes(exact, sample_of_own, others)] = BITS_APART
+        limits[own] = _limit(apart.min(axis=1))
 
 
 def _limit_by_coverage(
@@ -159,8 +163,14 @@ def _limit(nearest: npt.NDArray[np.int64]) -> int:
     return min(NEAR_BITS, int(middle) // _PART) if middle >= _ROOM else -1
 
 
+def _same_bytes(exact: Clusters, rows: Rows, others: Rows) -> npt.NDArray[np.bool_]:
+    """Which of ``others`` are copies of which of ``rows``, bool (rows, others): they are no evidence of a scene."""
+    same: npt.NDArray[np.bool_] = (exact.of[rows][:, None] == exact.of[others]) & (exact.of[rows] >= 0)[:, None]
+    return same
+
+
 def _distinct(rows: Rows, exact: Clusters) -> Rows:
-    """One of each content: copies of the same bytes are no evidence of a scene."""
+    """One of each content."""
     of = exact.of[rows]
     return rows[np.unique(np.where(of < 0, -1 - rows, of), return_index=True)[1]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from vizsla.data.table_file import Row
 from vizsla.errors import DataError
 
-_ONE, _ZERO = ("1", "1.0", "true"), ("0", "0.0", "false")
+TRUE, FALSE = ("1", "1.0", "true"), ("0", "0.0", "false")
 
 
 class OneHot:
@@ -26,8 +26,8 @@ class OneHot:
 
     def __call__(self, row: Row, where: str) -> str | None:
         values = [str(row[1].get(name)).strip().lower() for name in self.classes]
-        self.is_none |= any(value not in _ONE and value not in _ZERO for value in values)
-        ones = [name for name, value in zip(self.classes, values, strict=True) if value in _ONE]
+        self.is_none |= any(value not in TRUE and value not in FALSE for value in values)
+        ones = [name for name, value in zip(self.classes, values, strict=True) if value in TRUE]
         if len(ones) > 1:
             self._several.append((where.rpartition(", ")[2], ones))
         self.unlabelled += not ones

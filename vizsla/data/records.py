@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any, NamedTuple
 
 from vizsla.data.columns import Columns, find_columns, missing
 from vizsla.data.dataset import Split
-from vizsla.data.folders import SPLIT_FOLDERS
-from vizsla.data.one_hot import OneHot, several_labels
+from vizsla.data.one_hot import FALSE, TRUE, OneHot, several_labels
 from vizsla.data.options import SourceOptions
+from vizsla.data.split_names import SPLIT_FOLDERS, split_of
 from vizsla.data.table_file import Row, Table, open_table
 from vizsla.errors import DataError
+
+_FLAGS: dict[str, Split] = {"is_valid": "valid", "is_val": "valid", "is_test": "test"}
+"""Columns that tell of one split whether a picture is in it, as fastai writes them."""
+_FLOAT = re.compile(r"-?\d+\.0")
 
 
 class Record(NamedTuple):
@@ -91,6 +96,7 @@ def read_records(
         rows.append(Record(picture, label((number, row), where), split, where, key, folder))
         if columns.split is not None:
             splits.append(row.get(columns.split))
+    rows = _without_point_zero(rows)
     notes = list(table.notes)
     if isinstance(label, OneHot):
         if label.is_none and not may_lack_labels:
@@ -103,6 +109,16 @@ def read_records(
         rows, note = _with_splits(rows, splits, columns.split, is_sure=columns.split in ("split", options.split_column))
         notes += note
     return Records(rows, columns, notes)
+
+
+def _without_point_zero(rows: list[Record]) -> list[Record]:
+    """Ids and labels that are whole numbers, without the ``.0`` that pandas gives all where one is missing."""
+    if rows and all(_FLOAT.fullmatch(row.picture) for row in rows):
+        rows = [row._replace(picture=row.picture.removesuffix(".0")) for row in rows]
+    labels = {row.label for row in rows} - {None}
+    if labels and all(_FLOAT.fullmatch(label) for label in labels if label):
+        rows = [row if row.label is None else row._replace(label=row.label.removesuffix(".0")) for row in rows]
+    return rows
 
 
 def _one_hot_columns(names: list[str]) -> Columns:
@@ -122,12 +138,20 @@ def _label_reader(
     raise missing("label", table.names, file)
 
 
+def _split(value: str, name: str) -> Split | None:
+    """The split that a cell means. Columns such as ``is_valid`` hold truths."""
+    flag = _FLAGS.get(name.casefold())
+    if flag is None:
+        return split_of(value, plainly=True)
+    return flag if value.lower() in TRUE else "train" if value.lower() in FALSE else None
+
+
 def _with_splits(rows: list[Record], values: list[Any], name: str, *, is_sure: bool) -> tuple[list[Record], list[str]]:
     """The rows with the splits of a column. One that only might be about splits is none where it holds other words."""
     splits: list[Split | None] = []
     for row, value in zip(rows, values, strict=True):
         text = "" if value is None else str(value).strip()
-        split = SPLIT_FOLDERS.get(text.lower())
+        split = _split(text, name)
         if text and split is None:
             if not is_sure:
                 return rows, [f"The column {name!r} was not taken for splits, as it holds {text!r:.40}."]
@@ -146,7 +170,7 @@ def _label(value: Any, name: str, where: str, classes: tuple[str, ...], may_lack
         if len(value) > 1:
             raise several_labels(1, f"{' and '.join(map(str, value))}", where)
         value = value[0] if value else None
-    if may_lack and (value is None or value == ""):
+    if may_lack and _is_absent(value):
         return None
     if classes and isinstance(value, int) and 0 <= value < len(classes):
         return classes[value]
@@ -164,13 +188,22 @@ def _choices(value: Any) -> Any:
 
 
 def _text(value: Any, name: str, where: str) -> str:
-    if value is None or value == "":
+    if _is_absent(value):
         raise DataError(f"The column {name!r} is empty.", where=where, do="fill it in, or remove the row")
     if isinstance(value, dict):
+        embedded = "bytes" in value
         raise DataError(
-            f"The column {name!r} holds {'the pictures themselves' if 'bytes' in value else 'objects'}.",
+            f"The column {name!r} holds "
+            + ("the pictures themselves." if embedded else f"objects with {', '.join(map(str, value)) or 'nothing'}."),
             where=where,
             allowed="text: the path of each picture, or its label",
-            do="write the pictures as files, and their paths into the table",
+            do="write the pictures as files, and their paths into the table"
+            if embedded
+            else "write what is meant of each object as text",
         )
     return str(value)
+
+
+def _is_absent(value: Any) -> bool:
+    """Whether a cell is empty; pandas writes NaN into Parquet, and as text where a column was made text."""
+    return value is None or value != value or (isinstance(value, str) and value.strip() in ("", "nan", "NaN", "<NA>"))

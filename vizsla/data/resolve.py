@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vizsla.data.listing import Listing
 from vizsla.data.records import Record
+from vizsla.data.split_names import split_of_path
 from vizsla.errors import DataError
 
 Locate = Callable[[Record], list[str]]
@@ -40,6 +41,7 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
             continue
         if path in seen:
             _check_same(record, seen[path])
+            seen[path] = record if record.split else seen[path]
             twice += 1
             continue
         if not places:
@@ -59,6 +61,7 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
         listing.paths.append(path)
         listing.labels.append(record.label)
         listing.splits.append(record.split)
+    _split_by_folders(listing)
     if any(record.group is not None for record in seen.values()):
         listing.groups = [record.group or f"\0{path}" for path, record in seen.items()]
     if twice:
@@ -76,16 +79,29 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
     return listing
 
 
+def _split_by_folders(listing: Listing) -> None:
+    """Where no row says which split it is in, the folders of the pictures may."""
+    splits = [split_of_path(path) for path in listing.paths]
+    if any(listing.splits) or not all(splits) or len(set(splits)) == 1:
+        return
+    listing.splits = splits
+    listing.notes.append("The splits are those that the folders of the pictures name.")
+
+
 def _check_same(record: Record, first: Record) -> None:
-    if record.label != first.label:
-        here, there = record.where.rpartition(", ")[0], first.where.rpartition(", ")[0]
-        place = first.where.rpartition(", ")[2] if here == there else first.where
-        raise DataError(
-            f"{record.picture!r} is labelled {record.label!r} here and {first.label!r} in {place}.",
-            where=record.where,
-            allowed="one label for each picture",
-            do="keep the right one of the two",
-        )
+    if record.label == first.label and (record.split == first.split or None in (record.split, first.split)):
+        return
+    here, there = record.where.rpartition(", ")[0], first.where.rpartition(", ")[0]
+    place = first.where.rpartition(", ")[2] if here == there else first.where
+    said = f"is labelled {record.label!r} here and {first.label!r} in {place}"
+    if record.label == first.label:
+        said = f"is in {record.split} here and in {first.split} in {place}"
+    raise DataError(
+        f"{record.picture!r} {said}.",
+        where=record.where,
+        allowed="one label and one split for each picture",
+        do="keep the right one of the two",
+    )
 
 
 def _check_classes(listing: Listing, seen: dict[str, Record]) -> None:

@@ -17,7 +17,7 @@ from vizsla.data.dataset import Dataset
 from vizsla.data.layouts import SHARDS, list_directory, list_file
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
-from vizsla.data.tree import counted
+from vizsla.data.tree import counted, type_of_file
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
 
@@ -27,6 +27,7 @@ _SIGNATURE = re.compile(
 )
 """Query parameters of signed addresses (AWS, CloudFront, Google, Azure), which are new each time."""
 
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _LABEL_FILES = (".json", ".xml", ".txt")
 """Endings of files that hold labels and are no tables."""
 
@@ -162,13 +163,27 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
     if archives.is_archive(path.name):
         return _archive(path, cache, options, on_progress)
     if path.is_file():
-        raise DataError(
-            "This is a file of an unknown kind.",
-            where=path,
-            allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive "
-            f"({' '.join(archives.SUFFIXES)})",
-        )
+        raise _no_source(path)
     return list_directory(path, options)
+
+
+def _no_source(file: Path) -> DataError:
+    """What to do about a file that is no source, by what it is."""
+    kind = type_of_file(file)
+    if file.suffix.lower() in _SPREADSHEETS:
+        what, do = "a spreadsheet", "save the sheet as CSV"
+    elif kind is not None and kind.picture:
+        what, do = kind.words, f"name the folder that holds the data set, such as {file.parent}"
+    else:
+        what = "a file of an unknown kind" if kind is None else kind.words
+        do = (kind and kind.do) or "name the folder that holds the pictures"
+    return DataError(
+        f"This is {what}, and no data set.",
+        where=file,
+        allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive "
+        f"({' '.join(archives.SUFFIXES)})",
+        do=do,
+    )
 
 
 def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:

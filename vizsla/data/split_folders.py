@@ -9,9 +9,8 @@ from pathlib import Path
 from vizsla.data.dataset import Split
 from vizsla.data.split_names import split_of, splits_of
 from vizsla.data.tree import Folder
+from vizsla.data.unlabelled import LAYOUT
 from vizsla.errors import DataError
-
-LAYOUT = "DATA/<class>/<picture> or DATA/train|valid|test/<class>/<picture>"
 
 _SESSION = re.compile(
     r"(?:session|shoot|day|date|week|trip|visit|batch|part|set|seq|sequence|series|video|clip|cam|camera|view|roll|burst|"
@@ -25,8 +24,8 @@ _SESSION = re.compile(
 def splits_among(children: list[Folder], root: Path) -> dict[Folder, Split]:
     """The folders that are splits; none where the children are classes.
 
-    A folder is a split where its name is about nothing else, or where it holds mostly the same folders as another and
-    its name says which split it is.
+    A folder is a split where its name is about nothing else, or says which split it is and differs from another by
+    that word alone, or holds mostly the same folders as another.
 
     Raises
     ------
@@ -96,12 +95,13 @@ def _sharing(inside: dict[Folder, set[str]]) -> list[Folder]:
 
 
 def trail_of(folder: Folder, beside: Sequence[Folder]) -> list[Folder]:
-    """A split's folder and those to look through below it: a doubled one, or one that is alone in every split."""
-    trail = [folder]
+    """A split's folder and those to look through below it: a doubled one, one that is alone in every split, or the data
+    set once more."""
+    trail, names = [folder], [other.name.lower() for other in beside]
     while len(folder.inside) == 1 and folder.inside[0].is_parent:
         only = folder.inside[0]
         alone = all(len(other.inside) == 1 and other.inside[0].is_parent for other in beside)
-        if not (alone or only.name.lower() == folder.name.lower() or split_of(only.name, plainly=True)):
+        if not (alone or only.name.lower() in {folder.name.lower(), *names} or split_of(only.name, plainly=True)):
             break
         beside = [other.inside[0] for other in beside] if alone else [only]
         trail.append(folder := only)
@@ -122,7 +122,7 @@ def _refuse_sets_side_by_side(children: list[Folder], root: Path) -> None:
 
 def are_sessions(folder: Folder) -> bool:
     """Whether the folders in a class's folder part its pictures by when they were taken."""
-    return bool(folder.inside) and all(_SESSION.fullmatch(below.name) for below in folder.inside)
+    return bool(folder.inside) and all(_SESSION.fullmatch(below.name) and not below.inside for below in folder.inside)
 
 
 def in_words(names: Iterable[str]) -> str:

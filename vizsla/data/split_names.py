@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from vizsla.data.dataset import Split
 
@@ -36,6 +37,7 @@ _PLAIN = frozenset(
     "folders file files class classes labelled labeled".split()
 )
 """Words beside a split's that say nothing else."""
+_UNLABELLED = re.compile(r"(un ?label+ed|no ?labels?|un ?sorted|un ?annotated)\b")
 _GLUED = re.compile(rf"([a-z]+?)({'|'.join(sorted(_PLAIN, key=len, reverse=True))})")
 
 
@@ -64,16 +66,52 @@ def split_of(name: str, *, plainly: bool = False, beside: frozenset[Split] = fro
     return meant.pop()
 
 
+def split_of_path(path: str) -> Split | None:
+    """The split that the folders above a picture name, the outermost first.
+
+    >>> split_of_path("train/cat/1.jpg"), split_of_path("cat/test.jpg")
+    ('train', None)
+    """
+    return next((split for part in path.split("/")[:-1] if (split := split_of(part, plainly=True))), None)
+
+
 def splits_of(names: list[str], *, plainly: bool = False) -> dict[str, Split | None]:
-    """What each of several names that stand side by side means."""
+    """What each of several names that stand side by side means.
+
+    ``plainly`` a name means a split also where another one differs from it by nothing but the word for its split.
+
+    >>> splits_of(["asl_train", "asl_test", "freight train"], plainly=True)
+    {'asl_train': 'train', 'asl_test': 'test', 'freight train': None}
+    """
     sure = frozenset(split for name in names if not _EITHER & {*_words(name)} and (split := split_of(name)))
-    return {name: split_of(name, plainly=plainly, beside=sure) for name in names}
+    meant = {name: split_of(name, beside=sure) for name in names}
+    if not plainly:
+        return meant
+    pairs = {(_subject(name), split) for name, split in meant.items() if split}
+    subjects = Counter(subject for subject, _ in pairs)
+    return {
+        name: split if says_nothing(name) or subjects[_subject(name)] > 1 else None for name, split in meant.items()
+    }
+
+
+def says_unlabelled(name: str) -> bool:
+    """Whether a name says that what lies there has no label: ``unlabeled``, ``no_label`` (as CVAT exports it).
+
+    >>> says_unlabelled("Unlabelled images"), says_unlabelled("labels")
+    (True, False)
+    """
+    return _UNLABELLED.match(" ".join(_words(name))) is not None
 
 
 def says_nothing(name: str) -> bool:
     """Whether a name speaks of nothing but splits and pictures, and so of no class: ``images``, ``train_imgs_b``."""
     words = [word for word in _words(name) if len(word) > 1]
     return bool(words) and all(word in _WORDS or word in _PLAIN or word in _EITHER for word in words)
+
+
+def _subject(name: str) -> tuple[str, ...]:
+    """What a name is about beside the split."""
+    return tuple(word for word in _words(name) if word not in _WORDS and word not in _EITHER)
 
 
 def _words(name: str) -> list[str]:

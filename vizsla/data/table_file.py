@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vizsla.data.folders import SPLIT_FOLDERS
+from vizsla.data.split_names import split_of
 from vizsla.errors import DataError, SourceError
 from vizsla.images.formats import ENDINGS as PICTURES
 from vizsla.optional import require
@@ -21,6 +22,8 @@ Row = tuple[int, dict[str, Any]]
 
 _HEAD = 1 << 16
 _DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r"sep=(.)\s*")
+"""A first line that tells spreadsheets which delimiter follows."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,32 @@ def _in_words(file: Path, rows: Iterator[Row]) -> Iterator[Row]:
     except FileNotFoundError as error:
         raise SourceError("There is no such table.", where=file, do="check the path") from error
     except UnicodeDecodeError as error:
-        raise SourceError(
-            f"The table is not UTF-8 text ({error.reason} at byte {error.start}).",
-            where=file,
-            do="save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')",
-        ) from error
+        raise _not_utf8(file) from error
     except (OSError, csv.Error, ValueError, RecursionError) as error:  # pyarrow's errors are ValueErrors
         raise SourceError(f"The table cannot be read: {error}.", where=file, allowed=" ".join(SUFFIXES)) from error
+
+
+def _not_utf8(file: Path) -> SourceError:
+    """Which line is no UTF-8: the error itself counts from the start of a block of the file."""
+    with open(file, "rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                start = line[max(0, error.start - 20) :].strip()[:40]
+                return SourceError(
+                    f"The table is not UTF-8 text, as in {start.decode('cp1252', 'replace')!r}.",
+                    where=f"{file}, line {number}",
+                    do="save it as UTF-8 (in a spreadsheet: 'CSV UTF-8')",
+                )
+    raise AssertionError(file)
 
 
 def _open_csv(file: Path) -> Table:
     cells = _in_words(file, _cells(file))
     number, first = next(cells, (0, {"": []}))
+    if not first[""]:
+        raise DataError("The table is empty.", where=file, allowed="a line with the names of the columns, and rows")
     header = [cell.strip() for cell in first[""]]
     if not any(map(_is_picture, header)):
         return Table(header, _named(header, cells, file), "line")
@@ -97,12 +114,16 @@ def _cells(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The cells of each line that is not empty, under the name ``""``."""
     with open(file, encoding="utf-8-sig", newline="") as text:
         head = text.readline()
-        text.seek(0)
-        delimiter = max(_DELIMITERS, key=lambda d: len(next(csv.reader([head], delimiter=d), [])))
+        named = _SEPARATOR.fullmatch(head)
+        if named is None:
+            text.seek(0)
+        delimiter = (
+            named[1] if named else max(_DELIMITERS, key=lambda d: len(next(csv.reader([head], delimiter=d), [])))
+        )
         reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True)
         for cells in reader:
             if cells:
-                yield reader.line_num, {"": cells}
+                yield reader.line_num + (named is not None), {"": cells}
 
 
 def _named(names: list[str], lines: Iterator[Row], file: Path) -> Iterator[Row]:
@@ -124,7 +145,7 @@ def _is_picture(cell: str) -> bool:
 
 def _names_without_header(cells: list[str], file: Path) -> list[str]:
     """Names for the columns of a table whose first line is a row already."""
-    kinds = ["path" if _is_picture(c) else "split" if c.lower() in SPLIT_FOLDERS else "label" for c in cells]
+    kinds = ["path" if _is_picture(c) else "split" if split_of(c, plainly=True) else "label" for c in cells]
     if sorted(kinds) in (["label", "path"], ["label", "path", "split"]):
         return kinds
     raise DataError(

@@ -130,13 +130,12 @@ def _fill(
             folder.pictures.append(prefix + entry.name)
         elif ending in LABEL_ENDINGS:
             folder.labels.append(prefix + entry.name)
-            if folder.path:
-                tally.others[ending] += 1
+            tally.others[ending] += 1
         elif (kind := _type_by_content(entry.path, ending)) is not None and kind.picture:
             folder.pictures.append(prefix + entry.name)
             if kind.readable:
                 tally.by_content[ending or "no ending", kind.name] += 1
-        elif folder.path:
+        else:
             tally.others[ending or "no ending"] += 1
 
 
@@ -155,7 +154,12 @@ def is_picture(file: Path) -> bool:
 
 
 def _type_by_content(path: str | Path, ending: str) -> FileType | None:
-    if ending in _SIDECARS or not os.path.isfile(path):
+    return None if ending in _SIDECARS else type_of_file(path)
+
+
+def type_of_file(path: str | Path) -> FileType | None:
+    """What a file's first bytes say it is; None for what is not known, cannot be read or is no file."""
+    if not os.path.isfile(path):
         return None
     try:
         with open(path, "rb") as file:

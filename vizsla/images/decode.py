@@ -135,6 +135,14 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
                 )
             # Asking for the whole limit would claim as much memory each time: 0.25 ms a picture.
             data = file.read(min(found.st_size, limits.max_bytes) + 1)
+    except FileNotFoundError as error:
+        is_link = os.path.islink(path)
+        raise ImageError(
+            "unreadable",
+            "This is a link to a file that is not there." if is_link else "There is no such file.",
+            where=path,
+            do="take the link away, or put the file there" if is_link else "correct its path, or put the file there",
+        ) from error
     except OSError as error:
         raise ImageError("unreadable", f"The file cannot be read: {error.strerror or error}.", where=path) from error
     _check_bytes(data, limits, path)

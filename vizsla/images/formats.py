@@ -181,7 +181,7 @@ _TYPES: tuple[tuple[Callable[[bytes], bool], FileType], ...] = (
     (_text(rb"(?:<!doctype svg[^>]*>\s*)?<svg\b"), _picture("SVG", "an SVG drawing")),
     (
         _text(rb"<!doctype html|<html\b|<head\b|<body\b"),
-        FileType("HTML", "a web page", do="download the picture again"),
+        FileType("HTML", "a web page", do="download it again, signed in where that is asked for"),
     ),
     (_starts(b"version https://git-lfs"), FileType("LFS", "a Git LFS pointer", do="fetch the real file: git lfs pull")),
     (_text(rb"data:image/"), FileType("base64", "a data: address in base64", do="decode the base64 after its comma")),

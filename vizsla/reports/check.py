@@ -47,7 +47,7 @@ def page(gated: Gated, findings: Sequence[Finding], manifest: Path, notes: Seque
         chart=charts.stacked(counts, dataset.classes, SPLITS),
         class_rows=[{"name": name, "counts": row} for name, row in zip(dataset.classes, counts.tolist(), strict=True)],
         splits=SPLITS,
-        notes=notes,
+        notes=[f"{dataset.layout}.", *notes] if dataset.layout else notes,
         manifest=str(manifest),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,7 +75,13 @@ def hyperparameters(values: Mapping[str, Value]) -> dict[str, Any]:
         known = head_name(name)
         if known not in HYPERPARAMETERS or known == "seed":
             allowed = ", ".join(n for n in HYPERPARAMETERS if n != "seed")
-            raise UsageError(f"There is no hyperparameter {name!r}.", where=f"parameter {name}", allowed=allowed)
+            close = difflib.get_close_matches(known, HYPERPARAMETERS, 1)
+            raise UsageError(
+                f"There is no hyperparameter {name!r}.",
+                where=f"parameter {name}",
+                allowed=allowed,
+                do=f"did you mean {close[0]!r}?" if close else None,
+            )
         if known in changes:
             raise UsageError(f"{name!r} and another name mean {known}.", where=f"parameter {name}", do="name it once")
         if known in ("optimizer", "balance") and isinstance(value, str):

@@ -35,13 +35,13 @@ def advice(data: HeadData, trained: TrainedHead, evaluation: Evaluation, counts:
     sentences = []
     constant = evaluation.constant
     if not constant.beaten:
-        verdict = "This model is no better than no model"
+        verdict = "this model is no better than no model"
         if evaluation.accuracy.value > constant.accuracy:
-            verdict = f"On {evaluation.n:,} test pictures it is not sure that this model is better than no model"
+            verdict = "it is not sure that this model is better than no model"
         sentences.append(
-            f"{verdict}: always answering {constant.label!r} is right on {percent(constant.accuracy)} of them, the "
-            f"model on {percent(evaluation.accuracy.value)} (it is right on {constant.better:,} where that is wrong, "
-            f"and wrong on {constant.worse:,} where it is right)."
+            f"On {evaluation.n:,} test pictures {verdict}: always answering {constant.label!r} is right on "
+            f"{percent(constant.accuracy)} of them, the model on {percent(evaluation.accuracy.value)} (it is right on "
+            f"{constant.better:,} where that is wrong, and wrong on {constant.worse:,} where it is right)."
         )
     if counts.max() >= RATIO * max(1, counts.min()):
         sentences += _unequal(data, trained, evaluation, counts)

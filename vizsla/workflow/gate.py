@@ -169,7 +169,7 @@ def _look(
         raise DataError(
             f"No picture could be read, such as {listing.paths[first]} ({scanned.errors[first].what})",
             where=listing.root,
-            do="check that this is the right folder and that the copy is whole",
+            do=scanned.errors[first].do or "check that this is the right folder and that the copy is whole",
         )
     gated = pass_gate(
         listing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -106,6 +106,13 @@ class FitRequest:
         UsageError
             When a hyperparameter is unknown or out of range, or is fixed and searched.
         """
+        for parameter, config in (("source", SourceOptions), ("gate", GateOptions)):
+            for name in values.keys() & {field.name for field in fields(config)}:
+                raise UsageError(
+                    f"There is no hyperparameter {name!r}.",
+                    where=f"parameter {name}",
+                    do=f"give it in {parameter}=vizsla.{config.__name__}({name}=...)",
+                )
         named = by_name(read_hyperparameters(given)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:

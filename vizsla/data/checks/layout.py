@@ -22,7 +22,7 @@ def stray_pictures(places: Places) -> Finding:
     return _finding(
         "stray-pictures",
         "Pictures beside the folders",
-        f"{_pictures(places)} directly in {_named(places)}, beside the folders that are read, and are not used.",
+        f"{_pictures(places)} directly in {_named(places)}, beside the folders that are read, and {_unused(places)}.",
         "move them into the folder of their class",
         places,
     )
@@ -34,9 +34,10 @@ def unlabelled_pictures(places: Places, root: Path) -> Finding:
     return _finding(
         "unlabelled-pictures",
         "Pictures without a label",
-        f"{_pictures(places)} in {_named(places)} without class folders and are not used: nothing says what they show.",
+        f"{_pictures(places)} in {_named(places)} without class folders and {_unused(places)}: nothing says what they "
+        "show.",
         "put those whose class is known into a folder for each class; "
-        f"`vizsla predict MODEL {first}/*` names their classes once a model is trained",
+        f"`vizsla predict MODEL {first}` names their classes once a model is trained",
         places,
     )
 
@@ -46,7 +47,7 @@ def unused_folders(places: Places) -> Finding:
     return _finding(
         "unused-folders",
         "Folders beside the splits",
-        f"{_pictures(places)} in {_named(places)} and are not used: the name does not say which split this is.",
+        f"{_pictures(places)} in {_named(places)} and {_unused(places)}: the name does not say which split this is.",
         "rename the folder so that its name says train, valid or test, or leave it as it is",
         places,
     )
@@ -57,8 +58,8 @@ def repeated_classes(places: Places) -> Finding:
     return _finding(
         "repeated-classes",
         "Classes within a folder beside them",
-        f"{_pictures(places)} in {_named(places)} and are not used: the folders in it have the names of the classes "
-        "beside it.",
+        f"{_pictures(places)} in {_named(places)} and {_unused(places)}: the folders in it have the names of the "
+        "classes beside it.",
         "move the pictures into the class folders if they belong to the data, or take the folder away",
         places,
     )
@@ -98,6 +99,10 @@ def _finding(name: str, title: str, evidence: str, fix: str, places: Places) -> 
 def _pictures(places: Places) -> str:
     total = sum(map(len, places.values()))
     return "1 picture lies" if total == 1 else f"{total:,} pictures lie"
+
+
+def _unused(places: Places) -> str:
+    return "is not used" if sum(map(len, places.values())) == 1 else "are not used"
 
 
 def _named(places: Places) -> str:

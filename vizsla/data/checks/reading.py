@@ -36,8 +36,8 @@ _TABLE: dict[str, tuple[str, str]] = {
 }
 
 
-_BY_CONTENT = ("not-an-image", "unreadable-format")
-"""Kinds of which the files' content says what they are, in the same words for many files."""
+_OF_SEVERAL_CAUSES = ("unreadable", "not-an-image", "unreadable-format")
+"""Kinds whose causes are told, in the same words for many files, each with what to do about it."""
 
 
 def _check(kind: str) -> Check:
@@ -49,7 +49,7 @@ def _check(kind: str) -> Check:
             return None
         parts = [f"{len(found):,} of {len(facts.dataset):,} files: {IMAGE_ERROR_KINDS[kind]}."]
         steps = [fix]
-        if kind in _BY_CONTENT:
+        if kind in _OF_SEVERAL_CAUSES:
             whats = Counter(error.what for error in found.values()).most_common(4)
             parts += [what if len(whats) == 1 else f"{what} ({count:,})" for what, count in whats]
             steps = [*dict.fromkeys(error.do for error in found.values() if error.do)][:3] or steps

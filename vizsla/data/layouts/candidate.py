@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vizsla.data.archives import is_archive
+from vizsla.data.archives import archives_in
 from vizsla.data.contents import Contents
 from vizsla.data.layouts.known import LAYOUTS
 from vizsla.data.layouts.reading import Reading
@@ -83,7 +83,7 @@ def _check_classes_repeat(reading: Reading, root: Path) -> None:
 
 
 def _nothing_there(reading: Reading, root: Path) -> DataError:
-    packed = sorted(entry.name for entry in root.iterdir() if is_archive(entry.name))
+    packed = archives_in(root)
     return DataError(
         f"None of the pictures is there, such as {reading.records[0].picture!r}.",
         where=f"{root}, {reading.title}",

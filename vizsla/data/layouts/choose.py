@@ -24,9 +24,6 @@ _COVERED = 0.95
 _STRAY = 0.5
 """A reading of less than this share of the pictures of the largest one is no second way to read a folder."""
 
-_NO_LABEL = "no_label"
-"""The folder in which datumaro, and so CVAT, exports pictures without a label as ImageNet."""
-
 
 def list_directory(root: Path, options: SourceOptions) -> Listing:
     """List a folder of labelled pictures, however its labels are kept.
@@ -50,11 +47,11 @@ def list_directory(root: Path, options: SourceOptions) -> Listing:
     if options.label_from is not None:
         return list_by_names(root, options.label_from)
     if options.layout == FOLDERS:
-        return _described(list_folder(root))
+        return list_folder(root)
     contents = read_contents(root)
     if not contents.files:
         _refuse_options(root, options)
-        return _described(list_folder(root))
+        return list_folder(root)
     candidates, refusals = candidates_of(contents, options)
     return _choose(contents, candidates, refusals, options)
 
@@ -95,7 +92,7 @@ def _choose(
         assert folders is not None
         _refuse_options(contents.root, options)
         folders.notes += [f"Not read beside the class folders: {error.where}: {error.what}" for error in refusals]
-        return _described(folders)
+        return folders
     chosen = _the_one(candidates, contents.root)
     chosen.listing.notes += [f"Not read: {error.where}: {error.what}" for error in refusals]
     unread = [file for file in contents.near(*SUFFIXES, depth=1) if is_without_labels(file)]
@@ -104,7 +101,7 @@ def _choose(
     listing = _finished(chosen, contents)
     if folders is None or not plausible or _columns_given(options):
         return listing
-    return _against_folders(chosen, listing, _described(folders))
+    return _against_folders(chosen, listing, folders)
 
 
 def _class_names(listing: Listing) -> set[str]:
@@ -219,22 +216,6 @@ def _finished(chosen: Candidate, contents: Contents) -> Listing:
 
 def _top(path: str) -> str:
     return path.partition("/")[0] if "/" in path else ""
-
-
-def _described(folders: Listing) -> Listing:
-    """Class folders with their layout, less the folder that stands for no class."""
-    if (count := folders.labels.count(_NO_LABEL)) and count < len(folders.labels):
-        rows = [row for row, label in enumerate(folders.labels) if label != _NO_LABEL]
-        first = folders.paths[folders.labels.index(_NO_LABEL)]
-        folders.paths = [folders.paths[row] for row in rows]
-        folders.labels = [folders.labels[row] for row in rows]
-        folders.splits = [folders.splits[row] for row in rows]
-        folders.notes.append(
-            f"{count:,} picture{'s' * (count > 1)} in {_NO_LABEL}/ not read, such as {first}: CVAT puts pictures "
-            "without a label there."
-        )
-    folders.layout = folders.layout or f"Class folders; {folders.numbers()}"
-    return folders
 
 
 def _refuse_options(root: Path, options: SourceOptions) -> None:

@@ -13,12 +13,12 @@ from xml.parsers import expat
 
 from vizsla.data.contents import Contents
 from vizsla.data.dataset import Split
-from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.layouts.words import split_and_rest
 from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record
+from vizsla.data.split_names import split_of
 from vizsla.errors import DataError, SourceError
 
 _MOST = 16
@@ -79,7 +79,7 @@ class _Export:
         if name == "image":
             self._tags = []
             self._picture = attributes.get("name", "")
-            self._subset = SPLIT_FOLDERS.get(attributes.get("subset", "").lower(), self._split)
+            self._subset = split_of(attributes.get("subset", ""), plainly=True) or self._split
         elif name == "tag" and attributes.get("label"):
             self._tags.append(attributes["label"])
 

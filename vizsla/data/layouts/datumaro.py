@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable
 
 from vizsla.data.contents import Contents
-from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record
+from vizsla.data.split_names import split_of
 from vizsla.data.table_file import head, read_json
 
 _START = re.compile(rb'"dm_format_version"|"categories"\s*:\s*\{')
@@ -42,7 +42,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
             if len(set(labels)) > 1:
                 raise several_labels(1, f"{item['id']!r} ({' and '.join(labels)})", where)
             picture = (item.get("image") or {}).get("path") or item["id"]
-            split = SPLIT_FOLDERS.get(subset.lower())
+            split = split_of(subset, plainly=True)
             records.append(Record(picture, labels[0] if labels else None, split, where, None, folder))
     return Reading(f"Datumaro: {', '.join(files)}", files, records)
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from vizsla.data.contents import Contents
-from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.one_hot import several_labels
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record
+from vizsla.data.split_names import split_of
 from vizsla.data.table_file import read_json
 
 
@@ -34,7 +34,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
         if not isinstance(value, dict) or not isinstance(value.get("labels"), dict) or "classes" not in value:
             return None
         folder = posixpath.dirname(file)
-        split = SPLIT_FOLDERS.get(posixpath.basename(folder).lower())
+        split = split_of(posixpath.basename(folder), plainly=True)
         for name, said in value["labels"].items():
             where = f"{contents.root / file}, {name}"
             label = _label(said, value["classes"] or [], where)

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 from vizsla.data.contents import read_contents
-from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.listing import Listing
+from vizsla.data.split_names import split_of
 from vizsla.errors import DataError, UsageError
 
 
@@ -53,7 +53,7 @@ def list_by_names(root: Path, expression: str) -> Listing:
             continue
         listing.paths.append(path)
         listing.labels.append(match[group])
-        listing.splits.append(SPLIT_FOLDERS.get(path.partition("/")[0].lower()) if "/" in path else None)
+        listing.splits.append(split_of(path.partition("/")[0], plainly=True) if "/" in path else None)
     if not listing.paths:
         raise UsageError(
             f"No file's name fits {expression!r}.",

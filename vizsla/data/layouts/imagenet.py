@@ -1,7 +1,8 @@
 """ImageNet's way: ``train/<class>/`` and a flat ``val/`` whose classes are in a list of names and numbers, or labels.
 
 Known lists: Caffe's ``val.txt`` (``ILSVRC2012_val_00000001.JPEG 65``), Kaggle's ``LOC_val_solution.csv``, Tiny
-ImageNet's ``val_annotations.txt``, and datumaro's, which have one for train, too. Numbers count the sorted folders of
+ImageNet's ``val_annotations.txt``, and datumaro's, which have one for train, too. Lists that give a split
+and no labels, as Food-101 has them, are of pictures in class folders. Numbers count the sorted folders of
 train, from 0, or from 1 where they run to the number of folders; or the lines of ``synsets.txt`` beside.
 """
 
@@ -16,11 +17,11 @@ from pathlib import Path
 from vizsla.data.class_names import has_names
 from vizsla.data.contents import Contents
 from vizsla.data.dataset import Split
-from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
-from vizsla.data.layouts.words import GATHERING, split_and_rest
+from vizsla.data.layouts.words import GATHERING
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record
+from vizsla.data.split_names import split_of
 from vizsla.errors import DataError
 from vizsla.images.formats import ENDINGS
 
@@ -38,7 +39,7 @@ def _find(contents: Contents) -> Iterable[Files]:
     files = tuple(
         file
         for file in contents.near(".txt", ".csv")
-        if (split_and_rest(file)[0] is not None and (file.endswith(".txt") or _SOLUTION.fullmatch(file)))
+        if (_split(file) is not None and (file.endswith(".txt") or _SOLUTION.fullmatch(file)))
         or (file in lists and len(lists) <= _MOST)
     )
     return [files] if files else []
@@ -48,8 +49,10 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
     records: list[Record] = []
     read: list[str] = []
     for file in files:
-        split, _ = split_and_rest(file)
+        split = _split(file)
         rows = list(_rows(contents.root / file, posixpath.dirname(file), split))
+        if split is not None and all(row.label is None for row in rows):
+            rows = _labelled_by_folder(rows, contents)
         labels = {row.label for row in rows}
         if split is None and not all(_is_picture(row.picture) and row.label for row in rows):
             continue
@@ -69,6 +72,17 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
     return Reading(title, tuple(read), of_folders + records)
 
 
+def _split(file: str) -> Split | None:
+    return split_of(posixpath.splitext(posixpath.basename(file))[0])
+
+
+def _labelled_by_folder(rows: list[Record], contents: Contents) -> list[Record]:
+    """Rows without labels, with the folders that they name as their classes where these are there."""
+    folders = {posixpath.basename(posixpath.dirname(path)) for path in contents.pictures}
+    named = [row._replace(label=posixpath.basename(posixpath.dirname(row.picture)) or None) for row in rows]
+    return named if all(row.label in folders for row in named) else rows
+
+
 def _is_picture(name: str) -> bool:
     return posixpath.splitext(name)[1].lower() in ENDINGS
 
@@ -85,6 +99,8 @@ def _rows(file: Path, folder: str, split: Split | None) -> Iterator[Record]:
             match = _LINE.fullmatch(line.strip())
             if match and line.strip():
                 label = (match["label"] or "").strip() or None
+                if label and all(map(str.isdigit, label.split())):
+                    label = label.split()[0]  # the number of the class, before others
                 yield Record(match["picture"], label, split, f"{file}, line {number}", None, folder)
 
 
@@ -103,10 +119,10 @@ def _class_folders(contents: Contents) -> Iterator[Record]:
     """Pictures in ``<split>/<class>/``, at any depth of either."""
     for path in contents.pictures:
         parts = path.split("/")
-        at = next((i for i, part in enumerate(parts) if part.lower() in SPLIT_FOLDERS), None)
-        if at is not None and at + 2 < len(parts) and parts[at + 1].lower() not in GATHERING:
-            where = f"{contents.root}, {posixpath.dirname(path)}"
-            yield Record(path, parts[at + 1], SPLIT_FOLDERS[parts[at].lower()], where)
+        splits = [split_of(part, plainly=True) for part in parts[:-2]]
+        at = next((i for i, split in enumerate(splits) if split), None)
+        if at is not None and parts[at + 1].lower() not in GATHERING:
+            yield Record(path, parts[at + 1], splits[at], f"{contents.root}, {posixpath.dirname(path)}")
 
 
 def _named(records: list[Record], classes: list[str]) -> list[Record]:

@@ -9,10 +9,10 @@ import posixpath
 from collections.abc import Iterable
 
 from vizsla.data.contents import Contents
-from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record, read_records
+from vizsla.data.split_names import split_of
 
 
 def _find(contents: Contents) -> Iterable[Files]:
@@ -25,7 +25,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
     notes: list[str] = []
     for file in files:
         folder = posixpath.dirname(file)
-        split = SPLIT_FOLDERS.get(posixpath.basename(folder).lower())
+        split = split_of(posixpath.basename(folder), plainly=True)
         table = read_records(contents.root / file, options, folder=folder, split=split, one_hot=True)
         records += table.rows
         notes += table.notes

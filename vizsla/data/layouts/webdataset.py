@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from vizsla.data.columns import find_columns
 from vizsla.data.contents import Contents
 from vizsla.data.dataset import Split
-from vizsla.data.folders import SPLIT_FOLDERS
 from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record
+from vizsla.data.split_names import split_of
 from vizsla.data.table_file import read_json
 from vizsla.errors import DataError, SourceError
 
@@ -100,9 +99,8 @@ def _column(value: dict[str, object], options: SourceOptions, file: Path) -> str
 def _split(path: str) -> Split | None:
     """The split that the name of a shard's folder means, or of one above."""
     for part in reversed(path.split("/")[:-1]):
-        splits = {SPLIT_FOLDERS[word] for word in re.split(r"[^a-z]+", part.lower()) if word in SPLIT_FOLDERS}
-        if len(splits) == 1:
-            return splits.pop()
+        if split := split_of(part):
+            return split
     return None
 
 

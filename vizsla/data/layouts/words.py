@@ -6,7 +6,7 @@ import posixpath
 import re
 
 from vizsla.data.dataset import Split
-from vizsla.data.folders import SPLIT_FOLDERS
+from vizsla.data.split_names import SPLIT_FOLDERS
 
 GATHERING = {*SPLIT_FOLDERS, *"image images img imgs photo photos picture pictures pic pics data dataset".split()}
 """Names, in lower case, of folders that gather pictures of any class."""
