@@ -107,7 +107,7 @@ class FitRequest:
             When a hyperparameter is unknown or out of range, or is fixed and searched.
         """
         for parameter, config in (("source", SourceOptions), ("gate", GateOptions)):
-            for name in values.keys() & {field.name for field in fields(config)}:
+            for name in values.keys() & {f.name for f in fields(config)}:
                 raise UsageError(
                     f"There is no hyperparameter {name!r}.",
                     where=f"parameter {name}",
