@@ -15,7 +15,7 @@ FLOORS = [
     "optional",
     "settings",
     "files",
-    "tarballs",
+    "archives",
     "images",
     "models",
     "data",

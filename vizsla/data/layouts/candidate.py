@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vizsla.data.archives import is_archive
+from vizsla.archives import is_archive
 from vizsla.data.contents import Contents
 from vizsla.data.layouts.known import LAYOUTS
 from vizsla.data.layouts.reading import Reading
