@@ -16,6 +16,7 @@ FLOORS = [
     "settings",
     "files",
     "archives",
+    "cache",
     "images",
     "models",
     "data",

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from vizsla.archives import SUFFIXES, Bounds, is_archive
 from vizsla.archives import unpack as unpack_into
-from vizsla.data import kept
+from vizsla.cache import filling, remove_older, use
 from vizsla.data.tree import is_picture
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
@@ -72,13 +72,13 @@ def _unpack_once(
     stamp = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
     prefix = f"{stem}-{_digest(str(source.resolve()))}-"
     folder = cache / "sources" / f"{prefix}{_digest(stamp)}"
-    with kept.filling(folder):
+    with filling(folder):
         if not (folder / _DONE).is_file():
             for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
             _unpack_anew(source, parts, folder, bounds, on_progress)
-        kept.use(folder, source.name, _unpacked(folder))
-    kept.remove_older(folder, prefix)
+        use(folder, source.name, _unpacked(folder))
+    remove_older(folder, prefix)
     return folder
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vizsla.archives import Bounds, unpack
+from vizsla.cache import release
 from vizsla.errors import JobError, SourceError
 from vizsla.jobs.spec import local_path
 from vizsla.settings import settings
@@ -36,10 +37,10 @@ def opened(address: str) -> Iterator[Path]:
     """
     path = local_path(address)
     if path is None:
-        from vizsla.data import kept, s3  # with all that reads data: only where it is wanted
+        from vizsla.data import s3  # with all that reads data: only where it is wanted
 
         path = s3.fetch(address, settings().cache, on_progress=lambda done, total: None)
-        kept.release(path.parent)  # it is unpacked at once
+        release(path.parent)  # it is unpacked at once
     if not path.is_file():
         yield path
         return
