@@ -117,3 +117,17 @@ class MissingExtraError(VizslaError):
             f"{feature} needs the package {missing!r}, which is not installed.",
             do=f"pip install 'vizsla[{extra}]'",
         )
+
+
+def of_kind(name: str) -> type[VizslaError]:
+    """The class of that name: an error that another process has told.
+
+    Raises
+    ------
+    KeyError
+        When there is none.
+    """
+    kinds = [VizslaError]
+    for kind in kinds:  # grows while it is walked through
+        kinds += kind.__subclasses__()
+    return {kind.__name__: kind for kind in kinds}[name]

@@ -221,7 +221,7 @@ def test_a_fit_in_another_process_is_refused_to_a_second_controller_and_can_be_s
 ) -> None:
     from vizsla.jobs import controller
 
-    process = in_process(folder_of_photos({"red": 300, "green": 300}), "features", 0.05)
+    process = in_process(folder_of_photos({"red": 300, "green": 300}), "scan", 0.5)
     path = tmp_path / "runs" / "mine"
     with pytest.raises(JobError, match=f"controlled by another process .process {process.pid}"):
         LocalExecutor(path.parent).resume(Handle("mine", path))

@@ -82,6 +82,15 @@ class Gated:
         return whole if len(rows) == len(whole) else whole.take(rows)
 
     @property
+    def contents(self) -> npt.NDArray[np.uint8]:
+        """SHA-256 of each file of :attr:`dataset` as it was looked at, uint8 (n, 32); zeros where it was not read, or
+        where a repaired copy stands in its place."""
+        sha256 = self.facts.scan.records["sha256"].copy()
+        sha256[self.status == REPAIRED] = 0
+        contents: npt.NDArray[np.uint8] = sha256[self.status != LEFT_OUT]
+        return contents
+
+    @property
     def usable(self) -> npt.NDArray[np.bool_]:
         """Which pictures of the source are used, bool (n,)."""
         mask: npt.NDArray[np.bool_] = (self.status != LEFT_OUT) & (self.status != DAMAGED)
@@ -223,7 +232,7 @@ def _decide_damaged(
                 copies[listing.paths[row]] = copy
                 status[row], reasons[row] = REPAIRED, f"{OURS}{error.kind}; its intact part is {copy.name}"
                 data = read_file(path, limits)
-                records[row] = inspect(read_file(copy, limits), limits, with_quality=False)[0]
+                records[row] = inspect(read_file(copy, limits), limits, with_quality=False).record
                 records["sha256"][row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
                 records["bytes"][row] = len(data)
     return replace(scan, records=records), copies

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shlex
-import time
 from functools import cached_property
 from pathlib import Path
 
@@ -19,13 +19,12 @@ from vizsla.evaluation import Evaluation, evaluate
 from vizsla.files import write_bytes
 from vizsla.images import Limits, read_file
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.here import running_here
+from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
-from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.export import ExportedBackbone
 from vizsla.models.heads import Head
 from vizsla.models.model import load
-from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.callbacks import Callback, Callbacks
@@ -34,17 +33,16 @@ from vizsla.training.head_data import HeadData
 from vizsla.training.head_trainer import HeadTrainer
 from vizsla.training.trained import TrainedHead
 from vizsla.training.trainer import Frozen, Trainer
-from vizsla.tuning.heads_runner import check_space, default_space
-from vizsla.tuning.strategies import warm_up
 from vizsla.version import VERSION
 from vizsla.workflow import records
 from vizsla.workflow.advice import advice
 from vizsla.workflow.document import to_job
-from vizsla.workflow.gate import Checked, check_data, write_findings
+from vizsla.workflow.gate import write_findings
 from vizsla.workflow.head_search import SearchTrainer
 from vizsla.workflow.job_callbacks import Deadline, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
+from vizsla.workflow.preparation import Preparation, Start
 from vizsla.workflow.request import FitRequest, FitResult
 from vizsla.workflow.watch import Watch
 
@@ -64,15 +62,17 @@ def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
     """
     observer = observer or Silent()
     watch = Watch(observer, request.minutes)
-    weights, checked = _checked(request, watch, observer)
     kind = "train" if request.tune is None else "tune"
     with (
-        running_here(kind, checked.gated.dataset.name, to_job(request), name=request.name) as job,
+        contextlib.closing(Start(request, watch, observer)) as start,
+        running_here(kind, start.name, to_job(request), name=request.name) as job,
         open(job.logs, "a", encoding="utf-8", errors="replace") as log,
     ):
         logbook = Logbook(log, observer)  # from here on, there is a log
         watch.callback = Progress(logbook)
-        return _Fit(request, weights, checked, job, watch, logbook).run()
+        with withdrawn_if_refused(job):
+            prepared = start.prepare(watch, logbook)
+        return _Fit(request, prepared, job, watch, logbook).run()
 
 
 def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitResult:
@@ -84,20 +84,8 @@ def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitRes
         As :func:`fit` does.
     """
     watch = Watch(observer, request.minutes)
-    weights, checked = _checked(request, watch, observer)
-    return _Fit(request, weights, checked, job, watch, observer).run()
-
-
-def _checked(request: FitRequest, watch: Watch, observer: Observer) -> tuple[WeightsRequest, Checked]:
-    weights = request.weights_request()
-    if request.tune is not None:
-        check_space(request.head, request.tune.space or default_space())
-        warm_up(request.tune.strategy, request.tune.limits.max_jobs)
-    # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
-    deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
-    checked = check_data(request.data_request(deadline), observer, watch)
-    checked.gated.check()  # what cannot be trained on is no job
-    return weights, checked
+    with contextlib.closing(Start(request, watch, observer)) as start:
+        return _Fit(request, start.prepare(watch, observer), job, watch, observer).run()
 
 
 class _Fit:
@@ -116,13 +104,13 @@ class _Fit:
     def __init__(
         self,
         request: FitRequest,
-        weights: WeightsRequest,
-        checked: Checked,
+        prepared: Preparation,
         job: JobDirectory,
         watch: Watch,
         observer: Observer,
     ) -> None:
-        self.request, self.weights, self.job = request, weights, job
+        self.request, self.prepared, self.job = request, prepared, job
+        checked = prepared.checked
         self.watch, self.observer = watch, observer
         self.dataset: Dataset = checked.gated.dataset
         self.warnings = [*checked.summary(), *self.dataset.check()]
@@ -133,7 +121,7 @@ class _Fit:
 
     def run(self) -> FitResult:
         """All stages, in order."""
-        if self.weights.random_init:
+        if self.prepared.weights.random_init:
             self._warn("The backbone is untrained (--random-init): expect far less than trained weights give.")
         if changed := records.other_data(self.job.checkpoints / "data.json", self.dataset, self.looked_at):
             self._warn(changed)
@@ -141,7 +129,7 @@ class _Fit:
             self.observer.note(text)
         write_findings(self.job.output / "findings.jsonl", self.findings)
         with self.watch.stage("backbone"):
-            self.backbone = ensure_exported(self.weights, settings().cache)
+            self.backbone = self.prepared.export.result()
             engine = OnnxEngine(self.backbone.path)
         with self.watch.stage("features", len(self.dataset)):
             self._extract(engine)
@@ -174,8 +162,8 @@ class _Fit:
             report=report,
             evaluation=self.evaluation,
             seconds=self.watch.seconds,
-            images_per_second=self.extraction.images_per_second,
-            computed=self.extraction.computed,
+            images_per_second=self.images_per_second,
+            computed=self.computed,
             damaged=tuple(records.damaged_entries(self.dataset, self.extraction.damaged)),
             unreached=len(self.extraction.unreached),
             warnings=tuple(self.warnings),
@@ -193,6 +181,8 @@ class _Fit:
             # Cut off anywhere, what was reached is a fair sample of every class and split.
             order = np.argsort([draw(self.seed, path) for path in self.dataset.paths], kind="stable")
         self.space = FeatureSpace(settings().cache, self.backbone, engine)
+        if self.prepared.look is not None:
+            self.prepared.look.finish(settings().threads)
         self.extraction = extract(
             self.dataset,
             self.space,
@@ -201,6 +191,7 @@ class _Fit:
             threads=settings().threads,
             deadline=deadline,
             order=order,
+            keys=self.prepared.checked.gated.contents,
             on_progress=self.observer.progress,
         )
         bound(settings().cache, settings().cache_bytes)
@@ -214,6 +205,18 @@ class _Fit:
                 "run again with more minutes to go on from here."
             )
         self._check_usable()
+
+    @property
+    def computed(self) -> int:
+        """Pictures whose features were computed now, by the look at them or after it."""
+        return self.extraction.computed + (self.prepared.look.computed if self.prepared.look else 0)
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Pictures through the backbone in a second, the look at them included; None when all were in the cache."""
+        look = self.prepared.look
+        seconds = self.extraction.seconds + (look.seconds if look and look.computed else 0)
+        return self.computed / seconds if self.computed and seconds else None
 
     def _check_usable(self) -> None:
         """What could be read in time must still make a data set."""
@@ -332,7 +335,7 @@ class _Fit:
         from vizsla.reports.fit import FitReport, page
 
         extraction, model = self.extraction, shlex.quote(str(self.job.model))
-        speed = extraction.images_per_second
+        speed = self.images_per_second
         report = FitReport(
             job=self.job.name,
             created=self.job.state.created,
@@ -348,7 +351,7 @@ class _Fit:
             warnings=[*self.dataset.notes, *self.warnings],
             facts=[
                 ("dataset", str(self.dataset.root)),
-                ("features computed now", f"{extraction.computed:,}" + (f", {speed:.0f} a second" if speed else "")),
+                ("features computed now", f"{self.computed:,}" + (f", {speed:.0f} a second" if speed else "")),
                 *((name.replace("_", " "), str(value)) for name, value in self.trained.config.to_dict().items()),
                 ("vizsla", VERSION),
             ],
