@@ -17,6 +17,7 @@ FLOORS = [
     "files",
     "archives",
     "cache",
+    "findings",
     "images",
     "models",
     "data",
