@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from vizsla.archives import Bounds
 from vizsla.data import list_source, open_dataset
-from vizsla.data.archives import Bounds, unpack
+from vizsla.data.archives import unpack
 from vizsla.errors import SourceError
 
 

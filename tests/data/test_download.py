@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from vizsla.cache import sources
 from vizsla.data import open_dataset
 from vizsla.data.download import download
-from vizsla.data.kept import kept
 from vizsla.errors import SourceError, UsageError
 
 
@@ -181,7 +181,7 @@ def test_two_processes_that_download_one_file(server, tmp_path):
         for _ in range(3)
     ]
     assert [process.communicate()[0].strip() for process in processes] == [b"3000000"] * 3
-    (entry,) = kept(tmp_path)
+    (entry,) = sources(tmp_path)
     assert (entry.path / "photos.zip").read_bytes() == server.data
     assert (entry.source, entry.bytes) == (server.url, 3_000_000)
     ranges = [request["range"] for request in server.requests if "range" in request]

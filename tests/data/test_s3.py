@@ -270,6 +270,8 @@ def test_credentials_of_a_profile(monkeypatch, tmp_path, endpoint):
         open_dataset("s3://photos/p", endpoint_url=endpoint)
     assert "AWS_PROFILE=mine" in caught.value.where
     (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = S3RVER\naws_secret_access_key = S3RVER\n")
+    (tmp_path / "config").write_text("[profile mine]\nregion = eu-west-3\n")
+    assert store_of(endpoint).config["region"] == "eu-west-3"
     with pytest.raises(SourceError, match="There are no pictures under this address"):
         open_dataset("s3://photos/p", endpoint_url=endpoint)
 

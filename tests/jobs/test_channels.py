@@ -213,8 +213,9 @@ def test_code_in_an_archive_as_the_sdk_uploads_it(
             tar.addfile(tarfile.TarInfo(f"env/{number}"))
     with pytest.raises(JobError) as caught:
         executor.submit(spec, "many")
-    assert "too large" in caught.value.what
-    assert caught.value.allowed == "up to 2 GiB and 50,000 files"
+    assert "unpacks to more than is allowed" in caught.value.what
+    assert caught.value.allowed == "at most 2.2 GB and 50,000 files"
+    assert caught.value.do == "leave data, environments and caches out of it; data belong in a channel"
 
 
 def test_the_builtin_training_reads_an_address_itself(

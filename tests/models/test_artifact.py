@@ -148,7 +148,7 @@ def test_archives_that_are_none(tmp_path: Path) -> None:
     path.write_bytes(b"no archive")
     with pytest.raises(ModelError) as error:
         vizsla.load(path)
-    assert error.value.what == "The archive cannot be read: it is no tar archive, or its beginning is broken."
+    assert error.value.what == "The archive is damaged or ends too early: it is no archive, or its beginning is broken."
     assert error.value.do == "give a model.tar.gz as `vizsla fit` writes it, or the model's folder"
     with tarfile.open(path, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("other"))
@@ -160,7 +160,7 @@ def test_a_truncated_archive(saved: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.tar.gz"
     artifact.pack(saved, path)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(ModelError, match="The archive cannot be read"):
+    with pytest.raises(ModelError, match="The archive is damaged or ends too early"):
         vizsla.load(path)
 
 
@@ -173,7 +173,7 @@ def test_an_archive_of_another_packer_that_is_damaged(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[500_000:500_100] = bytes(100)
     path.write_bytes(data)
-    with pytest.raises(ModelError, match=r"^The archive cannot be read: Corrupt input data\."):
+    with pytest.raises(ModelError, match=r"^The archive is damaged or ends too early: Corrupt input data\."):
         vizsla.load(path)
 
 

@@ -62,7 +62,7 @@ def test_all_open_files_that_the_system_grants(server: Running) -> None:
 
 
 def test_names_of_classes_go_with_the_last_model(models_dir: Path, tmp_path: Path) -> None:
-    backbones = Backbones(1, tmp_path / "plans.json")
+    backbones = Backbones(1)
     models = [backbones.serve(f"m{i}", "", artifact.load(models_dir / f"m{i}", at_hand=backbones)) for i in range(2)]
     other = artifact.load(models_dir / "m2")
     other.card.classes[:] = [f"another {i}" for i in range(7)]

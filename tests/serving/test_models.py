@@ -253,7 +253,7 @@ def test_a_backbone_that_loads_blocks_nobody_and_is_loaded_once(
     models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one loads, the event loop may list and release others; who wants the same one waits for it."""
-    backbones = Backbones(1, tmp_path / "plans.json")
+    backbones = Backbones(1)
     first = artifact.load(models_dir / "m0")
     other = backbones.serve("other", "", first)
     card = first.card.model_copy(update={"backbone": first.card.backbone.model_copy(update={"sha256": "f" * 64})})

@@ -199,7 +199,7 @@ def test_a_load_that_takes_longer_than_an_answer_may_goes_on(tmp_path: Path, mon
     monkeypatch.setattr("vizsla.serving.pool.ANSWER_SECONDS", 0.3)
 
     async def ask() -> None:
-        pool = Pool(FolderShelf(tmp_path / "models"), Backbones(1, tmp_path / "plans"), memory=10**9, allow_code=True)
+        pool = Pool(FolderShelf(tmp_path / "models"), Backbones(1), memory=10**9, allow_code=True)
         lost: list[tuple[str, str]] = []
         pool.on_lost = lambda name, error: lost.append((name, str(error)))
         for name in ("slow", "wrong", "slow"):
@@ -240,7 +240,7 @@ def test_a_model_that_is_being_read_is_unloaded_when_it_is_read(
     monkeypatch.setattr("vizsla.serving.pool._UNLOAD_SECONDS", 0.3)
 
     async def unload() -> None:
-        backbones = Backbones(1, tmp_path / "plans")
+        backbones = Backbones(1)
         pool = Pool(FolderShelf(folder), backbones, memory=10**9, allow_code=False)
 
         async def use() -> None:
@@ -284,7 +284,7 @@ def test_a_link_that_is_changed_while_its_model_waits_gives_no_model_anothers_na
     monkeypatch.setattr(FolderShelf, "locate", late)
 
     async def use() -> None:
-        pool = Pool(FolderShelf(tmp_path), Backbones(1, tmp_path / "plans"), memory=10**9, allow_code=False)
+        pool = Pool(FolderShelf(tmp_path), Backbones(1), memory=10**9, allow_code=False)
 
         async def classes(name: str) -> str:
             async with pool.use(name) as model:

@@ -38,7 +38,7 @@ def folder(tmp_path: Path, write_model: Any, backbone: Any) -> Path:
 
 
 def pool_of(folder: Path, memory: int = 10**9) -> Pool:
-    return Pool(FolderShelf(folder), Backbones(2, folder / "plans.json"), memory=memory, allow_code=False)
+    return Pool(FolderShelf(folder), Backbones(2), memory=memory, allow_code=False)
 
 
 def test_a_request_that_finds_a_load_which_has_just_ended(folder: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_model_that_does_not_fit_its_backbone_is_not_loaded(folder: Path) -> N
     whole = artifact.load(folder / "a").card.backbone.features
     change(folder / "a", fewer, lambda weight: weight[:, :-1])
     change(folder / "b", larger, lambda weight: weight)
-    backbones = Backbones(2, folder / "plans.json")
+    backbones = Backbones(2)
     with pytest.raises(ModelError, match=f"does not fit its backbone: features {whole - 1:,}, where"):
         backbones.serve("a", "", artifact.load(folder / "a"))
     with pytest.raises(ModelError, match="does not fit its backbone: pictures of size"):

@@ -57,7 +57,7 @@ def test_many_models_under_a_prefix(
     assert ask("../secret/model.tar.gz")[0] == 400
     status, broken = ask("broken/model.tar.gz")
     assert status == 500
-    assert "The archive cannot be read" in str(broken)
+    assert "The archive is damaged" in str(broken)
     listed = server.client.get("/models").json()["models"]
     assert listed == [
         {

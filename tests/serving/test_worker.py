@@ -261,7 +261,7 @@ def test_waiting_for_a_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("vizsla.serving.pool._UNLOAD_SECONDS", 0.2)
 
     async def ask() -> None:
-        pool = Pool(FolderShelf(tmp_path), Backbones(1, tmp_path / "plans"), memory=10**9, allow_code=True)
+        pool = Pool(FolderShelf(tmp_path), Backbones(1), memory=10**9, allow_code=True)
         first = asyncio.create_task(pool.load("own", "own"))
         while not pool._loading:
             await asyncio.sleep(0.01)

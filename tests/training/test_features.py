@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vizsla.cache import bound, clear
 from vizsla.errors import StorageError
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
@@ -248,12 +249,12 @@ def test_the_cache_is_shown_bounded_and_cleared(
     (space,) = [used for used in cache.usage(root) if used.pictures is not None]
     assert (space.backbone, space.pictures) == ("test_resnet", len(paths))
     assert space.bytes == sum(p.stat().st_size for p in root.rglob("*.features"))
-    assert cache.bound(root, space.bytes) == 0
-    assert cache.bound(root, space.bytes - 1) > 0
+    assert bound(root, space.bytes) == 0
+    assert bound(root, space.bytes - 1) > 0
     assert not old.exists()
     assert run(root, paths[20:], tiny_backbone, engine).computed == 0
     assert run(root, paths[:20], tiny_backbone, engine).computed == 20
-    assert cache.clear(root) > 0
+    assert clear(root) > 0
     assert cache.usage(root) == []
 
 
@@ -263,7 +264,7 @@ def test_backbones_are_bounded_too_but_the_one_in_use_stays(tmp_path: Path) -> N
     os.utime(first.path, (1, 1))
     sizes = {used.path: used.bytes for used in cache.usage(tmp_path)}
     assert set(sizes) == {first.path, second.path}
-    assert cache.bound(tmp_path, 0) == sizes[first.path]
+    assert bound(tmp_path, 0) == sizes[first.path]
     assert not first.path.exists()
     assert ensure_exported(requests[0], tmp_path) == first
 

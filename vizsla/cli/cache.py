@@ -24,18 +24,19 @@ def cache(
 
     from rich.table import Table
 
+    from vizsla.cache import bound, sources
+    from vizsla.cache import clear as clear_all
     from vizsla.cli.console import print_json, results
-    from vizsla.data.kept import kept
     from vizsla.files import check_folder
     from vizsla.settings import settings
-    from vizsla.training import cache as store
+    from vizsla.training.cache import usage
 
     s = settings()
     check_folder(s.cache)
-    removed = store.clear(s.cache) if clear else 0
+    removed = clear_all(s.cache) if clear else 0
     if bound_gb is not None:
-        removed += store.bound(s.cache, int(bound_gb * 1e9))
-    spaces = store.usage(s.cache)
+        removed += bound(s.cache, int(bound_gb * 1e9))
+    spaces = usage(s.cache)
     out = results(as_json)
     table = Table(title=f"Kept in {s.cache}", title_justify="left", show_edge=False)
     for column in ("backbone", "weights", "features of", "MB", "last used"):
@@ -45,17 +46,17 @@ def cache(
         what = "the backbone itself" if space.pictures is None else f"{space.pictures:,} pictures"
         table.add_row(space.backbone, space.weights, what, f"{space.bytes / 1e6:,.1f}", used)
     out.print(table)
-    sources = kept(s.cache)
-    if sources:
+    folders = sources(s.cache)
+    if folders:
         table = Table(title="Sources", title_justify="left", show_edge=False)
         for column in ("source", "kept as", "MB", "last used"):
             table.add_column(column, justify="right" if column == "MB" else "left")
-        for source in sources:
+        for source in folders:
             used = datetime.fromtimestamp(source.last_used).strftime("%Y-%m-%d %H:%M")
             folder = str(source.path.relative_to(s.cache))
             table.add_row(source.source, folder, f"{source.bytes / 1e6:,.1f}", used)
         out.print(table)
-    total = sum(space.bytes for space in spaces) + sum(source.bytes for source in sources)
+    total = sum(space.bytes for space in spaces) + sum(source.bytes for source in folders)
     out.print(f"{total / 1e9:.3f} GB of at most {s.cache_bytes / 1e9:g} GB (VIZSLA_CACHE_GB).")
     if removed:
         out.print(f"{removed / 1e6:,.1f} MB removed.")
@@ -83,7 +84,7 @@ def cache(
                         "bytes": source.bytes,
                         "last_used": source.last_used,
                     }
-                    for source in sources
+                    for source in folders
                 ],
             }
         )

@@ -1,63 +1,32 @@
-"""Zip and tar archives, unpacked into the cache within bounds: no path outside, no links, no bombs."""
+"""Archives of pictures, unpacked into the cache once."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import glob
 import hashlib
 import json
 import os
-import re
 import shutil
-import tarfile
 import uuid
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from vizsla.data import kept
+from vizsla.archives import SUFFIXES, Bounds, is_archive
+from vizsla.archives import unpack as unpack_into
+from vizsla.cache import filling, remove_older, use
 from vizsla.data.tree import is_picture, type_of_file
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
 from vizsla.images import readable_suffixes
-from vizsla.tarballs import DAMAGED
-
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all)."""
 
 _DONE = ".vizsla-unpacked-2.json"
-_BLOCK = 1 << 20
-_NO_NAME = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
-"""What the file system says to names that no file can have; the archive is to blame and not the disk."""
-_DRIVE = re.compile("[A-Za-z]:")
+_BOUNDS = Bounds()
 _PACKED = ("ZIP", "gzip", "compressed", "tar")
 """Names of the types of files that are unpacked."""
-_FAULTS = (*DAMAGED, zipfile.BadZipFile, NotImplementedError)
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What an archive may unpack to: bytes and files."""
-
-    bytes: int = 200 * 10**9
-    files: int = 5_000_000
-
-
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    size: int
-    read: Callable[[], IO[bytes] | None]
-
-
-def is_archive(name: str) -> bool:
-    """Whether a file of this name is an archive that can be unpacked."""
-    return name.lower().endswith(SUFFIXES)
 
 
 def archives_in(folder: Path) -> list[str]:
@@ -66,7 +35,7 @@ def archives_in(folder: Path) -> list[str]:
 
 
 def unpack(
-    archive: Path, cache: Path, bounds: Bounds = Bounds(), on_progress: Progress = lambda done, total: None
+    archive: Path, cache: Path, bounds: Bounds = _BOUNDS, on_progress: Progress = lambda done, total: None
 ) -> Path:
     """Unpack an archive, once: the folder is kept in the cache until the archive changes.
 
@@ -91,7 +60,7 @@ def unpack_shards(
     root: Path,
     shards: Sequence[Path],
     cache: Path,
-    bounds: Bounds = Bounds(),
+    bounds: Bounds = _BOUNDS,
     on_progress: Progress = lambda done, total: None,
 ) -> Path:
     """Unpack the shards of a folder, each into a folder of its name; else as :func:`unpack`."""
@@ -100,35 +69,33 @@ def unpack_shards(
 
 
 def _unpack_once(
-    source: Path, stem: str, archives: Mapping[str, Path], cache: Path, bounds: Bounds, on_progress: Progress
+    source: Path, stem: str, parts: Mapping[str, Path], cache: Path, bounds: Bounds, on_progress: Progress
 ) -> Path:
     """The folder in the cache that holds each archive's content under its name."""
     try:
-        stats = [(name, archive.stat()) for name, archive in archives.items()]
+        stats = [(name, archive.stat()) for name, archive in parts.items()]
     except OSError as error:
         raise SourceError(f"The archive cannot be read: {error.strerror}.", where=error.filename) from error
     stamp = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
     prefix = f"{stem}-{_digest(str(source.resolve()))}-"
     folder = cache / "sources" / f"{prefix}{_digest(stamp)}"
-    with kept.filling(folder):
+    with filling(folder):
         if not (folder / _DONE).is_file():
             for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
-            _unpack_anew(source, archives, folder, bounds, on_progress)
-        kept.use(folder, source.name, _unpacked(folder))
-    kept.remove_older(folder, prefix)
+            _unpack_anew(source, parts, folder, bounds, on_progress)
+        use(folder, source.name, _unpacked(folder))
+    remove_older(folder, prefix)
     return folder
 
 
-def _unpack_anew(
-    source: Path, archives: Mapping[str, Path], folder: Path, bounds: Bounds, on_progress: Progress
-) -> None:
+def _unpack_anew(source: Path, parts: Mapping[str, Path], folder: Path, bounds: Bounds, on_progress: Progress) -> None:
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with storage(partial):
             partial.mkdir(parents=True)
         size = 0
-        for name, archive in archives.items():
+        for name, archive in parts.items():
             size += _extract(archive, partial / name, replace(bounds, bytes=bounds.bytes - size), on_progress)
         with storage(folder):
             write_json(partial / _DONE, {"archive": str(source), "bytes": size})
@@ -149,133 +116,33 @@ def _digest(text: str) -> str:
 
 def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> int:
     """Write the files; return their bytes."""
-    total = files = 0
-    has_picture = False
-    packed: list[str] = []
     try:
-        for done, count, member in _members(archive):
-            target = _inside(folder, member.name, archive)
-            if _is_hidden(target.relative_to(folder)):
-                continue
-            files, total = files + 1, total + member.size
-            if files > bounds.files or total > bounds.bytes:
-                raise _too_large(archive, bounds)
-            source = member.read()
-            if source is None:
-                continue
-            with source:
-                total += _copy(source, target, member.size, archive, bounds)
-            has_picture = has_picture or is_picture(target)
-            packed += [member.name] * is_archive(target.name)
-            on_progress(done, count)
-    except SourceError:
-        raise
-    except _FAULTS as error:
+        size = unpack_into(archive, folder, bounds, skip=_is_hidden, on_progress=on_progress)
+    except SourceError as error:
         kind = type_of_file(archive)
-        if kind is not None and kind.name not in _PACKED:
-            raise SourceError(
-                f"This is no archive of a kind that is read here: the file is {kind.words}.",
-                where=archive,
-                allowed=" ".join(SUFFIXES),
-                do=kind.do or "give the archive itself",
-            ) from error
+        if kind is None or kind.name in _PACKED:
+            raise
         raise SourceError(
-            f"The archive is damaged or ends too early ({str(error) or type(error).__name__}).",
+            f"This is no archive of a kind that is read here: the file is {kind.words}.",
             where=archive,
-            do="fetch or copy it again; nothing of it was used",
+            allowed=" ".join(SUFFIXES),
+            do=kind.do or "give the archive itself",
         ) from error
-    if not has_picture:
+    if not any(path.is_file() and is_picture(path) for path in folder.rglob("*")):
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        packed = [name for name in files if is_archive(name)]
         raise SourceError(
             "The archive holds no pictures.",
             where=archive,
             allowed=" ".join(sorted(readable_suffixes())),
             do=f"unpack it yourself, and what is in it: {', '.join(packed[:5])}" if packed else None,
         )
-    return total
+    return size
 
 
-def _copy(source: IO[bytes], target: Path, declared: int, archive: Path, bounds: Bounds) -> int:
-    """Copy a member; return the bytes beyond the declared size, which a bomb may hide."""
-    written = 0
-    with storage(target), _names(target, archive):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = open(target, "wb")  # noqa: SIM115 -- only what writes may be called a fault of the disk
-    with file:
-        while block := source.read(_BLOCK):
-            written += len(block)
-            if written > bounds.bytes:
-                raise _too_large(archive, bounds)
-            with storage(target):
-                file.write(block)
-    if written < declared:
-        raise EOFError(f"{target.name} has {written:,} of {declared:,} bytes")
-    return written - declared
-
-
-@contextlib.contextmanager
-def _names(target: Path, archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_NAME:
-            raise
-        raise SourceError(
-            f"The archive has a member that cannot be a file: {target.name!r:.80} ({error.strerror}).",
-            where=archive,
-            do="unpack it yourself, and name the folder; nothing of it was used",
-        ) from error
-
-
-def _is_hidden(path: Path) -> bool:
+def _is_hidden(path: PurePosixPath) -> bool:
     """Whether a folder's listing would pass it over: what macOS puts beside each file, for one."""
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
-
-
-def _members(archive: Path) -> Iterator[tuple[int, int, _Member]]:
-    """Every regular file, with (position, members in all; 0 where that is unknown)."""
-    if _is_zip(archive):
-        with zipfile.ZipFile(archive) as file:
-            infos = file.infolist()
-            for at, info in enumerate(infos, start=1):
-                kind = (info.external_attr >> 16) & 0o170000
-                if info.is_dir() or kind not in (0, 0o100000):
-                    continue
-                if info.flag_bits & 1:
-                    raise SourceError("The archive is encrypted.", where=archive, do="unpack it yourself")
-                yield at, len(infos), _Member(info.filename, info.file_size, lambda info=info: file.open(info))  # type: ignore[misc]
-        return
-    with tarfile.open(archive) as tar:
-        for at, member in enumerate(tar, start=1):
-            if member.isreg():
-                yield at, 0, _Member(member.name, member.size, lambda member=member: tar.extractfile(member))  # type: ignore[misc]
-
-
-def _is_zip(archive: Path) -> bool:
-    """By its first bytes, whatever it is called: browsers and mails rename archives."""
-    with open(archive, "rb") as file:
-        return file.read(4) in (b"PK\3\4", b"PK\5\6") or (
-            archive.name.lower().endswith(".zip") and not tarfile.is_tarfile(archive)
-        )
-
-
-def _inside(folder: Path, name: str, archive: Path) -> Path:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or "\0" in name or (path.parts and _DRIVE.match(path.parts[0])):
-        raise SourceError(
-            f"The archive wants to write outside its folder: {name!r}.",
-            where=archive,
-            do="do not use this archive; nothing of it was used",
-        )
-    return folder.joinpath(*path.parts)
-
-
-def _too_large(archive: Path, bounds: Bounds) -> SourceError:
-    return SourceError(
-        "The archive unpacks to more than is allowed.",
-        where=archive,
-        allowed=f"at most {bounds.bytes / 1e9:g} GB and {bounds.files:,} files",
-        do="unpack it yourself if it is meant, and name the folder",
-    )
 
 
 def _top(folder: Path) -> Path:

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from vizsla.data.checks import layout
-from vizsla.data.checks.finding import Finding
 from vizsla.data.dataset import Split
 from vizsla.data.split_folders import are_sessions, are_splits_inside, in_words, splits_among, trail_of
 from vizsla.data.split_names import SPLIT_FOLDERS, says_nothing, says_unlabelled, split_of, splits_of
 from vizsla.data.tree import Folder
 from vizsla.data.unlabelled import unlabelled
+from vizsla.findings import Finding
 
 
 @dataclass

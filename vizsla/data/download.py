@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vizsla.data import kept
+from vizsla.cache import filling, use
 from vizsla.errors import SourceError
 from vizsla.files import sha256_file, storage, write_json
 from vizsla.version import VERSION
@@ -75,13 +75,13 @@ def download(
     name = Path(urllib.parse.unquote(address.path)).name or "download"
     folder = cache / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:16]
     file = folder / name
-    with kept.filling(folder):
+    with filling(folder):
         with storage(folder):
             folder.mkdir(parents=True, exist_ok=True)
         _attempts(url, file, on_progress, wait)
         if sha256 is not None:
             _verify(file, sha256, url)
-        kept.use(folder, _shown(url), file.stat().st_size)
+        use(folder, _shown(url), file.stat().st_size)
     return file
 
 

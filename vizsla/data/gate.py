@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vizsla.data import checks
 from vizsla.data.arrange import arrange, group_codes
-from vizsla.data.checks import Facts, Finding
+from vizsla.data.checks import Facts
 from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.data.duplicates import Clusters, exact, together
 from vizsla.data.inspection import inspect
@@ -25,6 +25,7 @@ from vizsla.data.near_copies import bits_of, near_copies
 from vizsla.data.repair import repair
 from vizsla.data.scan import Scan
 from vizsla.errors import DataError, UsageError
+from vizsla.findings import Finding
 from vizsla.images import Limits, read_file
 
 OnDamaged = Literal["skip", "repair", "fail"]

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vizsla.data.checks.finding import Finding
 from vizsla.data.dataset import SPLITS, Split
 from vizsla.errors import DataError, UsageError
+from vizsla.findings import Finding
 
 _NUMBER = re.compile(r"(\d{1,18})[._ -]+(?=\S)")
 _WHOLE = re.compile(r"-?\d{1,18}")

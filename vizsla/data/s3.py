@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vizsla.data import kept, s3_session
+from vizsla.cache import filling, release, use
+from vizsla.data import s3_session
 from vizsla.data.s3_journal import Journal, Object
 from vizsla.data.tree import LABEL_ENDINGS
 from vizsla.errors import SourceError
@@ -114,7 +115,7 @@ def copy(
             with storage(place / name):
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 _clone(synced.folder / name, place / name)
-    kept.release(synced.folder.parent)
+    release(synced.folder.parent)
     return synced
 
 
@@ -135,12 +136,12 @@ def _mirror(
     store = s3_session.connect(bucket, endpoint_url)
     place = hashlib.sha256(f"{endpoint_url}|{bucket}|{prefix}".encode()).hexdigest()[:16]
     home = cache / "sources" / f"{kind}-{place}"
-    with kept.filling(home):
+    with filling(home):
         with s3_session.in_words(where):
             wanted = choose(store, prefix, where)
         store = s3_session.connect(bucket, endpoint_url, patient=True)
         synced = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), wanted, on_progress, threads)
-        kept.use(home, where, synced.bytes)
+        use(home, where, synced.bytes)
         yield synced, list(wanted)
 
 
@@ -224,7 +225,7 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
     home = cache / "downloads" / hashlib.sha256(f"{endpoint_url}|{url}".encode()).hexdigest()[:16]
     store = s3_session.connect(bucket, endpoint_url)
     where = f"s3://{bucket}/{key}"
-    with kept.filling(home), s3_session.in_words(where):
+    with filling(home), s3_session.in_words(where):
         with storage(home):
             home.mkdir(parents=True, exist_ok=True)
         found = _object(s3_session.obstore().head(store, key))
@@ -235,7 +236,7 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
             journal.add(found)
             journal.flush()
             on_progress(1, 1)
-        kept.use(home, where, found.size)
+        use(home, where, found.size)
     return home / name
 
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import os
 import re
 import urllib.parse
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from vizsla.errors import SourceError
 from vizsla.optional import require
 
-_NAMES = {
-    "aws_access_key_id": "access_key_id",
-    "aws_secret_access_key": "secret_access_key",
-    "aws_session_token": "session_token",
-}
+_KEYS = ("access_key_id", "secret_access_key", "session_token")
 _ROLES = (
     "AWS_PROFILE",
     "AWS_ROLE_ARN",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
-"""When one of these is set and there are no keys, boto3's chain is asked."""
+"""What may be wrong where boto3's chain fails."""
 _AGAIN = "run the command again: it goes on where it stopped"
 _LOGIN = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
@@ -85,7 +79,7 @@ def connect(bucket: str, endpoint_url: str | None, *, patient: bool = False) -> 
     """
     store = require("obstore.store", extra="s3", feature="Reading s3:// sources")
     endpoint_url = endpoint(endpoint_url)
-    options: dict[str, Any] = {"region": _region(), **_credentials()}
+    options: dict[str, Any] = _login()
     if endpoint_url:
         options |= {"endpoint": endpoint_url, "virtual_hosted_style_request": False}
     return store.S3Store(
@@ -161,41 +155,25 @@ def no_file_name(key: str, where: str) -> SourceError:
     )
 
 
-def _region() -> str:
-    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return named or _profile("AWS_CONFIG_FILE", "config").get("region") or "us-east-1"
-
-
-def _credentials() -> dict[str, Any]:
-    """From the environment, else from the profile in ~/.aws, else from boto3's chain where it is wanted, else none."""
-    if os.environ.get("AWS_ACCESS_KEY_ID"):
-        values = {name: os.environ.get(name.upper()) for name in _NAMES}
-        return {_NAMES[name]: value for name, value in values.items() if value}
-    profile = _profile("AWS_SHARED_CREDENTIALS_FILE", "credentials")
-    if profile.get("aws_access_key_id"):
-        return {_NAMES[name]: profile[name] for name in _NAMES if profile.get(name)}
-    if any(os.environ.get(name) for name in _ROLES):
-        auth = require("obstore.auth.boto3", extra="s3", feature="AWS roles and single sign-on")
-        boto = require("botocore.exceptions", extra="s3", feature="AWS roles and single sign-on")
-        try:
-            return {"credential_provider": auth.Boto3CredentialProvider()}
-        except (boto.BotoCoreError, ValueError) as error:
-            raise SourceError(
-                f"There are no AWS credentials: {error}.",
-                where=", ".join(f"{name}={os.environ[name]}" for name in _ROLES if os.environ.get(name)),
-                do=f"{_LOGIN}; or unset these variables for a public bucket",
-            ) from error
-    return {"skip_signature": True}
-
-
-def _profile(variable: str, name: str) -> dict[str, str]:
-    """The chosen section of a file in ~/.aws."""
-    path = Path(os.environ.get(variable) or Path.home() / ".aws" / name)
-    file = configparser.RawConfigParser()
+def _login() -> dict[str, Any]:
+    """Region and credentials: the environment's, else what boto3's chain finds (profiles, roles, single sign-on, the
+    machine's own); where it finds none, requests are not signed."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region and os.environ.get("AWS_ACCESS_KEY_ID"):  # importing boto3 takes a quarter of a second
+        keys = {name: os.environ[f"AWS_{name.upper()}"] for name in _KEYS if os.environ.get(f"AWS_{name.upper()}")}
+        return {"region": region, **keys}
+    boto3 = require("boto3", extra="s3", feature="AWS profiles, roles and single sign-on")
+    auth = require("obstore.auth.boto3", extra="s3", feature="AWS profiles, roles and single sign-on")
+    exceptions = require("botocore.exceptions", extra="s3", feature="AWS profiles, roles and single sign-on")
     try:
-        file.read(path)
-    except (OSError, configparser.Error, UnicodeDecodeError):
-        return {}
-    profile = os.environ.get("AWS_PROFILE") or "default"
-    section = next((s for s in (profile, f"profile {profile}") if file.has_section(s)), None)
-    return dict(file.items(section)) if section else {}
+        session = boto3.Session()
+        options = {"region": region or session.region_name or "us-east-1"}
+        if session.get_credentials() is None:
+            return options | {"skip_signature": True}
+        return options | {"credential_provider": auth.Boto3CredentialProvider(session)}
+    except (exceptions.BotoCoreError, ValueError) as error:
+        raise SourceError(
+            f"There are no AWS credentials: {error}.",
+            where=", ".join(f"{name}={os.environ[name]}" for name in _ROLES if os.environ.get(name)) or None,
+            do=f"{_LOGIN}; or unset these variables for a public bucket",
+        ) from error

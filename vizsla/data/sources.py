@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from vizsla.archives import SUFFIXES, is_archive
 from vizsla.data import archives, tables
 from vizsla.data.arrange import arrange
 from vizsla.data.contents import read_contents
@@ -139,11 +140,11 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
         from vizsla.data.download import download
 
         name = PurePosixPath(source.partition("?")[0]).name
-        if not archives.is_archive(name):
+        if not is_archive(name):
             raise SourceError(
                 f"Only archives are fetched by {scheme}; this address ends in {name!r}.",
                 where=source.partition("?")[0],
-                allowed=" ".join(archives.SUFFIXES),
+                allowed=" ".join(SUFFIXES),
             )
         file = download(source, cache, sha256=options.sha256, on_progress=on_progress)
         return _archive(file, cache, options, on_progress)
@@ -160,7 +161,7 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
         return _directory(path, cache, options, on_progress)
     if path.suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES):
         return _table(path, options)
-    if archives.is_archive(path.name):
+    if is_archive(path.name):
         return _archive(path, cache, options, on_progress)
     if path.is_file():
         raise _no_source(path)
@@ -181,7 +182,7 @@ def _no_source(file: Path) -> DataError:
         f"This is {what}, and no data set.",
         where=file,
         allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive "
-        f"({' '.join(archives.SUFFIXES)})",
+        f"({' '.join(SUFFIXES)})",
         do=do,
     )
 
@@ -190,7 +191,7 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     from vizsla.data import s3
 
     name = PurePosixPath(url).name
-    if archives.is_archive(name):
+    if is_archive(name):
         file = s3.fetch(url, cache, endpoint_url=options.endpoint_url, on_progress=on_progress)
         return _archive(file, cache, options, on_progress)
     is_table = PurePosixPath(name).suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES)

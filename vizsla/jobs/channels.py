@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from vizsla.cache import bound
 from vizsla.data import s3
 from vizsla.errors import VizslaError
 from vizsla.files import storage, write_json
@@ -21,7 +22,6 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.script import FETCHED
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.settings import settings
-from vizsla.training.cache import bound
 
 _TELL_SECONDS = 2.0
 

@@ -6,22 +6,22 @@ import contextlib
 import os
 import shutil
 import stat
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vizsla.errors import JobError
+from vizsla.archives import Bounds, unpack
+from vizsla.cache import release
+from vizsla.errors import JobError, SourceError
 from vizsla.jobs.spec import local_path
 from vizsla.settings import settings
-from vizsla.tarballs import DAMAGED, read_to_the_end
 
 _NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", "node_modules", "mlruns")
 _MARKS = ("pyvenv.cfg", "conda-meta", ".run/lock", ".tracking")
 """What an environment, a job, or a folder of jobs has in it: known by that and not by a name that packages may have."""
 _COPY_BYTES = 50 << 20
-_UNPACKED_BYTES = 2 << 30
-_MEMBERS = 50_000
+_BOUNDS = Bounds(bytes=2_200_000_000, files=50_000)
+_LEAVE_OUT = "leave data, environments and caches out of it; data belong in a channel"
 
 
 @contextlib.contextmanager
@@ -37,40 +37,24 @@ def opened(address: str) -> Iterator[Path]:
     """
     path = local_path(address)
     if path is None:
-        from vizsla.data import kept, s3  # with all that reads data: only where it is wanted
+        from vizsla.data import s3  # with all that reads data: only where it is wanted
 
         path = s3.fetch(address, settings().cache, on_progress=lambda done, total: None)
-        kept.release(path.parent)  # it is unpacked at once
+        release(path.parent)  # it is unpacked at once
     if not path.is_file():
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="vizsla-code-") as folder:
         try:
-            with tarfile.open(path) as archive:
-                _check_size(archive, address)
-                archive.extractall(folder, filter="data")
-                read_to_the_end(archive)
-        except DAMAGED as error:
+            unpack(path, Path(folder), _BOUNDS, links=True)
+        except SourceError as error:
             raise JobError(
-                f"The archive with the script's code cannot be unpacked: {error}.",
+                f"The archive with the script's code cannot be unpacked. {error.what}",
                 where=address,
-                allowed="a .tar.gz with the script at its top",
+                allowed=error.allowed or "a .tar.gz with the script at its top",
+                do=_LEAVE_OUT if error.allowed else error.do,
             ) from error
         yield Path(folder)
-
-
-def _check_size(archive: tarfile.TarFile, address: str) -> None:
-    """Before anything is unpacked; what is read of it is bounded too, as one header follows another."""
-    total = 0
-    for count, member in enumerate(archive, 1):
-        total += member.size
-        if total > _UNPACKED_BYTES or count > _MEMBERS:
-            raise JobError(
-                "The archive with the script's code is too large.",
-                where=address,
-                allowed=f"up to 2 GiB and {_MEMBERS:,} files",
-                do="leave data, environments and caches out of it; data belong in a channel",
-            )
 
 
 def check_script(folder: Path, program: str) -> None:

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import shutil
-import tarfile
 import uuid
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ import safetensors
 import safetensors.numpy
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vizsla.errors import ModelError
+from vizsla.archives import opened
+from vizsla.archives import pack as pack_folder
+from vizsla.errors import ModelError, SourceError
 from vizsla.files import sha256_file, storage, write_bytes
 from vizsla.images import Preprocessing
 from vizsla.models.heads import HEADS, Head
-from vizsla.tarballs import DAMAGED, words_of
 
 FORMAT_VERSION: Literal[2] = 2
 """Version 2 names the kind of the head; version 1, which knew the linear one only, is read as well."""
@@ -149,27 +149,10 @@ def pack(folder: Path, archive: Path) -> None:
     """Pack a model directory into ``model.tar.gz``.
 
     The same content gives the same bytes. What is small comes first, so that a server that has the backbone
-    already need not unpack it again. Compression is the quickest there is: trained weights shrink by a
-    few percent only.
+    already need not unpack it again.
     """
     with storage(archive):
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        temporary = archive.with_name(f".{archive.name}.{uuid.uuid4().hex[:12]}.tmp")
-        try:
-            with tarfile.open(temporary, "w:gz", compresslevel=1) as tar:
-                for path in sorted(
-                    folder.rglob("*"), key=lambda path: (path.name == BACKBONE, path.name not in (CARD, HEAD), path)
-                ):
-                    tar.add(path, path.relative_to(folder).as_posix(), recursive=False, filter=_plain)
-            os.replace(temporary, archive)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    info.mtime, info.uid, info.gid, info.uname, info.gname = 0, 0, 0, "", ""
-    return info
+        pack_folder(folder, archive, last=BACKBONE, reproducible=True)
 
 
 class ModelTooLargeError(ModelError):
@@ -227,23 +210,20 @@ def _load_folder(folder: Path, at_hand: Container[str], most: int) -> SavedModel
 def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedModel:
     parts: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            for member in tar:
+        with opened(archive) as (members, _):
+            for member in members:
                 name = member.name.removeprefix("./")
-                if name not in (CARD, BACKBONE, HEAD) or not member.isfile():
+                if name not in (CARD, BACKBONE, HEAD) or member.open is None:
                     continue
                 _check_size(name, member.size, _MAX_CARD_BYTES if name == CARD else most, archive)
-                file = tar.extractfile(member)
+                file = member.open()
                 parts[name] = file.read() if file else b""
                 if CARD in parts and HEAD in parts and _card(parts[CARD], archive).backbone.sha256 in at_hand:
                     parts.setdefault(BACKBONE, b"")
                     break
-    except DAMAGED as error:
-        raise ModelError(
-            f"The archive cannot be read: {words_of(error)}.",
-            where=archive,
-            do=f"give a {ARCHIVE} as `vizsla fit` writes it, or the model's folder",
-        ) from error
+    except SourceError as error:
+        do = f"give a {ARCHIVE} as `vizsla fit` writes it, or the model's folder"
+        raise ModelError(error.what, where=archive, do=do) from error
     missing = [name for name in (CARD, BACKBONE, HEAD) if name not in parts]
     if missing:
         raise ModelError(

@@ -99,10 +99,11 @@ class OnnxEngine:
         features, feature_map = self._session.run(["features", "feature_map"], {"images": pixels})
         return features, feature_map
 
-    def shrink(self, size: int) -> None:
-        """Give back the memory that larger batches needed; runs one blank picture (size, size, 3)."""
+    def shrink(self, pixels: Pixels) -> Features:
+        """:meth:`features`, and give back the memory that calls have needed."""
         import onnxruntime
 
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._session.run(["features"], {"images": np.zeros((1, size, size, 3), np.uint8)}, options)
+        result: Features = self._session.run(["features"], {"images": pixels}, options)[0]
+        return result

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vizsla.data.checks import SEVERITIES, Finding, FoundFile
 from vizsla.data.checks.classes import effective_classes
 from vizsla.data.dataset import SPLITS
 from vizsla.data.gate import Gated
 from vizsla.data.manifest import DAMAGED, LEFT_OUT, REPAIRED
 from vizsla.errors import ImageError
+from vizsla.findings import SEVERITIES, Finding, FindingFile
 from vizsla.images import Limits, decode, read_file
 from vizsla.reports import charts
 from vizsla.reports.render import render, thumbnail
@@ -77,7 +77,7 @@ def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _picture(gated: Gated, file: FoundFile) -> dict[str, Any]:
+def _picture(gated: Gated, file: FindingFile) -> dict[str, Any]:
     dataset, limits, image, row = gated.facts.dataset, Limits.from_settings(), "", file.row
     if row not in gated.facts.scan.errors:
         try:

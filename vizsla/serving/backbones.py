@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from vizsla.errors import ModelError
 from vizsla.images import Preprocessing
@@ -17,33 +18,40 @@ from vizsla.models.engine import Features, OnnxEngine, Pixels
 from vizsla.models.heads import Head
 from vizsla.serving.answers import Labels
 from vizsla.serving.memory import give_memory_back
-from vizsla.serving.plan import Plan, load_plan, measure, plan_key, store_plan
 
 _OVERHEAD_BYTES = 20_000
 """What a head costs beside its weights: names, table entries."""
 
 
 class Backbone:
-    """A backbone and its engines: one thread a call under load, all threads for a request that is alone."""
+    """A backbone and its engines: one thread a call under load, all threads for a request that is alone, where that
+    gives the same bits.
 
-    def __init__(self, name: str, sha256: str, content: Path | bytes, size: int, threads: int) -> None:
+    Raises
+    ------
+    ModelError
+        When it cannot be loaded, or is not made for pictures of ``size`` pixels and ``width`` features.
+    """
+
+    def __init__(self, name: str, sha256: str, content: Path | bytes, size: int, width: int, threads: int) -> None:
         self.name = name
         self.sha256 = sha256
         self.size = size
-        self.plan = Plan()
-        self.planned = False
-        self._threads = threads
         self._narrow = OnnxEngine(content, threads=1)
         self._wide = self._narrow
+        self.check(size, width)
         if threads > 1:
-            self._wide = OnnxEngine(content, threads=threads)
+            noise = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+            wide = OnnxEngine(content, threads=threads)
+            if np.array_equal(self._narrow.shrink(noise), wide.shrink(noise)):
+                self._wide = wide
         self.nbytes = (len(content) if isinstance(content, bytes) else content.stat().st_size) * (
-            2 if threads > 1 else 1
+            2 if self._wide is not self._narrow else 1
         )
 
     def features(self, pixels: Pixels, *, alone: bool) -> Features:
         """(n, size, size, 3) uint8 to (n, d) float32, the same bits whichever way it is run."""
-        engine = self._wide if alone and self.plan.spread else self._narrow
+        engine = self._wide if alone else self._narrow
         return engine.features(pixels)
 
     def check(self, size: int, width: int) -> None:
@@ -57,22 +65,7 @@ class Backbone:
     def shrink(self) -> None:
         """Give back the memory that a burst needed."""
         for engine in {id(engine): engine for engine in (self._narrow, self._wide)}.values():
-            engine.shrink(self.size)
-
-    def recall_plan(self, file: Path) -> bool:
-        """Use the plan measured earlier; False when there is none."""
-        plan = load_plan(file, plan_key(self.sha256, self._narrow, self._threads))
-        self.plan = plan or self.plan
-        return plan is not None or self._threads == 1
-
-    def measure_plan(self, file: Path, busy: Callable[[], bool]) -> bool:
-        """Measure a plan and keep it; False when requests came in between."""
-        plan = measure(self._narrow, self._wide, self.size, self._threads, busy)
-        self.shrink()
-        if plan:
-            self.plan, self.planned = plan, True
-            store_plan(file, plan_key(self.sha256, self._narrow, self._threads), plan)
-        return plan is not None
+            engine.shrink(np.zeros((1, self.size, self.size, 3), np.uint8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +88,8 @@ class ServedModel:
 class Backbones:
     """The backbones in use, by the SHA-256 of their ONNX file. Safe to call from several threads."""
 
-    def __init__(self, threads: int, plans: Path) -> None:
+    def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._plans = plans
         self._lock = threading.Lock()
         self._loaded: dict[str, tuple[Backbone, int]] = {}
         self._building: dict[str, Future[None]] = {}
@@ -155,9 +147,9 @@ class Backbones:
         try:
             if not saved.backbone:
                 raise KeyError(key)
-            backbone = Backbone(card.backbone.name, key, saved.backbone, card.preprocessing.size, self._threads)
+            size, width = card.preprocessing.size, card.backbone.features
+            backbone = Backbone(card.backbone.name, key, saved.backbone, size, width, self._threads)
             give_memory_back()  # ONNX Runtime takes twice the weights while it prepares them
-            backbone.planned = backbone.recall_plan(self._plans)
             with self._lock:
                 self._loaded[key] = (backbone, 1)
         finally:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import tarfile
 from pathlib import Path, PurePosixPath
 
-from vizsla.errors import ModelError, UsageError
+from vizsla.archives import opened
+from vizsla.errors import ModelError, SourceError, UsageError
 from vizsla.models.artifact import BACKBONE, CARD, HEAD
-from vizsla.tarballs import DAMAGED, words_of
 
 CODE = "code"
 DEFAULT = f"{CODE}/inference.py"
@@ -57,8 +56,8 @@ def has_code(path: Path) -> bool:
     scripts = _scripts()
     seen: set[str] = set()
     try:
-        with tarfile.open(path, "r:*") as tar:
-            for member in tar:
+        with opened(path) as (members, _):
+            for member in members:
                 name = member.name.removeprefix("./")
                 if name in scripts:
                     return True
@@ -66,12 +65,9 @@ def has_code(path: Path) -> bool:
                 if name == BACKBONE and member.mtime == 0 and seen >= {CARD, HEAD}:
                     return False
                 seen.add(name)
-    except DAMAGED as error:
-        raise ModelError(
-            f"The archive cannot be read: {words_of(error)}.",
-            where=path,
-            allowed="a model directory, a job directory, or a model.tar.gz",
-        ) from error
+    except SourceError as error:
+        allowed = "a model directory, a job directory, or a model.tar.gz"
+        raise ModelError(error.what, where=path, allowed=allowed, do=error.do) from error
     return False
 
 

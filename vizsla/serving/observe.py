@@ -99,7 +99,6 @@ class Observer(Collector):
         self._seconds: dict[str, _Times] = {}
         self._wait = _Times()
         self._pictures = 0
-        self._batches: Counter[int] = Counter()
         self._loads = 0
         self.last_finished = time.monotonic()
         """When the last request that had a body, or failed, was answered."""
@@ -108,10 +107,6 @@ class Observer(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
-
-    def batch(self, size: int) -> None:
-        """An engine call with ``size`` pictures ended."""
-        self._batches[size] += 1
 
     def loaded(self, name: str, seconds: float) -> None:
         """A model was loaded."""
@@ -172,10 +167,6 @@ class Observer(Collector):
             sum_value=self._wait.total,
         )
         yield CounterMetricFamily("vizsla_pictures", "Pictures classified.", value=self._pictures)
-        batches = CounterMetricFamily("vizsla_batches", "Engine calls by the pictures in them.", labels=("size",))
-        for size, count in list(self._batches.items()):
-            batches.add_metric((str(size),), count)
-        yield batches
         yield CounterMetricFamily("vizsla_model_loads", "Models loaded.", value=self._loads)
         for name, (words, read) in self.gauges.items():
             yield GaugeMetricFamily(f"vizsla_{name}", words, value=read())

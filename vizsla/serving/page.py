@@ -37,7 +37,7 @@ class Page:
         observer.gauges |= {
             "models_loaded": ("Models in memory.", lambda: len(service.pool.loaded())),
             "model_bytes": ("Bytes that the loaded models count for.", lambda: service.pool.nbytes),
-            "waiting": ("Pictures waiting.", lambda: service.batcher.waiting),
+            "waiting": ("Pictures waiting.", lambda: service.workers.waiting),
         }
         self._page = resources.files("vizsla.serving").joinpath("page.html").read_text("utf-8")
         self._policy = {"content-security-policy": _policy(self._page), "x-content-type-options": "nosniff"}
@@ -68,7 +68,7 @@ class Page:
                 "models": _described(models[:200], self._service.default),
                 "models_loaded": len(models),
                 "model_bytes": self._service.pool.nbytes,
-                "waiting": self._service.batcher.waiting,
+                "waiting": self._service.workers.waiting,
                 "recent": self._observer.recent(),
             }
         )

@@ -23,7 +23,6 @@ from vizsla.errors import UsageError
 from vizsla.images import Limits
 from vizsla.serving.access import Access
 from vizsla.serving.backbones import Backbones
-from vizsla.serving.batcher import Batcher
 from vizsla.serving.connection import PatientConnection
 from vizsla.serving.contract import Container, Runtime
 from vizsla.serving.door import Door
@@ -37,6 +36,7 @@ from vizsla.serving.pool import Pool
 from vizsla.serving.service import Service
 from vizsla.serving.shelves import Shelf
 from vizsla.serving.unpacked import remove_abandoned
+from vizsla.serving.workers import Workers
 from vizsla.settings import Settings
 
 DRAIN_SECONDS = 25.0
@@ -73,18 +73,16 @@ class Server:
     def __init__(self, options: ServeOptions, settings: Settings) -> None:
         entry_script()  # a variable that cannot be meant is said at once, and not by the first model with code
         self._options = options
-        self._plans = settings.cache / "serving" / "plans.json"
         self.observer = Observer(log_requests=options.log_requests, errors_only=not options.log)
         self.address = ""
         """Where it listens, once it does."""
         self._engine: _QuietServer | None = None
         limits = Limits(min(settings.max_image_bytes, options.max_payload), settings.max_image_pixels,
                         settings.decode_seconds)  # fmt: skip
-        self._batcher = Batcher(settings.threads, limits, strict_images=options.strict_images)
-        self._batcher.on_batch = self.observer.batch
+        self._workers = Workers(settings.threads, limits, strict_images=options.strict_images)
         self._pool = Pool(
             options.shelf,
-            Backbones(settings.threads, self._plans),
+            Backbones(settings.threads),
             memory=options.memory,
             allow_code=options.allow_code,
         )
@@ -92,7 +90,7 @@ class Server:
         self._pool.on_lost = lambda name, error: self.observer.log("error", "model", model=name, message=str(error))
         fetch = Fetcher(limits.max_bytes) if options.allow_urls else refuse_urls
         self._service = Service(
-            self._pool, self._batcher, fetch, options.pinned[0] if options.pinned else None, options.endpoint_name
+            self._pool, self._workers, fetch, options.pinned[0] if options.pinned else None, options.endpoint_name
         )
         container = Container(self._service, max_payload=options.max_payload, concurrency=settings.threads)
         page = Page(self._service, self.observer, urls=options.allow_urls)
@@ -160,7 +158,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Any) -> AsyncIterator[None]:
-        self._batcher.start()
+        self._workers.start()
         try:
             for name in self._options.pinned:
                 await self._pool.load(name, pinned=True)
@@ -175,7 +173,7 @@ class Server:
         yield
         tidy.cancel()
         await self._pool.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._batcher.close)
+        await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
         self.observer.log("info", "stopped")
 
     def _take_over_logging(self) -> None:
@@ -192,12 +190,12 @@ class Server:
             logger.handlers, logger.propagate = [Lines(logging.WARNING)], False
 
     async def _tidy(self) -> None:
-        """While nothing is asked: measure how to run each backbone here, and give memory back after a burst."""
+        """Give memory back after a burst, while nothing is asked."""
         loop = asyncio.get_running_loop()
         trimmed = self.observer.last_finished
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
-            if self._batcher.in_flight or time.monotonic() - self._batcher.last_active < _TIDY_SECONDS:
+            if self._workers.in_flight or time.monotonic() - self._workers.last_active < _TIDY_SECONDS:
                 continue
             try:
                 trimmed = await self._tidy_once(loop, trimmed)
@@ -211,13 +209,6 @@ class Server:
             for backbone in self._pool.backbones.all():
                 await loop.run_in_executor(None, backbone.shrink)
             give_memory_back()
-        for backbone in self._pool.backbones.all():
-            if not backbone.planned and await loop.run_in_executor(
-                None, backbone.measure_plan, self._plans, lambda: self._batcher.in_flight > 0
-            ):
-                give_memory_back()  # what batches of noise have needed
-                self.observer.log("info", "plan", backbone=backbone.name, batch=backbone.plan.batch,
-                                  spread=backbone.plan.spread)  # fmt: skip
         return trimmed
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from vizsla.serving.answers import Answered, choose_form
 from vizsla.serving.backbones import ServedModel
-from vizsla.serving.batcher import Batcher, Task
 from vizsla.serving.bodies import FetchPictures, Picture, is_json, read_pictures, refuse_encoding
 from vizsla.serving.faults import RequestError, as_request_error
 from vizsla.serving.observe import Record
 from vizsla.serving.pool import Pool
 from vizsla.serving.toolkit import CodeModel
+from vizsla.serving.workers import Task, Workers
 
 _ACCEPT = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 """What own code is asked for when the client has no wish (the inference toolkit's environment.py)."""
@@ -39,7 +39,7 @@ class Service:
     """The models, the workers, and what the server was told. ``default`` is the model of requests that name none."""
 
     pool: Pool
-    batcher: Batcher
+    workers: Workers
     fetch: FetchPictures
     default: str | None
     endpoint_name: str | None = None
@@ -112,7 +112,7 @@ class Service:
         scope: Mapping[str, Any],
     ) -> list[Answered]:
         queued = time.perf_counter()
-        tasks = self.batcher.submit_all(pictures, model, scope, explain=explain)
+        tasks = self.workers.submit_all(pictures, model, scope, explain=explain)
         if len(tasks) == 1:
             answers = [await tasks[0].future]
         else:

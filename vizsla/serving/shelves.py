@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from vizsla.data import kept
+from vizsla.cache import release
 from vizsla.errors import ModelError, SourceError, UsageError
 from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
 from vizsla.serving.entry import CODE, entry_script, is_of_job, model_and_code
@@ -227,7 +227,7 @@ class S3Shelf:
 
     def done(self, path: Path) -> None:
         """The archive may leave the cache: the model is in memory."""
-        kept.release(path.parent)
+        release(path.parent)
 
 
 def fetch_archive(address: str, cache: Path) -> Path:

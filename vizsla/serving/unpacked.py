@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import os
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from vizsla.errors import ModelError
+from vizsla.archives import Bounds, unpack
+from vizsla.errors import ModelError, SourceError
 from vizsla.jobs import overlay
 from vizsla.serving.entry import CODE, model_and_code
-from vizsla.tarballs import DAMAGED, read_to_the_end
 
 _PREFIX = "vizsla-code-"
-_MAX_UNPACKED_BYTES = 20_000_000_000
-_MAX_MEMBERS = 20_000
+_BOUNDS = Bounds(bytes=20_000_000_000, files=20_000)
 
 
 class Unpacked:
@@ -44,7 +40,7 @@ class Unpacked:
         try:
             own = model_and_code(path) if path.is_dir() else None
             if own is None:
-                _unpack(path, self.model, check)
+                unpack(path, self.model, _BOUNDS, links=True, on_progress=lambda done, count: check())
             elif own[1] == own[0] / CODE:
                 self.model = own[0].absolute()
             else:
@@ -52,8 +48,8 @@ class Unpacked:
             overlay.make(self.environment)
         except BaseException as error:
             self.remove()
-            if isinstance(error, DAMAGED):
-                raise ModelError(f"The archive cannot be unpacked: {error}.", where=path) from error
+            if isinstance(error, SourceError):
+                raise ModelError(error.what, where=path, allowed=error.allowed, do=error.do) from error
             raise
 
     def remove(self) -> None:
@@ -61,18 +57,6 @@ class Unpacked:
         shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._lock)
-
-
-def _unpack(archive: Path, to: Path, check: Callable[[], None]) -> None:
-    size = 0
-    to.mkdir()
-    with _Watched(archive, check) as raw, tarfile.open(fileobj=io.BufferedReader(raw), mode="r:*") as tar:
-        for count, member in enumerate(tar):
-            size += member.size
-            if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
-                raise ModelError("The archive unpacks to too much.", where=archive)
-            tar.extract(member, to, filter="data")
-        read_to_the_end(tar)
 
 
 def _link(model: Path, code: Path, to: Path) -> None:
@@ -115,16 +99,3 @@ def _opened(folder: Path) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
-
-
-class _Watched(io.FileIO):
-    """A file that calls ``check`` at every read."""
-
-    def __init__(self, path: Path, check: Callable[[], None]) -> None:
-        super().__init__(path)
-        self._check = check
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        """As of the base class."""
-        self._check()
-        return super().readinto(buffer)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,8 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from vizsla.data import kept
-from vizsla.files import sha256_json, storage, write_bytes, write_json
+from vizsla.cache import stat
+from vizsla.files import sha256_json, write_bytes, write_json
 from vizsla.models.engine import Engine
 from vizsla.models.export import ExportedBackbone, exported
 
@@ -187,12 +186,12 @@ def _checksum(keys: npt.NDArray[np.uint8], features: npt.NDArray[np.float32]) ->
 def usage(cache: Path) -> list[Usage]:
     """What each space and each exported backbone takes, the last used first."""
     spaces = [
-        Usage(name, weights, path, None, stat.st_size, stat.st_mtime)
+        Usage(name, weights, path, None, at.st_size, at.st_mtime)
         for name, weights, path in exported(cache)
-        if (stat := _stat(path))
+        if (at := stat(path))
     ]
     for folder in (cache / "features").glob("*/"):
-        shards = [stat for path in folder.glob(f"*{_SUFFIX}") if (stat := _stat(path))]
+        shards = [at for path in folder.glob(f"*{_SUFFIX}") if (at := stat(path))]
         description = _describe(folder)
         width = 32 + 4 * int(str(description.get("features") or 0))
         spaces.append(
@@ -200,72 +199,12 @@ def usage(cache: Path) -> list[Usage]:
                 backbone=str(description.get("backbone", "?")),
                 weights=str(description.get("weights", "?")),
                 path=folder,
-                pictures=sum(stat.st_size // width for stat in shards),
-                bytes=sum(stat.st_size for stat in shards),
-                last_used=max((stat.st_mtime for stat in shards), default=0.0),
+                pictures=sum(at.st_size // width for at in shards),
+                bytes=sum(at.st_size for at in shards),
+                last_used=max((at.st_mtime for at in shards), default=0.0),
             )
         )
     return sorted(spaces, key=lambda space: -space.last_used)
-
-
-def bound(cache: Path, most_bytes: int) -> int:
-    """Remove what was used longest ago until the cache takes at most ``most_bytes``: shards, backbones, and the
-    unpacked archives, mirrored buckets and downloads of sources, each as a whole.
-
-    The backbone used last and sources that a process reads from always stay. What killed processes have left half
-    unpacked goes first.
-
-    Returns
-    -------
-    Bytes removed.
-    """
-    backbones = [(stat.st_mtime, path, stat.st_size) for _, _, path in exported(cache) if (stat := _stat(path))]
-    shards = [(stat.st_mtime, path, stat.st_size) for path in _shard_paths(cache) if (stat := _stat(path))]
-    kept.sweep(cache)
-    sources = [(entry.last_used, entry.path, entry.bytes) for entry in kept.kept(cache)]
-    total, removed = sum(size for _, _, size in (*shards, *backbones, *sources)), 0
-    candidates: list[tuple[float, Path, int, Callable[[Path], bool]]] = [
-        *((*shard, _unlink) for shard in (*shards, *sorted(backbones)[:-1])),
-        *((*source, kept.remove) for source in sources),
-    ]
-    for _, path, size, remove in sorted(candidates, key=lambda candidate: candidate[:2]):
-        if total - removed <= most_bytes:
-            break
-        removed += size * remove(path)
-    return removed
-
-
-def _unlink(path: Path) -> bool:
-    path.unlink(missing_ok=True)
-    return True
-
-
-def clear(cache: Path) -> int:
-    """Remove all that is kept: features, backbones, scans, unpacked and mirrored sources, downloads.
-
-    Models keep their own copy of what they need.
-
-    Returns
-    -------
-    Bytes removed.
-    """
-    removed = 0
-    for folder in (cache / name for name in ("features", "backbones", "scans", "sources", "downloads")):
-        removed += sum(stat.st_size for path in folder.rglob("*") if path.is_file() and (stat := _stat(path)))
-        with storage(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-    return removed
-
-
-def _shard_paths(cache: Path) -> Iterator[Path]:
-    return (cache / "features").glob(f"*/*{_SUFFIX}")
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
 
 
 def _describe(folder: Path) -> dict[str, object]:

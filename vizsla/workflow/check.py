@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data import quality
-from vizsla.data.checks import SEVERITIES, Finding, Severity, label_errors
+from vizsla.data.checks import label_errors
 from vizsla.data.dataset import SPLITS
 from vizsla.errors import DataError, UsageError
 from vizsla.files import write_bytes
+from vizsla.findings import SEVERITIES, Finding, Severity
 from vizsla.models.weights import WeightsRequest
 from vizsla.optional import data_frame, require
 from vizsla.reports.render import fragment_of

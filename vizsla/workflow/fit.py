@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vizsla.cache import bound
 from vizsla.data import Dataset, Split
 from vizsla.data.split import draw
 from vizsla.errors import BudgetError, DataError, ModelError
@@ -25,7 +26,7 @@ from vizsla.models.export import ExportedBackbone
 from vizsla.models.heads import Head
 from vizsla.models.model import load
 from vizsla.settings import settings
-from vizsla.training import cache
+from vizsla.training.cache import FeatureSpace
 from vizsla.training.callbacks import Callback, Callbacks
 from vizsla.training.features import Extraction, extract
 from vizsla.training.head_data import HeadData
@@ -91,7 +92,7 @@ class _Fit:
     """One run of the job; each stage leaves what the next ones need."""
 
     backbone: ExportedBackbone
-    space: cache.FeatureSpace
+    space: FeatureSpace
     extraction: Extraction
     data: HeadData
     callback: Callback
@@ -181,7 +182,7 @@ class _Fit:
         if deadline is not None:
             # Cut off anywhere, what was reached is a fair sample of every class and split.
             order = np.argsort([draw(self.seed, path) for path in self.dataset.paths], kind="stable")
-        self.space = cache.FeatureSpace(settings().cache, self.backbone, engine)
+        self.space = FeatureSpace(settings().cache, self.backbone, engine)
         if self.prepared.look is not None:
             self.prepared.look.finish(settings().threads)
         self.extraction = extract(
@@ -195,7 +196,7 @@ class _Fit:
             keys=self.prepared.checked.gated.contents,
             on_progress=self.observer.progress,
         )
-        cache.bound(settings().cache, settings().cache_bytes)
+        bound(settings().cache, settings().cache_bytes)
         damaged, unreached = self.extraction.damaged, self.extraction.unreached
         records.write_damaged(self.job.output / "damaged.jsonl", records.damaged_entries(self.dataset, damaged))
         if damaged:

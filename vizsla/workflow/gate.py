@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vizsla.data.arrange import arrange
-from vizsla.data.checks import Finding, layout
+from vizsla.data.checks import layout
 from vizsla.data.checks.copies import SCENE
 from vizsla.data.dataset import Dataset
 from vizsla.data.gate import Gated, GateOptions, pass_gate
@@ -21,6 +21,7 @@ from vizsla.data.scan import Companion, scan
 from vizsla.data.sources import SourceOptions, list_source, source_key
 from vizsla.errors import DataError
 from vizsla.files import write_bytes
+from vizsla.findings import Finding
 from vizsla.images import Limits
 from vizsla.settings import settings
 from vizsla.workflow.observer import Observer, Silent

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vizsla.data.checks import classes, copies, looks, reading, shapes
 from vizsla.data.checks.facts import Facts
-from vizsla.data.checks.finding import SEVERITIES, Finding, FoundFile, Severity
+from vizsla.findings import SEVERITIES, Finding
 
 CHECKS = (*reading.CHECKS, *copies.CHECKS, *classes.CHECKS, *shapes.CHECKS, *looks.CHECKS)
 """Every check; each is a function of the facts that gives a finding or None."""
@@ -14,8 +14,8 @@ CHECKS = (*reading.CHECKS, *copies.CHECKS, *classes.CHECKS, *shapes.CHECKS, *loo
 
 def run(facts: Facts, of_listing: Sequence[Finding] = ()) -> list[Finding]:
     """All findings, with those of the listing, the gravest first."""
-    found = [*of_listing, *(finding for check in CHECKS if (finding := check(facts)) is not None)]
-    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+    findings = [*of_listing, *(finding for check in CHECKS if (finding := check(facts)) is not None)]
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-__all__ = ["CHECKS", "SEVERITIES", "Facts", "Finding", "FoundFile", "Severity", "run"]
+__all__ = ["CHECKS", "Facts", "Finding", "run"]

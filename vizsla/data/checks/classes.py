@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data.checks.facts import Check, Facts
-from vizsla.data.checks.finding import Finding
 from vizsla.data.dataset import SPLITS
+from vizsla.findings import Finding
 
 IMBALANCE = 10.0
 """Largest class over smallest from which on it is told."""

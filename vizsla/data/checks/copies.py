@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data.checks.facts import Check, Facts
-from vizsla.data.checks.finding import Finding, Severity
 from vizsla.data.duplicates import NEAR_BITS, Clusters, joined
+from vizsla.findings import Finding, Severity
 
 SCENE = "one-scene"
 """The finding about pictures of which a result depends on how they were split."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.data.checks.finding import Finding, FoundFile
 from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.data.duplicates import Clusters
 from vizsla.data.near_copies import NearCopies
 from vizsla.data.scan import Scan
+from vizsla.findings import Finding, FindingFile
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Facts:
         hashes: npt.NDArray[np.uint64] = self.scan.records["phash"]
         return hashes
 
-    def file(self, row: int, detail: str, cluster: int | None = None) -> FoundFile:
+    def file(self, row: int, detail: str, cluster: int | None = None) -> FindingFile:
         """One picture of a finding."""
         dataset = self.dataset
-        return FoundFile(
+        return FindingFile(
             row,
             dataset.paths[row],
             dataset.classes[dataset.labels[row]],
@@ -46,7 +46,7 @@ class Facts:
             cluster,
         )
 
-    def files(self, rows: Iterable[int], detail: Callable[[int], str]) -> tuple[FoundFile, ...]:
+    def files(self, rows: Iterable[int], detail: Callable[[int], str]) -> tuple[FindingFile, ...]:
         """Pictures of a finding, each with its own detail."""
         return tuple(self.file(int(row), detail(int(row))) for row in rows)
 

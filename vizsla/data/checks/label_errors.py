@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data.checks.facts import Facts
-from vizsla.data.checks.finding import Finding
+from vizsla.findings import Finding
 from vizsla.optional import require
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vizsla.data.checks.finding import Finding, FoundFile
+from vizsla.findings import Finding, FindingFile
 
 IDS = ("stray-pictures", "unlabelled-pictures", "unused-folders", "repeated-classes", "nested-classes", "empty-folders")
 """The findings of this file."""
@@ -91,7 +91,7 @@ def empty_folders(names: Sequence[str]) -> Finding:
 
 def _finding(name: str, title: str, evidence: str, fix: str, places: Places) -> Finding:
     files = tuple(
-        FoundFile(None, path, "", "", f"in {place}") for place, pictures in places.items() for path in pictures
+        FindingFile(None, path, "", "", f"in {place}") for place, pictures in places.items() for path in pictures
     )
     return Finding(name, "warning", title, evidence, fix, files)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vizsla.data.checks.facts import Check, Facts
-from vizsla.data.checks.finding import Finding
 from vizsla.data.quality import ISSUES, THRESHOLDS
+from vizsla.findings import Finding
 
 _TABLE = {
     "dark": ("dark", "Dark pictures", "nearly black", "take them away if nothing can be seen"),

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 
 from vizsla.data.checks.facts import Check, Facts
-from vizsla.data.checks.finding import Finding
 from vizsla.errors import IMAGE_ERROR_KINDS
+from vizsla.findings import Finding
 
 _LEFT_OUT = "they are left out (--on-damaged skip); replace them"
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data.checks.facts import Check, Facts
-from vizsla.data.checks.finding import Finding, Severity
 from vizsla.data.inspection import MODES
 from vizsla.data.remarks import REMARKS, STRAY_BYTES
+from vizsla.findings import Finding, Severity
 from vizsla.images.formats import ENDINGS, FORMATS
 
 TINY_PIXELS = 32

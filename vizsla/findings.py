@@ -12,10 +12,11 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 @dataclass(frozen=True)
-class FoundFile:
-    """One picture of a finding. ``cluster`` numbers the pictures that belong together within the finding.
+class FindingFile:
+    """One file of a finding; ``label`` and ``split`` are those of a picture. ``cluster`` numbers the files that belong
+    together within the finding.
 
-    ``row`` is its row in the data set, or None for a picture that is in no class and no split.
+    ``row`` is its row in the data set, or None for what is in no class and no split.
     """
 
     row: int | None
@@ -27,15 +28,20 @@ class FoundFile:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        entry = {"path": self.path, "label": self.label, "split": self.split, "detail": self.detail}
-        return entry if self.cluster is None else entry | {"cluster": self.cluster}
+        return {name: value for name, value in vars(self).items() if name != "row" and value is not None}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of trouble and every picture that has it.
+    """One kind of trouble and every file that has it.
 
-    ``id`` is stable, for scripts; ``evidence`` says in a sentence what was seen; ``fix`` what to do about it.
+    ``id`` is stable, for scripts; ``evidence`` says in a sentence what was seen; ``fix`` what to do about it; ``rule``
+    names what saw it, where that can be chosen.
+
+    Examples
+    --------
+    >>> Finding("loss-not-finite", "error", "Loss", "Step 12 gave NaN.", "lower the learning rate").note
+    'Step 12 gave NaN. Do: lower the learning rate.'
     """
 
     id: str
@@ -43,7 +49,8 @@ class Finding:
     title: str
     evidence: str
     fix: str
-    files: tuple[FoundFile, ...] = ()
+    files: tuple[FindingFile, ...] = ()
+    rule: str | None = None
 
     @property
     def note(self) -> str:
@@ -52,11 +59,5 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: a line of ``findings.jsonl``."""
-        return {
-            "id": self.id,
-            "severity": self.severity,
-            "title": self.title,
-            "evidence": self.evidence,
-            "fix": self.fix,
-            "files": [file.to_dict() for file in self.files],
-        }
+        values = {name: value for name, value in vars(self).items() if value is not None}
+        return values | {"files": [file.to_dict() for file in self.files]}

@@ -1,9 +1,8 @@
-"""Worker threads that take waiting pictures, a few at a time, from bytes to probabilities.
+"""Worker threads that take waiting pictures, one at a time, from bytes to probabilities.
 
-A worker decodes what it took, runs the backbone once for all of it, and each picture's own head: no second queue
-between decoding and the engine. It takes what is waiting and waits for nothing, so that a picture that is alone
-leaves at once, and batches form by themselves when pictures queue up. Requests for different heads on one backbone
-share a batch.
+A worker decodes its picture, runs the backbone on one core and the model's head: no second queue between decoding and
+the engine, and nobody waits for a batch to fill (docs/performance.md: on processors larger batches are no quicker). A
+picture that is alone gets all cores.
 """
 
 from __future__ import annotations
@@ -14,23 +13,15 @@ import threading
 import time
 from bisect import insort_right
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from vizsla.errors import ImageError
 from vizsla.images import Limits
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
 from vizsla.serving.explain import explained, opened
 from vizsla.serving.faults import ClientGoneError, RequestError
-
-_LOOK_AHEAD = 64
-"""Waiting pictures that a worker passes over for companions on the same backbone; heavy ones do not count, so that
-many of them lock nobody out."""
 
 _TURNS = 2
 """Pictures that are taken for each one of a list while others wait, at the least (start-time fair queueing: a picture's
@@ -45,7 +36,7 @@ _START_OF_FRAME = frozenset(bytes((0xC0 + i,)) for i in range(16) if i not in (4
 def is_heavy(picture: Picture) -> bool:
     """Whether a picture may take long to decode: a large file, or a small one of many pixels (its header tells).
 
-    A heavy picture gets a call of its own, and heavy ones never hold all workers.
+    Heavy pictures never hold all workers.
     """
     if not isinstance(picture, bytes):
         return picture.size > 3 * _LIGHT_PIXELS
@@ -105,11 +96,6 @@ def _little(data: bytes) -> int:
     return int.from_bytes(data, "little")
 
 
-def _fits(one: ServedModel, other: ServedModel) -> bool:
-    """Whether pictures of two models can share a call: one backbone, one size."""
-    return one.backbone is other.backbone and one.preprocessing.size == other.preprocessing.size
-
-
 def _rank(task: Task) -> int:
     return task.rank
 
@@ -136,14 +122,13 @@ class Task:
         self.error: Exception | None = None
 
 
-class Batcher:
-    """``threads`` workers over one queue. :meth:`submit` is called from the event loop, and only from there.
+class Workers:
+    """``count`` threads over one queue. :meth:`submit` is called from the event loop, and only from there.
 
     ``strict_images`` refuses pictures that can be decoded although part of their data is broken.
     """
 
-    def __init__(self, threads: int, limits: Limits, *, max_waiting: int = 2048, strict_images: bool = False) -> None:
-        self._threads = threads
+    def __init__(self, count: int, limits: Limits, *, max_waiting: int = 2048, strict_images: bool = False) -> None:
         self._limits = limits
         self._strict_images = strict_images
         self._max_waiting = max_waiting
@@ -153,15 +138,14 @@ class Batcher:
         self._taken = 0
         self._heavy_running = 0
         self._closed = False
-        self._workers = [threading.Thread(target=self._work, name=f"serve-{i}", daemon=True) for i in range(threads)]
-        self.on_batch: Callable[[int], None] = lambda size: None
+        self._threads = [threading.Thread(target=self._work, name=f"serve-{i}", daemon=True) for i in range(count)]
         self.last_active = time.monotonic()
 
     def start(self) -> None:
         """Start the workers."""
         self._loop = asyncio.get_running_loop()
-        for worker in self._workers:
-            worker.start()
+        for thread in self._threads:
+            thread.start()
 
     @property
     def in_flight(self) -> int:
@@ -217,106 +201,74 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for worker in self._workers:
-            worker.join()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                tasks = self._take()
-                while not tasks:
+                while (task := self._take()) is None:
                     if self._closed and not self._waiting:
                         return
                     self._changed.wait()
-                    tasks = self._take()
-                self._running += len(tasks)
-                self._heavy_running += tasks[0].heavy
+                self._running += 1
+                self._heavy_running += task.heavy
                 alone = self._running == 1 and not self._waiting
             try:
-                _answer(tasks, self._limits, alone, self._strict_images)
+                _answer(task, self._limits, alone, self._strict_images)
             finally:
                 with self._changed:
-                    self._running -= len(tasks)
-                    self._heavy_running -= tasks[0].heavy
-                    if tasks[0].heavy:
+                    self._running -= 1
+                    self._heavy_running -= task.heavy
+                    if task.heavy:
                         self._changed.notify()
                 self.last_active = time.monotonic()
-                self._loop.call_soon_threadsafe(self._finish, tasks)
+                self._loop.call_soon_threadsafe(_deliver, task)
 
-    def _finish(self, tasks: list[Task]) -> None:
-        self.on_batch(len(tasks))
-        _deliver(tasks)
-
-    def _take(self) -> list[Task]:
-        """Some waiting pictures of one backbone, the oldest first; none when only heavy ones wait for their turn."""
-        heavy_allowed = self._heavy_running < max(1, self._threads - 1)
-        taken: list[Task] = []
-        skipped: list[Task] = []
-        wanted, passed = 1, 0
-        while self._waiting and len(taken) < wanted and passed < _LOOK_AHEAD:
-            task = self._waiting.popleft()
-            if task.scope.get("vizsla.gone") or task.future.cancelled():
-                task.error = ClientGoneError()
-                self._loop.call_soon_threadsafe(_deliver, [task])
-                continue
-            if not taken and (not task.heavy or heavy_allowed):
-                taken.append(task)
-                wanted = 1 if task.heavy or task.explain else task.model.backbone.plan.batch
-            elif taken and not task.heavy and not task.explain and _fits(task.model, taken[0].model):
-                taken.append(task)
-            else:
-                skipped.append(task)
-                passed += not task.heavy
-        self._waiting.extendleft(reversed(skipped))
-        self._taken += len(taken)
-        return taken
-
-
-def _answer(tasks: list[Task], limits: Limits, alone: bool, strict_images: bool) -> None:
-    """Decode, run the backbone once, run each head. A picture that fails, fails alone."""
-    pixels: list[npt.NDArray[np.uint8]] = []
-    ready: list[Task] = []
-    warnings: list[ImageError | None] = []
-    now = time.perf_counter()
-    for task in tasks:
-        task.taken = now
+    def _take(self) -> Task | None:
+        """The next waiting picture; None when only heavy ones wait for their turn."""
+        heavy_allowed = self._heavy_running < max(1, len(self._threads) - 1)
+        passed_over: list[Task] = []
         try:
-            decoded = opened(task.picture, task.model, limits)
-            warning = decoded.warning()
-            if warning and strict_images:
-                raise warning
-            if task.explain:
-                task.result = explained(decoded, task.model, warning)
-            else:
-                pixels.append(task.model.preprocessing.apply(decoded.image, decoded.full_size))
-                ready.append(task)
-                warnings.append(warning)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this picture's answer
-            task.error = error
-    if ready:
-        try:
-            backbone = ready[0].model.backbone
-            features = backbone.features(pixels[0][None] if len(pixels) == 1 else np.stack(pixels), alone=alone)
-        except Exception as error:  # noqa: BLE001 - as above, for the whole batch
-            for task in ready:
-                task.error = error
-            ready = []
-        for row, task in enumerate(ready):
-            try:
-                probabilities = task.model.head.probabilities(features[row : row + 1])[0]
-                task.result = Answered(probabilities, warning=warnings[row])
-            except Exception as error:  # noqa: BLE001 - this model's own: the others in the batch have theirs
-                task.error = error
-    now = time.perf_counter()
-    for task in tasks:
-        task.finished = now
+            while self._waiting:
+                task = self._waiting.popleft()
+                if task.scope.get("vizsla.gone") or task.future.cancelled():
+                    task.error = ClientGoneError()
+                    self._loop.call_soon_threadsafe(_deliver, task)
+                elif task.heavy and not heavy_allowed:
+                    passed_over.append(task)
+                else:
+                    self._taken += 1
+                    return task
+            return None
+        finally:
+            self._waiting.extendleft(reversed(passed_over))
 
 
-def _deliver(tasks: list[Task]) -> None:
-    for task in tasks:
-        if task.future.done():
-            continue
-        if task.error is not None:
-            task.future.set_exception(task.error)
-        elif task.result is not None:
-            task.future.set_result(task.result)
+def _answer(task: Task, limits: Limits, alone: bool, strict_images: bool) -> None:
+    """Decode, run the backbone, run the head."""
+    task.taken = time.perf_counter()
+    model = task.model
+    try:
+        decoded = opened(task.picture, model, limits)
+        warning = decoded.warning()
+        if warning and strict_images:
+            raise warning
+        if task.explain:
+            task.result = explained(decoded, model, warning)
+        else:
+            pixels = model.preprocessing.apply(decoded.image, decoded.full_size)
+            features = model.backbone.features(pixels[None], alone=alone)
+            task.result = Answered(model.head.probabilities(features)[0], warning=warning)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this picture's answer
+        task.error = error
+    task.finished = time.perf_counter()
+
+
+def _deliver(task: Task) -> None:
+    if task.future.done():
+        return
+    if task.error is not None:
+        task.future.set_exception(task.error)
+    elif task.result is not None:
+        task.future.set_result(task.result)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vizsla.cache import bound, remove, sources
 from vizsla.data.archives import unpack
-from vizsla.data.kept import kept, remove
-from vizsla.training.cache import bound
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_what_a_process_reads_from_is_not_removed(archive, tmp_path):
     assert process.stdout is not None
     assert process.stdout.readline() == "unpacking\n"
     folder = Path(process.stdout.readline().rsplit(" ", 1)[0])
-    (entry,) = kept(cache)
+    (entry,) = sources(cache)
     assert (entry.source, entry.path) == ("flowers.zip", folder)
     assert entry.bytes == sum(file.stat().st_size for file in folder.rglob("*.jpg"))
     assert bound(cache, 0) == 0
@@ -74,17 +73,17 @@ def test_what_a_process_reads_from_is_not_removed(archive, tmp_path):
     process.communicate("")
     assert bound(cache, entry.bytes) == 0
     assert bound(cache, 0) == entry.bytes
-    assert kept(cache) == []
+    assert sources(cache) == []
 
 
 def test_an_older_unpacking_of_the_same_archive_goes(archive, tmp_path):
     cache = tmp_path / "cache"
     process = start(archive, cache)
     process.communicate("")
-    (old,) = kept(cache)
+    (old,) = sources(cache)
     os.utime(archive, (1, 1))
     folder = unpack(archive, cache)
-    assert [entry.path for entry in kept(cache)] == [folder]
+    assert [entry.path for entry in sources(cache)] == [folder]
     assert folder != old.path
     assert not remove(folder)  # this process reads from it
 

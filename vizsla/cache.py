@@ -1,7 +1,10 @@
-"""What sources keep in the cache: unpacked archives, mirrored buckets, downloads. One folder each.
+"""What is kept between runs, within a bound: files named by their content, and a folder for each source.
 
-Beside a folder lie three small files: ``.NAME.lock``, held by whoever fills or removes it; ``.NAME.use``, held by every
-process that reads from it, until it says that it is done or ends; ``.NAME.json``, which says whose it is and how large.
+Files (features, exported backbones) are written in one step and never changed: whoever reads one that is evicted just
+then computes it anew. A source (an unpacked archive, a mirrored bucket, a download) is a folder that takes long to fill
+and is read from for long. Beside it lie three small files: ``.NAME.lock``, held by whoever fills or removes it;
+``.NAME.use``, held by every process that reads from it, until it says that it is done or ends; ``.NAME.json``, which
+says whose it is and how large.
 """
 
 from __future__ import annotations
@@ -12,19 +15,24 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vizsla.files import storage, write_json
 
-_PLACES = ("sources", "downloads")
+_SOURCES = ("sources", "downloads")
+_FILES = {"features": ("*/*.features", 0), "backbones": ("*.onnx", 1)}
+"""Files that are evicted one by one, and how many of those used last always stay."""
+_PLACES = (*_SOURCES, *_FILES, "scans")
+_Candidate = tuple[float, Path, int, Callable[[Path], bool]]
+"""When it was used last, where it is, its bytes, and what removes it."""
 _in_use: dict[Path, int] = {}
 """Open locks of this process; the system takes them away with it."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedSource:
     """One folder of the cache. ``source`` is where it comes from; ``last_used`` in seconds since 1970."""
 
     source: str
@@ -77,17 +85,17 @@ def release(folder: Path) -> None:
         os.close(file)
 
 
-def kept(cache: Path) -> list[Kept]:
-    """All that sources keep, the last used first."""
-    found = []
-    for place in _PLACES:
+def sources(cache: Path) -> list[CachedSource]:
+    """All that is kept of sources, the last used first."""
+    entries = []
+    for place in _SOURCES:
         for folder in sorted((cache / place).glob("*/")):
             if folder.name.startswith("."):
                 continue
             with contextlib.suppress(OSError):
-                source, size = _known(folder)
-                found.append(Kept(source, folder, size, folder.stat().st_mtime))
-    return sorted(found, key=lambda entry: -entry.last_used)
+                source, size = _described(folder)
+                entries.append(CachedSource(source, folder, size, folder.stat().st_mtime))
+    return sorted(entries, key=lambda entry: -entry.last_used)
 
 
 def remove(folder: Path) -> bool:
@@ -126,7 +134,64 @@ def remove_older(folder: Path, prefix: str) -> None:
     sweep(folder.parent.parent, f"{glob.escape(prefix)}*")
 
 
-def _known(folder: Path) -> tuple[str, int]:
+def bound(cache: Path, most_bytes: int) -> int:
+    """Remove what was used longest ago until the cache takes at most ``most_bytes``: files one by one, sources each as
+    a whole.
+
+    The backbone used last and sources that a process reads from always stay. What killed processes have left half
+    filled goes first.
+
+    Returns
+    -------
+    Bytes removed.
+    """
+    sweep(cache)
+    candidates: list[_Candidate] = [(entry.last_used, entry.path, entry.bytes, remove) for entry in sources(cache)]
+    total = sum(size for _, _, size, _ in candidates)
+    for place, (pattern, stay) in _FILES.items():
+        stats = [(path, at) for path in (cache / place).glob(pattern) if (at := stat(path))]
+        files: list[_Candidate] = [(at.st_mtime, path, at.st_size, _unlink) for path, at in stats]
+        total += sum(size for _, _, size, _ in files)
+        candidates += sorted(files)[: len(files) - stay]
+    removed = 0
+    for _, path, size, take in sorted(candidates, key=lambda candidate: candidate[:2]):
+        if total - removed <= most_bytes:
+            break
+        removed += size * take(path)
+    return removed
+
+
+def clear(cache: Path) -> int:
+    """Remove all that is kept: features, backbones, scans, unpacked and mirrored sources, downloads.
+
+    Models keep their own copy of what they need.
+
+    Returns
+    -------
+    Bytes removed.
+    """
+    removed = 0
+    for folder in (cache / place for place in _PLACES):
+        removed += sum(at.st_size for path in folder.rglob("*") if path.is_file() and (at := stat(path)))
+        with storage(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    return removed
+
+
+def stat(path: Path) -> os.stat_result | None:
+    """A file's size and times; None when it has just been evicted."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _unlink(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True
+
+
+def _described(folder: Path) -> tuple[str, int]:
     try:
         card = json.loads(_beside(folder, "json").read_text("utf-8"))
         return str(card["source"]), int(card["bytes"])

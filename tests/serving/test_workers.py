@@ -1,4 +1,4 @@
-"""Batches: who shares one, who goes alone, and that no way of running changes a bit."""
+"""The queue of pictures: whose turn it is, who waits for whom, and that no way of running changes a bit."""
 
 from __future__ import annotations
 
@@ -17,63 +17,56 @@ from vizsla.errors import ImageError
 from vizsla.images import Limits
 from vizsla.models import artifact
 from vizsla.models.model import load
-from vizsla.serving import batcher as batcher_module
+from vizsla.serving import backbones as backbones_module
+from vizsla.serving import workers as workers_module
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import Backbones, ServedModel
-from vizsla.serving.batcher import Batcher, is_heavy, pixel_size
 from vizsla.serving.faults import ClientGoneError, RequestError
-from vizsla.serving.plan import Plan, load_plan, measure, store_plan
+from vizsla.serving.workers import Workers, is_heavy, pixel_size
 
 LIMITS = Limits(64_000_000, 100_000_000, 20)
 
 
 @pytest.fixture
 def served(models_dir: Path, tmp_path: Path) -> list[ServedModel]:
-    """Four heads on one backbone, batches of four."""
-    backbones = Backbones(2, tmp_path / "plans.json")
+    """Four heads on one backbone."""
+    backbones = Backbones(2)
     models = [backbones.serve(f"m{i}", "", artifact.load(models_dir / f"m{i}", at_hand=backbones)) for i in range(4)]
     assert len(backbones.all()) == 1
-    models[0].backbone.plan = Plan(batch=4, spread=True)
     return models
 
 
-def test_heads_on_one_backbone_share_batches_and_every_bit_stays(
+def test_heads_on_one_backbone_answer_each_for_itself_and_every_bit_stays(
     served: list[ServedModel], models_dir: Path, jpegs: list[bytes]
 ) -> None:
-    sizes: list[int] = []
 
     async def ask() -> list[Answered]:
-        batcher = Batcher(1, LIMITS)
-        batcher.on_batch = sizes.append
-        batcher.start()
-        tasks = [batcher.submit(jpegs[i % 12], served[i % 4], {}, explain=False) for i in range(48)]
+        workers = Workers(2, LIMITS)
+        workers.start()
+        tasks = [workers.submit(jpegs[i % 12], served[i % 4], {}, explain=False) for i in range(48)]
         answers = await asyncio.gather(*(task.future for task in tasks))
-        batcher.close()
+        workers.close()
         return answers
 
     answers = asyncio.run(ask())
     expected = [load(models_dir / f"m{i}") for i in range(4)]
     for i, answer in enumerate(answers):
         assert np.array_equal(answer.probabilities, expected[i % 4].probabilities(jpegs[i % 12]))
-    assert max(sizes) == 4
 
 
 def test_a_bad_picture_fails_alone_and_the_gone_are_skipped(served: list[ServedModel], jpegs: list[bytes]) -> None:
-    worked: list[int] = []
-
     async def ask() -> list[Any]:
-        batcher = Batcher(1, LIMITS)
-        batcher.on_batch = worked.append
+        workers = Workers(1, LIMITS)
         tasks = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(batcher, "_loop", asyncio.get_running_loop(), raising=False)
+            patch.setattr(workers, "_loop", asyncio.get_running_loop(), raising=False)
             tasks = [
-                batcher.submit(data, served[0], {"vizsla.gone": gone}, explain=False)
+                workers.submit(data, served[0], {"vizsla.gone": gone}, explain=False)
                 for data, gone in ((jpegs[0], False), (b"nonsense", False), (jpegs[1], True), (jpegs[2], False))
             ]
-        batcher.start()
+        workers.start()
         results = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
-        batcher.close()
+        workers.close()
         return results
 
     first, bad, gone, last = asyncio.run(ask())
@@ -81,7 +74,6 @@ def test_a_bad_picture_fails_alone_and_the_gone_are_skipped(served: list[ServedM
     assert isinstance(first, Answered)
     assert isinstance(bad, ImageError)
     assert isinstance(last, Answered)
-    assert sum(worked) == 3
 
 
 def test_heavy_pictures_leave_a_worker_to_the_others(
@@ -89,76 +81,74 @@ def test_heavy_pictures_leave_a_worker_to_the_others(
 ) -> None:
     """Two heavy pictures are stuck; with two workers the small ones still pass."""
     release = threading.Event()
-    answer = batcher_module._answer
+    answer = workers_module._answer
 
-    def stuck(tasks: list[Any], *rest: Any) -> None:
-        if tasks[0].heavy:
+    def stuck(task: Any, *rest: Any) -> None:
+        if task.heavy:
             release.wait(120)
-        answer(tasks, *rest)
+        answer(task, *rest)
 
-    monkeypatch.setattr(batcher_module, "_answer", stuck)
+    monkeypatch.setattr(workers_module, "_answer", stuck)
 
     async def ask() -> None:
-        batcher = Batcher(2, LIMITS)
-        batcher.start()
-        heavy = [batcher.submit(bytes(2_000_000), served[0], {}, explain=False) for _ in range(2)]
-        light = [batcher.submit(jpeg, served[0], {}, explain=False) for jpeg in jpegs]
+        workers = Workers(2, LIMITS)
+        workers.start()
+        heavy = [workers.submit(bytes(2_000_000), served[0], {}, explain=False) for _ in range(2)]
+        light = [workers.submit(jpeg, served[0], {}, explain=False) for jpeg in jpegs]
         async with asyncio.timeout(60):
             await asyncio.gather(*(task.future for task in light))
         assert not any(task.future.done() for task in heavy)
         release.set()
         results = await asyncio.gather(*(task.future for task in heavy), return_exceptions=True)
         assert all(isinstance(result, ImageError) for result in results)
-        batcher.close()
+        workers.close()
 
     asyncio.run(ask())
 
 
 def test_a_queue_that_is_full_says_so(served: list[ServedModel], jpegs: list[bytes]) -> None:
     async def ask() -> None:
-        batcher = Batcher(1, LIMITS, max_waiting=3)
-        batcher._loop = asyncio.get_running_loop()
-        tasks = [batcher.submit(jpegs[0], served[0], {}, explain=False) for _ in range(3)]
+        workers = Workers(1, LIMITS, max_waiting=3)
+        workers._loop = asyncio.get_running_loop()
+        tasks = [workers.submit(jpegs[0], served[0], {}, explain=False) for _ in range(3)]
         with pytest.raises(RequestError) as full:
-            batcher.submit(jpegs[0], served[0], {}, explain=False)
+            workers.submit(jpegs[0], served[0], {}, explain=False)
         assert full.value.kind == "overloaded"
-        batcher.start()
+        workers.start()
         await asyncio.gather(*(task.future for task in tasks))
-        batcher.close()
+        workers.close()
 
     asyncio.run(ask())
 
 
 def test_a_list_is_queued_whole_or_not_at_all(served: list[ServedModel], jpegs: list[bytes]) -> None:
     async def ask() -> None:
-        batcher = Batcher(1, LIMITS, max_waiting=4)
-        batcher._loop = asyncio.get_running_loop()
+        workers = Workers(1, LIMITS, max_waiting=4)
+        workers._loop = asyncio.get_running_loop()
         with pytest.raises(RequestError) as full:
-            batcher.submit_all(jpegs[:5], served[0], {}, explain=False)
+            workers.submit_all(jpegs[:5], served[0], {}, explain=False)
         assert full.value.kind == "overloaded"
-        assert batcher.waiting == 0
-        assert len(batcher.submit_all(jpegs[:4], served[0], {}, explain=False)) == batcher.waiting == 4
+        assert workers.waiting == 0
+        assert len(workers.submit_all(jpegs[:4], served[0], {}, explain=False)) == workers.waiting == 4
 
     asyncio.run(ask())
 
 
 def test_a_list_takes_turns_with_single_pictures(served: list[ServedModel], jpegs: list[bytes]) -> None:
-    served[0].backbone.plan = Plan(batch=1)
-
     async def ask() -> None:
-        batcher = Batcher(1, LIMITS)
-        batcher._loop = asyncio.get_running_loop()
-        listed = batcher.submit_all([jpegs[1]] * 100, served[0], {}, explain=False)
-        single = [batcher.submit(jpegs[2], served[0], {}, explain=False) for _ in range(3)]
-        order = [batcher._take()[0] for _ in range(103)]
+        workers = Workers(1, LIMITS)
+        workers._loop = asyncio.get_running_loop()
+        listed = workers.submit_all([jpegs[1]] * 100, served[0], {}, explain=False)
+        single = [workers.submit(jpegs[2], served[0], {}, explain=False) for _ in range(3)]
+        order = [workers._take() for _ in range(103)]
         assert [order.index(task) for task in single] == [1, 2, 3]
         assert [task for task in order if task in listed] == listed
 
-        listed = batcher.submit_all([jpegs[1]] * 10, served[0], {}, explain=False)
+        listed = workers.submit_all([jpegs[1]] * 10, served[0], {}, explain=False)
         late = []
         for _ in range(40):  # single pictures that never stop coming do not stop the list either
-            batcher.submit(jpegs[2], served[0], {}, explain=False)
-            late += batcher._take()
+            workers.submit(jpegs[2], served[0], {}, explain=False)
+            late.append(workers._take())
         assert set(listed) <= set(late)
 
     asyncio.run(ask())
@@ -190,55 +180,27 @@ def test_many_pixels_in_few_bytes_are_heavy_in_every_format(kind: str) -> None:
         pixel_size(data[:length])  # never an error
 
 
-def test_models_of_two_picture_sizes_share_no_batch(served: list[ServedModel], jpegs: list[bytes]) -> None:
-    """One of a size that is not its backbone's fails, and fails alone."""
-    broken = dataclasses.replace(
-        served[1], preprocessing=dataclasses.replace(served[1].preprocessing, size=served[1].preprocessing.size + 7)
-    )
+def test_all_cores_for_one_picture_are_not_used_where_that_changes_a_bit(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rounding(backbones_module.OnnxEngine):
+        """Its answers depend on the number of threads, as some engines' do."""
 
-    async def ask() -> list[Any]:
-        batcher = Batcher(1, LIMITS)
-        batcher._loop = asyncio.get_running_loop()
-        tasks = [batcher.submit(jpegs[1], (served[0], broken)[i % 2], {}, explain=False) for i in range(4)]
-        batcher.start()
-        results = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
-        batcher.close()
-        return results
+        def __init__(self, backbone: Path | bytes, *, threads: int = 1) -> None:
+            super().__init__(backbone, threads=threads)
+            self._off = np.float32(1e-6 * (threads > 1))
 
-    assert [isinstance(result, Answered) for result in asyncio.run(ask())] == [True, False, True, False]
+        def features(self, pixels: Any) -> Any:
+            return super().features(pixels) + self._off
 
+        def shrink(self, pixels: Any) -> Any:
+            return super().shrink(pixels) + self._off
 
-class _Rounding:
-    """An engine whose answers depend on the batch, as some engines' do."""
-
-    name, precision = "rounding", "fp32"
-
-    def features(self, pixels: Any) -> Any:
-        return np.full((len(pixels), 4), 1 + 1e-6 * (len(pixels) > 2), np.float32)
-
-    def features_and_map(self, pixels: Any) -> Any:
-        raise NotImplementedError
-
-
-def test_a_batch_that_changes_a_bit_is_never_used() -> None:
-    engine = _Rounding()
-    plan = measure(engine, engine, 8, 1, lambda: False)
-    assert plan is not None
-    assert plan.batch <= 2
-
-
-def test_requests_in_between_spoil_the_measurement() -> None:
-    engine = _Rounding()
-    assert measure(engine, engine, 8, 1, lambda: True) is None
-
-
-def test_a_file_of_plans_that_is_none_is_replaced(tmp_path: Path) -> None:
-    file = tmp_path / "plans.json"
-    for text in ("[]", "3", "{"):
-        file.write_text(text)
-        assert load_plan(file, "key") is None
-        store_plan(file, "key", Plan(4, True))
-        assert load_plan(file, "key") == Plan(4, True)
+    monkeypatch.setattr(backbones_module, "OnnxEngine", Rounding)
+    served = Backbones(2).serve("m0", "", artifact.load(models_dir / "m0"))
+    pixels = np.random.default_rng(1).integers(0, 256, (1, *[served.preprocessing.size] * 2, 3), dtype=np.uint8)
+    one, all_cores = (served.backbone.features(pixels, alone=alone) for alone in (False, True))
+    assert np.array_equal(one, all_cores)
 
 
 def test_a_head_that_fails_fails_its_own_requests(served: list[ServedModel], jpegs: list[bytes]) -> None:
@@ -249,13 +211,13 @@ def test_a_head_that_fails_fails_its_own_requests(served: list[ServedModel], jpe
     broken = dataclasses.replace(served[1], head=Broken())  # type: ignore[arg-type]
 
     async def ask() -> list[Any]:
-        batcher = Batcher(1, LIMITS)
-        batcher._loop = asyncio.get_running_loop()
+        workers = Workers(1, LIMITS)
+        workers._loop = asyncio.get_running_loop()
         models = [served[0], broken, served[2], served[3]]
-        tasks = [batcher.submit(jpegs[0], model, {}, explain=False) for model in models]
-        batcher.start()  # all four in one batch
+        tasks = [workers.submit(jpegs[0], model, {}, explain=False) for model in models]
+        workers.start()
         answers = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
-        batcher.close()
+        workers.close()
         return answers
 
     answers = asyncio.run(ask())
@@ -263,13 +225,15 @@ def test_a_head_that_fails_fails_its_own_requests(served: list[ServedModel], jpe
 
 
 def test_many_heavy_pictures_lock_no_light_one_out(served: list[ServedModel], jpegs: list[bytes]) -> None:
-    async def ask() -> int:
-        batcher = Batcher(2, LIMITS)
-        batcher._loop = asyncio.get_running_loop()
+    async def ask() -> None:
+        workers = Workers(2, LIMITS)
+        workers._loop = asyncio.get_running_loop()
         for picture in [np.zeros((2100, 2000, 3), np.uint8)] * 100:
-            batcher.submit(picture, served[0], {}, explain=False)
-        batcher.submit(jpegs[0], served[0], {}, explain=False)
-        batcher._heavy_running = 1  # the one worker that may has one
-        return len(batcher._take())
+            workers.submit(picture, served[0], {}, explain=False)
+        light = workers.submit(jpegs[0], served[0], {}, explain=False)
+        workers._heavy_running = 1  # the one worker that may has one
+        assert workers._take() is light
+        assert workers._take() is None
+        assert workers.waiting == 100
 
-    assert asyncio.run(ask()) == 1
+    asyncio.run(ask())
