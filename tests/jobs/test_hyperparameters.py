@@ -62,10 +62,6 @@ def test_a_name_with_the_hyphens_of_its_argument(name: str) -> None:
     assert caught.value.allowed == f"the name alone, '{name.lstrip('-')}': a script gets it with its hyphens"
 
 
-def test_a_name_that_is_a_number_is_its_text() -> None:
-    assert encoded({1: 2}) == {"1": "2"}  # type: ignore[dict-item]
-
-
 def test_text_is_text_and_a_number_is_one_when_they_are_read_back() -> None:
     assert decoded(encoded({"a": "true", "b": "null", "c": "007", "d": "{}", "e": "1e-3", "f": "NaN"})) == {
         "a": "true",

@@ -21,7 +21,7 @@ def encoded(values: Mapping[str, Any]) -> dict[str, str]:
     UsageError
         For a value that JSON has no form for, and a name with the hyphens that a script gets it by.
     """
-    return {str(name): _encode(str(name), value) for name, value in values.items()}
+    return {name: _encode(name, value) for name, value in values.items()}
 
 
 def _encode(name: str, value: Any) -> str:
