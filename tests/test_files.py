@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vizsla.errors import StorageError
-from vizsla.files import replacing, storage, write_bytes, write_json
+from vizsla.files import check_folder, replacing, storage, write_bytes, write_json
 
 
 def test_the_old_content_stays_when_writing_fails(tmp_path: Path) -> None:
@@ -52,3 +52,23 @@ def test_a_folder_is_made_only_where_that_is_asked(tmp_path: Path) -> None:
     assert not (tmp_path / "removed").exists()
     write_json(tmp_path / "cache" / "new" / "a.json", {}, make_folder=True)
     assert (tmp_path / "cache" / "new" / "a.json").is_file()
+
+
+def test_what_stands_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    cases = {
+        "file": f"'{tmp_path}/file' is a file, not a folder",
+        "file/runs": f"'{tmp_path}/file' is a file, not a folder",
+        "link": f"'{tmp_path}/link' is a link to 'nowhere', where nothing is",
+        "link/runs/x": f"'{tmp_path}/link' is a link to 'nowhere', where nothing is",
+    }
+    for name, words in cases.items():
+        with pytest.raises(StorageError) as checked:
+            check_folder(tmp_path / name)
+        with pytest.raises(StorageError) as written:
+            write_bytes(tmp_path / name / "a.json", b"", make_folder=True)
+        assert checked.value.what == written.value.what == f"Cannot write here: {words}."
+        assert "VIZSLA_HOME for jobs" in str(checked.value.do)
+    for name in ("", "new", "new/folder"):
+        check_folder(tmp_path / name)

@@ -15,6 +15,8 @@ from typing import IO, Any
 from vizsla.errors import StorageError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FOLDER = {errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
+_WRITABLE = "choose a folder that you may write to (VIZSLA_HOME for jobs, VIZSLA_CACHE for the cache)"
 
 
 @contextlib.contextmanager
@@ -36,11 +38,32 @@ def storage(path: Path) -> Iterator[None]:
                 do="free some space (`vizsla cache` shows and bounds what the cache holds) and start again; "
                 "what was finished is kept",
             ) from error
+        blocked = _blocked(path) if error.errno in _NO_FOLDER else None
         raise StorageError(
-            f"Cannot write here: {error.strerror or error}.",
-            where=path,
-            do="choose a folder that you may write to (VIZSLA_HOME for jobs, VIZSLA_CACHE for the cache)",
+            f"Cannot write here: {blocked or error.strerror or error}.", where=path, do=_WRITABLE
         ) from error
+
+
+def check_folder(path: Path) -> None:
+    """That ``path`` is a folder, or can become one.
+
+    Raises
+    ------
+    StorageError
+        When a file, or a link to nothing, stands in its place or in that of a folder above it.
+    """
+    if blocked := _blocked(path):
+        raise StorageError(f"Cannot write here: {blocked}.", where=path, do=_WRITABLE)
+
+
+def _blocked(path: Path) -> str | None:
+    """What stands where a folder has to be, in words."""
+    place = next((place for place in (path, *path.parents) if os.path.lexists(place)), None)
+    if place is None or os.path.isdir(place):
+        return None
+    if os.path.exists(place):
+        return f"{str(place)!r} is a file, not a folder"
+    return f"{str(place)!r} is a link to {os.readlink(place)!r}, where nothing is"
 
 
 @contextlib.contextmanager

@@ -169,3 +169,38 @@ def test_cache_shows_bounds_and_clears(model: Path, tmp_path: Path) -> None:
     assert ("test_resnet" in told.stderr, len(told.stdout.splitlines())) == (True, 1)
     other = {"VIZSLA_CACHE": str(tmp_path / "cache")}
     vizsla("cache", **other)
+
+
+@pytest.mark.parametrize("place", ["file", "link"])
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("VIZSLA_HOME", ["check", "photos"]),
+        ("VIZSLA_HOME", ["fit", "photos", "--random-init"]),
+        ("VIZSLA_HOME", ["train", "--script", "s.py"]),
+        ("VIZSLA_HOME", ["tune", "photos", "x=1..3", "--script", "s.py", "--metric", "a=(.)"]),
+        ("VIZSLA_HOME", ["jobs", "list"]),
+        ("VIZSLA_CACHE", ["check", "photos"]),
+        ("VIZSLA_CACHE", ["cache"]),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder_of_ours(
+    place: str,
+    variable: str,
+    words: list[str],
+    tmp_path: Path,
+    folder_of_photos: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder_of_photos({"red": 6, "green": 6})
+    (tmp_path / "s.py").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    monkeypatch.setenv(variable, place)
+    done = subprocess.run([sys.executable, "-m", "vizsla", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    said = "is a file, not a folder" if place == "file" else "is a link to 'nowhere', where nothing is"
+    assert f"{place}' {said}" in done.stderr
+    assert variable in done.stderr

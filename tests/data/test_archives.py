@@ -30,6 +30,21 @@ def test_an_archive_reads_like_its_folder(photos, tmp_path, form):
     assert dataset.path(0).read_bytes() == (photos / dataset.paths[0]).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("form", "made", "called"),
+    [
+        ("zip", "a.zip", "a.tar.gz"),
+        ("zip", "a.zip", "a.tar"),
+        ("gztar", "a.tar.gz", "a.zip"),
+        ("tar", "a.tar", "a.tgz"),
+    ],
+)
+def test_an_archive_is_known_by_its_content_and_not_by_its_name(photos, tmp_path, form, made, called):
+    shutil.make_archive(str(tmp_path / "a"), form, photos)
+    (tmp_path / made).rename(tmp_path / called)
+    assert len(open_dataset(tmp_path / called)) == 24
+
+
 def test_it_is_unpacked_once(photos, tmp_path):
     archive = Path(shutil.make_archive(str(tmp_path / "a"), "zip", photos))
     first = unpack(archive, tmp_path / "cache")

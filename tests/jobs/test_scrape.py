@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,3 +92,33 @@ def test_how_the_log_is_cut_into_blocks_changes_nothing(lines: list[str], cuts: 
     blocks = [log[a:b] for a, b in itertools.pairwise(places)]
     definitions = [("x", r"x=([0-9.]+)")]
     assert scrape(definitions, blocks) == scrape(definitions, [log])
+
+
+def test_metrics_without_a_value_are_known_by_what_stood_in_its_place() -> None:
+    definitions = [
+        ("never", r"nothing: (\d+)"),
+        ("word", r"canary=(.*);"),
+        ("share", r"acc: (\S+)"),
+        ("thousands", r"big: ([0-9.,]+)"),
+        ("later", r"later: (\S+)"),
+        ("nan", r"nan: (\S+)"),
+        ("one of two", r"two: (?:(a)|b)"),
+    ]
+    scraper = Scraper(definitions, lambda *values: None)
+    scraper.feed(b"canary=dog;\ncanary=cat;\nacc: 93.5%\nbig: 1,234.5\nlater: soon\nlater: 1\nnan: nan\ntwo: b\n")
+    scraper.close()
+    assert scraper.missing() == {
+        "never": None,
+        "word": "dog",
+        "share": "93.5%",
+        "thousands": "1,234.5",
+        "one of two": None,
+    }
+
+
+def test_a_metric_that_an_earlier_attempt_found_or_that_was_given_up_is_not_missing() -> None:
+    slow: list[str] = []
+    definitions = [("early", r"x=(\d)"), ("endless", r"(a+a+)+b")]
+    scraper = Scraper(definitions, lambda *values: None, Counter(early=1), seconds=0.1, on_slow=slow.append)
+    scraper.feed(b"a" * 60 + b"\n")
+    assert (slow, scraper.missing()) == (["endless"], {})

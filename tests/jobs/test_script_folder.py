@@ -15,10 +15,11 @@ from wheels import wheel
 
 from tests.jobs.conftest import MakeSpec, run_to_end, source_of, wait_for
 from vizsla.errors import JobError
-from vizsla.jobs import request, source_code
+from vizsla.jobs import overlay, request, source_code
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.environment import _named, environment
 from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.handover import ENVIRONMENT
 
 
 def test_the_folder_of_the_jobs_may_lie_within_the_code(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_shell_script_runs_in_the_shell_that_it_names(executor: LocalExecutor,
     handle = executor.submit(script_spec(text, program="train.sh"), "bash")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Completed", state.reason
-    assert Path((handle.path / "logs.txt").read_text().strip()).parent == Path(sys.executable).parent
+    assert Path((handle.path / "logs.txt").read_text().strip()) == overlay.program(handle.path / ENVIRONMENT)
 
 
 def test_hyperparameters_that_the_toolkit_keeps_to_itself_and_those_it_spells_its_own_way(
@@ -215,7 +216,7 @@ def test_an_environment_sees_what_a_pth_file_brings_to_its_base(
     monkeypatch.syspath_prepend(str(base))
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(f"--no-index\n--find-links {tmp_path}\nvizslatestpkg==1.5\n")
-    program = environment(requirements, tmp_path / "cache")
+    program = overlay.program(environment(requirements, tmp_path / "cache"))
     subprocess.run([program, "-c", "import vizslaeditable, vizslatestpkg, numpy"], check=True)
 
 

@@ -123,14 +123,3 @@ def test_a_functional_loss_a_module_beside_the_script_and_output_data(executor: 
     assert (handle.path / "output" / "data" / "history.csv").read_text().count("\n") == 3
     names = {record.name for record in read_scalars(handle.path / "output" / "debug")}
     assert names == {"loss_output_0"}
-
-
-@pytest.fixture
-def opt_ml() -> None:
-    """Skips where the system gives no process its own /opt/ml."""
-    import os
-    import subprocess
-
-    unshare = subprocess.run(["unshare", "-m", "true"], capture_output=True)
-    if unshare.returncode or not (os.path.isdir("/opt/ml") or os.access("/opt", os.W_OK)):
-        pytest.skip("this system does not let a process have its own /opt/ml")

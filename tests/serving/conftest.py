@@ -221,10 +221,20 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory, backbone: ExportedBackb
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Starts servers that end with the test."""
+    yield from _starts(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def serving_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Running]]:
+    """Starts servers that end with the module."""
+    yield from _starts(tmp_path_factory.mktemp("serving"))
+
+
+def _starts(folder: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
     def begin(*arguments: str, **environment: str) -> Running:
-        started.append(start(list(arguments), tmp_path / f"log{len(started)}", **environment))
+        started.append(start(list(arguments), folder / f"log{len(started)}", **environment))
         return started[-1]
 
     yield begin

@@ -58,20 +58,48 @@ def test_own_code_is_not_run_unless_allowed(
     assert "--allow-code" in answer.json()["Do"]
 
 
-def test_code_that_cannot_be_loaded_says_why(serving: Callable[..., Running], tmp_path: Path) -> None:
-    for name, code in (("raises", "raise RuntimeError('no licence')"), ("exits", "import os; os._exit(4)")):
-        (tmp_path / "models" / name / "code").mkdir(parents=True)
-        (tmp_path / "models" / name / "code" / "inference.py").write_text(code)
-    server = serving("--models-dir", str(tmp_path / "models"), "--allow-code")
+BROKEN = {
+    "syntax": "import os\ndef model_fn(d) return 0\n",
+    "module": "def model_fn(d): return 0\nimport vizslatestpkg\n",
+    "name": "from json import lods\n",
+    "raises": "import helper\n",
+    "later": "def model_fn(d):\n    import twisted_words\n",
+    "model": "import json\ndef model_fn(d):\n    return json.loads('[')\n",
+    "exits": "import os; os._exit(4)",
+}
+CANNOT, FAILED = "The model's code cannot be imported: ", "The model's code failed in model_fn: "
+TOLD = {
+    "syntax": (CANNOT + "SyntaxError: expected ':' (inference.py, line 2)", "code/inference.py, line 2"),
+    "module": (CANNOT + "ModuleNotFoundError: No module named 'vizslatestpkg'", "code/inference.py, line 2"),
+    "name": (CANNOT + "ImportError: cannot import name 'lods' from 'json' (", "code/inference.py, line 1"),
+    "raises": (CANNOT + "RuntimeError: no licence", "code/helper.py, line 3"),
+    "later": (FAILED + "SyntaxError: invalid syntax (twisted_words.py, line 2)", "code/twisted_words.py, line 2"),
+    "model": (FAILED + "JSONDecodeError: Expecting value: line 1 column 2 (char 1)", "code/inference.py, line 3"),
+    "exits": ("The model's code ended at its start (4).", "code/inference.py"),
+}
 
-    def words(target: str) -> str:
-        headers = {"content-type": "text/plain", "x-amzn-sagemaker-target-model": target}
-        answer = server.client.post("/invocations", content=b"x", headers=headers)
-        assert answer.status_code == 500
-        return str(answer.json()["Message"])
 
-    assert words("raises") == "The model's code failed in model_fn: RuntimeError: no licence"
-    assert words("exits") == "The model's code ended at its start (4)."
+@pytest.fixture(scope="module")
+def broken(serving_all: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory) -> Running:
+    """A server of models whose code cannot be loaded."""
+    root = tmp_path_factory.mktemp("broken")
+    for name, code in BROKEN.items():
+        (root / name / "code").mkdir(parents=True)
+        (root / name / "code" / "inference.py").write_text(code)
+        (root / name / "code" / "helper.py").write_text("\n\nraise RuntimeError('no licence')\n")
+        (root / name / "code" / "twisted_words.py").write_text("\nprint 'words'\n".replace("print ", "a b "))
+    return serving_all("--models-dir", str(root), "--allow-code")
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_code_that_cannot_be_loaded_says_why_and_where(broken: Running, name: str) -> None:
+    headers = {"content-type": "text/plain", "x-amzn-sagemaker-target-model": name}
+    answer = broken.client.post("/invocations", content=b"x", headers=headers)
+    message, where = TOLD[name]
+    assert answer.status_code == 500
+    assert (answer.json()["Message"][: len(message)], answer.json()["Where"]) == (message, where)
+    help_ = "name the package that has it in the model's code/requirements.txt" if name == "module" else None
+    assert answer.json().get("Do") == help_
 
 
 def test_transform_fn_beside_the_functions_that_it_replaces_is_refused(

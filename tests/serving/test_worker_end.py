@@ -75,7 +75,7 @@ def test_what_a_killed_server_has_unpacked_is_removed_by_the_next(
     assert len(list(temporary.glob("vizsla-code-*"))) == 2
     serving("--models-dir", str(tmp_path / "own"), "--allow-code", TMPDIR=str(temporary))
     assert come(lambda: list(temporary.iterdir()) == kept)
-    assert (kept[0] / "scale.txt").read_text() == "2.0"
+    assert (kept[0] / "model" / "scale.txt").read_text() == "2.0"
     assert living.stop() == 0
     assert list(temporary.iterdir()) == []
 

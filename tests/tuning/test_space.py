@@ -35,7 +35,7 @@ from vizsla.tuning.space import (
         ("2..4.0", ContinuousParameter(2, 4.0)),
         ("16,32,64", CategoricalParameter([16, 32, 64])),
         ("Adam,SGD", CategoricalParameter(["Adam", "SGD"])),
-        ("true,false", CategoricalParameter([True, False])),
+        ("true,false", CategoricalParameter(["true", "false"])),
         ("-1..1", IntegerParameter(-1, 1)),
         ("5", 5),
         ("resnet18", "resnet18"),

@@ -61,3 +61,27 @@ def test_bad_files(tmp_path: Path, content: str | None, words: str) -> None:
 def test_a_value_without_a_name() -> None:
     with pytest.raises(UsageError, match="is not NAME=VALUE"):
         read_values(["lr=0.1,=3"])
+
+
+def test_fixed_values_come_before_the_usual_ones_and_not_twice() -> None:
+    space = read_space([], default_space(), fixed={"balance": "weights", "epochs": 3})
+    assert space is not None
+    assert set(space.parameters) == {"lr", "weight_decay", "batch_size"}
+    assert space.static == {"balance": "weights", "epochs": 3}
+    with pytest.raises(UsageError, match="Parameter 'epochs' comes twice"):
+        read_space(["epochs=2..4"], default_space(), fixed={"epochs": 3})
+
+
+def test_text_in_a_file_is_text_and_what_is_typed_is_a_number_where_nothing_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text('s: ["true", "false"]\nt: [true, false]\nn: ["null", "007"]\nm: 007,010\nfixed: "1e3"\n')
+    space = read_space([str(path), "x=true,1e3,0.10,nan,64,0.5,1_000"])
+    assert space is not None
+    assert space.parameters == {
+        "s": CategoricalParameter(["true", "false"]),
+        "t": CategoricalParameter([True, False]),
+        "n": CategoricalParameter(["null", "007"]),
+        "m": CategoricalParameter(["007", "010"]),
+        "x": CategoricalParameter(["true", "1e3", "0.10", "nan", 64, 0.5, "1_000"]),
+    }
+    assert space.static == {"fixed": "1e3"}

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import vizsla
 from vizsla.errors import JobError, UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
@@ -345,3 +346,52 @@ def test_the_last_round_heeds_the_time(tmp_path: Path) -> None:
     assert found.verdict is None
     assert "Finalist 0 is not judged: 0.08 minutes are over." in found.notes
     assert found.winner.value == 0.5
+
+
+def test_from_python_with_channels_and_fixed_hyperparameters(tmp_path: Path) -> None:
+    script = tmp_path / "s.py"
+    script.write_text(
+        "import json, os, sys; names = [n for n in os.environ if n.startswith('SM_CHANNEL_')]\n"
+        "print('SAID', json.dumps([sys.argv[1:], sorted(names)])); print('loss: 0.5')"
+    )
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    found = vizsla.tune(
+        {"train": tmp_path / "a", "val": tmp_path / "b"},
+        {"flag": ["true", "false"], "lr": "1e-3,1e-2"},
+        script=script,
+        metrics={"loss": "loss: (.*)"},
+        direction="minimize",
+        hyperparameters={"name": "007", "layers": [1, 2]},
+        strategy="grid",
+        trials=4,
+        name="mine",
+    )
+    assert [t.value for t in found.search.trials] == [0.5] * 4
+    said = set()
+    for log in (tmp_path / "runs").glob("mine-0*/logs.txt"):
+        argv, channels = json.loads(log.read_text().split("SAID ")[1].splitlines()[0])
+        assert channels == ["SM_CHANNEL_TRAIN", "SM_CHANNEL_VAL"]
+        given = dict(zip(argv[::2], argv[1::2], strict=True))
+        assert (given["--name"], given["--layers"]) == ("007", "[1, 2]")
+        said.add((given["--flag"], given["--lr"]))
+    assert said == {("true", "1e-3"), ("false", "1e-3"), ("true", "1e-2"), ("false", "1e-2")}
+    best = vizsla.load_tuning("mine").best_hyperparameters()
+    assert (best["name"], best["layers"]) == ("007", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"script": "s.py", "backbone": "resnet18", "seeds": 3},
+            "seeds, backbone would have no effect",
+        ),
+        ({"metrics": {"a": "(b)"}}, "metrics would have no effect in a search without a script"),
+        ({"data": {"train": "x"}}, "Heads are trained on one data set"),
+        ({"space": {"lr": "0.1,0.2"}, "hyperparameters": {"lr": 1}}, "Parameter 'lr' comes twice"),
+    ],
+)
+def test_what_cannot_be_meant_from_python(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        vizsla.tune(**({"data": "photos", "space": {"lr": "0.1..1"}} | options))

@@ -22,27 +22,28 @@ def cache(
     """
     from datetime import datetime
 
-    from rich.markup import escape
     from rich.table import Table
 
     from vizsla.cli.console import print_json, results
     from vizsla.data.kept import kept
+    from vizsla.files import check_folder
     from vizsla.settings import settings
     from vizsla.training import cache as store
 
     s = settings()
+    check_folder(s.cache)
     removed = store.clear(s.cache) if clear else 0
     if bound_gb is not None:
         removed += store.bound(s.cache, int(bound_gb * 1e9))
     spaces = store.usage(s.cache)
     out = results(as_json)
-    table = Table(title=escape(f"Kept in {s.cache}"), title_justify="left", show_edge=False)
+    table = Table(title=f"Kept in {s.cache}", title_justify="left", show_edge=False)
     for column in ("backbone", "weights", "features of", "MB", "last used"):
         table.add_column(column, justify="right" if column in ("features of", "MB") else "left")
     for space in spaces:
         used = datetime.fromtimestamp(space.last_used).strftime("%Y-%m-%d %H:%M") if space.last_used else "never"
         what = "the backbone itself" if space.pictures is None else f"{space.pictures:,} pictures"
-        table.add_row(escape(space.backbone), escape(space.weights), what, f"{space.bytes / 1e6:,.1f}", used)
+        table.add_row(space.backbone, space.weights, what, f"{space.bytes / 1e6:,.1f}", used)
     out.print(table)
     sources = kept(s.cache)
     if sources:
@@ -52,7 +53,7 @@ def cache(
         for source in sources:
             used = datetime.fromtimestamp(source.last_used).strftime("%Y-%m-%d %H:%M")
             folder = str(source.path.relative_to(s.cache))
-            table.add_row(escape(source.source), escape(folder), f"{source.bytes / 1e6:,.1f}", used)
+            table.add_row(source.source, folder, f"{source.bytes / 1e6:,.1f}", used)
         out.print(table)
     total = sum(space.bytes for space in spaces) + sum(source.bytes for source in sources)
     out.print(f"{total / 1e9:.3f} GB of at most {s.cache_bytes / 1e9:g} GB (VIZSLA_CACHE_GB).")

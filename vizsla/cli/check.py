@@ -88,15 +88,15 @@ def _typed(options: dict[str, list[str] | str | None]) -> list[str]:
 
 
 def _print(result: CheckResult, as_json: bool, data: str) -> None:
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    from vizsla.cli.console import errors, results
+    from vizsla.cli.console import print_note, results
     from vizsla.data.checks import layout
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
     for note in result.notes:
-        errors.print(f"[yellow]note[/] {escape(note)}")
+        print_note(note)
     if result.findings:
         table = Table(title=f"In {len(dataset):,} pictures", title_justify="left", show_edge=False)
         table.add_column("severity")
@@ -106,11 +106,11 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
         for finding in result.findings:
             colour = _COLOURS[finding.severity]
             first = f" Such as {finding.files[0].path}." if finding.files else ""
-            shown = escape(finding.evidence + first)
+            shown = Text(finding.evidence + first)
             if finding.severity == "error" or finding.id in layout.IDS:
-                shown += f"\n[bold]do:[/] {escape(finding.fix)}"
+                shown.append("\ndo: ", "bold").append(finding.fix)
             files = f"{len(finding.files):,}" if finding.files else "–"
-            table.add_row(f"[{colour}]{finding.severity}[/]", finding.id, files, shown)
+            table.add_row(Text(finding.severity, colour), finding.id, files, shown)
         out.print(table)
     else:
         out.print(f"Nothing to object to in {len(dataset):,} pictures.")
@@ -118,4 +118,4 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
     out.print(f"manifest  {result.checked.manifest}", soft_wrap=True)
     out.print(f"findings  {result.findings_file}\nreport    {result.report}", soft_wrap=True)
     verb, when = ("fit", "") if result.refusal is None else ("check", " (when that is mended)")
-    out.print(f"next      vizsla {verb} {data}{when}", soft_wrap=True, markup=False)
+    out.print(f"next      vizsla {verb} {data}{when}", soft_wrap=True)

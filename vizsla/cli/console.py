@@ -9,15 +9,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from vizsla.tuning.objective import Objective
     from vizsla.tuning.trials import TrialRecord
 
-errors = Console(stderr=True, highlight=False)
+_AS_IT_IS: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""Names of metrics, classes and paths are data: "[val] loss" and ":dog:" are printed as they are. Colour comes from
+``Text``, never from brackets within a text."""
+
+errors = Console(stderr=True, **_AS_IT_IS)
 """Progress, notes and errors go to stderr, so that stdout holds results only."""
 _WIDTH_OF_A_FILE = 200
 
@@ -27,7 +31,12 @@ def results(as_json: bool = False) -> Console:
     if as_json:
         return errors
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if known else _WIDTH_OF_A_FILE)  # for grep, names are not cut at 80
+    return Console(width=None if known else _WIDTH_OF_A_FILE, **_AS_IT_IS)  # for grep, names are not cut at 80
+
+
+def print_note(text: str) -> None:
+    """Print to stderr something that the person should know."""
+    errors.print(Text.assemble(("note", "yellow"), " ", text), soft_wrap=True)
 
 
 STAGES = {
@@ -38,6 +47,8 @@ STAGES = {
     "features": "Computing features",
     "head": "Training the head",
     "search": "Searching hyperparameters",
+    "trials": "Running trials",
+    "finalists": "Running finalists again",
     "evaluation": "Evaluating",
     "model": "Saving and proving the model",
     "report": "Writing the report",
@@ -48,7 +59,7 @@ STAGES = {
 def progress_bars() -> Progress:
     """Bars with counts and the time left, on stderr."""
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<28}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -79,7 +90,7 @@ class LiveView:
     def note(self, text: str) -> None:
         """Print a line above the bars."""
         self.noted.append(text)
-        self.bars.console.print(f"[yellow]note[/] {escape(text)}")
+        print_note(text)
 
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Move the bar: one step for each trial that ended."""

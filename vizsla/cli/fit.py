@@ -155,10 +155,10 @@ def fit(
 
 def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) -> None:
     """What was measured, and what to type next; of the warnings those that were not ``noted`` on the way."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    from vizsla.cli.console import errors, results
+    from vizsla.cli.console import errors, print_note, results
     from vizsla.reports.render import duration, percent
 
     e, out = result.evaluation, results(as_json)
@@ -174,26 +174,23 @@ def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) 
         interval = f"{percent(estimate.low)} – {percent(estimate.high)}"
         table.add_row(name, percent(estimate.value), "always, with so few classes" if always else interval)
     table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
-    table.add_row(
-        f"always {escape(repr(e.constant.label))}", percent(e.constant.accuracy), "the answer without a model"
-    )
+    table.add_row(f"always {e.constant.label!r}", percent(e.constant.accuracy), "the answer without a model")
     out.print(table)
     for warning in result.warnings:
         if warning not in noted:
-            errors.print(f"[yellow]note[/] {escape(warning)}")
+            print_note(warning)
     speed = f", {result.images_per_second:.0f} pictures a second" if result.images_per_second else ""
     out.print(f"{duration(sum(result.seconds.values()))} in all ({result.computed:,} features computed{speed}).")
     model = _near(result.model)
-    out.print(f"model   {escape(model)}\nreport  {escape(_near(result.report))}", soft_wrap=True)
-    errors.print(f"next    [bold]vizsla predict {escape(model)} PICTURE...[/]", soft_wrap=True)
-    errors.print(f"        [bold]vizsla serve {escape(model)}[/]", soft_wrap=True)
+    out.print(f"model   {model}\nreport  {_near(result.report)}", soft_wrap=True)
+    errors.print(Text.assemble("next    ", (f"vizsla predict {model} PICTURE...", "bold")), soft_wrap=True)
+    errors.print(Text.assemble("        ", (f"vizsla serve {model}", "bold")), soft_wrap=True)
 
 
 def _print_plan(planned: Plan, as_json: bool) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from vizsla.cli.console import errors, results
+    from vizsla.cli.console import errors, print_note, results
     from vizsla.reports.render import duration
 
     table = Table(title="What would be done", title_justify="left", show_edge=False)
@@ -205,7 +202,7 @@ def _print_plan(planned: Plan, as_json: bool) -> None:
     table.add_row("", "in all", f"about {duration(planned.seconds)}")
     results(as_json).print(table)
     for warning in planned.warnings:
-        errors.print(f"[yellow]note[/] {escape(warning)}")
+        print_note(warning)
     errors.print("next    the same command without --dry-run")
 
 

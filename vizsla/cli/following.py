@@ -22,7 +22,7 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: S
             sys.stderr.flush()
             begun = not event.text.endswith("\n")
         elif isinstance(event, StatusEvent) and event.state.status == "Pending":
-            errors.print(f"{handle.name} waits for room on this machine ...", markup=False)
+            errors.print(f"{handle.name} waits for room on this machine ...")
 
     result = result_of(executor, handle, show, since)
     state = result.state
@@ -31,14 +31,12 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: S
     if as_json:
         print_json(result.to_dict())
     because = f": {state.reason}" if state.reason else "."
-    errors.print(f"{handle.name} is {state.status}{because}", markup=False, soft_wrap=True)
+    errors.print(f"{handle.name} is {state.status}{because}", soft_wrap=True)
     out = results(as_json)
     for name, value in result.metrics.items():
-        out.print(f"  {name}  {value:g}", markup=False)
+        out.print(f"  {name}  {value:g}", soft_wrap=True)
     if model := result.archive or result.model:
-        out.print(f"model   {model}", markup=False, soft_wrap=True)
+        out.print(f"model   {model}", soft_wrap=True)
     if not state.ended_well:
-        errors.print(
-            f"next    vizsla jobs logs {handle.name}, vizsla jobs resume {handle.name}", markup=False, soft_wrap=True
-        )
+        errors.print(f"next    vizsla jobs logs {handle.name}, vizsla jobs resume {handle.name}", soft_wrap=True)
         raise typer.Exit(1)

@@ -26,7 +26,6 @@ def list_(
     as_json: bool = _JSON,
 ) -> None:
     """List the jobs, the newest last."""
-    from rich.markup import escape
     from rich.table import Table
 
     from vizsla.cli.console import errors, print_json, results
@@ -43,13 +42,13 @@ def list_(
     if as_json:
         print_json({"home": str(home.absolute()), "count": len(found), "jobs": [job.to_dict() for job in shown]})
         return
-    table = Table(title=escape(f"Jobs in {home}"), title_justify="left", show_edge=False, expand=True)
+    table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False, expand=True)
     for column in ("name", "kind", "state", "took"):
         table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
     table.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1)  # the rest of the line; `jobs show` has all
     for job in shown:
         took = "" if job.seconds is None else f"{job.seconds:.1f} s"
-        table.add_row(job.name, job.kind, job.status, took, escape((job.reason or job.problem or "").split("\n")[0]))
+        table.add_row(job.name, job.kind, job.status, took, (job.reason or job.problem or "").split("\n")[0])
     results().print(table)
     if len(shown) < len(found):
         errors.print(f"{len(found) - len(shown):,} older jobs are not shown (--last 0 shows all).")
@@ -60,16 +59,19 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     """Show one job: its state, request, metrics and results."""
     from dataclasses import asdict
 
-    from rich.markup import escape
-
     from vizsla.cli.console import print_json, results
+    from vizsla.jobs.attempt import ended
+    from vizsla.jobs.hyperparameters import decoded, is_users
     from vizsla.jobs.metrics import last_metrics
+    from vizsla.jobs.scrape import no_value
     from vizsla.jobs.tracking import error_of
 
     job = _find(name)
     state = job.state
     not_recorded = error_of(job)
     last = last_metrics(job.metrics)
+    told = ended(job, state.attempts)
+    missing = {} if told is None else told.missing_metrics
     if as_json:
         metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
         failure = job.failure.read_text(errors="replace") if job.failure.is_file() else None
@@ -80,6 +82,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
                 "state": asdict(state),
                 "request": job.request,
                 "metrics": metrics,
+                "missing_metrics": missing,
                 "failure": failure,
                 "tracking_error": not_recorded,
             }
@@ -88,14 +91,21 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     lines = [("job", job.name), ("state", state.status), ("reason", state.reason), ("folder", str(job.path))]
     lines += [("created", state.created), ("started", state.started), ("ended", state.ended)]
     lines += [("attempts", str(state.attempts))]
-    lines += [(f"  {name}", value) for name, value in job.request.get("HyperParameters", {}).items()]
+    strings = job.request.get("HyperParameters", {})
+    values = decoded(strings)
+    if "sagemaker_program" in values:
+        lines += [("script", f"{values['sagemaker_program']} of {values.get('sagemaker_submit_directory')}")]
+    for name, value in values.items():
+        if is_users(name):
+            lines += [(f"  {name}", value if isinstance(value, str) else strings[name])]
     lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last.values()]
+    lines += [(f"{name} (no value)", no_value(matched)) for name, matched in missing.items()]
     if not_recorded is not None:
         lines += [("not recorded", f"{not_recorded['error']} (at {not_recorded['uri']}, {not_recorded['time']})")]
     out = results()
     for label, value in lines:
         if value is not None:
-            out.print(f"{label:<24} {escape(str(value))}", soft_wrap=True)
+            out.print(f"{label:<24} {value}", soft_wrap=True)
 
 
 @app.command()
@@ -138,7 +148,7 @@ def stop(name: str = _NAME, grace: float = _GRACE, as_json: bool = _JSON) -> Non
 
     job = _find(name)
     state = controller.stop(job, grace, "stopped by `vizsla jobs stop`")
-    errors.print(f"{job.name} is {state.status}: {state.reason}", markup=False, soft_wrap=True)
+    errors.print(f"{job.name} is {state.status}: {state.reason}", soft_wrap=True)
     if as_json:
         print_json({"name": job.name, "status": state.status, "reason": state.reason})
 
@@ -175,7 +185,7 @@ def rm(
     try:
         for job in jobs:
             controller.remove(job)
-            errors.print(f"removed {job.name}", markup=False)
+            errors.print(f"removed {job.name}")
             removed.append(job.name)
     finally:
         if as_json and removed:

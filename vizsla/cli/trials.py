@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from vizsla.cli.console import LiveView, errors, progress_bars, results
+from vizsla.cli.console import LiveView, errors, print_note, progress_bars, results
 
 if TYPE_CHECKING:
     from vizsla.tuning.objective import Objective
@@ -64,15 +64,15 @@ def table(
     made.add_column("status", no_wrap=True, min_width=10)
     names = list(dict.fromkeys(name for t in shown for name in t.params))
     for name in names:
-        made.add_column(Text(name), justify="right", overflow="fold")
+        made.add_column(name, justify="right", overflow="fold")
     made.add_column(objective.metric, justify="right")
-    made.add_column("epochs", no_wrap=True, min_width=8)
+    made.add_column("curve", no_wrap=True, min_width=8)
     for t in shown:
         value = "" if t.value is None else f"{t.value:.4f}"
         made.add_row(
             f"★ {t.number}" if t.number == marked else str(t.number),
             Text(t.status, style=_COLOURS[t.status]),
-            *(Text(number(t.params.get(name, ""))) for name in names),
+            *(number(t.params.get(name, "")) for name in names),
             value,
             sparkline(t.curve, low, high, _CURVE if len(names) <= 2 else _SHORT_CURVE) if len(t.curve) > 1 else "",
             style="bold" if t.number == marked else None,
@@ -119,7 +119,6 @@ class TrialView(LiveView):
                 value = "" if t.value is None else f"{objective.metric}={t.value:.5g} "
                 errors.print(
                     f"trial {t.number:3} {t.status:10} {value}{params}{f'  ({t.reason})' if t.reason else ''}",
-                    markup=False,
                     soft_wrap=True,
                 )
 
@@ -151,9 +150,9 @@ def print_search(result: SearchResult, as_json: bool) -> None:
     out = results(as_json)
     out.print(table(result.trials, result.objective, winner=result.winner.number))
     for note in result.notes:
-        errors.print(f"note {note}", markup=False, soft_wrap=True)
-    out.print(f"The search ended after {duration(result.seconds)}: {result.reason}.", markup=False)
+        print_note(note)
+    out.print(f"The search ended after {duration(result.seconds)}: {result.reason}.")
     if result.verdict is not None:
-        out.print(result.verdict.words, markup=False)
+        out.print(result.verdict.words)
     values = " ".join(f"{name}={number(value)}" for name, value in result.hyperparameters().items())
-    out.print(f"winner  trial {result.winner.number}: {values}", markup=False, soft_wrap=True)
+    out.print(f"winner  trial {result.winner.number}: {values}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,9 @@ def _tune() -> None:
 
 @app.command("run")
 def run(
-    data: str = typer.Argument(..., help="A folder of labelled pictures; with --script, CHANNEL=PATH or a PATH."),
+    data: str = typer.Argument(
+        ..., help="A folder of labelled pictures; with --script, a PATH or one CHANNEL=PATH after another."
+    ),
     ranges: list[str] = typer.Argument(
         None, metavar="[NAME=RANGE]...", help="lr=0.001..0.1:log batch-size=16,32,64 epochs=2..4 momentum=0.9"
     ),
@@ -94,6 +97,13 @@ def run(
     metric: list[str] = typer.Option(
         [], "--metric", metavar="NAME=REGEX", help="A metric in the log. Repeat.", rich_help_panel=_SCRIPT
     ),
+    channel: list[str] = typer.Option(
+        [],
+        "--data",
+        metavar="CHANNEL=PATH",
+        help="A further channel, as for train. Repeat.",
+        rich_help_panel=_SCRIPT,
+    ),
     hyperparameters: list[str] = typer.Option(
         [],
         "--hyperparameters",
@@ -117,6 +127,7 @@ def run(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
     """Search (the default): vizsla tune DATA [NAME=RANGE]..."""
+    from vizsla.cli.console import print_note
     from vizsla.cli.trials import trial_view
     from vizsla.errors import UsageError
 
@@ -135,7 +146,6 @@ def run(
         "seed": seed,
     }
     limits = (max_jobs, max_parallel, minutes, target, no_improvement)
-    texts = [*space, *(ranges or [])]
     if script is not None:
         if (source, gate) != data_options():
             raise UsageError(
@@ -143,25 +153,38 @@ def run(
                 where="vizsla tune --script",
                 do="leave out --drop-class, --group-by, --on-damaged, --on-leak, --endpoint-url and --sha256",
             )
+        own = {"--epochs": epochs, "--backbone": backbone, "--weights": weights, "--random-init": random_init}
+        _check_effect(
+            {option for option, value in own.items() if value},
+            "vizsla tune --script",
+            "write it as the script names it: --hp epochs=5",
+        )
+        from vizsla.jobs.request import part_channels
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 
+        channels, typed = part_channels([data, *(ranges or [])])
+        for text in channels[1:]:
+            print_note(f"{text} is a channel, as there are data at that place; --hp {text} makes it a hyperparameter")
         names = [text.partition("=")[0] for text in metric]
-        wanted = _request(texts, limits, asked, finalists or 0, objective, direction, names)
+        wanted = _request([*space, *typed], limits, asked, finalists or 0, objective, direction, names)
         request = ScriptSearch.of(
-            script, source_dir, [data], hyperparameters, metric, instance_type, name, search=wanted
+            script, source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name, search=wanted
         )
         with trial_view() as view:
             found = tune_script(request, view)
         _print_script(found, as_json)
         return
 
+    scripts = {"--source-dir": source_dir, "--data": channel, "--metric": metric, "--instance-type": instance_type}
+    _check_effect({option for option, value in scripts.items() if value}, "vizsla tune DATA", "add --script")
     from vizsla.training.config import LbfgsConfig
+    from vizsla.tuning.space_file import read_values
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
-    if epochs is not None:
-        texts.append(f"epochs={epochs}")
-    tuned = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None)
+    fixed = read_values(hyperparameters) | ({} if epochs is None else {"epochs": epochs})
+    texts = [*space, *(ranges or [])]
+    tuned = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None, fixed)
     head = LbfgsConfig(seed=seed)
     request_for_fit = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, tuned)
     with trial_view() as view:
@@ -207,11 +230,11 @@ def show(
     out = results(as_json)
     out.print(table(tuning.trials, tuning.objective, winner=None if winner is None else winner.number))
     state = tuning.job.state
-    out.print(f"{tuning.name} is {state.status}{f': {state.reason}' if state.reason else ''}.", markup=False)
+    out.print(f"{tuning.name} is {state.status}{f': {state.reason}' if state.reason else ''}.")
     if winner is not None:
-        errors.print(f"next    vizsla tune export {tuning.name}", markup=False, soft_wrap=True)
+        errors.print(f"next    vizsla tune export {tuning.name}", soft_wrap=True)
     if not state.has_ended or not state.ended_well:
-        errors.print(f"next    vizsla tune resume {tuning.name}", markup=False, soft_wrap=True)
+        errors.print(f"next    vizsla tune resume {tuning.name}", soft_wrap=True)
     if as_json:
         print_json(
             {
@@ -251,7 +274,7 @@ def export(
     script = f'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat {quoted})"'
     own = f"vizsla fit DATA --hyperparameters {quoted}"
     is_script = tuning.job.request["about"].get("script")
-    errors.print(f"next    {script if is_script else own}", markup=False, soft_wrap=True)
+    errors.print(f"next    {script if is_script else own}", soft_wrap=True)
 
 
 def _request(
@@ -262,8 +285,10 @@ def _request(
     objective: str | None,
     direction: str | None,
     metrics: list[str] | None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> SearchRequest:
-    """The search asked for; ``metrics`` are a script's, None for our own training."""
+    """The search asked for; ``metrics`` are a script's, None for our own training; ``fixed`` is not searched."""
+    from vizsla.cli.console import print_note
     from vizsla.tuning.heads_runner import default_space
     from vizsla.tuning.limits import Limits
     from vizsla.tuning.objective import own_objective
@@ -273,12 +298,19 @@ def _request(
 
     decided = own_objective(objective, direction) if metrics is None else objective_of(objective, direction, metrics)
     return SearchRequest(
-        space=read_space(texts, default=default_space() if metrics is None else None),
+        space=read_space(texts, default_space() if metrics is None else None, fixed=fixed, note=print_note),
         objective=decided,
         limits=Limits(*limits),
         finalists=finalists,
         **asked,
     )
+
+
+def _check_effect(options: set[str], where: str, do: str) -> None:
+    from vizsla.errors import UsageError
+
+    if options:
+        raise UsageError(f"{', '.join(sorted(options))} would have no effect here.", where=where, do=do)
 
 
 def _print_fit(result: FitResult, as_json: bool) -> None:
@@ -307,5 +339,5 @@ def _print_script(found: ScriptSearchResult, as_json: bool) -> None:
 def _print_next(job: Path, report: Path, as_json: bool) -> None:
     from vizsla.cli.console import errors, results
 
-    results(as_json).print(f"search  {report}", markup=False, soft_wrap=True)
-    errors.print(f"next    vizsla tune export {job.name} -o best.json", markup=False, soft_wrap=True)
+    results(as_json).print(f"search  {report}", soft_wrap=True)
+    errors.print(f"next    vizsla tune export {job.name} -o best.json", soft_wrap=True)

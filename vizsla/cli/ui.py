@@ -22,10 +22,8 @@ def ui(
 
     command = prepare_ui(settings().home, tracking_uri, port)
     if command is None:
-        errors.print(
-            f"the jobs are recorded on a server: open {masked(tracking_uri or settings().tracking)}", markup=False
-        )
+        errors.print(f"the jobs are recorded on a server: open {masked(tracking_uri or settings().tracking)}")
         return
-    errors.print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
+    errors.print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)")
     sys.stderr.flush()
     os.execve(sys.executable, command, os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})

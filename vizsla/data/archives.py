@@ -187,7 +187,7 @@ def _is_hidden(path: Path) -> bool:
 
 def _members(archive: Path) -> Iterator[tuple[int, int, _Member]]:
     """Every regular file, with (position, members in all; 0 where that is unknown)."""
-    if archive.name.lower().endswith(".zip"):
+    if _is_zip(archive):
         with zipfile.ZipFile(archive) as file:
             infos = file.infolist()
             for at, info in enumerate(infos, start=1):
@@ -202,6 +202,14 @@ def _members(archive: Path) -> Iterator[tuple[int, int, _Member]]:
         for at, member in enumerate(tar, start=1):
             if member.isreg():
                 yield at, 0, _Member(member.name, member.size, lambda member=member: tar.extractfile(member))  # type: ignore[misc]
+
+
+def _is_zip(archive: Path) -> bool:
+    """By its first bytes, whatever it is called: browsers and mails rename archives."""
+    with open(archive, "rb") as file:
+        return file.read(4) in (b"PK\3\4", b"PK\5\6") or (
+            archive.name.lower().endswith(".zip") and not tarfile.is_tarfile(archive)
+        )
 
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:

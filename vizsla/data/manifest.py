@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.data.scan_store import Records, digests
 from vizsla.errors import DataError
-from vizsla.files import replacing
+from vizsla.files import check_folder, replacing
 from vizsla.optional import require
 
 STATUSES = ("ok", "damaged", "repaired", "left-out", "keep", "absent")
@@ -212,7 +212,8 @@ def read_decisions(path: Path) -> Decisions:
     """
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        check_folder(path.parent)  # not after minutes of looking at pictures
         return Decisions(np.zeros(0, _INDEX))
     index = _load_index(path, stat.st_size, stat.st_mtime_ns)
     if index is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
-from vizsla.files import storage
+from vizsla.files import check_folder, storage
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import GRACE_SECONDS, Event, Executor, Handle, Since, StatusEvent
@@ -79,7 +79,14 @@ class Summary:
 
 
 def summaries(home: Path) -> Iterator[Summary]:
-    """The jobs under ``home``, the newest last. A folder that is not a job is passed over."""
+    """The jobs under ``home``, the newest last. A folder that is not a job is passed over.
+
+    Raises
+    ------
+    StorageError
+        When ``home`` is a file, or a link to nothing.
+    """
+    check_folder(home)
     found = []
     if home.is_dir():
         for entry in os.scandir(home):

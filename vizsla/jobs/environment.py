@@ -1,8 +1,9 @@
 """``requirements.txt`` of somebody's code: installed once for its content, into an environment of its own.
 
-Put before a job's command (:func:`vizsla.jobs.script.before`), it makes the environment, or finds it, and becomes the
-command in it. The environment sees all packages of the one that runs Vizsla, so that only what is missing is
-installed, and nothing is ever installed into that one.
+Put before a job's command (:func:`vizsla.jobs.script.before`), it makes the environment, or finds it, lays the job's
+own (:mod:`vizsla.jobs.overlay`) over it and becomes the command. The environment sees all packages of the one that runs
+Vizsla, so that only what is missing is installed, and nothing is ever installed into that one; nor is, by what the job
+itself installs, into this one, which others share.
 """
 
 from __future__ import annotations
@@ -12,26 +13,24 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from vizsla.errors import JobError
 from vizsla.files import write_json
+from vizsla.jobs import overlay
+from vizsla.jobs.installation import end_with, install
 from vizsla.settings import settings
 
 _READY = "ready"
-_LAST_LINES = 12
 _INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)")
 _PLACE = re.compile(r"^(?:(?:-e|--editable)[ =]\s*|[\w.-]+(?:\[[^]]*\])?\s*@\s*)")
 
 
 def environment(requirements: Path, cache: Path) -> Path:
-    """The Python program of the environment for these requirements. What pip says goes to stderr.
+    """The folder of the environment for these requirements. What pip says goes to stderr.
 
     Raises
     ------
@@ -40,47 +39,21 @@ def environment(requirements: Path, cache: Path) -> Path:
     """
     content = requirements.read_bytes()
     known = [(str(path), what) for path, what in _named(requirements, set())]
-    base = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    lines = "".join(f"import site; site.addsitedir({path!r})\n" for path in base)  # with its .pth files
+    base = overlay.below()
     there = [sorted(p.name for p in Path(path).glob("*.dist-info")) for path in base]  # what it was made beside
-    told = json.dumps([sys.version, sys.prefix, lines, there, known]).encode()
+    told = json.dumps([sys.version, sys.prefix, base, there, known]).encode()
     key = hashlib.sha256(told + b"\0" + content).hexdigest()[:32]
     folder = cache / "environments" / key
-    program = folder / "bin" / "python"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two jobs with the same requirements: the second waits
         if (folder / _READY).exists():
-            return program
-        shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
-        venv.create(folder, with_pip=False, symlinks=True)
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        site = folder / "lib" / version / "site-packages"
-        (site / "vizsla_base.pth").write_text(lines)
-        pip = [str(program), "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]
-        done = subprocess.run(
-            [*pip, str(requirements)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},  # the user's queue.py
-        )
-        sys.stderr.write(done.stdout)
-        sys.stderr.flush()
-        if done.returncode:
-            said = done.stdout.splitlines()
-            lines_said = [line.strip() for line in reversed(said) if line.strip()]
-            errors = [line.removeprefix("ERROR: ") for line in lines_said if line.startswith("ERROR: ")]
-            cause = [*errors, *lines_said, f"pip ended with {done.returncode} and said nothing"][0]
-            raise JobError(
-                f"requirements.txt could not be installed: {cause}\n" + "\n".join(said[-_LAST_LINES:]),
-                where=requirements,
-                do="correct it, or install the packages yourself and leave it out",
-            )
+            return folder
+        program = overlay.make(folder)  # in place of one that was killed
+        do = "correct it, or install the packages yourself and leave it out"
+        install(program, ["-r", str(requirements)], what=requirements, do=do)
         write_json(folder / _READY, {"requirements": content.decode(errors="replace")})
-    return program
+    return folder
 
 
 def _named(requirements: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
@@ -111,17 +84,10 @@ def _named(requirements: Path, seen: set[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def main(arguments: list[str]) -> NoReturn:
-    """Make the environment and become the command."""
-    requirements, _, *command = arguments
+    """Make the environment, lay the job's own over it, and become the command."""
+    own, requirements, _, *command = arguments
     try:
-        program = environment(Path(requirements).absolute(), settings().cache)
+        overlay.lay_over(Path(own), environment(Path(requirements).absolute(), settings().cache))
     except JobError as error:
-        print(f"vizsla: {error}", file=sys.stderr)
-        job = os.environ.get("VIZSLA_JOB_DIR")
-        if job:
-            Path(job, "output", "failure").write_text(str(error))
-        sys.exit(1)
-    if command[0] == sys.executable:
-        command[0] = str(program)
-    os.environ["PATH"] = os.pathsep.join([str(program.parent), os.environ.get("PATH", "")])
+        end_with(error)
     os.execvp(command[0], command)

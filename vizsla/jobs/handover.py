@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 Why = Literal["exited", "stopped", "limit"]
 
+ENVIRONMENT = ".run/environment"
+"""Where in a job's directory the environment is that its code may install packages into, while it runs."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -82,6 +85,8 @@ class Ended:
     pack_error: str | None
     left_out: list[str] = field(default_factory=list)
     """What could not be in the archive."""
+    missing_metrics: dict[str, str | None] = field(default_factory=dict)
+    """Metrics without a value: see :meth:`vizsla.jobs.scrape.Scraper.missing`. Of a job that failed none is named."""
 
 
 def folder_id(run: Path) -> list[int] | None:

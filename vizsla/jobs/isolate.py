@@ -30,6 +30,36 @@ def enter(job: Path) -> None:
     """
     if job.is_relative_to(OPT_ML):
         raise OSError(errno.EBUSY, "the jobs themselves lie there")
+    libc = _own_mounts()
+    _real_folders(libc, job / "input" / "data")
+    _mount(libc, str(job), str(OPT_ML), None, _BIND | _RECURSIVE)
+
+
+def enter_model(model: Path) -> None:
+    """Give this process, which must have one thread, the folder of a model as ``/opt/ml/model``, as a container for
+    inference has it. A model that lies there already is left where it is.
+
+    Raises
+    ------
+    OSError
+        When the system does not allow it.
+    """
+    model = model.resolve()
+    if model == OPT_ML / "model":
+        return
+    if model.is_relative_to(OPT_ML.resolve()):
+        raise OSError(errno.EBUSY, "the models themselves lie there")
+    libc = _own_mounts()
+    place = OPT_ML / "model"
+    if not place.is_dir():
+        if not any(OPT_ML.iterdir()):
+            _mount(libc, "tmpfs", str(OPT_ML), "tmpfs", 0)  # nothing is left behind
+        place.mkdir()
+    _mount(libc, str(model), str(place), None, _BIND | _RECURSIVE)
+
+
+def _own_mounts() -> ctypes.CDLL:
+    """What this process mounts from now on, it alone sees, and what it starts."""
     if not OPT_ML.is_dir():
         OPT_ML.mkdir(parents=True)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -42,8 +72,7 @@ def enter(job: Path) -> None:
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
     _mount(libc, "none", "/", None, _RECURSIVE | _PRIVATE)
-    _real_folders(libc, job / "input" / "data")
-    _mount(libc, str(job), str(OPT_ML), None, _BIND | _RECURSIVE)
+    return libc
 
 
 def link(job: Path) -> None:

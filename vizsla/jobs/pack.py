@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ARCHIVE = "model.tar.gz"
+ARCHIVE, CODE = "model.tar.gz", "code"
 _MANY = 20
 _GZIP_LEVEL = 1  # weights hardly shrink: the fastest level
 
@@ -21,12 +21,22 @@ def holds_anything(folder: Path) -> bool:
     return any(os.path.isfile(os.path.join(inside, name)) for inside, _, names in os.walk(folder) for name in names)
 
 
-def pack_model(folder: Path, archive: Path) -> list[str]:
-    """Write everything in ``folder`` to ``archive``; links are followed, so that the archive stands alone.
+def inference_code(job: Path) -> Path | None:
+    """The code to be packed beside what a job's script saved, as SageMaker's SDK does when it deploys: the job's
+    ``code/``, when ``inference.py`` is in it and the script has put none beside its model itself. A folder that is only
+    linked holds too much else."""
+    code = job / CODE
+    own = (code / "inference.py").is_file() and not code.is_symlink() and not (job / "model" / CODE).exists()
+    return code if own else None
+
+
+def pack_model(folder: Path, archive: Path, code: Path | None = None) -> list[str]:
+    """Write everything in ``folder`` to ``archive``, and ``code`` as ``code/``; links are followed, so that the archive
+    stands alone.
 
     Returns
     -------
-    What is not in it, by its path in ``folder``: links to nothing, links round in circles, sockets, pipes.
+    What is not in it, by its path there: links to nothing, links round in circles, sockets, pipes.
 
     Raises
     ------
@@ -38,6 +48,9 @@ def pack_model(folder: Path, archive: Path) -> list[str]:
         archive.parent.mkdir(parents=True, exist_ok=True)  # a script may have cleared the folder of its results
         with tarfile.open(temporary, "w:gz", compresslevel=_GZIP_LEVEL, dereference=True) as tar:
             left_out = _add(tar, str(folder), "", ())
+            if code is not None:
+                tar.add(code, CODE, recursive=False)
+                left_out += _add(tar, str(code), f"{CODE}/", ())
         os.replace(temporary, archive)
     finally:
         temporary.unlink(missing_ok=True)
@@ -70,7 +83,9 @@ class Packing:
     Only for a process of one thread. ``file`` can be waited for with ``select``: readable once it is done.
     """
 
-    def __init__(self, folder: Path, archive: Path, in_child: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path, archive: Path, code: Path | None = None, in_child: Callable[[], None] = lambda: None
+    ) -> None:
         self.archive = archive
         self.file, into = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
@@ -79,7 +94,7 @@ class Packing:
             try:
                 signal.set_wakeup_fd(-1)
                 in_child()
-                result = {"error": None, "left_out": pack_model(folder, archive)[:_MANY]}
+                result = {"error": None, "left_out": pack_model(folder, archive, code)[:_MANY]}
             except BaseException as error:  # noqa: BLE001 - told to the parent
                 result["error"] = (str(error) or type(error).__name__)[:1000]
             finally:

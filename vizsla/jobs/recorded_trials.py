@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from vizsla.jobs.recorded_names import RecordedNames
 
 _STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Stopped": "KILLED"}
 _LONGEST = 5000
@@ -18,7 +19,6 @@ def record_trials(
     parent: str,
     summary: dict[str, Any],
     home: Path,
-    name_of: Callable[[str], str],
 ) -> int:
     """Write the trials in a job's ``tuning.json``; those that are jobs of their own, or written before, are left out.
 
@@ -30,7 +30,10 @@ def record_trials(
         run.data.tags.get("vizsla.trial")
         for run in client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=10_000)
     }
-    objective = name_of(summary["HyperParameterTuningJobObjective"]["MetricName"])
+    names = RecordedNames()
+    objective = names[summary["HyperParameterTuningJobObjective"]["MetricName"]]
+    for trial in summary["TrainingJobSummaries"]:
+        names.add([*trial["Metrics"], *trial["TunedHyperParameters"]])
     written = 0
     for trial in summary["TrainingJobSummaries"]:
         name, status = trial["TrainingJobName"], _STATUS.get(trial["TrainingJobStatus"])
@@ -43,14 +46,14 @@ def record_trials(
         run = client.create_run(experiment, start_time=start, tags=tags, run_name=name).info.run_id
         curve = [entities.Metric(objective, v, end or 0, step) for step, v in enumerate(trial["ObjectiveCurve"], 1)]
         final = [
-            entities.Metric(name_of(n), v, end or 0, 0) for n, v in trial["Metrics"].items() if name_of(n) != objective
+            entities.Metric(names[n], v, end or 0, 0) for n, v in trial["Metrics"].items() if names[n] != objective
         ]
         if trial["FinalObjectiveValue"] is not None:
             final.append(entities.Metric("FinalObjectiveValue", trial["FinalObjectiveValue"], end or 0, 0))
         client.log_batch(
             run,
             metrics=[*curve, *final][:1000],
-            params=[entities.Param(name_of(n), str(v)) for n, v in trial["TunedHyperParameters"].items()],
+            params=[entities.Param(names[n], str(v)) for n, v in trial["TunedHyperParameters"].items()],
         )
         client.set_terminated(run, status, end)
         written += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import sqlite3
 import sys
 import time
@@ -27,9 +26,10 @@ from vizsla.jobs.attempt import settle
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after
 from vizsla.jobs.handover import load
+from vizsla.jobs.hyperparameters import decoded, is_number
 from vizsla.jobs.metrics import Metric
+from vizsla.jobs.recorded_names import RecordedNames
 from vizsla.jobs.recorded_trials import record_trials
-from vizsla.jobs.spec import decoded
 from vizsla.jobs.states import State, now
 from vizsla.jobs.tracking import (
     ERROR,
@@ -56,7 +56,9 @@ _LONGEST_PARAMETER = 6000
 _LONGEST_TAG = 5000
 _ARTIFACT_BYTES = 10 << 20
 _STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Stopped": "KILLED"}
-_NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
+_LARGEST_STEP = 2**63 - 1
+_OWN_TAGS = ("vizsla.", "mlflow.")
+"""What tags of a person may not begin with: they mean something to us and to MLflow."""
 
 
 def thinned(metrics: Sequence[Metric]) -> Sequence[Metric]:
@@ -145,18 +147,19 @@ class Recorder:
         if state.attempts != note.get("attempt"):
             self.client.update_run(run, status="RUNNING")
             note["attempt"] = state.attempts
-        written = None
+        names, written = RecordedNames(note.get("names")), None
         while written != note["metrics"]:  # a part at a time, to the end of the file
             written = note["metrics"]
             found, note["metrics"] = read_metrics_after(job.metrics, written)
             metrics = thinned(found)
+            names.add(m.name for m in metrics)
             for start in range(0, len(metrics), _BATCH):
                 batch = [
-                    self._entities.Metric(_name(m.name), m.value, int(m.time * 1000), _step(m.step, m.epoch))
+                    self._entities.Metric(names[m.name], m.value, int(m.time * 1000), _step(m.step, m.epoch))
                     for m in metrics[start : start + _BATCH]
                 ]
                 self.client.log_batch(run, metrics=batch)
-            write_json(job.run / NOTE, note, private=True)
+            write_json(job.run / NOTE, note | {"names": names.known}, private=True)
         if state.has_ended:
             self._end(job, state, run)
         return state
@@ -176,7 +179,12 @@ class Recorder:
         if found:
             run = found[0].info.run_id
         else:
+            names = RecordedNames()
             tags = {
+                names[key if not key.startswith(_OWN_TAGS) else f"tag.{key}"]: _text(value)
+                for key, value in ((tag["Key"], tag["Value"]) for tag in job.request.get("Tags", []))
+            }
+            tags |= {
                 "vizsla.job": job.name,
                 "vizsla.kind": job.kind,
                 "vizsla.directory": quoted,
@@ -184,17 +192,19 @@ class Recorder:
                 "mlflow.user": os.environ.get("USER", ""),
                 "mlflow.source.name": f"vizsla {job.kind}",
             }
-            tags |= {tag["Key"]: tag["Value"] for tag in job.request.get("Tags", [])} | self._parent(job)
+            tags |= self._parent(job)
             created = self.client.create_run(
                 self.experiment, start_time=_milliseconds(state.created), tags=tags, run_name=job.name
             )
             run = created.info.run_id
-        parameters = decoded(job.request.get("HyperParameters", {}))
         channels = {f"channel.{c['ChannelName']}": _uri(c) for c in job.request.get("InputDataConfig", [])}
+        strings = job.request.get("HyperParameters", {})
+        values = {name: strings[name] if is_number(value) else value for name, value in decoded(strings).items()}
+        parameters = channels | values
+        names = RecordedNames()
+        names.add(parameters)
         batch = [
-            self._entities.Param(_name(k), str(v)[:_LONGEST_PARAMETER])
-            for k, v in (parameters | channels).items()
-            if str(v)
+            self._entities.Param(names[k], _text(str(v))[:_LONGEST_PARAMETER]) for k, v in parameters.items() if str(v)
         ]
         for start in range(0, len(batch), 100):
             self.client.log_batch(run, params=batch[start : start + 100])
@@ -223,7 +233,7 @@ class Recorder:
                 self.client.log_artifact(run, str(path))
         summary = load(job.output / "tuning.json")
         if summary is not None:
-            record_trials(self.client, self._entities, self.experiment, run, summary, self.home, _name)
+            record_trials(self.client, self._entities, self.experiment, run, summary, self.home)
         ended = _milliseconds(state.ended) if state.ended else None
         self.client.set_terminated(run, _STATUS[state.status], ended)
 
@@ -300,12 +310,13 @@ def _keep_error(job: JobDirectory, uri: str, error: Exception) -> None:
         write_json(job.run / ERROR, {"uri": uri, "error": words, "time": now()})
 
 
-def _name(text: str) -> str:
-    return _NOT_IN_NAMES.sub("_", text)[:250]
+def _text(text: str) -> str:
+    """The text as every database takes it: what is no Unicode (bytes of a command line) becomes question marks."""
+    return text.encode(errors="replace").decode()
 
 
 def _step(step: int | None, epoch: float | None) -> int:
-    return step if step is not None else int(epoch or 0)
+    return max(-_LARGEST_STEP, min(_LARGEST_STEP, step if step is not None else int(epoch or 0)))
 
 
 def _milliseconds(moment: str) -> int:

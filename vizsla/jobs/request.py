@@ -19,7 +19,6 @@ from vizsla.jobs.spec import (
     ResourceConfig,
     StoppingCondition,
     TrainingJobSpec,
-    encoded,
     script_hyper_parameters,
 )
 
@@ -83,6 +82,22 @@ def channels(texts: Sequence[str]) -> list[Channel]:
             raise UsageError(f"Channel {name!r} is given twice.", where="--data", allowed="each channel once")
         result[name] = channel(name, path)
     return list(result.values())
+
+
+def part_channels(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Channels, and the rest, of texts that hold both: ``train=photos/train val=photos/val lr=0.1..1``.
+
+    A ``name=path`` is a channel where a folder is at the path, or where it is the address of a bucket. The first text
+    is one unless it can be nothing but a value.
+    """
+    found: tuple[list[str], list[str]] = ([], [])
+    for at, text in enumerate(texts):
+        name, equals, place = text.partition("=")
+        is_place = place.startswith(("s3://", "file://")) or bool(place and Path(place).is_dir())
+        first = at == 0 and (not equals or os.sep in place or Path(place).is_file())
+        named = bool(re.fullmatch(CHANNEL_PATTERN, name))
+        found[0 if first or (is_place and named) else 1].append(text)
+    return found
 
 
 def channel(name: str, place: str) -> Channel:
@@ -206,7 +221,7 @@ def builtin_spec(
     return _spec(
         name,
         AlgorithmSpecification(container_entrypoint=list(BUILTIN)),
-        encoded(values),
+        {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()},
         channels(given),
         instance_type,
         max_runtime,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
+from vizsla.jobs.attempt import ended
 from vizsla.jobs.controller import follow
+from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import Event, Executor, Handle, Since
 from vizsla.jobs.metrics import last_metrics
 from vizsla.jobs.pack import ARCHIVE, holds_anything
@@ -28,6 +30,8 @@ class JobResult:
     """``model.tar.gz``, where the job saved a model and it was packed."""
     model: Path | None
     """The folder of the saved model, where the job completed with one, or stopped with a packed one."""
+    missing_metrics: dict[str, str | None] = field(default_factory=dict)
+    """Metrics that were defined and have no value: what was found in the place of a number, None where nothing was."""
 
     def check(self) -> JobResult:
         """Return the result, unless the job failed.
@@ -54,6 +58,7 @@ class JobResult:
             "reason": self.state.reason,
             "exit_code": self.state.exit_code,
             "metrics": self.metrics,
+            "missing_metrics": self.missing_metrics,
             "archive": None if self.archive is None else str(self.archive),
         }
 
@@ -68,10 +73,12 @@ def result_of(
     state = follow(executor, handle, on_event, since)
     archive, folder = handle.path / "output" / ARCHIVE, handle.path / "model"
     archived = archive.is_file() and state.status != "Failed"
+    told = ended(JobDirectory(handle.path), state.attempts)
     return JobResult(
         job=handle.path,
         state=state,
         metrics={name: metric.value for name, metric in last_metrics(handle.path / "metrics.jsonl").items()},
         archive=archive if archived else None,
+        missing_metrics={} if told is None else told.missing_metrics,
         model=folder if (archived or state.ended_well) and holds_anything(folder) else None,
     )

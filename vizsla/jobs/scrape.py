@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import signal
@@ -64,6 +63,8 @@ class Scraper:
         if seconds is not None:
             signal.signal(signal.SIGPROF, self._expire)
         self._append = append
+        self._names = [name for name, *_ in self._definitions]
+        self._no_numbers: dict[str, str] = {}
         self._found = Counter() if found is None else found
         self._rest = b""
 
@@ -82,6 +83,12 @@ class Scraper:
         if block:
             self._block(block.decode("utf-8", "replace"))
 
+    def missing(self) -> dict[str, str | None]:
+        """Metrics without any value so far: what was found first in the place of a number, None where nothing was."""
+        given_up = set(self._names) - {name for name, *_ in self._definitions}
+        names = [name for name in dict.fromkeys(self._names) if not self._found[name] and name not in given_up]
+        return {name: self._no_numbers.get(name) for name in names}
+
     def _block(self, text: str) -> None:
         text = text.replace("\r", "\n")  # a progress bar's lines: ^ and $ know only \n
         values: list[tuple[int, str, float, int | None, float | None]] = []  # by line, in the order of the log
@@ -97,14 +104,18 @@ class Scraper:
                 self._definitions.remove(definition)
                 self._on_slow(definition[0])
                 continue
-            values += [(number, definition[0], value, None, None) for number, value in found]
+            for number, matched in found:
+                try:
+                    values.append((number, definition[0], float(matched), None, None))
+                except ValueError:
+                    self._no_numbers.setdefault(definition[0], matched)
         for number, name, value, step, epoch in sorted(values, key=lambda found: found[0]):
             if number not in taken:
                 self._found[name] += 1
                 step = self._found[name]
             self._append(name, value, step, epoch)
 
-    def _within_time(self, definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, float]]:
+    def _within_time(self, definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, str]]:
         if self._seconds is None:
             return _matches(definition, text, taken)
         try:
@@ -132,15 +143,21 @@ class Scraper:
             return None
 
 
-def _matches(definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, float]]:
-    """Numbers of lines, and the values found in them."""
+def no_value(matched: str | None) -> str:
+    """Words for a metric that :meth:`Scraper.missing` names."""
+    if matched is None:
+        return "its regular expression matched nothing in the log"
+    return f"its regular expression matched {matched!r:.80}, which is no number"
+
+
+def _matches(definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, str]]:
+    """Numbers of lines, and the texts found in them."""
     _, pattern, quick = definition
-    result: list[tuple[int, float]] = []
+    result: list[tuple[int, str]] = []
     if quick is not None and not quick.search(text):
         return result
     for number, line in enumerate(text.split("\n")):
         found = None if number in taken else pattern.search(line[:_LONGEST_LINE])
-        if found and found.re.groups:
-            with contextlib.suppress(ValueError, TypeError):
-                result.append((number, float(found[1])))
+        if found and found.re.groups and found[1] is not None:
+            result.append((number, found[1]))
     return result

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
+from vizsla.jobs import overlay, own_package
+from vizsla.jobs.hyperparameters import decoded, is_number, is_users
 from vizsla.jobs.isolate import OPT_ML
-from vizsla.jobs.spec import TrainingJobSpec, decoded, is_users
+from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.settings import settings
 from vizsla.version import PACKAGE, python_path
 
@@ -27,10 +29,15 @@ FETCHED = "input/fetched"
 """Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 COMPATIBILITY = PACKAGE / "compat"
 """On the path of every job: what user scripts import from AWS (``smdebug``)."""
+_STARTUP = PACKAGE / "jobs" / "startup"
+"""On the path of every script: what its Python imports before it."""
 
 
 def arguments(hyper_parameters: dict[str, str]) -> list[str]:
-    """Hyperparameters as command line arguments: ``--name value``, ``-n value`` for a name of one letter."""
+    """Hyperparameters as command line arguments, as the toolkit makes them (its mapping.py, ``to_cmd_args``).
+
+    ``--name value``, or ``-n value`` for a name of one letter. One thing differs: a number keeps its spelling.
+    """
     values = decoded(hyper_parameters)
     result: list[str] = []
     for name in sorted(values):
@@ -41,18 +48,20 @@ def arguments(hyper_parameters: dict[str, str]) -> list[str]:
 
 
 def _as_argument(value: Any, text: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value)  # as the toolkit: True, not true
     if isinstance(value, dict):
         return ",".join(f"{k}={v}" for k, v in sorted(value.items()))
-    return value if isinstance(value, str) else text
+    return text if is_number(value) else "" if value is None else str(value)  # True, not true
 
 
-def command(program: str, spec: TrainingJobSpec, code: Path) -> list[str]:
+def _as_variable(value: Any, text: str) -> str:
+    if isinstance(value, str) or value is None:
+        return value or ""
+    return text if is_number(value) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def command(program: str, spec: TrainingJobSpec, code: Path, python: Path) -> list[str]:
     """What is executed, in the folder ``code``."""
-    runner = _shell(code / program) if program.endswith(".sh") else [sys.executable, "-u"]
+    runner = _shell(code / program) if program.endswith(".sh") else [str(python), "-u"]
     return [*runner, program, *arguments(dict(spec.hyper_parameters))]
 
 
@@ -61,10 +70,14 @@ def is_shell(argv: list[str]) -> bool:
     return any(Path(word).name in _SHELLS for word in argv[:2])
 
 
-def prepared(argv: list[str], spec: TrainingJobSpec, code: Path) -> list[str]:
-    """The command that fetches the channels that lie in a bucket, installs the requirements, and becomes ``argv``."""
+def prepared(argv: list[str], spec: TrainingJobSpec, code: Path, environment: Path) -> list[str]:
+    """The command that fetches the channels that lie in a bucket, installs the requirements below the job's own
+    ``environment`` and a package into it, and becomes ``argv``."""
+    is_python = spec.script is not None and spec.script[1].endswith(".py")
+    if is_python and ((code / own_package.SETUP).is_file() or own_package.hint(code) is not None):
+        argv = before(argv, "own_package", str(overlay.program(environment)))
     if (code / "requirements.txt").is_file():
-        argv = before(argv, "environment", "requirements.txt")
+        argv = before(argv, "environment", str(environment), "requirements.txt")
     if spec.remote_channels and not spec.algorithm_specification.is_builtin:
         argv = before(argv, "channels")
     return argv
@@ -90,7 +103,13 @@ def _shell(script: Path) -> list[str]:
 
 
 def variables(
-    job: Path, spec: TrainingJobSpec, *, cpus: int, gpus: tuple[int, ...] | None, program: str = ""
+    job: Path,
+    spec: TrainingJobSpec,
+    *,
+    cpus: int,
+    gpus: tuple[int, ...] | None,
+    program: str = "",
+    environment: Path | None = None,
 ) -> dict[str, str]:
     """The environment of a job, besides what the controller's own environment gives.
 
@@ -102,6 +121,8 @@ def variables(
         Threads that the job may use.
     gpus:
         The GPUs it may use; None leaves all as they are.
+    environment:
+        The environment that it may install packages into (:mod:`vizsla.jobs.overlay`).
     """
     channels = [channel.channel_name for channel in spec.input_data_config]
     places = {name: str(job / "input" / "data" / name) for name in channels}
@@ -154,22 +175,25 @@ def variables(
     result = {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
     result |= {f"SM_CHANNEL_{name.upper()}": place for name, place in places.items()}
     result |= {
-        f"SM_HP_{spelt}": value if isinstance(value, str) else json.dumps(value)
+        f"SM_HP_{spelt}": _as_variable(value, spec.hyper_parameters[name])
         for name, value in values.items()
         for spelt in (name.upper().replace("-", "_"), name.upper())  # the toolkit's own is the second
     }
     result |= {name: str(cpus) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "VIZSLA_THREADS")}
     if gpus is not None:
         result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    found = {"PATH": path} if environment is None else overlay.variables(environment, path)
     asked = dict(spec.environment or {})
+    first = [str(_STARTUP), str(COMPATIBILITY)] if program else [str(COMPATIBILITY)]
     searched = [code if program else "", asked.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     return result | {
         "VIZSLA_JOB_DIR": str(job),
         "TRAINING_JOB_NAME": job.name,
         "SMDEBUG_CONFIG_FILE_PATH": str(job / "input" / "config" / "debughookconfig.json"),
-        "PYTHONPATH": python_path(str(COMPATIBILITY), *searched),
+        "PYTHONPATH": python_path(*first, *searched),
         "PYTHONUNBUFFERED": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        **found,
         "VIZSLA_CACHE": str(settings().cache.absolute()),
         **asked,
     }

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_pascal
 
 from vizsla.errors import UsageError
+from vizsla.jobs.hyperparameters import decoded, encoded, is_users
 
 CHANNEL_PATTERN = r"^\.*[A-Za-z0-9\-_][A-Za-z0-9.\-_]*$"
 """AWS's, but for names of dots alone: they would lead out of the folder of the channels."""
@@ -318,34 +319,6 @@ _OWN_FIELDS = ("name", "kind", "created", "about")
 def script_hyper_parameters(program: str, folder: Path, values: dict[str, Any]) -> dict[str, str]:
     """The ``HyperParameters`` of a script job, as SageMaker's Python SDK writes them."""
     return encoded(values) | {_PROGRAM: json.dumps(program), _SUBMIT_DIRECTORY: json.dumps(str(folder.absolute()))}
-
-
-def is_users(name: str) -> bool:
-    """Whether a hyperparameter is the script's own: the toolkit keeps the others to itself (its params.py)."""
-    return not name.startswith("sagemaker_") and name not in ("_tuning_objective_metric", "default_user_module_name")
-
-
-def encoded(values: dict[str, Any]) -> dict[str, str]:
-    """Values as hyperparameter strings: text as it is, everything else as JSON; :func:`decoded` gives it back."""
-    return {name: _encode(value) for name, value in values.items()}
-
-
-def _encode(value: Any) -> str:
-    if not isinstance(value, str):
-        return json.dumps(value)
-    return json.dumps(value) if isinstance(_decode(value), str) and _decode(value) != value else value
-
-
-def decoded(strings: dict[str, str]) -> dict[str, Any]:
-    """Hyperparameter strings as values: each is JSON where it can be read so, else text."""
-    return {name: _decode(text) for name, text in strings.items()}
-
-
-def _decode(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def file_uri(path: Path) -> str:

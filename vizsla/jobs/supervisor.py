@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import sys
 import time
@@ -20,13 +21,13 @@ from pathlib import Path
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
-from vizsla.jobs.handover import Command, Ended, Running, Why, folder_id, load
+from vizsla.jobs.handover import ENVIRONMENT, Command, Ended, Running, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.logs import CappedLog, last_lines
-from vizsla.jobs.metrics import MetricWriter, read_metrics
-from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything
+from vizsla.jobs.metrics import MetricWriter, last_metrics, read_metrics
+from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
-from vizsla.jobs.scrape import Scraper
+from vizsla.jobs.scrape import Scraper, no_value
 
 _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
@@ -91,9 +92,10 @@ class _Attempt:
         disk_full = self.log.full or self.disk_full or _disk_full(self.job)
         reserve.unlink(missing_ok=True)
         self.scraper.close()
-        self.log.close()
         with contextlib.suppress(StorageError):
             self.metrics.close()
+        missing = self._tell_missing() if code == 0 or self.why != "exited" else {}
+        self.log.close()
         packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
         tail = last_lines(bytes(self.tail))
         ended = Ended(
@@ -110,6 +112,7 @@ class _Attempt:
             packed=packed,
             pack_error=pack_error,
             left_out=left_out,
+            missing_metrics=missing,
         )
         write_json(self.run_folder / "exit.json", asdict(ended))
 
@@ -233,7 +236,7 @@ class _Attempt:
                     self.status = status
 
     def _end_everything(self, output: int) -> None:
-        """Kill what the job left running, and read what is still in the pipe."""
+        """Kill what the job left running, read what is still in the pipe, and remove what it has installed."""
         signal_group(self.pid, signal.SIGKILL)
         unlink(self.job)
         end = time.monotonic() + _DRAIN_SECONDS
@@ -245,6 +248,7 @@ class _Attempt:
             self._reap()
         while time.monotonic() < end and select.select([output], [], [], 0)[0] and self._pump(output):
             pass
+        shutil.rmtree(self.job / ENVIRONMENT, ignore_errors=True)
 
     def _pump(self, output: int) -> bool:
         """Take what is in the pipe; False at its end."""
@@ -272,6 +276,17 @@ class _Attempt:
         words = f"its regular expression took more than {_SCRAPE_SECONDS:g} s for one block of the log"
         self.log.write(f"\n[vizsla: metric {name!r} is not looked for any longer: {words}]\n".encode())
 
+    def _tell_missing(self) -> dict[str, str | None]:
+        """The defined metrics that nothing gave a value, each told in a line of the log."""
+        missing = self.scraper.missing()
+        if missing:  # the code may have written them itself
+            known = last_metrics(self.metrics.path)
+            missing = {name: text for name, text in missing.items() if name not in known}
+        lines = [f"[vizsla: metric {name!r} has no value: {no_value(text)}]\n" for name, text in missing.items()]
+        begun = "\n" if lines and self.tail and self.tail[-1:] not in b"\r\n" else ""
+        self.log.write((begun + "".join(lines)).encode(errors="replace"))
+        return missing
+
     def _pack(self, began: float, wake: int) -> tuple[str | None, str | None, list[str]]:
         """Make the archive, unless the job made it itself; the limit, with the grace, and a stop end that too.
 
@@ -291,7 +306,7 @@ class _Attempt:
             deadline = began + self.command.limit + self.command.grace
         if deadline is not None:
             deadline = max(deadline, time.monotonic() + _LEAST_PACKING_SECONDS)
-        packing, why = Packing(self.job / "model", archive, _end_with_parent), self.why
+        packing, why = Packing(self.job / "model", archive, inference_code(self.job), _end_with_parent), self.why
         while True:
             timeout = None if deadline is None else min(_LONGEST_SLEEP, max(0.0, deadline - time.monotonic()))
             ready, _, _ = select.select([wake, packing.file], [], [], timeout)

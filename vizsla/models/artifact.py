@@ -31,6 +31,10 @@ FORMAT_VERSION: Literal[2] = 2
 CARD, BACKBONE, HEAD = "model.json", "backbone.onnx", "head.safetensors"
 ARCHIVE = "model.tar.gz"
 
+_OWN_CODE = (
+    "for what a script of your own has saved, put inference.py with a model_fn into code/ beside it (in a job: beside "
+    "the script) and use `vizsla serve --allow-code`; SAGEMAKER_PROGRAM names another script than inference.py"
+)
 _MAX_CARD_BYTES = 16_000_000
 _MAX_PART_BYTES = 4_000_000_000
 
@@ -205,7 +209,7 @@ def _load_folder(folder: Path, at_hand: Container[str], most: int) -> SavedModel
         raise ModelError(
             f"This folder holds no saved model: {CARD} is missing.",
             where=folder,
-            do="give the `model` folder of a finished job",
+            do=f"give the `model` folder of a finished `vizsla fit`; {_OWN_CODE}",
         )
     card = _card((folder / CARD).read_bytes(), folder)
     try:
@@ -246,7 +250,11 @@ def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedMod
         ) from error
     missing = [name for name in (CARD, BACKBONE, HEAD) if name not in parts]
     if missing:
-        raise ModelError(f"The archive holds no saved model: {', '.join(missing)} is missing.", where=archive)
+        raise ModelError(
+            f"The archive holds no saved model: {', '.join(missing)} is missing.",
+            where=archive,
+            do=_OWN_CODE if CARD in missing else None,
+        )
     card = _card(parts[CARD], archive)
     known = card.backbone.sha256 in at_hand
     backbone_sha256 = card.backbone.sha256 if known else hashlib.sha256(parts[BACKBONE]).hexdigest()

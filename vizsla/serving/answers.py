@@ -120,7 +120,7 @@ def choose_form(accept: str | None, *, json_asked: bool, explain: bool = False) 
     default = OBJECT if json_asked or explain else LIST
     if accept is None or accept in _ANYTHING:
         return default
-    for wanted in _by_preference(accept):
+    for wanted in by_preference(accept):
         if wanted in _ANYTHING:
             return default
         form = OBJECT if explain and wanted == "application/json" else _form(wanted)
@@ -149,7 +149,7 @@ def _form(wanted: str) -> Form | None:
     return FORMS.get(wanted)
 
 
-def _by_preference(accept: str) -> list[str]:
+def by_preference(accept: str) -> list[str]:
     """Media types, most preferred first (RFC 9110, section 12.5.1: quality, then order)."""
     ranked = []
     for position, part in enumerate(accept.split(",")):

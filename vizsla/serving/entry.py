@@ -51,7 +51,7 @@ def entry_script() -> str:
 def has_code(path: Path) -> bool:
     """Whether a model directory or archive brings its own code."""
     if path.is_dir():
-        return code_folder(path) is not None
+        return model_and_code(path) is not None
     if not path.is_file():
         return False
     scripts = _scripts()
@@ -71,11 +71,30 @@ def has_code(path: Path) -> bool:
     return False
 
 
-def code_folder(path: Path) -> Path | None:
-    """The folder that has the ``code/`` of a model: itself, the ``model`` of a job's directory, or none."""
+def model_and_code(path: Path) -> tuple[Path, Path] | None:
+    """The folders with the model's files and with its code, where there is code: ``code/`` in a model's folder, which
+    may be the ``model`` of a job, or beside it, where a job keeps what it has run."""
     scripts = _scripts()
-    folders = (path, path / "model")
-    return next((folder for folder in folders if any((folder / script).is_file() for script in scripts)), None)
+
+    def brings(folder: Path) -> bool:
+        return any((folder / script).is_file() for script in scripts)
+
+    for folder in (path, path / "model"):
+        if brings(folder) and not _is_job(folder):
+            return folder, folder / CODE
+    job = path.parent if is_of_job(path) else path
+    if _is_job(job) and brings(job):
+        return job / "model", job / CODE
+    return None
+
+
+def is_of_job(path: Path) -> bool:
+    """Whether that is the ``model`` of a job, of whatever kind."""
+    return path.name == "model" and _is_job(path.parent)
+
+
+def _is_job(folder: Path) -> bool:
+    return (folder / "job.json").is_file()
 
 
 def _scripts() -> set[str]:

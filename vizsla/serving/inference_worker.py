@@ -4,12 +4,12 @@ Talks over its stdin and stdout: a line of JSON with the size of what follows, t
 goes to stderr. The functions and their defaults are those of the sagemaker-pytorch-inference-toolkit
 (``default_pytorch_inference_handler.py``): ``model_fn``, ``input_fn``, ``predict_fn``, ``output_fn`` or
 ``transform_fn``, each with or without a last ``context`` argument. What ``code/requirements.txt`` asks for is installed
-once for its content, into an environment of its own.
+once for its content, into an environment of its own; what the code installs itself goes into one that lies over that
+and ends with the model.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import inspect
 import io
@@ -20,21 +20,28 @@ import select
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
 
 from vizsla.errors import ModelError, VizslaError
-from vizsla.jobs.environment import environment
+from vizsla.jobs import overlay
+from vizsla.jobs.environment import environment as made_environment
+from vizsla.jobs.isolate import enter_model
 from vizsla.jobs.processes import signal_group
+from vizsla.jobs.source_code import names_opt_ml
+from vizsla.serving import code_errors
 from vizsla.serving.default_functions import (
+    TEXTS,
+    UnsupportedAcceptError,
     UnsupportedTypeError,
     default_input_fn,
     default_model_fn,
     default_output_fn,
     default_predict_fn,
+    json_bytes,
+    media_type,
 )
 from vizsla.serving.entry import CODE, MAX_ANSWER_BYTES, PROGRAM, REQUIREMENTS, entry_script, program
 from vizsla.settings import settings
@@ -50,36 +57,66 @@ class UnusableAnswerError(ModelError):
     """An answer of the code that cannot be sent to a client."""
 
 
-def main(model_dir: Path, *, installed: bool = False) -> None:
-    """Load the code and the model, then answer until stdin ends."""
+def main(model_dir: Path, environment: Path, *, install: bool = False) -> None:
+    """Load the code and the model, then answer until stdin ends.
+
+    With ``install`` what the code requires is laid below ``environment`` first, and this is called again in that.
+    """
+    no_opt_ml = None if install else _opt_ml(model_dir)  # before there is a second thread
     _end_with_server(os.dup(0))
-    requirements, refused = model_dir / REQUIREMENTS, None
-    if not installed and requirements.is_file():
-        try:
-            _start_again(environment(requirements.absolute(), settings().cache), model_dir)
-        except (VizslaError, OSError) as error:
-            print(error, file=sys.stderr)
-            words = error.what if isinstance(error, VizslaError) else str(error)
-            refused = f"The model's requirements.txt could not be installed: {words.splitlines()[-1].strip()}"
+    if install and (words := _install(model_dir, environment)) is None:
+        _start_again(model_dir, environment)
     requests, answers = _private_pipes()
-    if refused is not None:
-        _send(answers, {"status": 500, "kind": "code-failed"}, _encoded(refused))
+    if install:
+        _send(answers, {"status": 500, "kind": "code-failed"}, _encoded(str(words)))
         return
+    step = "import"
     try:
-        handler = Handler(model_dir)
+        module = _module(model_dir, entry_script())
+        step = "model_fn"
+        handler = Handler(model_dir, module, no_opt_ml)
     except ModelError as error:
         said = {"where": error.where, "allowed": error.allowed, "do": error.do}
         header = {"status": 500, "kind": "code-failed", **said}
         _send(answers, header, _encoded(error.what))
         return
-    except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
-        _send(answers, {"status": 500, "kind": "code-failed"}, _encoded(_words("model_fn")))
+    except BaseException as error:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
+        _send(answers, *_failure(error, step, model_dir, no_opt_ml))
         return
     _send(answers, {"status": 200}, b"")
     while line := requests.readline():
         header = json.loads(line)
         _send(answers, *_answer(handler, header, requests.read(header["size"])))
     _end()  # before the interpreter does, which stops the thread that would
+
+
+def _opt_ml(model_dir: Path) -> str | None:
+    """Give the code the model at ``/opt/ml/model``, where so many scripts expect it; else why that cannot be."""
+    if os.geteuid() != 0 and not names_opt_ml(model_dir / CODE):
+        return "nothing in its code/ names it"  # who is not root gets more than that path changed
+    try:
+        enter_model(model_dir)
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _install(model_dir: Path, environment: Path) -> str | None:
+    """Install what the code requires; words on what was wrong."""
+    requirements = model_dir / REQUIREMENTS
+    try:
+        overlay.lay_over(environment, made_environment(requirements.absolute(), settings().cache))
+    except (VizslaError, OSError) as error:
+        print(error, file=sys.stderr)
+        words = error.what if isinstance(error, VizslaError) else str(error)
+        return f"The model's requirements.txt could not be installed: {words.splitlines()[-1].strip()}"
+    return None
+
+
+def _failure(error: BaseException, step: str, model_dir: Path, no_opt_ml: str | None) -> tuple[dict[str, Any], bytes]:
+    """An error of the code, as it can be sent."""
+    where, do = code_errors.place(error, model_dir), code_errors.advice(error, model_dir, no_opt_ml)
+    return {"status": 500, "kind": "code-failed", "where": where, "do": do}, _encoded(code_errors.words(error, step))
 
 
 def _answer(handler: Handler, header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
@@ -92,10 +129,12 @@ def _answer(handler: Handler, header: dict[str, Any], body: bytes) -> tuple[dict
         return {"status": 200, "content_type": _checked_type(content_type)}, _checked(content)
     except UnsupportedTypeError as error:
         return {"status": 415, "kind": "body-type"}, _encoded(str(error))
+    except UnsupportedAcceptError as error:
+        return {"status": 406, "kind": "accept"}, _encoded(str(error))
     except UnusableAnswerError as error:
         return {"status": 500, "kind": "code-failed", "allowed": error.allowed, "do": error.do}, _encoded(error.what)
-    except BaseException:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
-        return {"status": 500, "kind": "code-failed"}, _encoded(_words("inference"))
+    except BaseException as error:  # noqa: BLE001 - a user's code may raise anything, SystemExit included
+        return _failure(error, "inference", handler.model_dir, handler.no_opt_ml)
 
 
 def _checked(content: bytes) -> bytes:
@@ -154,11 +193,11 @@ class Context:
 
 
 class Handler:
-    """The functions of ``inference.py`` with the toolkit's defaults for those that it lacks."""
+    """The functions of ``inference.py`` with the toolkit's defaults for those that it lacks. ``no_opt_ml`` is why there
+    is no ``/opt/ml/model``, for errors."""
 
-    def __init__(self, model_dir: Path) -> None:
-        sys.path.insert(0, str(model_dir / CODE))
-        module = _module(model_dir, entry_script())
+    def __init__(self, model_dir: Path, module: ModuleType, no_opt_ml: str | None) -> None:
+        self.model_dir, self.no_opt_ml = model_dir, no_opt_ml
         self.context = Context(model_dir)
         self._transform = getattr(module, "transform_fn", None)
         replaced = [name for name in ("input_fn", "predict_fn", "output_fn") if getattr(module, name, None)]
@@ -178,8 +217,7 @@ class Handler:
     def __call__(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> tuple[bytes, str]:
         """The answer's bytes and content type."""
         self.context.begin(headers)
-        text = content_type.partition(";")[0].strip()
-        data: bytes | str = body.decode("utf-8") if text in ("application/json", "text/csv") else body
+        data: bytes | str = body.decode("utf-8") if media_type(content_type) in TEXTS else body
         if self._transform:
             result = self._call(self._transform, self._model, data, content_type, accept)
         else:
@@ -191,7 +229,7 @@ class Handler:
         answer_type = self.context.content_type or answer_type or accept
         if isinstance(result, bytes | bytearray):
             return bytes(result), answer_type
-        return (result if isinstance(result, str) else json.dumps(result)).encode(), answer_type
+        return result.encode() if isinstance(result, str) else json_bytes(result), answer_type
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Functions may take the toolkit's context as one argument more."""
@@ -202,10 +240,10 @@ class Handler:
         return function(*arguments)
 
 
-def _start_again(program: Path, model_dir: Path) -> NoReturn:
+def _start_again(model_dir: Path, environment: Path) -> NoReturn:
     """Go on as the Python that has what the code requires; the pipes stay."""
-    arguments = [str(program), "-P", "-m", "vizsla.serving.inference_worker", str(model_dir), "installed"]
-    os.execv(program, arguments)
+    program = str(overlay.program(environment))
+    os.execv(program, [program, "-P", "-m", "vizsla.serving.inference_worker", str(model_dir), str(environment)])
 
 
 def _module(model_dir: Path, script: str) -> ModuleType:
@@ -213,6 +251,7 @@ def _module(model_dir: Path, script: str) -> ModuleType:
     code = model_dir / script
     if not code.is_file():
         raise _no_script(model_dir / CODE, code.relative_to(model_dir / CODE))
+    sys.path.insert(0, str(model_dir / CODE))
     name = ".".join(code.relative_to(model_dir / CODE).with_suffix("").parts)
     spec = importlib.util.spec_from_file_location("inference" if name in sys.modules else name, code)
     if spec is None or spec.loader is None:
@@ -277,21 +316,9 @@ def _send(answers: IO[bytes], header: dict[str, Any], content: bytes) -> None:
     answers.flush()
 
 
-def _words(step: str) -> str:
-    """The code's error in one line, for the client; the whole of it goes to stderr."""
-    with contextlib.suppress(Exception):  # the code may have closed it
-        traceback.print_exc()
-    kind, error, _ = sys.exc_info()
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - an error's own __str__ is the code's, too
-        said = "it cannot be printed"
-    return f"The model's code failed in {step}: {kind.__name__ if kind else 'error'}: {said[:500]}"
-
-
 def _encoded(words: str) -> bytes:
     return words.encode("utf-8", "backslashreplace")[:_PHRASE_BYTES]  # surrogates stand for bytes of a file's name
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), installed=sys.argv[2:] == ["installed"])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), install=sys.argv[3:] == ["install"])

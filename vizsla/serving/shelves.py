@@ -11,7 +11,7 @@ from typing import Protocol
 from vizsla.data import kept
 from vizsla.errors import ModelError, SourceError, UsageError
 from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
-from vizsla.serving.entry import CODE, code_folder, entry_script
+from vizsla.serving.entry import CODE, entry_script, is_of_job, model_and_code
 from vizsla.serving.faults import RequestError
 
 _OPT_ML = Path("/opt/ml")
@@ -133,8 +133,9 @@ class FolderShelf:
     def artifact_at(self, model: Path) -> str:
         """The artifact's own name, from its path behind all links; ``.`` for the folder itself."""
         job = model.parent
-        if model.name == "model" and job != self.root and not (job / CARD).is_file() and code_folder(job) != job:
-            model = job
+        if model.name == "model" and job != self.root and not (job / CARD).is_file():
+            own = model_and_code(job)
+            model = model if own is not None and own[0] == job else job
         return model.relative_to(self.root).as_posix()
 
     def _found(self, name: str) -> Path:
@@ -151,7 +152,8 @@ class FolderShelf:
                 raise RequestError(
                     "target-name", f"{name[:200]!r} leads out of the models' folder.", where="TargetModel"
                 )
-            if resolved.is_file() or any((resolved / p).exists() for p in (CARD, "model", CODE)):
+            holds_one = any((resolved / part).exists() for part in (CARD, "model", CODE))
+            if resolved.is_file() or holds_one or is_of_job(resolved):
                 return resolved
         raise unknown(name, "TargetModel")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vizsla.serving.entry import REQUIREMENTS, code_folder, entry_script
+from vizsla.serving.entry import REQUIREMENTS, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import folder_bytes, resident_bytes
 from vizsla.serving.unpacked import Unpacked
@@ -37,13 +37,8 @@ class CodeModel:
     def __init__(self, name: str, url: str, path: Path, check: Callable[[], None]) -> None:
         self.name = name
         self.url = url
-        self._temporary: Unpacked | None = None
-        if path.is_dir():
-            self._folder = code_folder(path) or path
-        else:
-            self._temporary = Unpacked(path, check)
-            self._folder = self._temporary.folder
-        self._unpacked_bytes = folder_bytes(self._folder)
+        self._unpacked = Unpacked(path, check)
+        self._unpacked_bytes = folder_bytes(self._unpacked.model)
         self._worker: Worker | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
@@ -136,7 +131,7 @@ class CodeModel:
             raise RequestError(
                 kind,
                 words,
-                where=entry_script(),
+                where=_text(answer.get("where")) or entry_script(),
                 allowed=_text(answer.get("allowed")),
                 do=_text(answer.get("do")),
                 status=status,
@@ -155,8 +150,7 @@ class CodeModel:
 
     def remove(self) -> None:
         """Remove what was unpacked; may take long, and is done outside the event loop."""
-        if self._temporary:
-            self._temporary.remove()
+        self._unpacked.remove()
 
     @property
     def pid(self) -> int | None:
@@ -189,10 +183,10 @@ class CodeModel:
     async def _start_process(self) -> None:
         self._check_not_unloaded()
         self._kill()
-        self._worker = worker = await Worker.start(self._folder)
+        self._worker = worker = await Worker.start(self._unpacked.model, self._unpacked.environment)
         self._check_not_unloaded()  # while it was created
         try:
-            installs = (self._folder / REQUIREMENTS).is_file()
+            installs = (self._unpacked.model / REQUIREMENTS).is_file()
             async with asyncio.timeout(START_SECONDS + (INSTALL_SECONDS if installs else 0)):
                 ready, said = await worker.ready()
         except TimeoutError as error:

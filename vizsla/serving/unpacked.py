@@ -1,4 +1,4 @@
-"""Archives of models with code, unpacked: each in a temporary folder that is locked while its server lives."""
+"""Models with code, ready to run: each has a temporary folder that is locked while its server lives."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import ModelError
+from vizsla.jobs import overlay
+from vizsla.serving.entry import CODE, model_and_code
 from vizsla.tarballs import DAMAGED, read_to_the_end
 
 _PREFIX = "vizsla-code-"
@@ -22,38 +24,68 @@ _MAX_MEMBERS = 20_000
 
 
 class Unpacked:
-    """An archive's content in ``folder``; links, devices and paths that leave it are refused (PEP 706).
+    """A model with code as a process of its own wants it, in a temporary folder.
 
-    ``check`` is called while the archive is read, and raises to give that up.
+    ``model`` has the model's files with ``code/`` among them, as SageMaker's SDK packs it: an archive is unpacked
+    (links, devices and paths that leave it are refused, PEP 706), a job's model and code are linked together, and
+    another folder stays where it is. ``environment`` is what the code may install packages into.
+
+    ``check`` is called while an archive is read, and raises to give that up.
 
     Raises
     ------
     ModelError
-        When the archive is damaged, unpacks to too much, or holds what is refused.
+        When an archive is damaged, unpacks to too much, or holds what is refused.
     """
 
-    def __init__(self, archive: Path, check: Callable[[], None]) -> None:
-        self.folder, self._lock = _locked_folder()
-        size = 0
+    def __init__(self, path: Path, check: Callable[[], None]) -> None:
+        self._folder, self._lock = _locked_folder()
+        self.model, self.environment = self._folder / "model", self._folder / "environment"
         try:
-            with _Watched(archive, check) as raw, tarfile.open(fileobj=io.BufferedReader(raw), mode="r:*") as tar:
-                for count, member in enumerate(tar):
-                    size += member.size
-                    if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
-                        raise ModelError("The archive unpacks to too much.", where=archive)
-                    tar.extract(member, self.folder, filter="data")
-                read_to_the_end(tar)
+            own = model_and_code(path) if path.is_dir() else None
+            if own is None:
+                _unpack(path, self.model, check)
+            elif own[1] == own[0] / CODE:
+                self.model = own[0].absolute()
+            else:
+                _link(*own, self.model)
+            overlay.make(self.environment)
         except BaseException as error:
             self.remove()
             if isinstance(error, DAMAGED):
-                raise ModelError(f"The archive cannot be unpacked: {error}.", where=archive) from error
+                raise ModelError(f"The archive cannot be unpacked: {error}.", where=path) from error
             raise
 
     def remove(self) -> None:
         """Remove the folder; may take long."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._lock)
+
+
+def _unpack(archive: Path, to: Path, check: Callable[[], None]) -> None:
+    size = 0
+    to.mkdir()
+    with _Watched(archive, check) as raw, tarfile.open(fileobj=io.BufferedReader(raw), mode="r:*") as tar:
+        for count, member in enumerate(tar):
+            size += member.size
+            if size > _MAX_UNPACKED_BYTES or count > _MAX_MEMBERS:
+                raise ModelError("The archive unpacks to too much.", where=archive)
+            tar.extract(member, to, filter="data")
+        read_to_the_end(tar)
+
+
+def _link(model: Path, code: Path, to: Path) -> None:
+    """Folders as they are, so that ``rglob`` goes into them, with links to the files."""
+    for folder, folders, files in os.walk(model):
+        place = to / Path(folder).relative_to(model)
+        place.mkdir()
+        if place == to and CODE in folders:  # it is replaced, as SageMaker's SDK does
+            folders.remove(CODE)
+        linked = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in (*files, *linked):
+            (place / name).symlink_to(Path(folder, name).absolute())
+    (to / CODE).symlink_to(code.absolute(), target_is_directory=True)
 
 
 def remove_abandoned() -> None:

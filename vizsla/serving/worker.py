@@ -11,8 +11,9 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from vizsla.jobs import overlay
 from vizsla.jobs.processes import signal_group
-from vizsla.serving.entry import MAX_ANSWER_BYTES
+from vizsla.serving.entry import MAX_ANSWER_BYTES, REQUIREMENTS
 from vizsla.version import python_path
 
 _MAX_HEADER_BYTES = 65_536
@@ -34,17 +35,20 @@ class Worker:
         self._end = asyncio.get_running_loop().create_task(self._watch())
 
     @classmethod
-    async def start(cls, model: Path) -> Worker:
-        """Start ``inference_worker.py`` for the model in this folder."""
+    async def start(cls, model: Path, environment: Path) -> Worker:
+        """Start ``inference_worker.py`` for the model in this folder, in the environment that its code may change."""
+        installs = (model / REQUIREMENTS).is_file()  # which is done from outside
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            sys.executable if installs else str(overlay.program(environment)),
             "-P",  # the working directory is nobody's place for modules
             "-m",
             "vizsla.serving.inference_worker",
             str(model),
+            str(environment),
+            *(["install"] if installs else []),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=_environment(),
+            env=_environment(environment),
             start_new_session=True,
             limit=_MAX_HEADER_BYTES,
         )
@@ -117,9 +121,10 @@ class Worker:
         return header, await self._process.stdout.readexactly(size)
 
 
-def _environment() -> dict[str, str]:
+def _environment(environment: Path) -> dict[str, str]:
     """The server's variables without its keys; a checkout that is not installed is found by PYTHONPATH."""
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     kept = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
     if path := python_path(kept.get("PYTHONPATH")):
         kept["PYTHONPATH"] = path
-    return kept
+    return kept | overlay.variables(environment, programs)

@@ -9,8 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vizsla.jobs.hyperparameters import is_number
 from vizsla.optional import require
-from vizsla.tuning.space import CategoricalParameter, ContinuousParameter, IntegerParameter, Parameter, Space, Value
+from vizsla.tuning.space import (
+    CategoricalParameter,
+    ContinuousParameter,
+    IntegerParameter,
+    Parameter,
+    Space,
+    Value,
+    own_value,
+)
 
 
 class Encoding:
@@ -133,4 +142,5 @@ def _reversed(p: ContinuousParameter) -> bool:
 
 
 def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Also of a text that is one in a spelling of its own, such as 1e-3."""
+    return is_number(own_value(value))

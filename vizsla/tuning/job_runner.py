@@ -12,10 +12,13 @@ from typing import Any
 
 from vizsla.errors import JobError, UsageError
 from vizsla.files import sha256_json
+from vizsla.jobs.attempt import ended
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import GRACE_SECONDS, Handle, MetricEvent, Position, StatusEvent
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.spec import TrainingJobSpec, encoded
+from vizsla.jobs.hyperparameters import encoded
+from vizsla.jobs.scrape import no_value
+from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
@@ -25,7 +28,9 @@ from vizsla.tuning.trials import TrialRecord
 
 _PAUSES = (0.01, 0.1)
 """Seconds between polls: short after something happened, longer while nothing does."""
-_NAMED_NUMBER = re.compile(r"([A-Za-z][\w ./-]{0,40}?)\s*[:=]\s*[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+_NAMED_NUMBER = re.compile(r"(?<![\w./-])([A-Za-z][\w ./-]{0,40}?)\s*[:=]\s*[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+_FILE = re.compile(r"[./]\w*\.[A-Za-z]\w{0,3}$|^\w+\.py$")
+"""The end of a file's name before the number of a line."""
 _LOG_BYTES = 200_000
 
 
@@ -192,6 +197,9 @@ class JobsRunner:
         if value is None:
             seen = sorted({*running.others, *named_numbers(running.handle.path / "logs.txt")})
             what = f"The objective {self._objective.metric!r} is not among the metrics in the log"
+            told = ended(JobDirectory(running.handle.path), state.attempts)
+            matched = None if told is None else told.missing_metrics.get(self._objective.metric)
+            what += "" if matched is None else f": {no_value(matched)}"
             if not self._objective_seen:
                 self._unknown = UsageError(
                     what + ".",
@@ -215,6 +223,8 @@ def named_numbers(log: Path, most: int = 12) -> list[str]:
     for line in text.splitlines():
         for found in _NAMED_NUMBER.finditer(line[:1000]):
             name = found[1].strip()
+            if _FILE.search(name):
+                continue
             counts[name] = counts.get(name, 0) + 1
     return sorted(counts, key=lambda name: -counts[name])[:most]
 

@@ -64,10 +64,12 @@ class Limits:
         """What is said when it is."""
         return f"{self.max_minutes:g} minutes are over" if self.max_minutes else "the time is over"
 
-    def reached(self, trials: Sequence[TrialRecord], objective: Objective, deadline: float | None) -> str | None:
+    def reached(
+        self, trials: Sequence[TrialRecord], objective: Objective, deadline: float | None, before: int = 0
+    ) -> str | None:
         """Why no further trial should start, in words; None while the search goes on.
 
-        ``deadline`` is a moment of ``time.monotonic()``.
+        ``deadline`` is a moment of ``time.monotonic()``; ``before`` of the trials are earlier searches'.
         """
         if deadline is not None and time.monotonic() >= deadline:
             return self.time_is_over
@@ -82,6 +84,11 @@ class Limits:
             return f"the target {self.target:g} was reached"
         if self.patience is not None and since >= self.patience:
             return f"{since} trials in a row brought nothing better"
+        if before >= self.max_jobs:
+            return (
+                f"the study holds {before} trials of earlier searches, which count: nothing was run; "
+                f"--trials {before + self.max_jobs} runs {self.max_jobs} more"
+            )
         if len(trials) >= self.max_jobs:
-            return f"all {self.max_jobs} trials were started"
+            return f"all {self.max_jobs} trials were started" + (f", {before} by earlier searches" if before else "")
         return None

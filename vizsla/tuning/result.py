@@ -13,7 +13,7 @@ from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import SearchEnd
 from vizsla.tuning.space import Space
 from vizsla.tuning.study import Study
-from vizsla.tuning.trials import TrialRecord, best
+from vizsla.tuning.trials import TrialRecord, best, common_failure
 
 COST_UNIT = "pictures trained on"
 """What a head's training costs: epochs times training pictures. Not optimizer steps: a larger batch is no cheaper."""
@@ -54,6 +54,14 @@ class SearchResult:
             When no trial was completed.
         """
         found = best(study.trials(), objective)
+        failed = [t for t in study.trials() if t.status == "Failed"]
+        if found is None and failed:
+            example, why = common_failure(failed)
+            raise VizslaError(
+                f"No trial was completed: {len(failed)} of {len(study.trials())} failed, {why}",
+                where=example.name,
+                do="correct that and start a new search",
+            )
         if found is None:
             raise VizslaError(f"No trial was completed: {end.reason}.", where=job, do="give more time, or more trials")
         return cls(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +10,7 @@ from typing import Protocol
 from vizsla.errors import VizslaError
 from vizsla.tuning.limits import SAME_FAILURES, Limits
 from vizsla.tuning.study import Outcome, Study
-from vizsla.tuning.trials import TrialRecord
+from vizsla.tuning.trials import TrialRecord, common_failure
 
 Report = Callable[[int, int, float], bool]
 """Takes a trial's number, an epoch (from 1) and the objective after it; True when the trial should be given up."""
@@ -81,7 +80,7 @@ def search(
     while True:
         trials = study.trials()
         running = [t for t in trials if not t.ended]
-        reason = limits.reached(trials, study.objective, deadline)
+        reason = limits.reached(trials, study.objective, deadline, study.before)
         if reason is None and stopping is None:
             room = min(runner.room(len(running), len(trials), limits.max_jobs), limits.max_jobs - len(trials))
             if limits.max_parallel is not None:
@@ -113,10 +112,9 @@ def _check_failures(study: Study) -> None:
     failed = [t for t in ended if t.status == "Failed"]
     if len(failed) < SAME_FAILURES or len(failed) < len(ended):
         return
-    reason, count = Counter(t.reason or "no reason was given" for t in failed).most_common(1)[0]
-    example = next(t for t in failed if (t.reason or "no reason was given") == reason)
+    example, why = common_failure(failed)
     raise VizslaError(
-        f"All of the first {len(failed)} trials failed, {count} of them because: {reason}",
+        f"All of the first {len(failed)} trials failed, {why}",
         where=example.name,
         do="correct that and start a new search; going on with this one would count the same failures again",
     )

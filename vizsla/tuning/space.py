@@ -3,120 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 from vizsla.errors import UsageError
-
-Value: TypeAlias = str | int | float | bool
-Scaling = Literal["Auto", "Linear", "Logarithmic", "ReverseLogarithmic"]
-
-SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
-_WIDE = 100
-"""``Auto`` is logarithmic from this ratio of the ends on."""
-
-
-@dataclass(frozen=True)
-class ContinuousParameter:
-    """A number between ``min_value`` and ``max_value``, both included.
-
-    ``scaling_type`` says in which scale values are equally likely: ``Linear``; ``Logarithmic`` (ends above 0);
-    ``ReverseLogarithmic``, logarithmic in 1 - value, for values close to 1 such as momentum (ends in [0, 1));
-    ``Auto``, logarithmic where the ends are above 0 and at least a factor of 100 apart, else linear.
-
-    Raises
-    ------
-    UsageError
-        When the range is empty or the scaling cannot hold for it.
-    """
-
-    min_value: float
-    max_value: float
-    scaling_type: Scaling = "Auto"
-
-    def __post_init__(self) -> None:
-        _check_range(self, int | float, "a number")
-        # 1 and 1.0 are the same end: written down and read again, the space must be the same.
-        object.__setattr__(self, "min_value", float(self.min_value))
-        object.__setattr__(self, "max_value", float(self.max_value))
-
-    @property
-    def scaling(self) -> Scaling:
-        """The scaling, ``Auto`` decided."""
-        return _decided(self)
-
-    def contains(self, value: Value) -> bool:
-        """Whether the parameter may take the value."""
-        return isinstance(value, int | float) and self.min_value <= value <= self.max_value
-
-
-@dataclass(frozen=True)
-class IntegerParameter:
-    """A whole number between ``min_value`` and ``max_value``, both included; scalings as for
-    :class:`ContinuousParameter`, without ``ReverseLogarithmic``.
-
-    Raises
-    ------
-    UsageError
-        When the range is empty or the scaling cannot hold for it.
-    """
-
-    min_value: int
-    max_value: int
-    scaling_type: Scaling = "Auto"
-
-    def __post_init__(self) -> None:
-        if self.scaling_type == "ReverseLogarithmic":
-            raise UsageError(
-                "A whole number cannot be scaled ReverseLogarithmic.",
-                where=f"{self.min_value}..{self.max_value}",
-                allowed="Auto, Linear or Logarithmic",
-            )
-        _check_range(self, int, "a whole number")
-
-    @property
-    def scaling(self) -> Scaling:
-        """The scaling, ``Auto`` decided."""
-        return _decided(self)
-
-    def contains(self, value: Value) -> bool:
-        """Whether the parameter may take the value."""
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return whole and self.min_value <= value <= self.max_value  # type: ignore[operator]
-
-
-@dataclass(frozen=True, init=False)
-class CategoricalParameter:
-    """One of some values.
-
-    Raises
-    ------
-    UsageError
-        When there is no value, or one comes twice.
-    """
-
-    values: tuple[Value, ...]
-
-    def __init__(self, values: list[Value] | tuple[Value, ...]) -> None:
-        object.__setattr__(self, "values", tuple(values))
-        if not self.values:
-            raise UsageError("A categorical parameter needs values.", allowed="a list such as [16, 32, 64]")
-        for value in self.values:
-            if not isinstance(value, str | int | float):
-                raise UsageError(
-                    f"{value!r} cannot be a value of a parameter.", allowed="text, a number, true or false"
-                )
-        if len({repr(value) for value in self.values}) < len(self.values):
-            raise UsageError("A value comes twice.", where=_words(self), do="name each value once")
-
-    def contains(self, value: Value) -> bool:
-        """Whether the parameter may take the value."""
-        return any(type(v) is type(value) and v == value for v in self.values)
-
-
-Parameter: TypeAlias = ContinuousParameter | IntegerParameter | CategoricalParameter
+from vizsla.jobs.hyperparameters import is_number
+from vizsla.tuning.parameter_ranges import RANGES, TuningDocument, is_tuning_document, tuning_document
+from vizsla.tuning.parameters import CategoricalParameter as CategoricalParameter
+from vizsla.tuning.parameters import ContinuousParameter as ContinuousParameter
+from vizsla.tuning.parameters import IntegerParameter as IntegerParameter
+from vizsla.tuning.parameters import Parameter as Parameter
+from vizsla.tuning.parameters import Scaling, words_of
+from vizsla.tuning.parameters import Value as Value
 
 
 @dataclass(frozen=True)
@@ -143,28 +42,37 @@ class Space:
     def of(cls, parameters: Mapping[str, Any]) -> Space:
         """A space from parameters, lists of values, range texts, descriptions or static values, by name.
 
-        See :func:`parameter`. A mapping in the form of SageMaker's ``ParameterRanges`` is read as such.
+        See :func:`parameter`. A mapping in the form of one of SageMaker's documents is read as such
+        (:mod:`vizsla.tuning.parameter_ranges`).
 
         Raises
         ------
         UsageError
             When one cannot be meant; the message names it.
         """
-        if any(key in parameters for key in _SAGEMAKER):
-            return _from_sagemaker(parameters)
+        if is_tuning_document(parameters):
+            return _written(parameters) if "Order" in parameters else space_of(tuning_document(parameters))
         searched: dict[str, Parameter] = {}
         static: dict[str, Value] = {}
         for name, given in parameters.items():
-            try:
-                found = parameter(given)
-            except UsageError as error:
-                where = f"parameter {name}" + (f": {error.where}" if error.where else "")
-                raise UsageError(error.what, where=where, allowed=error.allowed, do=error.do) from None
+            found = named(str(name), given)
             if isinstance(found, ContinuousParameter | IntegerParameter | CategoricalParameter):
                 searched[str(name)] = found
             else:
                 static[str(name)] = found
         return cls(searched, static)
+
+    def with_static(self, values: Mapping[str, Value]) -> Space:
+        """The space with further values that stay the same.
+
+        Raises
+        ------
+        UsageError
+            When one of them is in the space already.
+        """
+        if both := sorted(set(values) & (set(self.static) | set(self.parameters))):
+            raise UsageError(f"Parameter {both[0]!r} comes twice.", where="hyperparameters", do="name it once")
+        return Space(self.parameters, dict(values) | self.static)
 
     def largest(self, name: str) -> int | None:
         """The largest whole number that ``name`` can have, searched or static; None where it has none."""
@@ -174,7 +82,7 @@ class Space:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON in the field names of SageMaker's ``ParameterRanges`` and ``StaticHyperParameters``."""
-        document: dict[str, Any] = {key: [] for key in _SAGEMAKER}
+        document: dict[str, Any] = {key: [] for key in RANGES}
         for name, p in self.parameters.items():
             if isinstance(p, CategoricalParameter):
                 document["CategoricalParameterRanges"].append({"Name": name, "Values": list(p.values)})
@@ -188,7 +96,7 @@ class Space:
 
     def words(self) -> dict[str, str]:
         """Each parameter as it would be typed."""
-        return {name: _words(p) for name, p in self.parameters.items()} | {n: str(v) for n, v in self.static.items()}
+        return {name: words_of(p) for name, p in self.parameters.items()} | {n: str(v) for n, v in self.static.items()}
 
     def contains(self, values: Mapping[str, Value]) -> bool:
         """Whether ``values`` name every searched parameter, within its range."""
@@ -202,6 +110,46 @@ class Space:
                 return None
             size *= len(p.values) if isinstance(p, CategoricalParameter) else p.max_value - p.min_value + 1
         return size
+
+
+def space_of(document: TuningDocument) -> Space:
+    """The space of one of SageMaker's documents.
+
+    Raises
+    ------
+    UsageError
+        When a range cannot be meant, or is left to SageMaker.
+    """
+    searched = {name: _parameter(name, description) for name, description in document.ranges.items()}
+    for name in document.auto:
+        if name not in searched and name not in document.static:
+            raise no_range(name, document.auto[name])
+    return Space(searched, dict(document.static))
+
+
+def no_range(name: str, hint: str) -> UsageError:
+    """Words for a parameter whose range SageMaker would have chosen."""
+    return UsageError(
+        f"SageMaker would choose the range of {name!r} by itself; here nobody does.",
+        where=f"AutoParameters, parameter {name}" + (f", with the hint {hint}" if hint else ""),
+        allowed=_FORMS,
+        do=f"give it a range or a value beside the document: {name}=LOW..HIGH",
+    )
+
+
+def named(name: str, given: Any) -> Parameter | Value:
+    """:func:`parameter`, whose errors name it."""
+    try:
+        return parameter(given)
+    except UsageError as error:
+        where = f"parameter {name}" + (f": {error.where}" if error.where else "")
+        raise UsageError(error.what, where=where, allowed=error.allowed, do=error.do) from None
+
+
+def _parameter(name: str, description: Mapping[str, Any]) -> Parameter:
+    found = named(name, description)
+    assert isinstance(found, ContinuousParameter | IntegerParameter | CategoricalParameter)
+    return found
 
 
 def parameter(given: Any) -> Parameter | Value:
@@ -242,15 +190,15 @@ def parse_text(text: str) -> Parameter | Value:
         low, _, high = ends.partition("..")
         scaling = _scaling(scaling_text or "auto")
         try:
-            return _range(_literal(low), _literal(high), scaling)
+            return _range(own_value(low), own_value(high), scaling)
         except UsageError as error:
             raise UsageError(error.what, where=repr(text), allowed=error.allowed or _FORMS, do=error.do) from None
     if "," in text:
         values = [part.strip() for part in text.split(",")]
         if not all(values):
             raise UsageError("A value is missing.", where=repr(text), allowed="values between commas: 16,32,64")
-        return CategoricalParameter([_literal(value) for value in values])
-    return _literal(text)
+        return CategoricalParameter([typed_value(value) for value in values])
+    return typed_value(text)
 
 
 def parse_assignments(texts: list[str]) -> dict[str, str]:
@@ -273,7 +221,6 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
 
 
 _FORMS = "NAME=LOW..HIGH, NAME=LOW..HIGH:log (or :linear, :reverse-log), NAME=A,B,C or NAME=VALUE"
-_SAGEMAKER = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
 _SCALING_WORDS: dict[str, Scaling] = {
     "auto": "Auto",
     "linear": "Linear",
@@ -293,9 +240,27 @@ def _scaling(text: str) -> Scaling:
         ) from None
 
 
-def _literal(text: str) -> Value:
-    """``true``, ``64``, ``0.1`` or the text itself."""
-    text = text.strip()
+def typed_value(text: str) -> Value:
+    """A number where it is written as Python writes it, so that nothing is lost; any other text is text.
+
+    >>> typed_value("64"), typed_value("0.1"), typed_value("007"), typed_value("1e-3"), typed_value("true")
+    (64, 0.1, '007', '1e-3', 'true')
+    """
+    for kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            continue
+        if str(value) == text and is_number(value):
+            return value
+    return text
+
+
+def own_value(value: Any) -> Any:
+    """What our own training is told by a text: ``true`` is true and ``1e-3`` a number; what is no text stays."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
     if text in ("true", "True", "false", "False"):
         return text.lower() == "true"
     for kind in (int, float):
@@ -304,6 +269,17 @@ def _literal(text: str) -> Value:
         except ValueError:
             continue
     return text
+
+
+def own_space(space: Space) -> Space:
+    """A space as our own training is told it: texts to choose from as :func:`own_value` reads them."""
+    searched = {
+        name: CategoricalParameter([own_value(value) for value in p.values])
+        if isinstance(p, CategoricalParameter)
+        else p
+        for name, p in space.parameters.items()
+    }
+    return Space(searched, {name: own_value(value) for name, value in space.static.items()})
 
 
 def _range(low: Any, high: Any, scaling: Scaling) -> Parameter:
@@ -330,68 +306,12 @@ def _from_mapping(given: Mapping[str, Any]) -> Parameter:
     return ContinuousParameter(low, high, scaling) if kind else _range(low, high, scaling)
 
 
-def _from_sagemaker(document: Mapping[str, Any]) -> Space:
+def _written(document: Mapping[str, Any]) -> Space:
+    """What :meth:`Space.to_dict` has written: each value is of the type that it was."""
     found: dict[str, Parameter] = {}
-    kinds: dict[str, tuple[type[int] | type[float], type[IntegerParameter] | type[ContinuousParameter]]] = {
-        "ContinuousParameterRanges": (float, ContinuousParameter),
-        "IntegerParameterRanges": (int, IntegerParameter),
-    }
-    for key, (number, kind) in kinds.items():
-        for entry in document.get(key) or []:
-            # boto3's documents hold numbers as text.
-            low, high = number(entry["MinValue"]), number(entry["MaxValue"])
-            found[entry["Name"]] = kind(low, high, _scaling(entry.get("ScalingType", "Auto")))  # type: ignore[arg-type]
-    # Our own documents keep each value's type; SageMaker's hold every value as text.
-    value = _as_it_is if "Order" in document else parse_one
-    for entry in document.get("CategoricalParameterRanges") or []:
-        found[entry["Name"]] = CategoricalParameter([value(v) for v in entry["Values"]])
-    order = document.get("Order") or list(found)
-    return Space({name: found[name] for name in order}, dict(document.get("StaticHyperParameters") or {}))
-
-
-def _as_it_is(value: Any) -> Value:
-    kept: Value = value
-    return kept
-
-
-def parse_one(value: Any) -> Value:
-    """A value that may be written as text, as SageMaker's documents do."""
-    return _literal(value) if isinstance(value, str) else value
-
-
-def _check_range(p: ContinuousParameter | IntegerParameter, kind: Any, noun: str) -> None:
-    for end in (p.min_value, p.max_value):
-        if not isinstance(end, kind) or isinstance(end, bool) or not math.isfinite(end):
-            raise UsageError(f"{end!r} is not {noun}.", allowed="two numbers, such as 0.001..0.1")
-    if p.scaling_type not in SCALINGS:
-        raise UsageError(f"There is no scaling {p.scaling_type!r}.", allowed=", ".join(SCALINGS))
-    if not p.min_value < p.max_value:
-        raise UsageError(
-            f"The range {p.min_value}..{p.max_value} is empty.",
-            allowed="a lower end below the upper one",
-            do="swap the ends, or give one value to keep the parameter as it is",
-        )
-    if p.scaling_type == "Logarithmic" and p.min_value <= 0:
-        raise UsageError(
-            f"The range {p.min_value}..{p.max_value} cannot be logarithmic: it reaches {p.min_value}.",
-            allowed="a lower end above 0",
-            do="raise the lower end (such as 1e-6), or use :linear",
-        )
-    if p.scaling_type == "ReverseLogarithmic" and not 0 <= p.min_value < p.max_value < 1:
-        raise UsageError(
-            f"The range {p.min_value}..{p.max_value} cannot be reverse-logarithmic.",
-            allowed="0 <= lower end, upper end < 1 (such as 0.5..0.99)",
-        )
-
-
-def _decided(p: ContinuousParameter | IntegerParameter) -> Scaling:
-    if p.scaling_type != "Auto":
-        return p.scaling_type
-    return "Logarithmic" if p.min_value > 0 and p.max_value / p.min_value >= _WIDE else "Linear"
-
-
-def _words(p: Parameter) -> str:
-    if isinstance(p, CategoricalParameter):
-        return ",".join(str(value) for value in p.values)
-    ending = {"Auto": "", "Linear": ":linear", "Logarithmic": ":log", "ReverseLogarithmic": ":reverse-log"}
-    return f"{p.min_value:g}..{p.max_value:g}{ending[p.scaling_type]}"
+    for key, kind in (("ContinuousParameterRanges", ContinuousParameter), ("IntegerParameterRanges", IntegerParameter)):
+        for entry in document[key]:
+            found[entry["Name"]] = kind(entry["MinValue"], entry["MaxValue"], entry["ScalingType"])
+    for entry in document["CategoricalParameterRanges"]:
+        found[entry["Name"]] = CategoricalParameter(entry["Values"])
+    return Space({name: found[name] for name in document["Order"]}, dict(document["StaticHyperParameters"]))

@@ -76,6 +76,8 @@ class Study:
         optuna = require("optuna", extra="tune", feature=FEATURE)
         self.id: str = stored.user_attrs[_ID]
         """Tells this study from all others, of the same name too."""
+        self.before = 0
+        """Trials of earlier searches in the same study, which the limit on trials counts."""
         self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
         self._optuna, self._stored, self._encoding = optuna, stored, Encoding(space)
         self._records: dict[int, TrialRecord] = {}

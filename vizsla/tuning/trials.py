@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,6 +79,14 @@ def ranked(trials: Sequence[TrialRecord], objective: Objective) -> list[TrialRec
     """The completed trials, the best first."""
     complete = [t for t in trials if t.complete]
     return sorted(complete, key=lambda t: (objective.cost(t.value or 0.0), t.number))
+
+
+def common_failure(trials: Sequence[TrialRecord]) -> tuple[TrialRecord, str]:
+    """Of the trials that failed, of which there is one at least: one with the most frequent reason, and the words."""
+    failed = [t for t in trials if t.status == "Failed"]
+    reason, count = Counter(t.reason or "no reason was given" for t in failed).most_common(1)[0]
+    example = next(t for t in failed if (t.reason or "no reason was given") == reason)
+    return example, f"{count} of them because: {reason}"
 
 
 def iso(moment: float | None) -> str | None:

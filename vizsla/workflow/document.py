@@ -10,6 +10,7 @@ from typing import Any
 from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
 from vizsla.errors import UsageError
+from vizsla.jobs.hyperparameters import decoded, encoded
 from vizsla.jobs.spec import (
     BUILTIN,
     AlgorithmSpecification,
@@ -17,8 +18,6 @@ from vizsla.jobs.spec import (
     DataSource,
     S3DataSource,
     TrainingJobSpec,
-    decoded,
-    encoded,
 )
 from vizsla.training.config import HYPERPARAMETERS, head_config
 from vizsla.tuning.request import SearchRequest

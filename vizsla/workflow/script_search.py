@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.files import sha256_file, sha256_json
@@ -15,8 +16,9 @@ from vizsla.jobs import source_code
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import resuming_here, running_here
-from vizsla.jobs.request import typed_script_spec
-from vizsla.jobs.spec import TrainingJobSpec, encoded
+from vizsla.jobs.hyperparameters import encoded
+from vizsla.jobs.request import hyper_parameters, typed_script_spec
+from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
 from vizsla.settings import settings
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
@@ -25,7 +27,7 @@ from vizsla.tuning.objective import Objective, names_test, script_objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.search import search
-from vizsla.tuning.space import CategoricalParameter, Space
+from vizsla.tuning.space import CategoricalParameter, Space, typed_value
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
 from vizsla.tuning.trials import TrialRecord, ranked
@@ -60,16 +62,42 @@ class ScriptSearch:
         *,
         search: SearchRequest,
     ) -> ScriptSearch:
-        """From what is typed.
+        """From what is typed. The hyperparameters are the search's static ones, so that the winner's are whole.
 
         Raises
         ------
         VizslaError
             For anything that cannot be meant.
         """
+        spec = typed_script_spec(script, source_dir, data, [], metrics)
+        fixed = {
+            name: typed_value(value) if isinstance(value, str) else value
+            for name, value in hyper_parameters(hyperparameters).items()
+        }
+        return cls.with_fixed(spec, search, fixed, instance_type, Path(script).stem, name)
+
+    @classmethod
+    def with_fixed(
+        cls,
+        spec: TrainingJobSpec,
+        search: SearchRequest,
+        fixed: Mapping[str, Any],
+        instance_type: str | None,
+        base_name: str,
+        name: str | None,
+    ) -> ScriptSearch:
+        """The search with ``fixed`` hyperparameters beside those that it searches; each trial has a share.
+
+        Raises
+        ------
+        UsageError
+            When one of the fixed is searched, or static already.
+        """
         instance = instance_type or _share(LocalExecutor(), search.limits.max_parallel)
-        spec = typed_script_spec(script, source_dir, data, hyperparameters, metrics, instance_type=instance)
-        return cls(spec, search, Path(script).stem, name)
+        spec = spec.model_copy(update={"resource_config": ResourceConfig(instance_type=instance)})
+        if search.space is not None and fixed:
+            search = replace(search, space=search.space.with_static(fixed))
+        return cls(spec, search, base_name, name)
 
 
 @dataclass(frozen=True)
@@ -79,6 +107,11 @@ class ScriptSearchResult:
     job: Path
     report: Path
     result: SearchResult
+
+    @property
+    def search(self) -> SearchResult:
+        """What the search found, under the name that it has in the result of ``fit``."""
+        return self.result
 
 
 def objective_of(metric: str | None, direction: str | None, names: Sequence[str]) -> Objective:

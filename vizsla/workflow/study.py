@@ -64,9 +64,8 @@ def opened(
     VizslaError
         When another search writes it, or it is about something else, or an earlier search cannot be found.
     """
-    write_json(
-        job.checkpoints / _ABOUT, {"identity": problem.identity, "space": space.to_dict(), "fixed": problem.fixed}
-    )
+    about = {"identity": problem.identity, "space": space.to_dict(), "fixed": problem.fixed}
+    before = _about(job.checkpoints / _ABOUT).get("before")
     prior, notes = _prior(request, space, problem)
     uri, name = study_place(request, job)
     with controlling(uri, name, job.name):
@@ -84,6 +83,9 @@ def opened(
             seed=seed,
             prior=prior,
         )
+        # Written before the first trial is asked for, and kept when the search is gone on with.
+        study.before = len(study.trials()) if before is None else int(before)
+        write_json(job.checkpoints / _ABOUT, about | {"before": study.before})
         yield study, notes
 
 

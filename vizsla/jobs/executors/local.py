@@ -15,7 +15,7 @@ from typing import Any
 
 from vizsla.errors import JobError, VizslaError
 from vizsla.jobs import attempt as attempts
-from vizsla.jobs import script, source_code, tracking
+from vizsla.jobs import overlay, script, source_code, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import (
     GRACE_SECONDS,
@@ -31,7 +31,7 @@ from vizsla.jobs.executors.base import (
     StatusEvent,
 )
 from vizsla.jobs.growing import read_metrics_after
-from vizsla.jobs.handover import Command
+from vizsla.jobs.handover import ENVIRONMENT, Command
 from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.log_reader import near_the_end, read_log_after
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
@@ -274,35 +274,9 @@ class LocalExecutor:
                 is_full = True  # those behind it wait for it, but may be stopped
 
     def _start(self, active: _Active, share: Share) -> None:
-        job, spec, (cpus, _) = active.job, active.spec, active.want
-        user = spec.script
-        program = user[1] if user else ""
-        algorithm = spec.algorithm_specification
-        if user:
-            argv = script.command(program, spec, job.code)
-        else:
-            argv = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
-            argv[0] = sys.executable if argv[0] == "python" else argv[0]
-        condition = spec.stopping_condition
-        command = Command(
-            attempt=job.state.attempts + 1,
-            argv=script.prepared(argv, spec, job.code),
-            shell=script.is_shell(argv),
-            folder=str(job.code if user else job.path),
-            environment=script.variables(
-                job.path, spec, cpus=cpus, gpus=share.gpus if self.gpus else None, program=program
-            ),
-            metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
-            limit=None if condition is None else condition.max_runtime_in_seconds,
-            grace=GRACE_SECONDS,
-            opt_ml=user is not None and (source_code.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
-            log_head=self._log_bytes[0],
-            log_tail=self._log_bytes[1],
-            pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",
-            slots=list(share.files),
-        )
+        job = active.job
         try:
-            active.process = attempts.start(job, command)
+            active.process = attempts.start(job, self._command(job, active.spec, active.want[0], share))
         except (OSError, VizslaError) as error:  # no disk, no process: this job's failure, not its controller's
             reason = f"it could not be started: {error}".splitlines()[0]
             self._ended[job.name] = job.state.then("Failed", reason)
@@ -313,6 +287,47 @@ class LocalExecutor:
             return
         active.running = True
         tracking.announce(job)
+
+    def _command(self, job: JobDirectory, spec: TrainingJobSpec, cpus: int, share: Share) -> Command:
+        """What the supervisor gets; what is not the built-in training runs in an environment of its own."""
+        user = spec.script
+        program = user[1] if user else ""
+        algorithm = spec.algorithm_specification
+        python, environment = Path(sys.executable), None
+        if not algorithm.is_builtin:
+            environment = job.path.absolute() / ENVIRONMENT
+            python = overlay.make(environment)
+        if user:
+            argv = script.command(program, spec, job.code, python)
+        else:
+            argv = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
+            argv[0] = str(python) if argv[0] == "python" else argv[0]
+        shell = script.is_shell(argv)
+        if environment is not None:
+            argv = script.prepared(argv, spec, job.code, environment)
+        condition = spec.stopping_condition
+        return Command(
+            attempt=job.state.attempts + 1,
+            argv=argv,
+            shell=shell,
+            folder=str(job.code if user else job.path),
+            environment=script.variables(
+                job.path,
+                spec,
+                cpus=cpus,
+                gpus=share.gpus if self.gpus else None,
+                program=program,
+                environment=environment,
+            ),
+            metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
+            limit=None if condition is None else condition.max_runtime_in_seconds,
+            grace=GRACE_SECONDS,
+            opt_ml=user is not None and (source_code.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
+            log_head=self._log_bytes[0],
+            log_tail=self._log_bytes[1],
+            pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",
+            slots=list(share.files),
+        )
 
     def _release(self, active: _Active) -> None:
         active.lock.release()
