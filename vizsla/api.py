@@ -11,8 +11,8 @@ from typing import Any, TypeAlias, overload
 from vizsla.data.gate import GateOptions
 from vizsla.data.sources import SourceOptions
 from vizsla.errors import UsageError
-from vizsla.jobs.executors.base import Event, LogEvent
-from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.events import Event, LogEvent
+from vizsla.jobs.executors import open_executor
 from vizsla.jobs.request import DEFAULT_CHANNEL, channel, metric_definition, script_spec
 from vizsla.jobs.result import JobResult, result_of
 from vizsla.jobs.spec import Channel
@@ -101,6 +101,10 @@ def _print_log(text: str) -> None:
     sys.stdout.flush()
 
 
+def _ignore(text: str) -> None:
+    pass
+
+
 def train(
     script: str | os.PathLike[str],
     *,
@@ -111,7 +115,8 @@ def train(
     instance_type: str = "local",
     max_runtime: int | None = None,
     name: str | None = None,
-    on_log: Callable[[str], object] = _print_log,
+    executor: str = "local",
+    on_log: Callable[[str], object] | None = None,
 ) -> JobResult:
     """Run a training script unmodified, as a SageMaker training job would, and wait for its end.
 
@@ -133,6 +138,8 @@ def train(
         ``local`` is all of this machine, ``local-1cpu`` a share.
     max_runtime:
         Most seconds that it may run.
+    executor:
+        ``local`` runs it in a process of its own; ``debug`` in this one, so that breakpoints work.
     on_log:
         Is given the log as it is written; by default it is printed.
 
@@ -152,15 +159,17 @@ def train(
         name=name,
     )
 
+    runs = open_executor(executor)
+    show_log = on_log or (_ignore if runs.echoes else _print_log)
+
     def show(event: Event) -> None:
         if isinstance(event, LogEvent):
-            on_log(event.text)
+            show_log(event.text)
 
-    executor = LocalExecutor()
     try:
-        return result_of(executor, executor.submit(spec, Path(script).stem), show).check()
+        return result_of(runs, runs.submit(spec, Path(script).stem), show).check()
     finally:
-        executor.close()
+        runs.close()
 
 
 @overload

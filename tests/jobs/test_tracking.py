@@ -21,7 +21,7 @@ import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import UsageError
-from vizsla.jobs import controller, recorder, tracking
+from vizsla.jobs import recorder, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
@@ -47,7 +47,7 @@ def test_jobs_become_runs_with_parameters_metrics_results_and_parents(
     executor: LocalExecutor, script_spec: MakeSpec, tracked: None
 ) -> None:
     home = executor.home
-    with running_here("tune", "search", {"HyperParameters": {"trials": "2"}}, name="parent", home=home) as parent:
+    with running_here("tune", "search", {"TrainingJobDefinition": {}}, name="parent", home=home) as parent:
         for turn in range(2):
             text = f"""
                 import os, sys, vizsla
@@ -57,7 +57,7 @@ def test_jobs_become_runs_with_parameters_metrics_results_and_parents(
                 sys.exit({turn})
             """
             handle = executor.submit(
-                script_spec(text, {"lr": 0.5, "note": "a 'b'\n"}, name=f"trial-{turn}"), "x", about={"parent": "parent"}
+                script_spec(text, {"lr": 0.5, "note": "a 'b'\n"}, name=f"trial-{turn}"), "x", parent="parent"
             )
             run_to_end(executor, handle)
     parent.append_metric("best", 0.5)
@@ -254,7 +254,7 @@ def test_a_job_that_is_removed_while_it_is_recorded_does_not_come_back(
     job.set_state("Failed", "exit code 1")
 
     def slow_parent(writer: Recorder, of: JobDirectory) -> dict[str, str]:
-        controller.remove(of)  # after its state was read, before the note is written
+        shutil.rmtree(of.path)  # after its state was read, before the note is written
         return parent(writer, of)
 
     monkeypatch.setattr(Recorder, "_parent", slow_parent)

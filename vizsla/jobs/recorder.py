@@ -27,6 +27,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after
 from vizsla.jobs.handover import load
 from vizsla.jobs.hyperparameters import decoded, is_number
+from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_names import RecordedNames
 from vizsla.jobs.recorded_trials import record_trials
@@ -171,6 +172,7 @@ class Recorder:
 
     def _begin(self, job: JobDirectory, state: State) -> dict[str, Any]:
         """The job's run: the one it has already (of a recorder that was killed), or a new one."""
+        spec = kind_of(job.kind).spec(job.document)
         directory = str(job.path)
         quoted = directory.replace("'", "")
         # A directory may have been another job's, which was removed: only with its moment it is this one.
@@ -182,7 +184,7 @@ class Recorder:
             names = RecordedNames()
             tags = {
                 names[key if not key.startswith(_OWN_TAGS) else f"tag.{key}"]: _text(value)
-                for key, value in ((tag["Key"], tag["Value"]) for tag in job.request.get("Tags", []))
+                for key, value in ((tag.key, tag.value) for tag in spec.tags or [])
             }
             tags |= {
                 "vizsla.job": job.name,
@@ -197,8 +199,8 @@ class Recorder:
                 self.experiment, start_time=_milliseconds(state.created), tags=tags, run_name=job.name
             )
             run = created.info.run_id
-        channels = {f"channel.{c['ChannelName']}": _uri(c) for c in job.request.get("InputDataConfig", [])}
-        strings = job.request.get("HyperParameters", {})
+        channels = {f"channel.{channel.channel_name}": channel.uri for channel in spec.input_data_config}
+        strings = dict(spec.hyper_parameters)
         values = {name: strings[name] if is_number(value) else value for name, value in decoded(strings).items()}
         parameters = channels | values
         names = RecordedNames()
@@ -213,12 +215,10 @@ class Recorder:
         return note
 
     def _parent(self, job: JobDirectory) -> dict[str, str]:
-        about = job.request.get("about")
-        name = about.get("parent") if isinstance(about, dict) else None
-        if not name:
+        if not job.parent:
             return {}
-        tags = {"vizsla.parent": str(name)}
-        parent = JobDirectory(self.home / str(name))
+        tags = {"vizsla.parent": job.parent}
+        parent = JobDirectory(self.home / job.parent)
         if (parent.path / "job.json").exists():
             note = self._note(parent) or self._begin(parent, parent.state)
             tags["mlflow.parentRunId"] = note["run"]
@@ -231,7 +231,8 @@ class Recorder:
         for path in [*sorted(job.output.glob("*")), job.model / "model.json", job.path / "job.json"]:
             if path.is_file() and path.suffix != ".gz" and path.stat().st_size <= _ARTIFACT_BYTES:
                 self.client.log_artifact(run, str(path))
-        summary = load(job.output / "tuning.json")
+        trials = kind_of(job.kind).trials
+        summary = None if trials is None else load(job.output / trials)
         if summary is not None:
             record_trials(self.client, self._entities, self.experiment, run, summary, self.home)
         ended = _milliseconds(state.ended) if state.ended else None
@@ -321,11 +322,6 @@ def _step(step: int | None, epoch: float | None) -> int:
 
 def _milliseconds(moment: str) -> int:
     return int(datetime.fromisoformat(moment).timestamp() * 1000)
-
-
-def _uri(channel: dict[str, Any]) -> str:
-    source = channel.get("DataSource", {}).get("S3DataSource") or {}
-    return str(source.get("S3Uri", ""))
 
 
 if __name__ == "__main__":
