@@ -251,7 +251,7 @@ def test_a_job_that_never_ran_is_recorded(
     executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Any] = []
-    monkeypatch.setattr(tracking, "announce", begun.append)
+    monkeypatch.setattr(tracking, "begin", begun.append)
     handles = [executor.submit(script_spec("import time; time.sleep(600)", instance="local"), name) for name in "ab"]
     assert [job.path for job in begun] == [handles[0].path]
     executor.stop(handles[1])

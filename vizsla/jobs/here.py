@@ -70,7 +70,7 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
     (job.run / "command.json").unlink(missing_ok=True)
     process = Process.of(os.getpid())
     job.set_state("InProgress", pid=process.pid, pid_started=process.started)
-    tracking.announce(job)
+    tracking.begin(job)
     try:
         with stoppable():
             if stop_reason(job) is not None:  # asked before there was a process to signal
@@ -97,6 +97,7 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
         job.set_state("Completed", exit_code=0)
     finally:
         job.close()
+        tracking.end(job)
 
 
 @contextlib.contextmanager

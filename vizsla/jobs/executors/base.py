@@ -204,7 +204,7 @@ class Executor(ABC):
         if handle.name in self._ended:
             return self._ended[handle.name]
         job = JobDirectory(handle.path)
-        return job.state if handle.name in self._jobs else attempts.settle(job, self._conclude)
+        return job.state if handle.name in self._jobs else attempts.settle(job, self._finish)
 
     def stop(self, handle: Handle, grace: float = GRACE_SECONDS, reason: str | None = None) -> None:
         """Ask a job to end, whoever controls it: SIGTERM, and SIGKILL after ``grace`` seconds. Returns at once."""
@@ -352,7 +352,7 @@ class Executor(ABC):
     def _advance(self) -> None:
         """Conclude what has ended, then start what there is room for, first come first served."""
         for controlled in [c for c in self._jobs.values() if c.running]:
-            state = self._conclude(controlled.job, controlled.job.state)
+            state = self._finish(controlled.job, controlled.job.state)
             if state is not None:
                 self._ended[controlled.job.name] = state
                 self._release(controlled)
@@ -367,6 +367,12 @@ class Executor(ABC):
             else:
                 is_full = True  # those behind it wait for it, but may be stopped
 
+    def _finish(self, job: JobDirectory, state: State) -> State | None:
+        ended = self._conclude(job, state)
+        if ended is not None:
+            tracking.end(job)
+        return ended
+
     def _try_start(self, controlled: _Controlled, share: Share) -> None:
         job = controlled.job
         try:
@@ -377,14 +383,16 @@ class Executor(ABC):
             self._release(controlled)
             with contextlib.suppress(VizslaError):
                 job.set_state("Failed", reason)
-                tracking.announce(job)
+                tracking.begin(job)
+                tracking.end(job)
             return
         controlled.running = True
-        tracking.announce(job)
+        tracking.begin(job)
 
     def _stop_waiting(self, controlled: _Controlled, reason: str | None) -> None:
         controlled.job.set_state("Stopped", reason or "stopped before it was started")
-        tracking.announce(controlled.job)
+        tracking.begin(controlled.job)
+        tracking.end(controlled.job)
         self._release(controlled)
 
     def _release(self, controlled: _Controlled) -> None:
