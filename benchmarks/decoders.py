@@ -48,7 +48,7 @@ def simple(data: bytes, margin: float) -> Pixels:
     least = SHORT * margin / min(width, height)
     options = {"min_height": int(height * least), "min_width": int(width * least)} if least <= 0.5 else {}
     pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", **options)
-    decoded = Decoded(Image.fromarray(pixels), (width, height))
+    decoded = Decoded(Image.fromarray(pixels), (width, height), data)
     return PREPROCESSING.apply(decoded.image, decoded.full_size)
 
 

@@ -88,6 +88,32 @@ def damaged(p: Planted, flowers: Path) -> None:
 
 
 @kind
+def corrupt_data(p: Planted, flowers: Path) -> None:
+    target = p.root / "train/daisy/half_gray.jpg"
+    data = bytearray(jpeg(fresh(flowers, "daisy", 6)))
+    at = len(data) // 2
+    data[at : at + 40] = b"\xff\xd4" + bytes(38)  # still decodes: to a picture whose lower half is gray
+    target.write_bytes(data)
+    p.expect("corrupt-data", target)
+
+
+@kind
+def stray_bytes(p: Planted, flowers: Path) -> None:
+    target = p.root / "train/tulip/webcam.jpg"
+    data = jpeg(fresh(flowers, "tulip", 9))
+    target.write_bytes(data[:-2] + bytes(12) + b"\xff\xd9")
+    p.expect("stray-bytes", target)
+
+
+@kind
+def odd_metadata(p: Planted, flowers: Path) -> None:
+    target = p.root / "train/sunflower/exif.jpg"
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x0f\0\x02\0\0\x40\0\0\0\x10\0"
+    fresh(flowers, "sunflower", 7).save(target, exif=exif)
+    p.expect("odd-metadata", target)
+
+
+@kind
 def empty(p: Planted, flowers: Path) -> None:
     target = p.root / "valid/daisy/nothing.jpg"
     target.write_bytes(b"")

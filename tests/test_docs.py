@@ -30,3 +30,38 @@ def test_the_architecture_draws_every_room_and_no_other() -> None:
     drawn = set(re.findall(r"\b(\w+)/  +", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
     built = {path.name for path in Path(vizsla.__file__).parent.iterdir() if path.is_dir() and path.name[0] != "_"}
     assert drawn == built
+
+
+def examples(document: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / document).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_callback_of_the_example_stops_a_training_that_spikes() -> None:
+    import math
+
+    from vizsla.training.callbacks import Callback
+    from vizsla.training.trained import EpochMetrics, Stop
+
+    (code,) = [code for code in examples("extending.md") if "class LossSpike" in code]
+    names = {"math": math, "Callback": Callback, "Stop": Stop}
+    exec(code, names)
+    spike = names["LossSpike"]()
+    answers = [spike.on_epoch(EpochMetrics(i, loss, 0.0, 0.0), 3) for i, loss in enumerate([1.0, 0.5, 2.0], 1)]
+    assert answers == [None, None, Stop("loss-spike", "the loss rose to 2")]
+
+
+def test_the_check_of_the_example_finds_square_pictures(folder_of_photos, tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from vizsla.data.checks import Facts, Finding
+    from vizsla.workflow.gate import DataRequest, check_data
+
+    (code,) = [code for code in examples("extending.md") if "def square" in code]
+    names = {"np": np, "Facts": Facts, "Finding": Finding}
+    exec(code, names)
+    root = folder_of_photos()
+    image = Image.effect_noise((200, 200), 80).convert("RGB")
+    image.save(root / "red" / "square.png")
+    finding = names["square"](check_data(DataRequest(str(root))).gated.facts)
+    assert [file.path for file in finding.files if "square" in file.path] == ["red/square.png"]

@@ -69,6 +69,10 @@ class ImageError(VizslaError):
         self.kind = kind
         super().__init__(what, where=where, allowed=allowed, do=do)
 
+    def to_dict(self) -> dict[str, str]:
+        """Plain JSON values: ``kind`` and ``what``."""
+        return {"kind": self.kind, "what": self.what}
+
 
 IMAGE_ERROR_KINDS = {
     "unreadable": "the file system did not give the bytes",
@@ -78,6 +82,7 @@ IMAGE_ERROR_KINDS = {
     "unreadable-format": "a picture in a format that cannot be read here",
     "truncated": "the picture ends too early",
     "damaged": "the picture's data is broken",
+    "corrupt-data": "the picture can be decoded, but its decoder says that the data is corrupt",
     "too-many-pixels": "more pixels than the limit",
     "too-slow": "decoding took longer than the limit",
     "unsupported": "a kind of picture whose pixel values have no known range",
@@ -112,3 +117,17 @@ class MissingExtraError(VizslaError):
             f"{feature} needs the package {missing!r}, which is not installed.",
             do=f"pip install 'vizsla[{extra}]'",
         )
+
+
+def of_kind(name: str) -> type[VizslaError]:
+    """The class of that name: an error that another process has told.
+
+    Raises
+    ------
+    KeyError
+        When there is none.
+    """
+    kinds = [VizslaError]
+    for kind in kinds:  # grows while it is walked through
+        kinds += kind.__subclasses__()
+    return {kind.__name__: kind for kind in kinds}[name]

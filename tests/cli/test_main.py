@@ -13,6 +13,7 @@ import pytest
 
 from vizsla import __version__
 from vizsla.cli.main import VERBS
+from vizsla.data.layouts import FOLDERS, LAYOUTS
 
 Folder = Callable[..., Path]
 
@@ -138,6 +139,31 @@ def test_predict_in_words_and_as_json(model: Path, folder_of_photos: Folder) -> 
     assert [json.loads(line) for line in listed.splitlines()] == answers
 
 
+def test_predict_takes_a_folder(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:
+    folder = folder_of_photos({"red": 2, "green": 3}, name="others")
+    (folder / "sample_submission.csv").write_text("id,label\n")
+    plain = vizsla("predict", model, folder).stdout.splitlines()
+    photos = sorted(folder.rglob("*.jpg"))
+    assert [line.split("   ")[0] for line in plain] == [str(photo) for photo in photos]
+    (tmp_path / "none").mkdir()
+    assert "There is no picture in this folder" in vizsla("predict", model, tmp_path / "none", code=1).stderr
+
+
+def test_check_begins_with_the_layout_and_help_names_them_all(folder_of_photos: Folder) -> None:
+    photos = folder_of_photos({"a": 12, "b": 12})
+    names = [path.relative_to(photos).as_posix() for path in sorted(photos.rglob("*.jpg"))]
+    (photos / "train.csv").write_text("file;sort\n" + "\n".join(f"{name};{name[0]}{name[0]}" for name in names))
+    refused = vizsla("check", photos / "train.csv", code=1).stderr
+    assert "no column 'label'; its columns are file, sort" in refused
+    assert "--label-column NAME" in refused
+    done = vizsla("check", photos, "--layout", "kaggle", "--label-column", "sort", "--json")
+    assert json.loads(done.stdout.splitlines()[-1])["layout"].startswith("Kaggle: train.csv (file, sort)")
+    lines = vizsla("check", photos, "--layout", "kaggle", "--label-column", "sort").stdout.splitlines()
+    assert lines[0] == "Kaggle: train.csv (file, sort) with pictures in a/, b/; 24 pictures of 2 classes"
+    told = " ".join(vizsla("check", "--help", COLUMNS="200").stdout.replace("│", " ").split())
+    assert ", ".join([FOLDERS, *LAYOUTS]) in told
+
+
 def test_predict_names_what_it_cannot_read_and_goes_on(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:
     photo = next(folder_of_photos(name="others").rglob("*.jpg"))
     (tmp_path / "bad.jpg").write_text("words")
@@ -147,6 +173,47 @@ def test_predict_names_what_it_cannot_read_and_goes_on(model: Path, folder_of_ph
     assert good["label"] in ("red", "green")
     assert "bad.jpg" in done.stderr
     assert "it looks like text" in done.stderr
+
+
+def half_gray(photo: Path, target: Path) -> Path:
+    """Data that decodes to a picture, the lower half of which is gray."""
+    data = bytearray(photo.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = b"\xff\xd4" + bytes(38)
+    target.write_bytes(data)
+    return target
+
+
+def test_predict_says_which_picture_is_partly_broken(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:
+    photo = next(folder_of_photos(name="others").rglob("*.jpg"))
+    broken = half_gray(photo, tmp_path / "half.jpg")
+    done = vizsla("predict", model, broken, photo, "--json")
+    bad, good = (json.loads(line) for line in done.stdout.splitlines())
+    assert bad["label"] in ("red", "green")
+    assert bad["warnings"][0]["kind"] == "corrupt-data"
+    assert "Corrupt JPEG data" in bad["warnings"][0]["what"]
+    assert "warnings" not in good
+    assert "vizsla: warning: Part of the picture's data is broken" in done.stderr
+    assert f"where: {broken}" in done.stderr
+    strict = vizsla("predict", model, broken, photo, "--strict-images", "--json", code=1)
+    assert json.loads(strict.stdout.splitlines()[0])["error"]["kind"] == "corrupt-data"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_predict_names_the_file_that_is_empty(model: Path, tmp_path: Path, count: int) -> None:
+    (tmp_path / "zero.jpg").touch()
+    done = vizsla("predict", model, *[tmp_path / "zero.jpg"] * count, code=1)
+    assert done.stderr.count(f"The file is empty (0 bytes).\n  where: {tmp_path / 'zero.jpg'}") == count
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_predict_reads_lists_that_were_made_on_windows(
+    model: Path, folder_of_photos: Folder, tmp_path: Path, coding: str
+) -> None:
+    photos = sorted(folder_of_photos(name="größer").rglob("*.jpg"))[:3]
+    data = ("\r\n".join(map(str, photos)) + "\r\n\r\n").encode(coding)
+    command = [sys.executable, "-m", "vizsla", "predict", str(model), "-", "--json"]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == list(map(str, photos))
 
 
 def test_predict_imports_no_torch(model: Path, folder_of_photos: Folder) -> None:

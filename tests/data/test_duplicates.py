@@ -10,9 +10,10 @@ import pytest
 
 from vizsla.data.checks import Facts
 from vizsla.data.dataset import Dataset
-from vizsla.data.duplicates import Clusters, near
+from vizsla.data.duplicates import NEAR_BITS, Clusters, near
 from vizsla.data.inspection import RECORD
 from vizsla.data.leaks import leaks
+from vizsla.data.near_copies import NearCopies
 
 
 def changed(rng, hash_, bits):
@@ -72,6 +73,8 @@ def test_a_chain_of_near_copies_does_not_empty_train():
     splits = np.array([0] * 12 + [2], np.int8)
     dataset = Dataset("d", None, ("a",), [f"{i}.jpg" for i in range(13)], np.zeros(13, np.int32), splits)
     alone = Clusters(np.full(13, -1, np.int32))
-    facts = Facts(dataset, SimpleNamespace(records=records), alone, clusters, least, alone)
+    limits = np.full(13, NEAR_BITS, np.int16)
+    copies = NearCopies(clusters, least, limits, alone)
+    facts = Facts(dataset, SimpleNamespace(records=records), alone, copies, alone)
     gone = leaks(facts, np.ones(13, bool), np.zeros(13, bool))
     assert gone == {11: "leak-near: 12.jpg is in another split"}

@@ -14,7 +14,7 @@ import pytest
 
 from vizsla.data import SPLITS, SourceOptions
 from vizsla.data.gate import GateOptions
-from vizsla.errors import DataError, UsageError
+from vizsla.errors import DataError, ImageError, UsageError
 from vizsla.workflow.gate import DataRequest, check_data, read_data
 
 GIVEN = {"train": {"a": 12, "b": 12}, "valid": {"a": 4, "b": 4}, "test": {"a": 4, "b": 4}}
@@ -104,6 +104,43 @@ def test_damaged_pictures_can_be_refused(folder_of_photos):
     with pytest.raises(DataError, match=r"1 pictures cannot be read, such as train/a/003.jpg \(The file is empty"):
         checked(root, on_damaged="fail")
     assert checked(root).gated.usable.sum() == 39
+
+
+def half_gray(file: Path) -> None:
+    """Data that decodes to a picture, the lower half of which is gray."""
+    data = bytearray(file.read_bytes())
+    at = len(data) // 2
+    data[at : at + 40] = b"\xff\xd4" + bytes(38)
+    file.write_bytes(data)
+
+
+def test_a_picture_whose_decoder_warns_is_left_out_unless_a_person_keeps_it(folder_of_photos):
+    root = folder_of_photos(splits=GIVEN)
+    half_gray(root / "train/a/003.jpg")
+    result = checked(root)
+    row = rows_of(result)["train/a/003.jpg"]
+    assert row["status"] == "damaged"
+    assert row["reason"].startswith("gate: corrupt-data: Part of the picture's data is broken (Corrupt JPEG data")
+    assert result.gated.usable.sum() == 39
+    dataset = result.gated.dataset
+    with pytest.raises(ImageError, match="Part of the picture's data is broken"):
+        dataset[list(dataset.paths).index("train/a/003.jpg")]
+    with pytest.raises(DataError, match=r"1 pictures cannot be read, such as train/a/003\.jpg"):
+        checked(root, on_damaged="fail")
+    edit(result.manifest, "train/a/003.jpg", status="keep", reason="the flower is above")
+    again = checked(root)
+    assert rows_of(again)["train/a/003.jpg"]["status"] == "keep"
+    assert rows_of(again)["train/a/003.jpg"]["reason"] == "the flower is above"
+    assert again.gated.usable.sum() == 40
+    assert again.gated.dataset[0].is_file()
+    assert "corrupt-data" in {finding.id for finding in again.gated.findings}
+
+
+def test_a_picture_that_cannot_be_read_cannot_be_kept(folder_of_photos):
+    root = folder_of_photos(splits=GIVEN)
+    (root / "train/a/003.jpg").write_bytes(b"")
+    edit(checked(root).manifest, "train/a/003.jpg", status="keep")
+    assert rows_of(checked(root))["train/a/003.jpg"]["status"] == "damaged"
 
 
 def test_the_intact_part_of_a_truncated_picture_is_kept_beside_it(folder_of_photos, paint):

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +76,7 @@ def test_what_is_not_fetched_from_a_bucket_is_counted(endpoint, folder_of_photos
     dataset = open_dataset("s3://photos/mixed", endpoint_url=endpoint)
     assert "red/shot.heic" in dataset.paths  # for the gate to tell, where it cannot be read
     (note,) = [note for note in dataset.notes if "Not fetched" in note]
-    assert note == "Not fetched, as their names end like no picture's: 4 objects (2 .txt, 1 no ending, 1 .mov)."
+    assert note == "Not fetched, as their names end like no picture's: 2 objects (1 no ending, 1 .mov)."
 
 
 def test_only_what_changed_is_fetched_again(endpoint, folder_of_photos, tmp_path):
@@ -213,6 +215,32 @@ def test_an_archive_and_a_table_in_a_bucket(endpoint, folder_of_photos, tmp_path
     rows = [f"{p.relative_to(root).as_posix()},{p.parent.name}" for p in root.rglob("*.jpg")]
     obstore.put(store, "tabled/labels.csv", "\n".join(["path,label", *rows]).encode())
     assert len(open_dataset("s3://photos/tabled/labels.csv", endpoint_url=endpoint)) == 16
+
+
+def test_labels_and_shards_in_a_bucket(endpoint, folder_of_photos):
+    root = folder_of_photos({"red": 8, "green": 8})
+    lines = []
+    for i, path in enumerate(sorted(root.rglob("*.jpg"))):
+        lines.append(json.dumps({"image": f"{i:02}.jpg", "class": path.parent.name}))
+        path.rename(root / f"{i:02}.jpg")
+    (root / "list.json").write_text(f"[{','.join(lines)}]")
+    upload(endpoint, root, "labelled")
+    for source in ("s3://photos/labelled", "s3://photos/labelled/list.json"):
+        dataset = open_dataset(source, endpoint_url=endpoint)
+        assert dataset.layout == "Table: list.json (image, class); 16 pictures of 2 classes"
+    for i in range(16):
+        (root / f"{i:02}.cls").write_text("red" if i > 7 else "green")
+    for start in (0, 8):
+        with tarfile.open(root / f"{start}.tar", "w") as tar:
+            for i in range(start, start + 8):
+                for ending in ("cls", "jpg"):
+                    tar.add(root / f"{i:02}.{ending}", f"{i:02}.{ending}")
+        obstore.put(store_of(endpoint), f"sharded/train-{start}.tar", (root / f"{start}.tar").read_bytes())
+    dataset = open_dataset("s3://photos/sharded", endpoint_url=endpoint)
+    assert (
+        dataset.layout
+        == "WebDataset: a .cls for each picture with pictures in train-0/, train-8/; 16 pictures of 2 classes in train"
+    )
 
 
 def test_missing_bucket_and_prefix_and_key(endpoint):

@@ -130,8 +130,8 @@ def test_a_large_photo_inspected_at_a_reduced_scale_has_the_same_record_but_for_
             canvas.paste(part.resize((500, 500)), (i % 3 * 500, i // 3 * 500))
         file = io.BytesIO()
         canvas.save(file, "JPEG")
-        reduced, _ = inspect(file.getvalue(), LIMITS, with_quality=False)
-        full, _ = inspect(file.getvalue(), LIMITS, with_quality=quality.available())
+        reduced = inspect(file.getvalue(), LIMITS, with_quality=False).record
+        full = inspect(file.getvalue(), LIMITS, with_quality=quality.available()).record
         other = phash(Image.open(file).convert("RGB")) ^ reduced["phash"]
         assert np.unpackbits(other.view(np.uint8)).sum() <= 4
         for name in ("sha256", "bytes", "width", "height", "format", "mode", "animated"):

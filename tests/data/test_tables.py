@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vizsla.data import open_dataset
-from vizsla.errors import DataError, SourceError
+from vizsla.errors import DataError, SourceError, UsageError
 
 
 @pytest.fixture
@@ -140,3 +140,64 @@ def test_tables_that_are_none(photos):
     (photos / "b.csv").write_text("path,label\nx.jpg,a\ny.jpg,b\n")
     with pytest.raises(DataError, match="None of the pictures is there"):
         open_dataset(photos / "b.csv")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_any_delimiter_and_byte_order_mark(photos, delimiter, mark):
+    lines = [delimiter.join(("path", "label")), *(delimiter.join(row.values()) for row in rows_of(photos))]
+    (photos / "t.csv").write_text(mark + "\r\n".join(lines), encoding="utf-8")
+    assert open_dataset(photos / "t.csv").counts().sum(axis=1).tolist() == [20, 20]
+
+
+def test_a_table_without_a_header(photos):
+    rows = [(row["label"], ("train", "val", "test")[i % 3], row["path"]) for i, row in enumerate(rows_of(photos))]
+    (photos / "t.csv").write_text("\n".join(";".join(row) for row in rows))
+    dataset = open_dataset(photos / "t.csv")
+    assert len(dataset) == 40
+    assert dataset.classes == ("green", "red")
+    assert dataset.counts()[:, 1].sum() == 13
+    assert "t.csv has no header: its columns were taken for label, split, path." in dataset.notes
+    (photos / "t.csv").write_text("\n".join(";".join((*row, "x", "y")) for row in rows))
+    with pytest.raises(DataError) as caught:
+        open_dataset(photos / "t.csv")
+    assert "has no header: its first line is a row already, 'green', 'train', 'green/000.jpg', 'x'" in caught.value.what
+    assert "a first line with the names of the columns" in caught.value.allowed
+    assert "line 1" in caught.value.where
+
+
+def test_a_row_with_more_cells_than_columns(photos):
+    file = write_csv(photos / "t.csv", rows_of(photos))
+    file.write_text(file.read_text().replace("red/003.jpg,red", "red/003.jpg,red, bright"))
+    with pytest.raises(DataError, match="This line has 3 cells, and the table 2 columns") as caught:
+        open_dataset(file)
+    assert "line 25" in caught.value.where
+    assert "quotes" in caught.value.do
+
+
+def test_a_table_with_other_names_of_columns_and_its_photos_elsewhere(photos):
+    rows = [{"filepaths": Path(row["path"]).name, "labels": row["label"]} for row in rows_of(photos / "red")]
+    file = write_csv(photos / "t.csv", [row | {"labels": f"c{i % 2}"} for i, row in enumerate(rows)])
+    with pytest.raises(DataError, match=r"20 names could be any of several pictures, such as '000.jpg': green/000"):
+        open_dataset(file)
+    for path in (photos / "green").iterdir():
+        path.unlink()
+    dataset = open_dataset(file)
+    assert dataset.counts().sum(axis=1).tolist() == [10, 10]
+    assert dataset.layout == "Table: t.csv (filepaths, labels); 20 pictures of 2 classes"
+
+
+def test_options_that_do_not_fit_a_table(photos):
+    file = write_csv(photos / "t.csv", rows_of(photos))
+    with pytest.raises(UsageError, match="go with a folder only"):
+        open_dataset(file, label_from="(.+)")
+    with pytest.raises(DataError, match="No labels of the layout 'cvat' lie here"):
+        open_dataset(file, layout="cvat")
+
+
+def test_pictures_inside_of_a_table_are_refused_in_words(photos):
+    rows = [{"image": {"bytes": b"x", "path": "a.jpg"}, "label": i % 2} for i in range(4)]
+    pq.write_table(pa.Table.from_pylist(rows), photos / "t.parquet")
+    with pytest.raises(DataError, match="The column 'image' holds the pictures themselves") as caught:
+        open_dataset(photos / "t.parquet")
+    assert "as files" in caught.value.do

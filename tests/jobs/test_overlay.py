@@ -102,12 +102,37 @@ def test_what_lies_below_is_neither_changed_nor_removed(tmp_path: Path) -> None:
     assert (_version(above), _version(base)) == ("1.5", "1.5")
 
 
-def test_a_program_of_the_environment_below_runs_in_the_one_above(tmp_path: Path) -> None:
-    """``torchrun train.py`` must see what the job has installed."""
-    python = overlay.make(tmp_path / "it's above")
-    said = subprocess.run([python.parent / "pip", "--version"], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("pip ")
+@pytest.mark.parametrize("cache", ["a folder", "a file"])
+def test_a_program_of_the_environment_below_runs_in_the_one_above(
+    tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``torchrun train.py`` must see what the job has installed; also where nothing can be cached."""
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    if cache == "a file":
+        (tmp_path / "cache").touch()
     wheel(tmp_path, "1.5")
-    install = ["install", "--no-index", "--find-links", str(tmp_path), "vizslatestpkg"]
-    subprocess.run([python.parent / "pip", *install], check=True, capture_output=True)
-    assert (_version(python), _version(sys.executable)) == ("1.5", "")
+    for folder in (tmp_path / "it's above", tmp_path / "another"):
+        python = overlay.make(folder)
+        found = {**os.environ, **overlay.variables(folder, os.environ["PATH"])}
+        install = ["install", "--no-index", "--find-links", str(tmp_path), "vizslatestpkg"]
+        subprocess.run(["pip", *install], check=True, capture_output=True, env=found)
+        assert (_version(python), _version(sys.executable)) == ("1.5", "")
+
+
+@pytest.mark.parametrize("cache", ["a folder", "a file"])
+def test_it_is_laid_over_another_again(tmp_path: Path, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a model's code with requirements whose process is started again; its programs are found, too."""
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    if cache == "a file":
+        (tmp_path / "cache").touch()
+    required = tmp_path / "required"
+    python = overlay.make(required)
+    tool = required / "bin" / "vizslatesttool"
+    tool.write_text(f"#!{python}\nimport sys; print(sys.prefix)")
+    tool.chmod(0o755)
+    overlay.make(tmp_path / "own")
+    for _ in range(2):
+        overlay.lay_over(tmp_path / "own", required)
+    found = {**os.environ, **overlay.variables(tmp_path / "own", os.environ["PATH"])}
+    said = subprocess.run(["vizslatesttool"], env=found, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == str(tmp_path / "own")

@@ -91,10 +91,10 @@ def test_heavy_pictures_leave_a_worker_to_the_others(
     release = threading.Event()
     answer = batcher_module._answer
 
-    def stuck(tasks: list[Any], limits: Limits, alone: bool) -> None:
+    def stuck(tasks: list[Any], *rest: Any) -> None:
         if tasks[0].heavy:
             release.wait(120)
-        answer(tasks, limits, alone)
+        answer(tasks, *rest)
 
     monkeypatch.setattr(batcher_module, "_answer", stuck)
 

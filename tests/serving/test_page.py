@@ -59,6 +59,22 @@ def test_a_picture_shows_classes_bars_and_the_map_over_it(
     assert page.complaints == []
 
 
+def test_a_picture_that_is_partly_broken_is_shown_with_a_warning(
+    server: Running, jpegs: list[bytes], tmp_path: Path, page: Any
+) -> None:
+    file, whole = tmp_path / "half.jpg", tmp_path / "whole.jpg"
+    middle = len(jpegs[1]) // 2
+    file.write_bytes(jpegs[1][:middle] + b"\xff\xd4" + bytes(38) + jpegs[1][middle + 40 :])
+    whole.write_bytes(jpegs[1])
+    page.goto(server.url)
+    page.set_input_files("#file", str(file))
+    page.wait_for_selector("#answer:not([hidden]) .class")
+    expect(page.locator("#warning")).to_contain_text("Part of the picture's data is broken")
+    page.set_input_files("#file", str(whole))
+    expect(page.locator("#warning")).to_be_hidden()
+    assert page.complaints == []
+
+
 def test_dropping_something_else_shows_the_servers_words(server: Running, tmp_path: Path, page: Any) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("just words")

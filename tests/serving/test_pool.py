@@ -146,7 +146,7 @@ def heavy_archive(path: Path) -> None:
 
 
 def unpacking(temporary: Path) -> bool:
-    return come(lambda: list(temporary.glob("vizsla-code-*/weights.bin")))
+    return come(lambda: list(temporary.glob("vizsla-code-*/model/weights.bin")))
 
 
 @pytest.fixture

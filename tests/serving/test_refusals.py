@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -86,6 +87,35 @@ CASES = {
     ),
     "npy that is none": (b"\x93NUMPY\x01\x00", "application/x-npy", 400, "body-malformed", "The body is no npy array"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+def test_a_compressed_body_is_refused_for_that(server: Running, jpegs: list[bytes], coding: str) -> None:
+    body = gzip.compress(jpegs[0])
+    answer = server.client.post("/invocations", content=body, headers={**JPEG, "content-encoding": coding})
+    assert answer.status_code == 415
+    assert answer.json()["ErrorCode"] == "body-encoding"
+    assert answer.json()["Message"].startswith(f"The body is compressed (Content-Encoding: {coding})")
+    assert "send the picture as it is" in answer.json()["Do"]
+    assert answer.headers["accept-encoding"] == "identity"
+    plain = server.client.post("/invocations", content=jpegs[0], headers={**JPEG, "content-encoding": "identity"})
+    assert plain.status_code == 200
+    told = server.client.post("/invocations", content=body, headers=JPEG).json()
+    assert told["Message"] == "The file is not a picture; it looks like a file compressed with gzip."
+    assert told["Do"] == "unpack it first"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"data:image/jpeg;base64,/9j/4AAQSkZJRg==", "a data: address in base64"),
+        (b"/9j/4AAQSkZJRgABAQAAAQABAAD/2wBD", "a picture in base64"),
+        (b"<html><head><title>404 Not Found</title></head>", "a web page"),
+        (b'{"message":"Forbidden"}', "a JSON document"),
+    ],
+)
+def test_what_was_sent_instead_of_a_picture_is_named(server: Running, body: bytes, words: str) -> None:
+    assert refused(server, body)[1]["Message"] == f"The file is not a picture; it looks like {words}."
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -157,6 +157,7 @@ def test_options_that_cannot_be_meant(folder_of_photos):
     root = str(folder_of_photos())
     for arguments, words in (
         (["--on-leak", "ignore"], "--on-leak 'ignore' is not known"),
+        (["--near-copies", "much"], "--near-copies 'much' is not known"),
         (["--weights", "x"], "go with --label-errors"),
         (["--drop-class", "cat"], "no class 'cat' to drop"),
         (["--group-by", "["], "is broken"),

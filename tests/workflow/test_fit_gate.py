@@ -53,6 +53,17 @@ def test_a_repaired_picture_is_trained_on(folder_of_photos, paint):
     assert fit(request(root, gate=GateOptions(on_damaged="repair"))).damaged == ()
 
 
+def test_a_picture_whose_decoder_warns_is_listed_and_not_trained_on(folder_of_photos):
+    root = folder_of_photos(splits=SPLITS)
+    broken = root / "test/red/001.jpg"
+    data = bytearray(broken.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = b"\xff\xd4" + bytes(38)
+    broken.write_bytes(data)
+    result = fit(request(root))
+    assert [(entry["path"], entry["kind"]) for entry in result.damaged] == [("test/red/001.jpg", "corrupt-data")]
+    assert "test/red/001.jpg" not in (result.job / "output/test-predictions.csv").read_text()
+
+
 def test_an_archive_with_a_class_dropped_by_the_command(folder_of_photos, tmp_path):
     root = folder_of_photos({"red": 30, "green": 30, "clutter": 30})
     archive = shutil.make_archive(str(tmp_path / "set"), "zip", root)
@@ -84,8 +95,22 @@ def test_the_document_carries_source_and_options(data):
     asked = FitRequest(
         data,
         "resnet18",
-        source=SourceOptions(("257.clutter",), r"(IMG_\d+)", "http://127.0.0.1:9000", None),
-        gate=GateOptions("repair", "warn"),
+        source=SourceOptions(
+            ("257.clutter",),
+            r"(IMG_\d+)",
+            "http://127.0.0.1:9000",
+            None,
+            "kaggle",
+            path_column="id",
+            label_column="1",
+            split_column="true",
+            label_from=r"^(.+)_\d+",
+        ),
+        gate=GateOptions("repair", "warn", 12),
     )
     document = json.loads(json.dumps(to_spec(asked).to_dict()))
     assert from_spec(TrainingJobSpec.read(document)) == asked
+    for choice in ("off", "auto", "24"):
+        document["HyperParameters"]["near-copies"] = choice
+        document["HyperParameters"].pop("near_copies", None)
+        assert from_spec(TrainingJobSpec.read(document)).gate == GateOptions("repair", "warn", choice)

@@ -74,6 +74,7 @@ def test_words_fit_the_door_they_come_through(folder_of_photos: Folder, tmp_path
     words = JobDirectory.open(handle.path).failure.read_text()
     assert "hyperparameter weights=PATH and hyperparameter random-init=true exclude each other" in words
     assert as_hyperparameters("or keep both by --on-leak warn") == "or keep both by the hyperparameter on-leak=warn"
+    assert as_hyperparameters("choose --near-copies off or") == "choose the hyperparameter near-copies=off or"
     assert as_hyperparameters("an untrained backbone with --random-init (for") == (
         "an untrained backbone with hyperparameter random-init=true (for"
     )
@@ -219,7 +220,7 @@ def test_a_fit_in_another_process_is_refused_to_a_second_controller_and_can_be_s
     folder_of_photos: Folder, tmp_path: Path
 ) -> None:
 
-    process = in_process(folder_of_photos({"red": 300, "green": 300}), "features", 0.05)
+    process = in_process(folder_of_photos({"red": 300, "green": 300}), "scan", 0.5)
     path = tmp_path / "runs" / "mine"
     with pytest.raises(JobError, match=f"controlled by another process .process {process.pid}"):
         LocalExecutor(path.parent).resume(Handle("mine", path))

@@ -225,7 +225,7 @@ def test_the_data_options_and_the_tracking_of_fit(photos: Path) -> None:
     refused = vizsla("tune", photos, "lr=0.1,0.2", "--script", "x.py", "--on-leak", "warn")
     assert refused.returncode == 2
     assert "Options for labelled pictures have no effect on a script's channels." in refused.stderr
-    assert "leave out --drop-class" in refused.stderr
+    assert "do: leave out --on-leak warn" in refused.stderr
 
 
 @pytest.mark.slow  # proves the option of fit, 10 seconds of processes

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import DATA_HELP, data_options, typed
 
 if TYPE_CHECKING:
+    from vizsla.data import SourceOptions
+    from vizsla.data.gate import GateOptions
     from vizsla.workflow.check import CheckResult
 
 app = typer.Typer(add_completion=False)
@@ -20,14 +22,12 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 
 @app.command()
+@data_options
 def check(
     data: str = typer.Argument(..., help=DATA_HELP),
-    drop_class: DropClass = None,
-    group_by: GroupBy = None,
-    on_damaged: OnDamaged = "skip",
-    on_leak: OnLeak = "drop-from-train",
-    endpoint_url: EndpointUrl = None,
-    sha256: Sha256 = None,
+    *,
+    source: SourceOptions,
+    gate: GateOptions,
     label_errors: bool = typer.Option(
         False,
         "--label-errors",
@@ -59,32 +59,14 @@ def check(
         raise UsageError("--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out")
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on {fail_on!r} is not known.", where="--fail-on", allowed="error, warning")
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
     wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
     with live_view() as view:
         result = run(CheckRequest(DataRequest(data, source, gate, seed), wanted), view)
-    options = {
-        "--drop-class": drop_class,
-        "--group-by": group_by,
-        "--on-damaged": None if on_damaged == "skip" else on_damaged,
-        "--on-leak": None if on_leak == "drop-from-train" else on_leak,
-        "--endpoint-url": endpoint_url,
-        "--sha256": sha256,
-    }
-    _print(result, as_json, " ".join([shlex.quote(data), *_typed(options)]))
+    _print(result, as_json, " ".join([shlex.quote(data), *typed(source, gate)]))
     if as_json:
         print_json(result.to_dict())
     if result.fails(fail_on):  # type: ignore[arg-type]
         raise typer.Exit(1)
-
-
-def _typed(options: dict[str, list[str] | str | None]) -> list[str]:
-    """The options that were given, as one types them."""
-    return [
-        f"{option} {shlex.quote(value)}"
-        for option, given in options.items()
-        for value in ([given] if isinstance(given, str) else given or [])
-    ]
 
 
 def _print(result: CheckResult, as_json: bool, data: str) -> None:
@@ -95,6 +77,7 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
     from vizsla.data.checks import layout
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
+    out.print(dataset.layout, soft_wrap=True)
     for note in result.notes:
         print_note(note)
     if result.findings:

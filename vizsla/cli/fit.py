@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vizsla.cli.source import DATA_HELP, DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import DATA_HELP, data_options
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
+    from vizsla.data import SourceOptions
+    from vizsla.data.gate import GateOptions
     from vizsla.workflow.plan import Plan
     from vizsla.workflow.request import FitResult
 
@@ -24,14 +26,12 @@ _STEPS = "Head, trained in steps (any of these asks for AdamW)"
 
 
 @app.command()
+@data_options
 def fit(
     data: str = typer.Argument(..., help=DATA_HELP),
-    drop_class: DropClass = None,
-    group_by: GroupBy = None,
-    on_damaged: OnDamaged = "skip",
-    on_leak: OnLeak = "drop-from-train",
-    endpoint_url: EndpointUrl = None,
-    sha256: Sha256 = None,
+    *,
+    source: SourceOptions,
+    gate: GateOptions,
     backbone: str | None = typer.Option(
         None, help="Any timm image model. Default: the one in --weights, else resnet18.", rich_help_panel=_BACKBONE
     ),
@@ -127,7 +127,6 @@ def fit(
         from vizsla.tuning.request import SearchRequest
 
         search = SearchRequest(limits=Limits(max_jobs=tune))
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
     request = FitRequest(data, backbone, weights, random_init, config, minutes, name, source, gate, search)
     if dry_run:
         from vizsla.workflow.plan import plan
@@ -174,7 +173,7 @@ def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) 
         interval = f"{percent(estimate.low)} – {percent(estimate.high)}"
         table.add_row(name, percent(estimate.value), "always, with so few classes" if always else interval)
     table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
-    table.add_row(f"always {e.constant.label!r}", percent(e.constant.accuracy), "the answer without a model")
+    table.add_row(f"always {e.constant.label!r}", percent(e.constant.accuracy), "the accuracy of no model")
     out.print(table)
     for warning in result.warnings:
         if warning not in noted:

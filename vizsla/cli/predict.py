@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,33 +14,70 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def predict(
     model: Path = typer.Argument(..., help="A model folder, a job's folder, or a model.tar.gz."),
-    images: list[str] = typer.Argument(..., help="Picture files; - reads paths from stdin, one a line."),
+    images: list[str] = typer.Argument(
+        ..., help="Picture files, and folders of them; - reads paths from stdin, one a line."
+    ),
     top_k: int = typer.Option(3, "--top-k", min=1, help="Classes to show."),
+    strict_images: bool = typer.Option(
+        False, "--strict-images", help="Refuse pictures that can be decoded although part of their data is broken."
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object a picture, one a line."),
 ) -> None:
     """Classify pictures with a saved model. Needs no torch.
 
-    Pictures that cannot be read are named on stderr; the exit code is then 1.
+    Pictures that cannot be read are named on stderr; the exit code is then 1. So are those that are partly broken, but
+    they have an answer.
     """
     import json
 
     from vizsla.errors import ImageError
     from vizsla.models.model import load
 
-    paths = [line.rstrip("\n") for line in sys.stdin if line.strip()] if images == ["-"] else images
+    paths = _listed(sys.stdin.buffer.read()) if images == ["-"] else images
+    paths = [picture for path in paths for picture in _pictures(path)]
     loaded = load(model)
     failed = 0
-    for path, answer in zip(paths, loaded.predict_many(paths, top_k=top_k), strict=True):
+    for path, answer in zip(paths, loaded.predict_many(paths, top_k=top_k, strict_images=strict_images), strict=True):
         if isinstance(answer, ImageError):
             failed += 1
             if as_json:
-                print(json.dumps({"image": path, "error": {"kind": answer.kind, "what": answer.what}}))
+                print(json.dumps({"image": path, "error": answer.to_dict()}))
             print(f"vizsla: {answer}", file=sys.stderr)
-        elif as_json:
+            continue
+        warning = answer.warning
+        if warning:
+            print(f"vizsla: warning: {warning}", file=sys.stderr)
+        if as_json:
             top = [{"label": label, "probability": round(p, 6)} for label, p in answer.top]
-            print(json.dumps({"image": path, "label": answer.label, "probability": answer.probability, "top": top}))
+            document = {"image": path, "label": answer.label, "probability": answer.probability, "top": top}
+            print(json.dumps(document | ({"warnings": [warning.to_dict()]} if warning else {})))
         else:
             shown = "   ".join(f"{label} {100 * p:.1f} %" for label, p in answer.top)
             print(f"{path}   {shown}")
     if failed:
         raise typer.Exit(1)
+
+
+def _listed(data: bytes) -> list[str]:
+    """The paths of a list, one a line, as Unix and Windows write them: UTF-8 or, with its mark, UTF-16."""
+    import codecs
+    import os
+
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        lines = data.decode("utf-16", "replace").split("\n")
+    else:
+        lines = [os.fsdecode(line) for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n")]
+    return [path for line in lines if (path := line.removesuffix("\r")).strip()]
+
+
+def _pictures(path: str) -> list[str]:
+    """The pictures in a folder and below, in order; else the path itself."""
+    from vizsla.data.contents import read_contents
+    from vizsla.errors import DataError
+
+    if not os.path.isdir(path):
+        return [path]
+    inside = [os.path.join(path, name) for name in read_contents(Path(path)).pictures]
+    if not inside:
+        raise DataError("There is no picture in this folder.", where=path, do="check the path")
+    return inside

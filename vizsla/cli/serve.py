@@ -49,6 +49,12 @@ def serve(
     public_origin: list[str] = typer.Option(
         None, "--public-origin", help="What a proxy before the server is called, such as https://models.example.com."
     ),
+    strict_images: bool = typer.Option(
+        False,
+        "--strict-images",
+        envvar="VIZSLA_STRICT_IMAGES",
+        help="Refuse pictures that can be decoded although part of their data is broken.",
+    ),
     log_requests: bool = typer.Option(True, help="Write a line of JSON to stderr for every request."),
 ) -> None:
     """Serve saved models over HTTP, with SageMaker's contracts. Needs no torch.
@@ -75,6 +81,7 @@ def serve(
         allow_code=allow_code,
         allow_urls=allow_urls,
         log_requests=log_requests,
+        strict_images=strict_images,
         access=Access.from_environment(host, anonymous=allow_anonymous, public_origins=public_origin or ()),
     )
     Server(options, now).run()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,62 +14,120 @@ if TYPE_CHECKING:
     from vizsla.data import SourceOptions
     from vizsla.data.gate import GateOptions
 
-_PANEL = "Data"
-
 DATA_HELP = (
-    "A folder with one folder a class, or with train, valid and test folders of them; a table (.csv, .jsonl, "
-    ".parquet) of path, label[, split][, group]; an archive (.zip, .tar.gz), also by http(s); or s3://bucket/prefix."
+    "A folder with one folder a class, or with train, valid and test folders of them, or with labels in any other way "
+    "of --layout; a table (.csv, .jsonl, .parquet) of path, label[, split][, group]; an archive (.zip, .tar.gz), also "
+    "by http(s); or s3://bucket/prefix."
 )
 
-DropClass = Annotated[
-    list[str] | None,
-    typer.Option("--drop-class", help="A class to leave out; may be given several times.", rich_help_panel=_PANEL),
-]
-GroupBy = Annotated[
-    str | None,
-    typer.Option(
-        "--group-by",
-        help="Keeps pictures together in one split: a column of the table, or a regular expression on the path "
-        "whose (group) is the key.",
-        rich_help_panel=_PANEL,
-    ),
-]
-OnDamaged = Annotated[
-    str,
-    typer.Option("--on-damaged", help="Pictures that cannot be read: skip, repair or fail.", rich_help_panel=_PANEL),
-]
-OnLeak = Annotated[
-    str,
-    typer.Option(
-        "--on-leak",
-        help="The same picture in two splits: drop-from-train, warn or fail.",
-        rich_help_panel=_PANEL,
-    ),
-]
-EndpointUrl = Annotated[
-    str | None,
-    typer.Option("--endpoint-url", help="Where an S3-compatible service listens.", rich_help_panel=_PANEL),
-]
-Sha256 = Annotated[str | None, typer.Option("--sha256", help="What a download must have.", rich_help_panel=_PANEL)]
+_DATA, _LABELS = "Data", "Labels"
 
 
-def data_options(
-    drop_class: list[str] | None = None,
-    group_by: str | None = None,
-    on_damaged: str = "skip",
-    on_leak: str = "drop-from-train",
-    endpoint_url: str | None = None,
-    sha256: str | None = None,
-) -> tuple[SourceOptions, GateOptions]:
+def _option(
+    type_: object, default: object, panel: str, help_: str, *, flag: str | None = None, metavar: str | None = None
+) -> tuple[object, Any]:
+    flags = () if flag is None else (flag,)
+    return type_, typer.Option(default, *flags, help=help_, rich_help_panel=panel, metavar=metavar)
+
+
+_SOURCE: dict[str, tuple[object, Any]] = {
+    "drop_classes": _option(
+        list[str] | None, None, _DATA, "A class to leave out; may be given several times.", flag="--drop-class"
+    ),
+    "group_by": _option(
+        str | None,
+        None,
+        _DATA,
+        "Keeps pictures together in one split: a column of the table, or a regular expression on the path whose "
+        "(group) is the key.",
+    ),
+    "endpoint_url": _option(str | None, None, _DATA, "Where an S3-compatible service listens."),
+    "sha256": _option(str | None, None, _DATA, "What a download must have.", flag="--sha256"),
+    "layout": _option(
+        str | None,
+        None,
+        _LABELS,
+        "How the labels lie in the folder, where that is in doubt: folders, imagefolder, roboflow, fiftyone, "
+        "datumaro, cvat, label-studio, webdataset, imagenet, split-tables, kaggle, table.",
+        metavar="NAME",
+    ),
+    "path_column": _option(str | None, None, _LABELS, "The table's column that says which picture."),
+    "label_column": _option(str | None, None, _LABELS, "The table's column that says which class."),
+    "split_column": _option(str | None, None, _LABELS, "The table's column that says which split."),
+    "label_from": _option(
+        str | None,
+        None,
+        _LABELS,
+        "Labels from the files' names: the first group, or the one named label, is the class.",
+        metavar="REGEX",
+    ),
+}
+"""The options that fill :class:`vizsla.data.SourceOptions`, by its fields."""
+
+_GATE: dict[str, tuple[object, Any]] = {
+    "on_damaged": _option(str, "skip", _DATA, "Pictures that cannot be read: skip, repair or fail."),
+    "on_leak": _option(str, "drop-from-train", _DATA, "The same picture in two splits: drop-from-train, warn or fail."),
+    "near_copies": _option(
+        str,
+        "auto",
+        _DATA,
+        "Pictures nearly the same, which share a split: auto (but not those of one scene), off, or the most bits of "
+        "their 256-bit hashes that may differ.",
+    ),
+}
+"""The options that fill :class:`vizsla.data.gate.GateOptions`, by its fields."""
+
+
+def data_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options on data: it gets ``source`` and ``gate``, the configurations that they fill.
+
+    The options stand where ``source`` stands in the verb's signature.
+    """
+    before = inspect.signature(verb)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in before.parameters.items():
+        if name == "source":
+            parameters += [
+                inspect.Parameter(option, keyword, default=default, annotation=type_)
+                for option, (type_, default) in (_SOURCE | _GATE).items()
+            ]
+        elif name != "gate":
+            parameters.append(parameter.replace(kind=keyword))
+
+    @functools.wraps(verb)
+    def with_options(**values: Any) -> None:
+        source, gate = configurations({name: values.pop(name) for name in _SOURCE | _GATE})
+        verb(source=source, gate=gate, **values)
+
+    with_options.__signature__ = before.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
+
+
+def configurations(values: dict[str, Any]) -> tuple[SourceOptions, GateOptions]:
     """What these options ask for.
 
     Raises
     ------
     UsageError
-        When one has a value that it cannot have.
+        For an unknown choice.
     """
     from vizsla.data import SourceOptions
     from vizsla.data.gate import GateOptions
 
-    source = SourceOptions(tuple(drop_class or ()), group_by, endpoint_url, sha256)
-    return source, GateOptions(on_damaged, on_leak)  # type: ignore[arg-type]
+    source = {name: value for name, value in values.items() if name in _SOURCE}
+    source["drop_classes"] = tuple(source.get("drop_classes") or ())
+    return SourceOptions(**source), GateOptions(**{name: value for name, value in values.items() if name in _GATE})
+
+
+def typed(source: SourceOptions, gate: GateOptions) -> list[str]:
+    """The options that differ from their defaults, as one types them."""
+    words = []
+    for config, options in ((source, _SOURCE), (gate, _GATE)):
+        for name, (_, default) in options.items():
+            flag = default.param_decls[0] if default.param_decls else "--" + name.replace("_", "-")
+            value = getattr(config, name)
+            if value not in ((), default.default):
+                words += [f"{flag} {shlex.quote(str(v))}" for v in (value if isinstance(value, tuple) else [value])]
+    return words

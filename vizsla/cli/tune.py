@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 import typer.core
 
-from vizsla.cli.source import DropClass, EndpointUrl, GroupBy, OnDamaged, OnLeak, Sha256, data_options
+from vizsla.cli.source import data_options, typed
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
+    from vizsla.data import SourceOptions
+    from vizsla.data.gate import GateOptions
     from vizsla.tuning.request import SearchRequest
     from vizsla.workflow.request import FitResult
     from vizsla.workflow.script_search import ScriptSearchResult
@@ -41,6 +43,7 @@ def _tune() -> None:
 
 
 @app.command("run")
+@data_options
 def run(
     data: str = typer.Argument(
         ..., help="A folder of labelled pictures; with --script, a PATH or one CHANNEL=PATH after another."
@@ -48,12 +51,9 @@ def run(
     ranges: list[str] = typer.Argument(
         None, metavar="[NAME=RANGE]...", help="lr=0.001..0.1:log batch-size=16,32,64 epochs=2..4 momentum=0.9"
     ),
-    drop_class: DropClass = None,
-    group_by: GroupBy = None,
-    on_damaged: OnDamaged = "skip",
-    on_leak: OnLeak = "drop-from-train",
-    endpoint_url: EndpointUrl = None,
-    sha256: Sha256 = None,
+    *,
+    source: SourceOptions,
+    gate: GateOptions,
     space: list[str] = typer.Option(
         [], "--space", help="NAME=RANGE, or a YAML or JSON file of ranges. Repeat.", rich_help_panel=_SEARCH
     ),
@@ -132,7 +132,6 @@ def run(
     from vizsla.errors import UsageError
 
     record_on(tracking_uri)
-    source, gate = data_options(drop_class, group_by, on_damaged, on_leak, endpoint_url, sha256)
     if minimize and maximize:
         raise UsageError("--minimize and --maximize exclude each other.", do="leave one of them out")
     direction = "minimize" if minimize else "maximize" if maximize else None
@@ -147,11 +146,11 @@ def run(
     }
     limits = (max_jobs, max_parallel, minutes, target, no_improvement)
     if script is not None:
-        if (source, gate) != data_options():
+        if typed(source, gate):
             raise UsageError(
                 "Options for labelled pictures have no effect on a script's channels.",
                 where="vizsla tune --script",
-                do="leave out --drop-class, --group-by, --on-damaged, --on-leak, --endpoint-url and --sha256",
+                do="leave out " + ", ".join(typed(source, gate)),
             )
         own = {"--epochs": epochs, "--backbone": backbone, "--weights": weights, "--random-init": random_init}
         _check_effect(
@@ -162,11 +161,11 @@ def run(
         from vizsla.jobs.request import part_channels
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 
-        channels, typed = part_channels([data, *(ranges or [])])
+        channels, own_ranges = part_channels([data, *(ranges or [])])
         for text in channels[1:]:
             print_note(f"{text} is a channel, as there are data at that place; --hp {text} makes it a hyperparameter")
         names = [text.partition("=")[0] for text in metric]
-        wanted = _request([*space, *typed], limits, asked, finalists or 0, objective, direction, names)
+        wanted = _request([*space, *own_ranges], limits, asked, finalists or 0, objective, direction, names)
         request = ScriptSearch.of(
             script, source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name, search=wanted
         )

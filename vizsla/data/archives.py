@@ -13,8 +13,8 @@ import shutil
 import tarfile
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -69,37 +69,62 @@ def unpack(
 
     Returns
     -------
-    The folder that holds the classes (or splits): the first level that is not a single folder.
+    The first level that is not a single folder.
 
     Raises
     ------
     SourceError
         When the archive is damaged, truncated, too large, or has a member that would lie outside.
     """
+    folder = _unpack_once(archive, _stem(archive.name), {"": archive}, cache, bounds, on_progress)
+    return _top(folder)
+
+
+def unpack_shards(
+    root: Path,
+    shards: Sequence[Path],
+    cache: Path,
+    bounds: Bounds = Bounds(),
+    on_progress: Progress = lambda done, total: None,
+) -> Path:
+    """Unpack the shards of a folder, each into a folder of its name; else as :func:`unpack`."""
+    named = {shard.relative_to(root).with_suffix("").as_posix(): shard for shard in shards}
+    return _unpack_once(root, root.resolve().name, named, cache, bounds, on_progress)
+
+
+def _unpack_once(
+    source: Path, stem: str, archives: Mapping[str, Path], cache: Path, bounds: Bounds, on_progress: Progress
+) -> Path:
+    """The folder in the cache that holds each archive's content under its name."""
     try:
-        stat = archive.stat()
+        stats = [(name, archive.stat()) for name, archive in archives.items()]
     except OSError as error:
-        raise SourceError(f"The archive cannot be read: {error.strerror}.", where=archive) from error
-    prefix = f"{_stem(archive.name)}-{_digest(str(archive.resolve()))}-"
-    folder = cache / "sources" / f"{prefix}{_digest(f'{stat.st_size} {stat.st_mtime_ns}')}"
+        raise SourceError(f"The archive cannot be read: {error.strerror}.", where=error.filename) from error
+    stamp = "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
+    prefix = f"{stem}-{_digest(str(source.resolve()))}-"
+    folder = cache / "sources" / f"{prefix}{_digest(stamp)}"
     with kept.filling(folder):
         if not (folder / _DONE).is_file():
             for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
-            _unpack_anew(archive, folder, bounds, on_progress)
-        kept.use(folder, archive.name, _unpacked(folder))
+            _unpack_anew(source, archives, folder, bounds, on_progress)
+        kept.use(folder, source.name, _unpacked(folder))
     kept.remove_older(folder, prefix)
-    return _top(folder)
+    return folder
 
 
-def _unpack_anew(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress) -> None:
+def _unpack_anew(
+    source: Path, archives: Mapping[str, Path], folder: Path, bounds: Bounds, on_progress: Progress
+) -> None:
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         with storage(partial):
             partial.mkdir(parents=True)
-        size = _extract(archive, partial, bounds, on_progress)
+        size = 0
+        for name, archive in archives.items():
+            size += _extract(archive, partial / name, replace(bounds, bytes=bounds.bytes - size), on_progress)
         with storage(folder):
-            write_json(partial / _DONE, {"archive": str(archive), "bytes": size})
+            write_json(partial / _DONE, {"archive": str(source), "bytes": size})
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
     finally:
@@ -119,6 +144,7 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
     """Write the files; return their bytes."""
     total = files = 0
     has_picture = False
+    packed: list[str] = []
     try:
         for done, count, member in _members(archive):
             target = _inside(folder, member.name, archive)
@@ -133,6 +159,7 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
             with source:
                 total += _copy(source, target, member.size, archive, bounds)
             has_picture = has_picture or is_picture(target)
+            packed += [member.name] * is_archive(target.name)
             on_progress(done, count)
     except SourceError:
         raise
@@ -143,8 +170,12 @@ def _extract(archive: Path, folder: Path, bounds: Bounds, on_progress: Progress)
             do="fetch or copy it again; nothing of it was used",
         ) from error
     if not has_picture:
-        endings = " ".join(sorted(readable_suffixes()))
-        raise SourceError("The archive holds no pictures.", where=archive, allowed=endings)
+        raise SourceError(
+            "The archive holds no pictures.",
+            where=archive,
+            allowed=" ".join(sorted(readable_suffixes())),
+            do=f"unpack it yourself, and what is in it: {', '.join(packed[:5])}" if packed else None,
+        )
     return total
 
 
@@ -227,7 +258,7 @@ def _too_large(archive: Path, bounds: Bounds) -> SourceError:
     return SourceError(
         "The archive unpacks to more than is allowed.",
         where=archive,
-        allowed=f"at most {bounds.bytes / 1e9:g} GB and {bounds.files:,} pictures",
+        allowed=f"at most {bounds.bytes / 1e9:g} GB and {bounds.files:,} files",
         do="unpack it yourself if it is meant, and name the folder",
     )
 

@@ -48,6 +48,8 @@ def arrange(
         notes += [finding.note for finding in listing.findings]
     if (missing or frozen is not None) and len(labels):
         pool = splits == SPLITS.index("train")
+        if frozen is not None:
+            frozen = _placed(frozen, pool, missing)
         splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)
         known = 0 if frozen is None else int((pool & (frozen != UNDRAWN)).sum())
         if missing:
@@ -57,7 +59,19 @@ def arrange(
                 f"{held:,} pictures that the source has in train stay in valid or test, where earlier runs had them "
                 "(remove the manifest to follow the source)."
             )
-    return Dataset(listing.name, listing.root, classes, listing.paths, labels, splits, tuple(notes), groups)
+    return Dataset(
+        listing.name, listing.root, classes, listing.paths, labels, splits, tuple(notes), groups, layout=listing.layout
+    )
+
+
+def _placed(
+    frozen: npt.NDArray[np.int8], pool: npt.NDArray[np.bool_], missing: Sequence[Split]
+) -> npt.NDArray[np.int8]:
+    """The splits that stay. An earlier run that left one of the missing ones empty has trained on nothing: what it had
+    in train is drawn anew."""
+    if all(((frozen == SPLITS.index(split)) & pool).any() for split in missing):
+        return frozen
+    return np.where(frozen == SPLITS.index("train"), np.int8(UNDRAWN), frozen)
 
 
 def _drawn(missing: Sequence[Split], seed: int, known: int, new: int) -> str:

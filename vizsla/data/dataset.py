@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.errors import DataError, SealedError
+from vizsla.errors import DataError, ImageError, SealedError
 
 Split = Literal["train", "valid", "test"]
 
@@ -28,7 +28,8 @@ class Dataset:
     ``paths`` are relative to ``root``, with forward slashes; ``labels`` int32 positions in ``classes``;
     ``splits`` int8 positions in :data:`SPLITS`. ``notes`` tells in sentences what was decided or left out while
     reading. ``groups`` (int32, or None) tells which pictures belong together and must share a split; ``copies``
-    the repaired copies of damaged pictures, by path. ``is_sealed``: see :meth:`sealed`.
+    the repaired copies of damaged pictures, by path; ``refused`` those that can be decoded and must not be used.
+    ``is_sealed``: see :meth:`sealed`. ``layout`` says in words what the labels were read from.
     """
 
     name: str
@@ -40,14 +41,24 @@ class Dataset:
     notes: tuple[str, ...] = field(default=())
     groups: npt.NDArray[np.int32] | None = None
     copies: Mapping[str, Path] = field(default_factory=dict)
+    refused: Mapping[str, ImageError] = field(default_factory=dict)
     is_sealed: bool = False
+    layout: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def path(self, row: int) -> Path:
-        """The file of one row: the picture itself, or the repaired copy of a damaged one."""
+        """The file of one row: the picture itself, or the repaired copy of a damaged one.
+
+        Raises
+        ------
+        ImageError
+            For one that is refused: it is met where it would be read, as one that cannot be decoded is.
+        """
         path = self.paths[row]
+        if path in self.refused:
+            raise self.refused[path]
         return self.copies[path] if self.copies and path in self.copies else self.root / path
 
     def __getitem__(self, row: int, /) -> Path:
@@ -120,6 +131,7 @@ class Dataset:
             )
         for split in SPLITS[: 2 if self.is_sealed else 3]:
             if not counts[:, SPLITS.index(split)].any():
+                self._refuse_groups(split, usable)
                 raise DataError(
                     f"The {split} split is empty: no class has enough pictures (the largest, "
                     f"{self.classes[int(counts.sum(axis=1).argmax())]!r}, has {int(counts.sum(axis=1).max()):,}).",
@@ -140,6 +152,26 @@ class Dataset:
             + ("nothing can be said about it." if split == "test" else "training cannot watch it.")
             for split in SPLITS[1 : 2 if self.is_sealed else 3]
             if (absent := self._without(counts, split))
+        )
+
+    def _refuse_groups(self, split: Split, usable: npt.NDArray[np.bool_] | None) -> None:
+        """Tell when a split is empty because pictures are kept together, and not for want of pictures."""
+        if self.groups is None:
+            return
+        rows = np.flatnonzero(np.ones(len(self), bool) if usable is None else usable)
+        pictures = np.bincount(self.labels[rows], minlength=len(self.classes))
+        pairs = np.unique(np.column_stack([self.labels[rows], self.groups[rows]]), axis=0)
+        label = int(pictures.argmax())
+        groups = int((pairs[:, 0] == label).sum())
+        if pictures[label] < 3 or groups >= 3:
+            return
+        together = "one group" if groups == 1 else f"{groups} groups"
+        raise DataError(
+            f"The {split} split is empty: the {int(pictures[label]):,} pictures of {self.classes[label]!r} are kept "
+            f"together as {together}, by --group-by or as near copies, and a group is never split.",
+            where=self.root,
+            allowed="at least 3 groups in a class that is to be split into train, valid and test",
+            do=f"choose --near-copies off or a smaller distance, group more finely, or put pictures into {split}/",
         )
 
     def _without(self, counts: npt.NDArray[np.int64], split: Split) -> list[str]:

@@ -102,10 +102,15 @@ def close(phash: npt.NDArray[np.uint64], rows: Rows, others: Rows, bits: int = N
     step = max(1, _BLOCK // max(1, len(others)))
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
-        apart = _count(phash[part][:, None] ^ phash[others][None]).reshape(len(part), len(others), 4).sum(axis=2)
-        near = apart <= bits
+        near = bits_apart(phash[part], phash[others]) <= bits
         found[start : start + step] = np.where(near.any(axis=1), near.argmax(axis=1), -1)
     return found
+
+
+def bits_apart(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Bits in which each of (n, 4) hashes differs from each of (m, 4) others, int64 (n, m)."""
+    bits: npt.NDArray[np.int64] = _count(first[:, None] ^ second[None]).reshape(len(first), len(second), 4).sum(axis=2)
+    return bits
 
 
 def together(clusterings: Sequence[npt.NDArray[np.int32] | None]) -> npt.NDArray[np.int32] | None:

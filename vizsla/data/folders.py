@@ -72,5 +72,8 @@ def _check_name(label: str, root: Path) -> None:
 
 def _hint(top: Folder) -> str:
     if top.pictures:
-        return f"{len(top.pictures):,} pictures lie directly in the folder: move them into one folder for each class"
+        return (
+            f"{len(top.pictures):,} pictures lie directly in the folder: move them into one folder for each class, or "
+            "say where their labels are: a table beside them, or --label-from REGEX where the files' names tell them"
+        )
     return "check the path, or put the pictures of each class into a folder of its own"

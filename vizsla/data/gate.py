@@ -16,11 +16,12 @@ from vizsla.data import checks
 from vizsla.data.arrange import arrange, group_codes
 from vizsla.data.checks import Facts, Finding
 from vizsla.data.dataset import SPLITS, Dataset
-from vizsla.data.duplicates import Clusters, exact, near, together
+from vizsla.data.duplicates import Clusters, exact, together
 from vizsla.data.inspection import inspect
 from vizsla.data.leaks import LEAKS, leaks
 from vizsla.data.listing import Listing
 from vizsla.data.manifest import DAMAGED, KEEP, LEFT_OUT, OK, OURS, REPAIRED, Decisions
+from vizsla.data.near_copies import bits_of, near_copies
 from vizsla.data.repair import repair
 from vizsla.data.scan import Scan
 from vizsla.errors import DataError, UsageError
@@ -34,6 +35,8 @@ OnLeak = Literal["drop-from-train", "warn", "fail"]
 class GateOptions:
     """What to do about pictures that cannot be read, and about pictures that lie in several splits.
 
+    ``near_copies`` says what counts as one: ``auto``, ``off``, or the most bits of 256 in which two hashes differ.
+
     Raises
     ------
     UsageError
@@ -42,8 +45,12 @@ class GateOptions:
 
     on_damaged: OnDamaged = "skip"
     on_leak: OnLeak = "drop-from-train"
+    near_copies: str | int = "auto"
 
     def __post_init__(self) -> None:
+        bits = bits_of(self.near_copies)
+        if bits is not None and bits >= 0:
+            object.__setattr__(self, "near_copies", bits)  # a command line has text
         for name, kind in (("on_damaged", OnDamaged), ("on_leak", OnLeak)):
             value, allowed = getattr(self, name), get_args(kind)
             if value not in allowed:
@@ -68,9 +75,20 @@ class Gated:
     @property
     def dataset(self) -> Dataset:
         """The pictures that may be used. Damaged ones stay in it, to be listed where they are met."""
-        whole = replace(self.facts.dataset, copies=self.copies)
+        paths, errors = self.facts.dataset.paths, self.facts.scan.errors
+        refused = {paths[row]: e for row, e in errors.items() if e.kind == "corrupt-data" and not self.usable[row]}
+        whole = replace(self.facts.dataset, copies=self.copies, refused=refused)
         rows = np.flatnonzero(self.status != LEFT_OUT)
         return whole if len(rows) == len(whole) else whole.take(rows)
+
+    @property
+    def contents(self) -> npt.NDArray[np.uint8]:
+        """SHA-256 of each file of :attr:`dataset` as it was looked at, uint8 (n, 32); zeros where it was not read, or
+        where a repaired copy stands in its place."""
+        sha256 = self.facts.scan.records["sha256"].copy()
+        sha256[self.status == REPAIRED] = 0
+        contents: npt.NDArray[np.uint8] = sha256[self.status != LEFT_OUT]
+        return contents
 
     @property
     def usable(self) -> npt.NDArray[np.bool_]:
@@ -158,22 +176,27 @@ def pass_gate(
     scan, copies = _decide_damaged(listing, scan, options.on_damaged, repaired, limits, status, reasons)
     visible = scan.seen | (status == REPAIRED)
     same = exact(scan.records["sha256"], visible)
-    alike, bits = near(scan.records["phash"], visible)
+    labels = np.unique(listing.labels, return_inverse=True)[1].astype(np.int32)
+    alike = near_copies(scan.records["phash"], visible, labels, same, options.near_copies)
     known = earlier.of(listing.paths, scan.records["sha256"])
     dataset = arrange(
         listing,
         seed=seed,
-        groups=together([named, same.of, alike.of]),
+        groups=together([named, same.of, alike.clusters.of]),
         frozen=known.splits if len(earlier) else None,
         with_findings=False,
     )
     groups = Clusters(np.full(len(dataset), -1, np.int32) if named is None else named)
-    facts = Facts(dataset, scan, same, alike, bits, groups)
+    facts = Facts(dataset, scan, same, alike, groups)
     findings = checks.run(facts, listing.findings)
     for row in np.flatnonzero(known.statuses == LEFT_OUT).tolist():
         status[row], reasons[row] = LEFT_OUT, known.reasons.get(row, "left out by hand")
-    for row in np.flatnonzero((known.statuses == KEEP) & (status == OK)).tolist():
+    for row in np.flatnonzero(known.statuses == KEEP).tolist():
+        decodes = status[row] == OK or (row in scan.errors and scan.errors[row].kind == "corrupt-data")
+        if not decodes:
+            continue
         status[row] = KEEP
+        reasons.pop(row, None)
         if row in known.reasons:
             reasons[row] = known.reasons[row]
     _decide_leaks(facts, findings, options.on_leak, status, reasons)
@@ -209,7 +232,7 @@ def _decide_damaged(
                 copies[listing.paths[row]] = copy
                 status[row], reasons[row] = REPAIRED, f"{OURS}{error.kind}; its intact part is {copy.name}"
                 data = read_file(path, limits)
-                records[row] = inspect(read_file(copy, limits), limits, with_quality=False)[0]
+                records[row] = inspect(read_file(copy, limits), limits, with_quality=False).record
                 records["sha256"][row] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
                 records["bytes"][row] = len(data)
     return replace(scan, records=records), copies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from PIL import Image
 
 from vizsla.data import quality
 from vizsla.data.phash import phash
-from vizsla.images import Limits, decode, readable_formats
+from vizsla.data.remarks import STRAY_BYTES, hearing, remark
+from vizsla.images import Decoded, Limits, decode, readable_formats
 from vizsla.images.formats import FORMATS
 
 MODES = ("RGB", "L", "RGBA", "CMYK", "P", "LA", "PA", "1", "I;16", "I", "F", "YCbCr", "LAB", "HSV", "other")
@@ -28,46 +30,60 @@ RECORD = np.dtype(
         ("format", np.uint8),
         ("mode", np.uint8),
         ("animated", np.bool_),
+        ("remark", np.uint8),
         ("scores", np.float32, 4),
     ]
 )
-"""One picture that can be read. ``scores`` as in :data:`vizsla.data.quality.ISSUES`, NaN where not computed."""
+"""One picture that can be read. ``remark`` is a code of :data:`vizsla.data.remarks.REMARKS`; ``scores`` are those of
+:data:`vizsla.data.quality.ISSUES`, NaN where not computed."""
 
 Record = npt.NDArray[np.void]
 
 _SEVERAL = ("JPEG", "MPO", "HEIF")
 """Formats that may hold several pictures and no film."""
 
-_SHORT_SIDE = 256
+SHORT_SIDE = 256
 """Pixels of the shorter side that the hash needs: four for each of its cells."""
 
 
-def inspect(data: bytes, limits: Limits, *, with_quality: bool) -> tuple[Record, dict[str, Any] | None]:
+@dataclass(frozen=True)
+class Inspection:
+    """What one look tells: the ``record`` (shape (), without its scores), the raw numbers that
+    :func:`vizsla.data.quality.scores` wants (None where quality is not asked for), and the picture itself."""
+
+    record: Record
+    statistics: dict[str, Any] | None
+    decoded: Decoded
+
+
+def inspect(data: bytes, limits: Limits, *, with_quality: bool, short_side: int = SHORT_SIDE) -> Inspection:
     """Decode a picture and describe it: a large JPEG at a reduced scale, unless its quality is scored.
 
-    Damage is found all the same, as every byte is read; the hash differs in a few of its 256 bits.
-
-    Returns
-    -------
-    A record (shape (), without its scores) and the raw numbers that :func:`vizsla.data.quality.scores` wants.
+    Damage is found all the same, as every byte is read; the hash differs in a few of its 256 bits. ``short_side`` is
+    what the shorter side must keep of its pixels, at least :data:`SHORT_SIDE`.
 
     Raises
     ------
     ImageError
-        When the picture cannot be read.
+        When the picture cannot be read, or its decoder says that its data is corrupt.
     """
-    decoded = decode(data, limits, short_side=None if with_quality else _SHORT_SIDE)
+    with hearing() as words:
+        decoded = decode(data, limits, short_side=None if with_quality else max(short_side, SHORT_SIDE))
+    harm = decoded.damage()
+    if harm and not harm.harmless:
+        raise harm.error()
     record = np.zeros((), RECORD)
     record["sha256"] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
     record["phash"] = phash(decoded.image)
     record["bytes"] = len(data)
     record["width"], record["height"] = decoded.full_size
-    with Image.open(io.BytesIO(data), formats=readable_formats()) as header:
+    with hearing() as again, Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         record["format"] = FORMATS.index("JPEG" if header.format == "MPO" else header.format or "JPEG")
         record["mode"] = MODES.index(header.mode if header.mode in MODES else _kin(header.mode))
         record["animated"] = header.format not in _SEVERAL and bool(getattr(header, "is_animated", False))
+    record["remark"] = STRAY_BYTES if harm else remark(words + again)
     record["scores"] = np.nan
-    return record, quality.statistics(decoded.image) if with_quality else None
+    return Inspection(record, quality.statistics(decoded.image) if with_quality else None, decoded)
 
 
 def _kin(mode: str) -> str:

@@ -34,7 +34,10 @@ def leaks(facts: Facts, live: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]
     live, gone = live.copy(), dict[int, str]()
     kinds: Mapping[str, tuple[Clusters, Closest]] = {
         "leak-exact": (facts.exact, _any),
-        "leak-near": (facts.near, lambda rows, others: close(facts.phash, rows, others)),
+        "leak-near": (
+            facts.near.clusters,
+            lambda rows, others: close(facts.phash, rows, others, int(facts.near.limits[rows[0]])),
+        ),
         "leak-group": (facts.groups, _any),
     }
     splits, paths = facts.dataset.splits, facts.dataset.paths

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vizsla.data.checks.finding import Finding
-from vizsla.data.dataset import Split
+from vizsla.data.dataset import SPLITS, Split
 from vizsla.errors import DataError, UsageError
 
 _NUMBER = re.compile(r"(\d{1,18})[._ -]+(?=\S)")
@@ -22,7 +22,8 @@ class Listing:
     """Labelled pictures as a source gives them, one entry a picture in each list.
 
     ``splits`` holds None where the source does not say; ``groups`` is None where it knows no groups. ``findings`` are
-    about what the source holds and no entry here stands for.
+    about what the source holds and no entry here stands for. ``layout`` says what the
+    labels were read from.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Listing:
     splits: list[Split | None] = field(default_factory=list)
     groups: list[str] | None = None
     notes: list[str] = field(default_factory=list)
+    layout: str = ""
     findings: list[Finding] = field(default_factory=list)
 
     def compose_labels(self) -> None:
@@ -48,6 +50,12 @@ class Listing:
     def classes(self) -> tuple[str, ...]:
         """The labels in order: text as text, then whole numbers and numbered names (``10.dog``) by their number."""
         return tuple(sorted(set(self.labels), key=_order))
+
+    def numbers(self) -> str:
+        """Pictures, classes and splits, for a person: ``430 pictures of 5 classes in train, valid``."""
+        splits = [split for split in SPLITS if split in self.splits]
+        inside = f" in {', '.join(splits)}" if splits else ""
+        return f"{len(self.paths):,} pictures of {len(set(self.labels)):,} classes{inside}"
 
     def drop(self, unwanted: Sequence[str]) -> None:
         """Take out classes, by their name or the name without its number (``257.clutter`` or ``clutter``).

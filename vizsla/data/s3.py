@@ -22,6 +22,7 @@ from typing import Any
 
 from vizsla.data import kept, s3_session
 from vizsla.data.s3_journal import Journal, Object
+from vizsla.data.tree import LABEL_ENDINGS
 from vizsla.errors import SourceError
 from vizsla.files import storage
 from vizsla.images import readable_suffixes
@@ -62,7 +63,7 @@ def sync(
     on_progress: Progress = lambda done, total: None,
     threads: int = THREADS,
 ) -> Synced:
-    """Mirror the pictures under ``s3://bucket/prefix`` into a folder of the cache.
+    """Mirror the pictures under ``s3://bucket/prefix``, and what may hold their labels, into a folder of the cache.
 
     An object is fetched when its ETag or size is not the one in the journal, or its file is missing. Every
     finished object is journalled, so that a broken sync goes on where it stopped. The mirror loses what the
@@ -144,14 +145,16 @@ def _mirror(
 
 
 def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: Counter[str]) -> dict[str, Object]:
+    found = dict(_listed(store, prefix, where))
+    endings = {name: os.path.splitext(name)[1].lower() for name in found}
+    meant = ENDINGS.keys() if not ENDINGS.keys().isdisjoint(endings.values()) else {".tar"}  # shards
     wanted: dict[str, Object] = {}
-    for name, one in _listed(store, prefix, where):
-        ending = os.path.splitext(name)[1].lower()
-        if ending in ENDINGS or name in also:
+    for name, one in found.items():
+        if endings[name] in meant or endings[name] in LABEL_ENDINGS or name in also:
             wanted[name] = one
         elif one.size:  # consoles make a folder by an empty object
-            others[ending or "no ending"] += 1
-    if not wanted:
+            others[endings[name] or "no ending"] += 1
+    if meant.isdisjoint(endings.values()):
         raise SourceError(
             "There are no pictures under this address.",
             where=where,

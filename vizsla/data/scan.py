@@ -13,21 +13,39 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from vizsla.data import quality
-from vizsla.data.inspection import RECORD, Record, inspect
+from vizsla.data.inspection import RECORD, SHORT_SIDE, Record, inspect
+from vizsla.data.remarks import listening
 from vizsla.data.scan_store import FileIndex, Records, ScanStore
 from vizsla.errors import ImageError
-from vizsla.images import Limits, read_file
+from vizsla.images import Decoded, Limits, decode, read_file
 
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
 
 _CHUNK = 512
+
+
+class Companion(Protocol):
+    """Who wants the pictures as well, now that they are open. Called from any thread."""
+
+    @property
+    def short_side(self) -> int | None:
+        """Pixels of the shorter side that a picture must keep; None where none is wanted now."""
+        ...
+
+    def missing(self, sha256: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Which pictures, by SHA-256 uint8 (n, 32), are wanted, bool (n,)."""
+        ...
+
+    def take(self, key: bytes, decoded: Decoded) -> None:
+        """One that is wanted, by its SHA-256, decoded as :attr:`short_side` asks."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,7 @@ def scan(
     limits: Limits,
     with_quality: bool = True,
     deadline: float | None = None,
+    companion: Companion | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Scan:
     """Look at every picture once.
@@ -76,7 +95,8 @@ def scan(
     under whatever name, is not decoded. Pictures that cannot be read are tried anew each time. A kill loses at
     most the last few hundred pictures. ``with_quality`` also scores each (dark, blurry, ...), which takes several
     times as long as all the rest, and needs cleanvision; else scores that are known stay. After ``deadline``
-    (``time.monotonic()``) no further few hundred are begun.
+    (``time.monotonic()``) no further few hundred are begun. A ``companion`` is given the pictures that it wants: they
+    are decoded once for both.
 
     Raises
     ------
@@ -95,11 +115,13 @@ def scan(
     records[found] = store.take(at[found])
     if with_quality:
         found = found[~np.isnan(records["scores"][found, 0])]
+    if companion is not None:
+        found = found[~companion.missing(records["sha256"][found])]
     wanted = np.setdiff1d(np.arange(len(paths)), found, assume_unique=True)
     inspected, reached = 0, len(wanted)
-    look = _Look(root, paths, limits, store, with_quality)
+    look = _Look(root, paths, limits, store, with_quality, companion)
     on_progress(len(found), len(paths))
-    with ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
+    with listening(), ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
         for start in range(0, len(wanted), _CHUNK):
             if deadline is not None and time.monotonic() > deadline:
                 reached = start
@@ -132,17 +154,37 @@ class _Look:
     limits: Limits
     store: ScanStore
     with_quality: bool
+    companion: Companion | None
 
     def __call__(self, row: int) -> ImageError | int | tuple[Record, dict[str, Any] | None]:
         try:
             data = read_file(self.root / self.paths[row], self.limits)
             digest = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)[None]
             at = int(self.store.find(digest)[0])
-            if at >= 0 and not (self.with_quality and np.isnan(self.store.take(np.array([at]))["scores"][0, 0])):
+            known = at >= 0 and not (self.with_quality and np.isnan(self.store.take(np.array([at]))["scores"][0, 0]))
+            side = self._wanted_side(digest)
+            if known and side is None:
                 return at
-            return inspect(data, self.limits, with_quality=self.with_quality)
+            if known:
+                self._hand_on(digest, decode(data, self.limits, short_side=side))
+                return at
+            seen = inspect(data, self.limits, with_quality=self.with_quality, short_side=side or 0)
+            if side is not None:
+                same = side >= SHORT_SIDE and not self.with_quality
+                self._hand_on(digest, seen.decoded if same else decode(data, self.limits, short_side=side))
+            return seen.record, seen.statistics
         except ImageError as error:
             return error
+
+    def _hand_on(self, digest: npt.NDArray[np.uint8], decoded: Decoded) -> None:
+        if self.companion is not None:
+            self.companion.take(digest.tobytes(), decoded)
+
+    def _wanted_side(self, digest: npt.NDArray[np.uint8]) -> int | None:
+        """The shorter side that the companion wants of a picture; None where it wants nothing of it."""
+        if self.companion is None or not self.companion.missing(digest)[0]:
+            return None
+        return self.companion.short_side
 
 
 def _keep(records: Records, fresh: list[tuple[int, Record, dict[str, Any] | None]], store: ScanStore) -> None:

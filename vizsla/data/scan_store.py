@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vizsla.data.inspection import RECORD
 from vizsla.files import replacing
 
-_VERSION = 1
+_VERSION = 2
 _FILE = np.dtype([("path", np.uint64), ("bytes", np.int64), ("mtime", np.int64), ("sha256", np.uint8, 32)])
 _MOST_SHARDS = 16
 _RACY_NS = 2_000_000_000

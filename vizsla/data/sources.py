@@ -7,14 +7,16 @@ import os
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from vizsla.data import archives, tables
 from vizsla.data.arrange import arrange
+from vizsla.data.contents import read_contents
 from vizsla.data.dataset import Dataset
-from vizsla.data.folders import list_folder
+from vizsla.data.layouts import SHARDS, list_directory, list_file
 from vizsla.data.listing import Listing
+from vizsla.data.options import SourceOptions as SourceOptions
 from vizsla.data.tree import counted
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
@@ -25,22 +27,11 @@ _SIGNATURE = re.compile(
 )
 """Query parameters of signed addresses (AWS, CloudFront, Google, Azure), which are new each time."""
 
+_LABEL_FILES = (".json", ".xml", ".txt")
+"""Endings of files that hold labels and are no tables."""
+
 Progress = Callable[[int, int], None]
 """Called with (done, in all; 0 where that is unknown)."""
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """How to read a source.
-
-    ``drop_classes`` are left out; ``group_by`` is a column of the table or a regular expression on the path;
-    ``endpoint_url`` where an S3-compatible service listens; ``sha256`` what a download must have.
-    """
-
-    drop_classes: tuple[str, ...] = ()
-    group_by: str | None = None
-    endpoint_url: str | None = None
-    sha256: str | None = None
 
 
 def open_dataset(
@@ -51,6 +42,11 @@ def open_dataset(
     group_by: str | None = None,
     endpoint_url: str | None = None,
     sha256: str | None = None,
+    layout: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    label_from: str | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Dataset:
     """Read any source of labelled pictures into a split table.
@@ -58,12 +54,13 @@ def open_dataset(
     Parameters
     ----------
     source:
-        A folder with one folder a class, or with train, valid and test folders of them; a table (.csv, .tsv,
-        .jsonl, .parquet) with the columns path, label[, split][, group]; an archive (.zip, .tar, .tar.gz); an
-        http(s) address of an archive; ``s3://bucket/prefix`` of class folders, of an archive or of a table.
+        A folder with one folder a class, or with train, valid and test folders of them, or with labels in one of
+        the ways in docs/data.md; a table (.csv, .tsv, .jsonl, .parquet) with the columns path, label[, split]
+        [, group], or an export's .json or .xml; an archive (.zip, .tar, .tar.gz) of a folder; an http(s) address
+        of an archive; ``s3://bucket/prefix`` of a folder, of an archive or of a table.
     seed:
         Decides the splits that the source does not bring.
-    drop_classes, group_by, endpoint_url, sha256:
+    drop_classes, group_by, endpoint_url, sha256, layout, path_column, label_column, split_column, label_from:
         See :class:`SourceOptions`.
 
     Raises
@@ -73,16 +70,27 @@ def open_dataset(
     UsageError
         When an option does not fit the source.
     """
-    options = SourceOptions(tuple(drop_classes), group_by, endpoint_url, sha256)
+    options = SourceOptions(
+        tuple(drop_classes),
+        group_by,
+        endpoint_url,
+        sha256,
+        layout,
+        path_column,
+        label_column,
+        split_column,
+        label_from,
+    )
     return arrange(list_source(source, options, on_progress), seed=seed)
 
 
 def list_source(
     source: str | os.PathLike[str],
-    options: SourceOptions = SourceOptions(),
+    options: SourceOptions | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Listing:
     """What any source holds, before splits are drawn. Parameters and errors as in :func:`open_dataset`."""
+    options = options or SourceOptions()
     listing = _list(os.fspath(source), options, on_progress)
     listing.compose_labels()
     listing.drop(options.drop_classes)
@@ -137,7 +145,7 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
                 allowed=" ".join(archives.SUFFIXES),
             )
         file = download(source, cache, sha256=options.sha256, on_progress=on_progress)
-        return _folder(archives.unpack(file, cache, on_progress=on_progress), file)
+        return _archive(file, cache, options, on_progress)
     if scheme == "s3":
         return _list_s3(source, cache, options, on_progress)
     if scheme:
@@ -148,18 +156,19 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
         )
     path = Path(source).expanduser()
     if path.is_dir() or not path.suffix:
-        return list_folder(path)
-    if path.suffix.lower() in tables.SUFFIXES:
-        return tables.list_table(path, options.group_by)
+        return _directory(path, cache, options, on_progress)
+    if path.suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES):
+        return _table(path, options)
     if archives.is_archive(path.name):
-        return _folder(archives.unpack(path, cache, on_progress=on_progress), path)
+        return _archive(path, cache, options, on_progress)
     if path.is_file():
         raise DataError(
             "This is a file of an unknown kind.",
             where=path,
-            allowed=f"a folder, a table ({' '.join(tables.SUFFIXES)}), an archive ({' '.join(archives.SUFFIXES)})",
+            allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive "
+            f"({' '.join(archives.SUFFIXES)})",
         )
-    return list_folder(path)
+    return list_directory(path, options)
 
 
 def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
@@ -168,22 +177,45 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     name = PurePosixPath(url).name
     if archives.is_archive(name):
         file = s3.fetch(url, cache, endpoint_url=options.endpoint_url, on_progress=on_progress)
-        return _folder(archives.unpack(file, cache, on_progress=on_progress), file)
-    is_table = PurePosixPath(name).suffix.lower() in tables.SUFFIXES
+        return _archive(file, cache, options, on_progress)
+    is_table = PurePosixPath(name).suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES)
     prefix = url.rpartition("/")[0] if is_table else url
     synced = s3.sync(
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
     )
     if is_table:
-        return tables.list_table(synced.folder / name, options.group_by)
-    listing = list_folder(synced.folder)
+        return _table(synced.folder / name, options)
+    listing = _directory(synced.folder, cache, options, on_progress)
     if synced.others:
         listing.notes.append(f"Not fetched, as their names end like no picture's: {counted(synced.others, 'object')}.")
     return listing
 
 
-def _folder(folder: Path, archive: Path) -> Listing:
-    listing = list_folder(folder)
+def _directory(folder: Path, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
+    """A folder, or the shards in it."""
+    shards = sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")])
+    if not shards or (options.layout != SHARDS and read_contents(folder).pictures):
+        return list_directory(folder, options)
+    listing = list_directory(
+        archives.unpack_shards(folder, shards, cache, on_progress=on_progress), replace(options, layout=SHARDS)
+    )
+    listing.name = folder.resolve().name
+    return listing
+
+
+def _table(file: Path, options: SourceOptions) -> Listing:
+    if options.label_from is not None:
+        raise UsageError(
+            "Labels from names of files go with a folder only.", where="--label-from", do="name the folder"
+        )
+    if options.layout is None and file.suffix.lower() in tables.SUFFIXES:
+        return tables.list_table(file, options)
+    return list_file(file, options)
+
+
+def _archive(archive: Path, cache: Path, options: SourceOptions, on_progress: Progress) -> Listing:
+    folder = archives.unpack(archive, cache, on_progress=on_progress)
+    listing = list_directory(folder, options)
     listing.name = archive.name.partition(".")[0] or listing.name
     return listing
 

@@ -18,13 +18,18 @@ from vizsla.images.formats import ENDINGS, HEAD_BYTES
 _SIDECARS = frozenset(".txt .json .xml .csv .xmp .aae .npy".split())
 """Endings of what often lies beside each picture: not opened to see whether it is one."""
 
+LABEL_ENDINGS = frozenset(".csv .tsv .json .jsonl .ndjson .parquet .xml .txt .names .cls".split())
+"""Endings of files that may say what is on pictures."""
+
 
 @dataclass(eq=False)
 class Folder:
-    """One folder. ``path`` and ``pictures`` are relative to the root, with forward slashes, as on disk."""
+    """One folder. ``path``, ``pictures`` and ``labels`` (what may say what is on them) are relative to the root, with
+    forward slashes, as on disk."""
 
     path: str
     pictures: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     has_system_folders: bool = False
 
@@ -123,6 +128,10 @@ def _fill(
             tally.hidden += ending in ENDINGS and not entry.name.startswith("._")  # which macOS makes
         elif ending in ENDINGS:
             folder.pictures.append(prefix + entry.name)
+        elif ending in LABEL_ENDINGS:
+            folder.labels.append(prefix + entry.name)
+            if folder.path:
+                tally.others[ending] += 1
         elif (kind := _type_by_content(entry.path, ending)) is not None and kind.picture:
             folder.pictures.append(prefix + entry.name)
             if kind.readable:

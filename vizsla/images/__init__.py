@@ -1,14 +1,17 @@
 """The one path from bytes to model input, in numpy and Pillow, without torch."""
 
+from vizsla.images.damage import Damage, damage
 from vizsla.images.decode import Decoded, Limits, decode, read_file
 from vizsla.images.formats import FileType, file_type, readable_formats, readable_suffixes
 from vizsla.images.preprocess import Preprocessing
 
 __all__ = [
+    "Damage",
     "Decoded",
     "FileType",
     "Limits",
     "Preprocessing",
+    "damage",
     "decode",
     "file_type",
     "read_file",

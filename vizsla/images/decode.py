@@ -9,11 +9,12 @@ import stat
 import struct
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vizsla.errors import ImageError
+from vizsla.images.damage import Damage, damage, scan_end
 from vizsla.images.depth import UnknownRangeError, to_eight_bits
 from vizsla.images.formats import file_type, readable_formats, readable_suffixes
 from vizsla.settings import settings
@@ -27,6 +28,8 @@ _PROGRESSIVE_BLOCK = 1024
 _NEW_SUBFILE_TYPE = 254
 """TIFF's tag whose lowest bit marks a reduced copy of another picture in the file (TIFF 6.0, NewSubfileType). Raw
 photos (DNG, NEF, ARW and others) begin with one; no picture that is meant to be read does."""
+_PADDING = b"\x55" * 8
+"""As many bytes as libjpeg's decoder reads ahead (jdhuff.c: a buffer of 64 bits)."""
 
 _DECODER_FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError,
@@ -52,23 +55,51 @@ class Limits:
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright RGB picture, perhaps decoded at a reduced scale, and the size (width, height) it has in full."""
+    """An upright RGB picture, perhaps decoded at a reduced scale, and the size (width, height) it has in full.
+
+    ``suspect`` means that :func:`~vizsla.images.damage.damage` may find something in its ``data``.
+    """
 
     image: Image.Image
     full_size: tuple[int, int]
+    data: bytes = field(repr=False)
+    suspect: bool = True
+
+    def damage(self) -> Damage | None:
+        """What the decoder passed over; None for nothing. Costs nothing for most pictures."""
+        return damage(self.data) if self.suspect else None
+
+    def warning(self) -> ImageError | None:
+        """What should be told with whatever is said of the picture: part of its data is broken; None for nothing."""
+        harm = self.damage()
+        return None if harm is None or harm.harmless else harm.error()
 
 
 class _BoundedReader(io.BytesIO):
     """Bytes that stop being given when the time is over.
 
     Pillow asks for data block by block, so that the clock is looked at between blocks; no thread or signal
-    is needed.
+    is needed. So one sees, too, whether a JPEG's rows end with its data: see :meth:`watch`.
     """
 
     def __init__(self, data: bytes, seconds: float) -> None:
         super().__init__(data)
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
+        self._last: int | None = None
+        self._turns = 0
+
+    def watch(self, end: int) -> None:
+        """Give the last byte before ``end`` in a turn of its own, and padding with it, which the decoder reads ahead.
+
+        Of whole data the decoder asks for that byte, and for nothing after it.
+        """
+        self._last = end - 1
+
+    @property
+    def suspect(self) -> bool:
+        """Whether the decoder stopped before the last byte, wanted more, or was not watched."""
+        return self._turns != 1
 
     def read(self, size: int | None = -1, /) -> bytes:
         if time.monotonic() > self._deadline:
@@ -77,7 +108,13 @@ class _BoundedReader(io.BytesIO):
                 f"Decoding took longer than {self._seconds:g} s.",
                 do="re-save the picture as a plain JPEG, or raise VIZSLA_DECODE_SECONDS",
             )
-        return super().read(size)
+        if self._last is None or self._turns > 1:
+            return super().read(size)
+        ahead = self._last - self.tell()
+        if ahead > 0:
+            return super().read(ahead if size is None or size < 0 else min(size, ahead))
+        self._turns += 1
+        return super().read(1) + _PADDING if self._turns == 1 else super().read(size)
 
 
 def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
@@ -100,7 +137,7 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
             data = file.read(min(found.st_size, limits.max_bytes) + 1)
     except OSError as error:
         raise ImageError("unreadable", f"The file cannot be read: {error.strerror or error}.", where=path) from error
-    _check_bytes(data, limits)
+    _check_bytes(data, limits, path)
     return data
 
 
@@ -126,7 +163,11 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
         With a ``kind`` out of :data:`vizsla.errors.IMAGE_ERROR_KINDS`.
     """
     _check_bytes(data, limits)
-    image = _open(data, limits)
+    reader = _BoundedReader(data, limits.seconds)
+    image = _open(reader, data, limits)
+    end = scan_end(data) if image.format in ("JPEG", "MPO") else None
+    if end is not None:
+        reader.watch(end)
     try:
         width, height = image.size
         if short_side and image.format in ("JPEG", "MPO"):
@@ -156,7 +197,7 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
         rgb = rgb.transpose(operation)
         if turned >= 5:
             width, height = height, width
-    return Decoded(rgb, (width, height))
+    return Decoded(rgb, (width, height), data, reader.suspect)
 
 
 _UPRIGHT = {
@@ -171,24 +212,25 @@ _UPRIGHT = {
 """What makes a picture upright, by the value of the EXIF tag Orientation (EXIF 2.32, tag 0x0112)."""
 
 
-def _check_bytes(data: bytes, limits: Limits) -> None:
+def _check_bytes(data: bytes, limits: Limits, where: object = None) -> None:
     if not data:
-        raise ImageError("empty", "The file is empty (0 bytes).")
+        raise ImageError("empty", "The file is empty (0 bytes).", where=where)
     if len(data) > limits.max_bytes:
         raise ImageError(
             "too-many-bytes",
             f"The file is larger than {limits.max_bytes / 1e6:g} MB.",
+            where=where,
             allowed=f"at most {limits.max_bytes / 1e6:g} MB",
             do="raise VIZSLA_MAX_IMAGE_MB if the file is meant",
         )
 
 
-def _open(data: bytes, limits: Limits) -> Image.Image:
+def _open(reader: _BoundedReader, data: bytes, limits: Limits) -> Image.Image:
     """Read the header, and refuse what is too large before any pixel is decoded."""
     if (Image.MAX_IMAGE_PIXELS or limits.max_pixels) < limits.max_pixels:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # else Pillow refuses what our own limit allows
     try:
-        image = Image.open(_BoundedReader(data, limits.seconds), formats=readable_formats())
+        image = Image.open(reader, formats=readable_formats())
     except ImageError:
         raise
     except UnidentifiedImageError as error:

@@ -73,6 +73,14 @@ class Preprocessing:
         )
 
     @classmethod
+    def of_weights(cls, config: dict[str, Any] | None) -> Preprocessing | None:
+        """As :meth:`from_timm`; None where the configuration is not known or not offered here."""
+        try:
+            return None if config is None else cls.from_timm(config)
+        except (ModelError, ValueError, TypeError, KeyError):
+            return None
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
         """Read what :meth:`to_dict` wrote."""
         try:
@@ -99,6 +107,11 @@ class Preprocessing:
         decoded = self.open(data, limits)
         return self.apply(decoded.image, decoded.full_size)
 
+    @property
+    def short_side(self) -> int:
+        """Pixels of the shorter side that :meth:`apply` needs: what a picture is decoded at for it."""
+        return math.ceil(self.resize * _DRAFT_MARGIN)
+
     def open(self, data: bytes, limits: Limits) -> Decoded:
         """Decode a picture at the scale that :meth:`apply` needs.
 
@@ -107,7 +120,7 @@ class Preprocessing:
         ImageError
             When the bytes are no usable picture.
         """
-        return decode(data, limits, short_side=math.ceil(self.resize * _DRAFT_MARGIN))
+        return decode(data, limits, short_side=self.short_side)
 
     def apply(self, image: Image.Image, full_size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
         """Resize and crop an RGB picture in one step: only the pixels inside the crop are computed.

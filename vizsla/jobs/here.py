@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vizsla.errors import JobError, VizslaError
+from vizsla.errors import DataError, JobError, UsageError, VizslaError
 from vizsla.jobs import tracking
 from vizsla.jobs.attempt import forget_stop, settle, stop_reason
 from vizsla.jobs.directory import JobDirectory
@@ -44,6 +45,16 @@ def running_here(
             yield job
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def withdrawn_if_refused(job: JobDirectory) -> Iterator[None]:
+    """What is refused in the block, before any work, is no job: its directory goes."""
+    try:
+        yield
+    except (DataError, UsageError):
+        shutil.rmtree(job.path, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

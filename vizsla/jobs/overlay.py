@@ -7,20 +7,34 @@ uv, which finds it by VIRTUAL_ENV. Making one takes milliseconds and no network.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
 import sys
 import sysconfig
+import tempfile
 import venv
 from collections.abc import Iterable
 from pathlib import Path
 
+from vizsla.settings import settings
+
 _BELOW = "vizsla_base.pth"
+_PROGRAMS, _REQUIRED = "programs", "required"
+"""Beside ``bin/``: links to launchers of what lies below, and of what the code requires."""
 _LAUNCHER = """#!/bin/sh
-# The program of this name, in this environment.
-exec "${{0%/*}}/python" {programs}/"${{0##*/}}" "$@"
+# The program of this name, in the environment that this folder is linked into.
+environment=${{0%/*}}
+exec "${{environment%/*}}/bin/python" {programs}/"${{0##*/}}" "$@"
 """
+
+
+class _Bare(venv.EnvBuilder):
+    """Without the scripts that a shell activates it with."""
+
+    def setup_scripts(self, context: object) -> None:
+        """Nothing."""
 
 
 def make(folder: Path) -> Path:
@@ -36,16 +50,16 @@ def make(folder: Path) -> Path:
         When the file system refuses.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    venv.create(folder, with_pip=False, symlinks=True)
+    _Bare(symlinks=True).create(folder)
     _see(folder, below())
-    _launch(folder, Path(sysconfig.get_path("scripts")))
+    _launch(folder / _PROGRAMS, Path(sysconfig.get_path("scripts")))
     return program(folder)
 
 
 def lay_over(folder: Path, environment: Path) -> None:
     """Let the environment in ``folder`` lie over another one, which was made here too."""
     _see(folder, [str(_site_packages(environment))])
-    _launch(folder, environment / "bin")
+    _launch(folder / _REQUIRED, environment / "bin")
 
 
 def program(folder: Path) -> Path:
@@ -55,7 +69,8 @@ def program(folder: Path) -> Path:
 
 def variables(folder: Path, path: str) -> dict[str, str]:
     """What a process in the environment finds programs by; ``path`` is what PATH was."""
-    return {"PATH": os.pathsep.join([str(folder / "bin"), path]), "VIRTUAL_ENV": str(folder)}
+    first = [str(folder / name) for name in ("bin", _REQUIRED, _PROGRAMS)]
+    return {"PATH": os.pathsep.join([*first, path]), "VIRTUAL_ENV": str(folder)}
 
 
 def below() -> list[str]:
@@ -72,16 +87,36 @@ def _site_packages(folder: Path) -> Path:
     return folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 
 
-def _launch(folder: Path, programs: Path) -> None:
-    """Give the environment the Python programs of another (pip, torchrun), whose first lines name that one's Python."""
-    binaries = folder / "bin"
-    launcher = f".launcher-{len(list(binaries.glob('.launcher-*')))}"
-    (binaries / launcher).write_text(_LAUNCHER.format(programs=shlex.quote(str(programs))))
-    (binaries / launcher).chmod(0o755)
+def _launch(link: Path, programs: Path) -> None:
+    """Give the environment the Python programs of another (pip, torchrun), whose first lines name that one's Python.
+    Their launchers are made once for all; without a cache, for each."""
+    key = hashlib.sha256(f"{programs} {programs.stat().st_mtime_ns}".encode()).hexdigest()[:32]
+    shared = settings().cache.absolute() / "environments" / f"programs-{key}"
+    if link.is_symlink():
+        link.unlink()
+    shutil.rmtree(link, ignore_errors=True)
+    try:
+        if not shared.is_dir():
+            shared.parent.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(dir=shared.parent, prefix=".programs-"))
+            _write_launchers(staging, programs)
+            try:
+                staging.rename(shared)
+            except OSError:  # another process was quicker
+                shutil.rmtree(staging)
+        link.symlink_to(shared, target_is_directory=True)
+    except OSError:
+        link.mkdir()
+        _write_launchers(link, programs)
+
+
+def _write_launchers(folder: Path, programs: Path) -> None:
+    launcher = folder / ".launcher"
+    launcher.write_text(_LAUNCHER.format(programs=shlex.quote(str(programs))))
+    launcher.chmod(0o755)
     for entry in os.scandir(programs):
         if entry.is_file() and _is_python(entry.path):
-            (binaries / entry.name).unlink(missing_ok=True)
-            (binaries / entry.name).symlink_to(launcher)
+            (folder / entry.name).symlink_to(launcher.name)
 
 
 def _is_python(path: str) -> bool:

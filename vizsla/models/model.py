@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.errors import ImageError, UsageError
-from vizsla.images import Limits, read_file
+from vizsla.images import Decoded, Limits, read_file
 from vizsla.models import artifact
 from vizsla.models.engine import Engine, OnnxEngine
 from vizsla.settings import settings
@@ -25,7 +25,7 @@ class Prediction:
     """What the model says of one picture.
 
     ``probabilities`` is float32 of shape (classes,), in the order of ``Model.classes``; ``top`` the most likely
-    classes with their probabilities, most likely first.
+    classes with their probabilities, most likely first; ``warning`` says that part of the picture's data is broken.
     """
 
     source: str
@@ -33,6 +33,7 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     probabilities: npt.NDArray[np.float32]
+    warning: ImageError | None = None
 
 
 class Model:
@@ -53,12 +54,18 @@ class Model:
         ImageError
             When the bytes are no usable picture.
         """
-        pixels = self.preprocessing(data, Limits.from_settings())
+        return self._classify(self.preprocessing.open(data, Limits.from_settings()))
+
+    def _classify(self, decoded: Decoded) -> npt.NDArray[np.float32]:
+        pixels = self.preprocessing.apply(decoded.image, decoded.full_size)
         result: npt.NDArray[np.float32] = self.head.probabilities(self.engine.features(pixels[None]))[0]
         return result
 
-    def predict(self, image: ImageSource, *, top_k: int = 5) -> Prediction:
+    def predict(self, image: ImageSource, *, top_k: int = 5, strict_images: bool = False) -> Prediction:
         """Classify one picture.
+
+        A picture part of whose data is broken is classified as its decoder shows it, with a ``warning``;
+        ``strict_images`` refuses it.
 
         Raises
         ------
@@ -75,24 +82,34 @@ class Model:
             source = os.fspath(image)
             data = read_file(source, Limits.from_settings())
         try:
-            probabilities = self.probabilities(data)
+            decoded = self.preprocessing.open(data, Limits.from_settings())
+            warning = decoded.warning()
+            if warning and strict_images:
+                raise warning
         except ImageError as error:
-            raise ImageError(error.kind, error.what, where=source, allowed=error.allowed, do=error.do) from error
+            raise _of(source, error) from error
+        probabilities = self._classify(decoded)
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         top = tuple((self.classes[i], float(probabilities[i])) for i in order)
-        return Prediction(source, top[0][0], top[0][1], top, probabilities)
+        return Prediction(source, top[0][0], top[0][1], top, probabilities, warning and _of(source, warning))
 
-    def predict_many(self, images: Iterable[ImageSource], *, top_k: int = 5) -> Iterator[Prediction | ImageError]:
+    def predict_many(
+        self, images: Iterable[ImageSource], *, top_k: int = 5, strict_images: bool = False
+    ) -> Iterator[Prediction | ImageError]:
         """Classify pictures on all cores, in order; one that cannot be read gives its :class:`ImageError`."""
 
         def one(image: ImageSource) -> Prediction | ImageError:
             try:
-                return self.predict(image, top_k=top_k)
+                return self.predict(image, top_k=top_k, strict_images=strict_images)
             except ImageError as error:
                 return error
 
         with ThreadPoolExecutor(settings().threads) as pool:
             yield from pool.map(one, images)
+
+
+def _of(source: str, error: ImageError) -> ImageError:
+    return ImageError(error.kind, error.what, where=source, allowed=error.allowed, do=error.do)
 
 
 def load(path: str | os.PathLike[str], *, threads: int = 1) -> Model:

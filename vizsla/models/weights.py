@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vizsla.errors import UsageError, WeightsError
 from vizsla.files import sha256_file, sha256_json
@@ -81,6 +82,18 @@ class WeightsRequest:
         return next(
             (self.weights / n for n in _FOLDER_FILES if (self.weights / n).is_file()), self.weights / _FOLDER_FILES[0]
         )
+
+    def data_config(self) -> dict[str, Any] | None:
+        """How a folder of weights says that pictures are to be prepared; None where that is not known without timm."""
+        if self.weights is None or not self.weights.is_dir():
+            return None
+        try:
+            config = json.loads((self.weights / "config.json").read_text("utf-8"))["pretrained_cfg"]
+            return {
+                name: config[name] for name in ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
+            }
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def describe(self) -> str:
         """For a person: where the weights come from."""

@@ -176,16 +176,20 @@ def _training_words(trained: TrainedHead) -> str:
     return {
         "epochs": f"All {last} epochs were used; {kept}.",
         "patience": f"Stopped after epoch {last}: {config.patience} epochs brought nothing better; {kept}.",
-        "watcher": f"Stopped after epoch {last} of {config.epochs}, because it was asked to (time or search); {kept}.",
+        "watcher": f"Stopped after epoch {last} of {config.epochs}{_stop_words(trained)}; {kept}.",
         "divergence": f"Stopped after epoch {last}, whose loss is no number; {kept}.",
     }[trained.stopped_by]
+
+
+def _stop_words(trained: TrainedHead) -> str:
+    return "" if trained.stop is None else f" by {trained.stop.by}: {trained.stop.reason}"
 
 
 def _optimum_words(trained: TrainedHead) -> str:
     ends = {
         "convergence": "The head is at the optimum of its problem",
         "precision": "The head is at the optimum of its problem, as near as 32-bit numbers tell",
-        "watcher": "The head was stopped on the way to its optimum (time or search)",
+        "watcher": f"The head was stopped on the way to its optimum{_stop_words(trained)}",
     }
     words = ends.get(trained.stopped_by, "The head is near the optimum of its problem")
     words += f": logistic regression, {trained.iterations:,} iterations."

@@ -7,25 +7,32 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from vizsla.errors import ImageError
 from vizsla.serving.faults import RequestError
 
 TOP_CLASSES = 5
 """Classes named in the long JSON form."""
+
+_HEADER_BYTES = 3072
+"""nginx gives all headers of an answer 4 KiB by default (proxy_buffer_size)."""
 
 _NUMBERED = re.compile(r"([0-9]+)\.(\D.*)")
 
 
 @dataclass(frozen=True)
 class Answered:
-    """The model's answer to one picture: probabilities (classes,) float32, and what explains it, if asked."""
+    """The model's answer to one picture: probabilities (classes,) float32, what explains it, if asked, and the warning
+    that part of the picture's data is broken, if it is."""
 
     probabilities: npt.NDArray[np.float32]
     explanation: dict[str, Any] | None = None
+    warning: ImageError | None = None
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,17 @@ class Labels:
 
     classes: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = field(init=False)
+    header: str | None = field(init=False)
+    """The classes in order as a header can carry them: percent-encoded (RFC 3986), with commas between; None where they
+    are too many for one."""
 
     def __post_init__(self) -> None:
         matches = [match for match in map(_NUMBERED.fullmatch, self.classes) if match]
         told_apart = all(len({match[group] for match in matches}) == len(self.classes) for group in (1, 2))
         pairs = ((match[1], match[2]) for match in matches) if told_apart else ((name, name) for name in self.classes)
         object.__setattr__(self, "pairs", tuple(pairs))
+        header = ",".join(quote(name, safe="") for name in self.classes)
+        object.__setattr__(self, "header", header if len(header) <= _HEADER_BYTES else None)
 
 
 def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
@@ -56,6 +68,8 @@ def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
     }
     if answer.explanation is not None:
         document["explanation"] = answer.explanation
+    if answer.warning is not None:
+        document["warnings"] = [answer.warning.to_dict()]
     return document
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vizsla.errors import ImageError
 from vizsla.images import Limits
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import ServedModel
@@ -136,11 +137,15 @@ class Task:
 
 
 class Batcher:
-    """``threads`` workers over one queue. :meth:`submit` is called from the event loop, and only from there."""
+    """``threads`` workers over one queue. :meth:`submit` is called from the event loop, and only from there.
 
-    def __init__(self, threads: int, limits: Limits, *, max_waiting: int = 2048) -> None:
+    ``strict_images`` refuses pictures that can be decoded although part of their data is broken.
+    """
+
+    def __init__(self, threads: int, limits: Limits, *, max_waiting: int = 2048, strict_images: bool = False) -> None:
         self._threads = threads
         self._limits = limits
+        self._strict_images = strict_images
         self._max_waiting = max_waiting
         self._waiting: deque[Task] = deque()
         self._changed = threading.Condition()
@@ -228,7 +233,7 @@ class Batcher:
                 self._heavy_running += tasks[0].heavy
                 alone = self._running == 1 and not self._waiting
             try:
-                _answer(tasks, self._limits, alone)
+                _answer(tasks, self._limits, alone, self._strict_images)
             finally:
                 with self._changed:
                     self._running -= len(tasks)
@@ -267,19 +272,25 @@ class Batcher:
         return taken
 
 
-def _answer(tasks: list[Task], limits: Limits, alone: bool) -> None:
+def _answer(tasks: list[Task], limits: Limits, alone: bool, strict_images: bool) -> None:
     """Decode, run the backbone once, run each head. A picture that fails, fails alone."""
     pixels: list[npt.NDArray[np.uint8]] = []
     ready: list[Task] = []
+    warnings: list[ImageError | None] = []
     now = time.perf_counter()
     for task in tasks:
         task.taken = now
         try:
+            decoded = opened(task.picture, task.model, limits)
+            warning = decoded.warning()
+            if warning and strict_images:
+                raise warning
             if task.explain:
-                task.result = explained(task.picture, task.model, limits)
+                task.result = explained(decoded, task.model, warning)
             else:
-                pixels.append(_pixels(task, limits))
+                pixels.append(task.model.preprocessing.apply(decoded.image, decoded.full_size))
                 ready.append(task)
+                warnings.append(warning)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this picture's answer
             task.error = error
     if ready:
@@ -292,18 +303,13 @@ def _answer(tasks: list[Task], limits: Limits, alone: bool) -> None:
             ready = []
         for row, task in enumerate(ready):
             try:
-                task.result = Answered(task.model.head.probabilities(features[row : row + 1])[0])
+                probabilities = task.model.head.probabilities(features[row : row + 1])[0]
+                task.result = Answered(probabilities, warning=warnings[row])
             except Exception as error:  # noqa: BLE001 - this model's own: the others in the batch have theirs
                 task.error = error
     now = time.perf_counter()
     for task in tasks:
         task.finished = now
-
-
-def _pixels(task: Task, limits: Limits) -> npt.NDArray[np.uint8]:
-    if isinstance(task.picture, bytes):
-        return task.model.preprocessing(task.picture, limits)
-    return task.model.preprocessing.apply(*opened(task.picture, task.model, limits))
 
 
 def _deliver(tasks: list[Task]) -> None:

@@ -52,6 +52,24 @@ def is_json(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
+def refuse_encoding(encoding: str) -> None:
+    """Refuse a body that is compressed on its way: pictures are compressed already, and nothing here unpacks.
+
+    Raises
+    ------
+    RequestError
+        ``body-encoding``.
+    """
+    if encoding.strip().lower() not in ("", "identity"):
+        raise RequestError(
+            "body-encoding",
+            f"The body is compressed (Content-Encoding: {encoding[:100]}), and bodies are not unpacked here.",
+            where="header Content-Encoding",
+            allowed="identity",
+            do="send the picture as it is: JPEG, PNG and WebP are compressed already",
+        )
+
+
 async def read_pictures(body: bytes, content_type: str, fetch: FetchPictures) -> tuple[list[Picture], bool]:
     """The pictures of a body, and whether it is of a kind that may hold several (the answer is then a list).
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from vizsla.serving.backbones import ServedModel
 from vizsla.serving.door import record_of
 from vizsla.serving.faults import RequestError
 from vizsla.serving.service import Invocation, Service
@@ -37,6 +38,11 @@ _ELSEWHERE = {
     "session-id": "SessionId is not offered: the endpoint keeps no sessions.",
 }
 """Headers of InvokeEndpoint that would be answered by another model than the one that is meant."""
+
+WARNINGS = "X-Vizsla-Warnings"
+"""The header of an answer that names pictures part of whose data is broken, by their places from 0 (RFC 9651)."""
+CLASSES = "X-Vizsla-Classes"
+"""The header of an answer that holds numbers in class order: the classes in that order, percent-encoded."""
 
 _EXPLAIN = {"`true`": True, "true": True, "`false`": False, "false": False}
 
@@ -117,12 +123,15 @@ class Container:
         return JSONResponse({"modelName": model.name, "modelUrl": model.url})
 
     async def show_model(self, request: Request) -> Response:
-        """Whether a model is loaded."""
+        """A loaded model, and its classes in the order of its answers."""
         record_of(request.scope).route = "models"
         model = await self._service.pool.find(request.path_params["name"])
         if model is None:
             raise RequestError("target-unknown", f"The model {request.path_params['name'][:200]!r} is not loaded.")
-        return JSONResponse({"modelName": model.name, "modelUrl": model.url})
+        document: dict[str, Any] = {"modelName": model.name, "modelUrl": model.url}
+        if isinstance(model, ServedModel):  # code of its own knows its classes alone
+            document["classes"] = list(model.labels.classes)
+        return JSONResponse(document)
 
     async def unload_model(self, request: Request) -> Response:
         """Unload a model."""
@@ -184,9 +193,15 @@ async def answer(service: Service, request: Request, target: str | None, *, load
         headers.get("content-type", ""),
         ", ".join(filter(None, request.headers.getlist("accept"))) or None,  # one list (RFC 9110, section 5.3)
         _explain(_header(request, "enable-explanations")),
+        headers.get("content-encoding", ""),
     )
-    content, content_type = await service.invoke(asked, record_of(request.scope), request.scope, load=load)
+    record = record_of(request.scope)
+    content, content_type = await service.invoke(asked, record, request.scope, load=load)
     response = Response(content, headers={"content-type": content_type})
+    if record.broken:
+        response.headers[WARNINGS] = f'corrupt-data;pictures="{" ".join(map(str, record.broken))}"'
+    if record.classes is not None:
+        response.headers[CLASSES] = record.classes
     attributes = _header(request, "custom-attributes")
     if attributes is not None:
         response.headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes

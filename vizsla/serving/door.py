@@ -197,6 +197,8 @@ async def _refuse(error: RequestError, record: Record, scope: Scope, send: Send)
         status, body = error.fault.status, container_body(error, record.request_id)
     if error.kind in ("overloaded", "stopping", "target-starting"):
         headers.append((b"retry-after", b"1"))
+    if error.kind == "body-encoding":
+        headers.append((b"accept-encoding", b"identity"))  # RFC 9110, 15.5.16
     if error.kind == "method" and error.allowed:
         headers.append((b"allow", error.allowed.encode()))
     if error.kind in ("body-too-large", "overloaded", "stopping"):

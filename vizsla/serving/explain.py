@@ -6,23 +6,23 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vizsla.images import Limits
+from vizsla.errors import ImageError
+from vizsla.images import Decoded, Limits
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
 from vizsla.serving.faults import RequestError
 
 
-def opened(picture: Picture, model: ServedModel, limits: Limits) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright RGB picture and its full size (width, height)."""
+def opened(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
+    """The upright RGB picture, and its full size (width, height)."""
     if isinstance(picture, bytes):
-        decoded = model.preprocessing.open(picture, limits)
-        return decoded.image, decoded.full_size
+        return model.preprocessing.open(picture, limits)
     image = Image.fromarray(picture)
-    return image, image.size
+    return Decoded(image, image.size, b"", suspect=False)
 
 
-def explained(picture: Picture, model: ServedModel, limits: Limits) -> Answered:
+def explained(decoded: Decoded, model: ServedModel, warning: ImageError | None) -> Answered:
     """The answer to a picture with the map of its most likely class.
 
     The explanation is plain JSON: ``class_activation_map``, rows of numbers in 0..1 (1 the strongest evidence in
@@ -31,13 +31,10 @@ def explained(picture: Picture, model: ServedModel, limits: Limits) -> Answered:
 
     Raises
     ------
-    ImageError
-        When the picture cannot be read.
     RequestError
         ``explanation`` when the backbone's features are no average of its last feature map.
     """
-    image, full_size = opened(picture, model, limits)
-    pixels = model.preprocessing.apply(image, full_size)
+    pixels = model.preprocessing.apply(decoded.image, decoded.full_size)
     features, feature_map = model.backbone.features_and_map(pixels[None])
     if feature_map.ndim != 4 or feature_map.shape[1] != features.shape[1]:
         raise RequestError(
@@ -50,8 +47,9 @@ def explained(picture: Picture, model: ServedModel, limits: Limits) -> Answered:
         probabilities,
         {
             "class_activation_map": scaled(model.head.evidence(feature_map[0], int(probabilities.argmax()))).tolist(),
-            "box": model.preprocessing.box(full_size),
+            "box": model.preprocessing.box(decoded.full_size),
         },
+        warning,
     )
 
 

@@ -28,6 +28,7 @@ FAULTS: dict[str, Fault] = {
     "body-empty": Fault(400),
     "body-malformed": Fault(400),
     "body-type": Fault(415),
+    "body-encoding": Fault(415),
     "body-too-large": Fault(413, "ValidationError"),
     "too-many-pictures": Fault(400),
     "accept": Fault(406),

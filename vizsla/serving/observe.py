@@ -40,7 +40,11 @@ class Record:
     wait_seconds: float = 0.0
     work_seconds: float = 0.0
     error: str | None = None
+    broken: tuple[int, ...] = ()
+    """The places of pictures part of whose data is broken."""
     inference_id: str | None = None
+    classes: str | None = None
+    """The classes in the order of the answer, for its header, where it does not name them itself."""
     status: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,6 +62,7 @@ class Record:
             "bytes": self.bytes_in,
             "client": self.client,
             "error": self.error,
+            "broken": list(self.broken) or None,
             "inference_id": self.inference_id,
         }
 

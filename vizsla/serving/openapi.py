@@ -58,6 +58,12 @@ def _operation(
     return operation
 
 
+_TEXT = {"type": "string"}
+_MODEL = {
+    "type": "object",
+    "required": ["modelName", "modelUrl"],
+    "properties": {"modelName": _TEXT, "modelUrl": _TEXT, "classes": {"type": "array", "items": _TEXT}},
+}
 _ERROR_REF = "#/components/schemas/Error"
 
 
@@ -70,6 +76,18 @@ def document() -> dict[str, Any]:
     answered = {
         "description": "the answer, as Accept asks",
         "content": {media: {} for media in FORMS if ";" not in media},
+        "headers": {
+            "X-Vizsla-Warnings": {
+                "description": 'Pictures part of whose data is broken, by their places: corrupt-data;pictures="0 3".',
+                "schema": {"type": "string"},
+            },
+            "X-Vizsla-Classes": {
+                "description": "The classes in the order of the numbers, percent-encoded, with commas between; absent "
+                "when the answer names them, when they are more than 3,072 bytes (see /models/{name}), and from models "
+                "with code of their own.",
+                "schema": {"type": "string"},
+            },
+        },
     }
     json_answer = {"description": "done", "content": {"application/json": {"schema": {"type": "object"}}}}
     target = _parameter("X-Amzn-SageMaker-Target-Model", "header", maxLength=1024, pattern="^[!-~]*$")
@@ -133,7 +151,10 @@ def document() -> dict[str, Any]:
             },
             "/models/{name}": {
                 "get": _operation(
-                    "Whether a model is loaded.", ok=json_answer, errors=(*_ANY, 404), parameters=[model]
+                    "A loaded model, with its classes in the order of its answers.",
+                    ok={"description": "it is loaded", "content": {"application/json": {"schema": _MODEL}}},
+                    errors=(*_ANY, 404),
+                    parameters=[model],
                 ),
                 "delete": _operation(
                     "Unload a model.", ok=json_answer, errors=(*_ANY, *_BODY, 404, 409), parameters=[model]
@@ -148,7 +169,9 @@ def document() -> dict[str, Any]:
                     body=_PICTURES,
                 )
             },
-            "/status": {"get": _operation("Loaded models and recent requests.", ok=json_answer)},
+            "/status": {
+                "get": _operation("Loaded models, their classes in order, and recent requests.", ok=json_answer)
+            },
             "/metrics": {
                 "get": _operation("For Prometheus.", ok={"description": "metrics", "content": {"text/plain": {}}})
             },

@@ -6,7 +6,9 @@ import base64
 import hashlib
 import html
 import re
+from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -14,11 +16,14 @@ from starlette.routing import Route
 
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.door import record_of
+from vizsla.serving.loading import Served
 from vizsla.serving.observe import Observer
 from vizsla.serving.openapi import document
 from vizsla.serving.service import Service
 from vizsla.version import VERSION
 
+_NAMES = 2000
+"""Names of classes in one status, which the page reads after every picture."""
 _PICTURE_SOURCES = "blob: data: http: https:"
 
 
@@ -60,14 +65,7 @@ class Page:
                 "version": VERSION,
                 "default": self._service.default,
                 "urls": self._urls,
-                "models": [
-                    {
-                        "name": model.name,
-                        "classes": len(model.labels.classes) if isinstance(model, ServedModel) else None,
-                        "backbone": model.backbone.name if isinstance(model, ServedModel) else "its own code",
-                    }
-                    for model in models[:200]
-                ],
+                "models": _described(models[:200], self._service.default),
                 "models_loaded": len(models),
                 "model_bytes": self._service.pool.nbytes,
                 "waiting": self._service.batcher.waiting,
@@ -97,6 +95,24 @@ class Page:
         """Nothing: browsers ask by themselves."""
         record_of(request.scope).route = "observe"
         return Response(status_code=204)
+
+
+def _described(models: Sequence[Served], default: str | None) -> list[dict[str, Any]]:
+    """What the status says of models; of very many classes only how many they are, the default's names first."""
+    room, names = _NAMES, {}
+    for model in sorted(models, key=lambda model: model.name != default):
+        if isinstance(model, ServedModel) and len(model.labels.classes) <= room:
+            names[model.name] = list(model.labels.classes)
+            room -= len(model.labels.classes)
+    return [
+        {
+            "name": model.name,
+            "classes": len(model.labels.classes) if isinstance(model, ServedModel) else None,
+            "class_names": names.get(model.name),
+            "backbone": model.backbone.name if isinstance(model, ServedModel) else "its own code",
+        }
+        for model in models
+    ]
 
 
 def _policy(page: str) -> str:

@@ -61,6 +61,7 @@ class ServeOptions:
     allow_code: bool = False
     allow_urls: bool = False
     log_requests: bool = True
+    strict_images: bool = False
     access: Access = field(default_factory=Access)
 
 
@@ -74,7 +75,7 @@ class Server:
         self.observer = Observer(log_requests=options.log_requests)
         limits = Limits(min(settings.max_image_bytes, options.max_payload), settings.max_image_pixels,
                         settings.decode_seconds)  # fmt: skip
-        self._batcher = Batcher(settings.threads, limits)
+        self._batcher = Batcher(settings.threads, limits, strict_images=options.strict_images)
         self._batcher.on_batch = self.observer.batch
         self._pool = Pool(
             options.shelf,

@@ -12,7 +12,7 @@ from typing import Any
 from vizsla.serving.answers import Answered, choose_form
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.batcher import Batcher, Task
-from vizsla.serving.bodies import FetchPictures, Picture, is_json, read_pictures
+from vizsla.serving.bodies import FetchPictures, Picture, is_json, read_pictures, refuse_encoding
 from vizsla.serving.faults import RequestError, as_request_error
 from vizsla.serving.observe import Record
 from vizsla.serving.pool import Pool
@@ -31,6 +31,7 @@ class Invocation:
     content_type: str
     accept: str | None
     explain: bool = False
+    encoding: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,10 @@ class Service:
             if not isinstance(model, ServedModel):
                 return await self._own_code(model, asked, record, scope)
             form = choose_form(asked.accept, json_asked=is_json(asked.content_type), explain=asked.explain)
+            refuse_encoding(asked.encoding)
             pictures, several = await read_pictures(asked.body, asked.content_type, self.fetch)
             answers = await self._classify(pictures, model, asked.explain, record, scope)
+            record.classes = None if form.explains else model.labels.header
             return form.write(answers, model.labels, several), form.content_type
 
     async def _own_code(
@@ -115,6 +118,7 @@ class Service:
         else:
             answers = await _all(tasks)
         record.pictures = len(tasks)
+        record.broken = tuple(place for place, answer in enumerate(answers) if answer.warning)
         record.wait_seconds = tasks[0].taken - queued
         record.work_seconds = tasks[-1].finished - tasks[0].taken
         return answers

@@ -123,6 +123,15 @@ class Index:
         at = int(np.searchsorted(self._words, word))
         return at < len(self._words) and bool(self._words[at] == word)
 
+    def contains(self, keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Which of the keys (n, 32) are stored, bool (n,)."""
+        words = np.ascontiguousarray(keys).view(np.uint64)[:, 0]
+        if not len(self._words):
+            return np.zeros(len(words), bool)
+        at = np.minimum(np.searchsorted(self._words, words), len(self._words) - 1)
+        stored: npt.NDArray[np.bool_] = self._words[at] == words
+        return stored
+
     def read(
         self, keys: npt.NDArray[np.uint8], wanted: npt.NDArray[np.int64]
     ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:

@@ -75,6 +75,7 @@ def extract(
     threads: int,
     deadline: float | None = None,
     order: npt.NDArray[np.int64] | None = None,
+    keys: npt.NDArray[np.uint8] | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Extraction:
     """The features of all pictures, from the cache or computed and added to it.
@@ -87,6 +88,9 @@ def extract(
         Moment (``time.monotonic()``) after which no further picture is begun.
     order:
         Rows in the order to work through; table order by default. With a deadline it decides what is left out.
+    keys:
+        SHA-256 of the pictures whose bytes were just read, uint8 (n, 32), zeros where not: they are not read again
+        where their features are stored.
 
     Raises
     ------
@@ -96,6 +100,10 @@ def extract(
     began = time.monotonic()
     run = _Run(paths, space, preprocessing, engine, deadline, on_progress)
     rows = np.arange(len(paths)) if order is None else order
+    if keys is not None:
+        stored = space.index().contains(keys) & keys.any(axis=1)
+        run.keys[stored], run.hashed = keys[stored], stored.copy()
+        rows = rows[~stored[rows]]
     for _ in range(_ROUNDS):
         run.work(rows, threads)
         table = FeatureTable.empty(space.ready(), len(paths), space.features)
@@ -144,8 +152,7 @@ class _Run:
         self.computed = 0
         self._limits = Limits.from_settings()
         self._lock = threading.Lock()
-        self._pending: list[tuple[Key, npt.NDArray[np.float32]]] = []
-        self._flushed = time.monotonic()
+        self._writer = ShardWriter(space)
         self._stop = False
         self._index: Index = Index([])
 
@@ -173,7 +180,7 @@ class _Run:
             finally:
                 self._stop = True
         self._stop = False
-        self._flush(self._take(0))
+        self._writer.flush()
         for future in workers:
             future.result()
 
@@ -183,7 +190,9 @@ class _Run:
             key = hashlib.sha256(data).digest()
             if key not in self._index:
                 features = self.engine.features(self.preprocessing(data, self._limits)[None])[0]
-                self._keep(key, features)
+                self._writer.add(key, features)
+                with self._lock:
+                    self.computed += 1
         except ImageError as error:
             with self._lock:
                 self.damaged[row] = error
@@ -191,23 +200,36 @@ class _Run:
         self.keys[row] = np.frombuffer(key, np.uint8)
         self.hashed[row] = True
 
-    def _keep(self, key: Key, features: npt.NDArray[np.float32]) -> None:
+
+class ShardWriter:
+    """Gathers features of single pictures and stores them a few hundred at a time. Safe to call from any thread."""
+
+    def __init__(self, space: FeatureSpace) -> None:
+        self._space = space
+        self._lock = threading.Lock()
+        self._pending: list[tuple[Key, npt.NDArray[np.float32]]] = []
+        self._flushed = time.monotonic()
+
+    def add(self, key: Key, features: npt.NDArray[np.float32]) -> None:
+        """Store the features (d,) of one picture, soon.
+
+        Raises
+        ------
+        StorageError
+            When the file system refuses.
+        """
         with self._lock:
             self._pending.append((key, features))
-            self.computed += 1
-        self._flush(self._take(_SHARD_PICTURES))
+            if len(self._pending) < _SHARD_PICTURES and time.monotonic() - self._flushed < _SHARD_SECONDS:
+                return
+        self.flush()
 
-    def _take(self, least: int) -> list[tuple[Key, npt.NDArray[np.float32]]]:
-        """The pending pictures, if there are enough of them or they have waited long enough."""
+    def flush(self) -> None:
+        """Store what waits."""
         with self._lock:
-            if len(self._pending) < least and time.monotonic() - self._flushed < _SHARD_SECONDS:
-                return []
             pending, self._pending, self._flushed = self._pending, [], time.monotonic()
-            return pending
-
-    def _flush(self, pending: list[tuple[Key, npt.NDArray[np.float32]]]) -> None:
         if pending:
-            self.space.add([key for key, _ in pending], np.stack([features for _, features in pending]))
+            self._space.add([key for key, _ in pending], np.stack([features for _, features in pending]))
 
 
 def _mask(n: int, rows: list[int]) -> npt.NDArray[np.bool_]:

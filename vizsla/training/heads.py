@@ -30,7 +30,7 @@ def train_heads(
     checkpoint:
         Keeps the state of a single head's training in steps, which goes on from it.
     stop:
-        Asked between the iterations on the way to an optimum: what was reached when it says so is kept.
+        Asked after each step: a batch, whose epoch is the last one then, or an iteration on the way to an optimum.
 
     Returns
     -------
@@ -50,6 +50,6 @@ def train_heads(
     trained: dict[int, TrainedHead] = {}
     # The products are small: threads waiting for each other cost more than they give, on a busy machine 20 to 40 x.
     with require("threadpoolctl", extra="train", feature="Training heads").threadpool_limits(1, "blas"):
-        trained |= train_in_steps(data, steps, on_epoch, checkpoint)
+        trained |= train_in_steps(data, steps, on_epoch, checkpoint, stop)
         trained |= train_to_optimum(data, optima, on_epoch, stop)
     return [trained[i] for i in range(len(configs))]

@@ -29,7 +29,10 @@ Doubles = npt.NDArray[np.float64]
 STRENGTHS = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001, 3e-5, 1e-5, 3e-6, 1e-6)
 """The path: strengths of decay that are compared, on the scale of the mean cross-entropy of standardised features."""
 TOGETHER = 6
-"""Strengths trained as one product; the path ends with the run in which the loss on held-out pictures turns."""
+"""Most strengths trained as one product; the path ends with the run in which the loss on held-out pictures turns."""
+_COLUMNS = 512
+"""Columns from which on a wider product is no faster: then strengths are better trained one after the other, each from
+where the stronger one ended."""
 ENOUGH = 300
 """Validation pictures from which on the strength is chosen by them alone."""
 FOLDS = 5
@@ -44,8 +47,6 @@ further than this share from the optimum's weights, as the decay alone curves th
 _NOISE = 1e-5
 """What a gradient summed in float32 is worth, as a share of its length under the constant answer."""
 _ITERATIONS = 300
-_BYTES = 512 << 20
-"""What the steps that are remembered may take."""
 
 
 def train_to_optimum(
@@ -124,8 +125,7 @@ class _Training:
         """Compare the strengths, from strong to weak, until the loss on held-out pictures has turned."""
         data = self.data
         held = _held_out(data, config.seed)
-        size = self.kind.size(data.table.features, data.classes) * 4 * (2 * lbfgs.MEMORY + 6)
-        together = min(TOGETHER, max(1, _BYTES // size))
+        together = min(TOGETHER, max(1, _COLUMNS // data.classes))
         starts: list[Floats | None] = [None] * len(held)
         compared: list[PathPoint] = []
         best: Floats | None = None

@@ -7,7 +7,7 @@ longer (2 to 4 s) than training a head here (under 1 s), and the product is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
@@ -27,7 +27,11 @@ _MINIMUM_GAIN = 1e-4
 
 
 def train_in_steps(
-    data: HeadData, configs: Mapping[int, StepConfig], on_epoch: OnEpoch, checkpoint: Checkpoint | None
+    data: HeadData,
+    configs: Mapping[int, StepConfig],
+    on_epoch: OnEpoch,
+    checkpoint: Checkpoint | None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[int, TrainedHead]:
     """Train one head for each configuration; see :func:`vizsla.training.heads.train_heads`."""
     groups: dict[tuple[int, int, bool], list[int]] = {}
@@ -37,14 +41,15 @@ def train_in_steps(
     # A configuration that diverges is seen in its loss.
     with np.errstate(over="ignore", invalid="ignore"):
         for members in groups.values():
-            trained |= _Group(data, {i: configs[i] for i in members}).train(on_epoch, checkpoint)
+            trained |= _Group(data, {i: configs[i] for i in members}, stop).train(on_epoch, checkpoint)
     return trained
 
 
 class _Group:
     """Configurations that share their batches: trained together, each for its own number of epochs."""
 
-    def __init__(self, data: HeadData, configs: dict[int, StepConfig]) -> None:
+    def __init__(self, data: HeadData, configs: dict[int, StepConfig], stop: Callable[[], bool]) -> None:
+        self.stop, self.stopped = stop, False
         self.data, self.inputs, self.configs = data, data.inputs, configs
         # Configurations of one optimizer lie side by side, so that each optimizer's update is one operation.
         self.ids = sorted(configs, key=lambda i: (configs[i].optimizer, i))
@@ -82,7 +87,7 @@ class _Group:
                 )
                 self.history[i].append(metrics[i])
                 self._remember(i, at, epoch, metrics[i].valid_loss)
-            stopped = set(on_epoch(metrics) or ())
+            stopped = set(on_epoch(metrics) or ()) | set(self.ids if self.stopped else ())
             ends = {i: self._end(i, epoch) or ("watcher" if i in stopped else None) for i in self.ids}
             self.ended |= {i: end for i, end in ends.items() if end}
             going = [at for at, i in enumerate(self.ids) if i not in self.ended]
@@ -148,6 +153,7 @@ class _Group:
             seen += len(rows)
             gradient = (np.exp(log_p) - target) * weight[:, :, None]
             self.optimizer.step(self.weights, (x.T @ gradient.reshape(len(rows), t * c)).reshape(d, t, c))
+            self.stopped = self.stop() or self.stopped
         result: npt.NDArray[np.float64] = loss / seen
         return result
 

@@ -40,6 +40,14 @@ class PathPoint:
         return {"weight_decay": self.weight_decay, "loss": self.loss, "accuracy": self.accuracy}
 
 
+@dataclass(frozen=True)
+class Stop:
+    """The wish that training ends now: ``by`` whom (a callback's or a rule's name), and the ``reason`` in words."""
+
+    by: str
+    reason: str
+
+
 @dataclass
 class TrainedHead:
     """A trained head, for features as they are (the standardisation is folded in), and how it came to be.
@@ -56,6 +64,8 @@ class TrainedHead:
     history: list[EpochMetrics] = field(default_factory=list)
     path: tuple[PathPoint, ...] = ()
     iterations: int = 0
+    stop: Stop | None = None
+    """Who wished training to end and why, where one did."""
 
     @property
     def best(self) -> EpochMetrics:

@@ -55,11 +55,13 @@ def _unequal(data: HeadData, trained: TrainedHead, evaluation: Evaluation, count
         (weighted,) = train_heads(data, [replace(config, balance="weights")])
         before, after = _accuracies(data, trained), _accuracies(data, weighted)
         if after[1] > before[1]:
+            overall = f"still {percent(after[0])}"
+            if percent(after[0]) != percent(before[0]):
+                overall = f"{percent(after[0])} instead of {percent(before[0])}"
             sentences.append(
                 f"The classes are unequal ({counts.max():,} to {counts.min():,} training pictures). With --balance "
                 f"weights, of the validation pictures of each class {percent(after[1])} instead of "
-                f"{percent(before[1])} would be right on average, and of all pictures {percent(after[0])} instead of "
-                f"{percent(before[0])}."
+                f"{percent(before[1])} would be right on average, and of all pictures {overall}."
             )
     small = np.flatnonzero(counts * RATIO <= counts.max())
     weak = [

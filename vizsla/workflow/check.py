@@ -63,6 +63,7 @@ class CheckResult:
         gated = self.checked.gated
         counts = gated.facts.dataset.counts(gated.usable)
         return {
+            "layout": gated.facts.dataset.layout,
             "pictures": len(gated.facts.dataset),
             "usable": int(gated.usable.sum()),
             "inspected": self.checked.inspected,

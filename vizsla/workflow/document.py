@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
+from vizsla.data.layouts import FOLDERS, LAYOUTS
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded
 from vizsla.jobs.spec import (
@@ -30,23 +31,37 @@ _DEFAULTS: dict[str, Any] = {
     "group_by": None,
     "endpoint_url": None,
     "sha256": None,
+    "layout": None,
+    "path_column": None,
+    "label_column": None,
+    "split_column": None,
+    "label_from": None,
     "on_damaged": GateOptions().on_damaged,
     "on_leak": GateOptions().on_leak,
+    "near_copies": GateOptions().near_copies,
 }
 """The hyperparameters that say how the data are read, and what they are when the document is silent."""
+_SOURCE = [field.name for field in fields(SourceOptions) if field.name != "drop_classes"]
 _OPTIONS = {
     "--drop-class": "drop-classes=LIST",
     "--group-by": "group-by=KEY",
     "--endpoint-url": "endpoint-url=URL",
     "--sha256": "sha256=DIGEST",
+    "--layout": "layout=NAME",
+    "--path-column": "path-column=NAME",
+    "--label-column": "label-column=NAME",
+    "--split-column": "split-column=NAME",
+    "--label-from": "label-from=REGEX",
     "--on-damaged": "on-damaged=CHOICE",
     "--on-leak": "on-leak=CHOICE",
+    "--near-copies": "near-copies=CHOICE",
     "--backbone": "backbone=NAME",
     "--weights": "weights=PATH",
     "--random-init": "random-init=true",
     "--minutes": "minutes=N",
 }
-_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: (skip|repair|fail|warn|drop-from-train)\b)?")
+_CHOICES = "|".join(["skip", "repair", "fail", "warn", "drop-from-train", "off", "auto", r"\d+", FOLDERS, *LAYOUTS])
+_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: ({_CHOICES})\b)?")
 
 
 def as_hyperparameters(words: str) -> str:
@@ -129,6 +144,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
             allowed=f"a channel {_DATA!r} with a file://, s3:// or http(s):// address",
         )
     values = {name.replace("-", "_"): value for name, value in values.items()}
+    texts = {name.replace("-", "_"): text for name, text in spec.hyper_parameters.items()}
     options = {name: values.pop(name, default) for name, default in _DEFAULTS.items()}
     dropped = options["drop_classes"]
     request = FitRequest(
@@ -140,11 +156,9 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         name=spec.training_job_name,
         source=SourceOptions(
             tuple(map(str, dropped if isinstance(dropped, list) else [dropped])),
-            options["group_by"],
-            options["endpoint_url"],
-            options["sha256"],
+            **{name: _as_text(options[name], texts.get(name)) for name in _SOURCE},
         ),
-        gate=GateOptions(options["on_damaged"], options["on_leak"]),
+        gate=GateOptions(options["on_damaged"], options["on_leak"], options["near_copies"]),
     )
     unknown = sorted(set(values) - set(HYPERPARAMETERS))
     if unknown:
@@ -154,3 +168,8 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
     return replace(request, head=head_config(values))
+
+
+def _as_text(value: object, text: str | None) -> str | None:
+    """An option that is text: a column may be called ``1`` or ``true``."""
+    return value if value is None or isinstance(value, str) else text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shlex
-import time
 from functools import cached_property
 from pathlib import Path
 
@@ -18,34 +18,31 @@ from vizsla.evaluation import Evaluation, evaluate
 from vizsla.files import write_bytes
 from vizsla.images import Limits, read_file
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.here import running_here
-from vizsla.jobs.metrics import read_metrics
+from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
-from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.export import ExportedBackbone
 from vizsla.models.heads import Head
 from vizsla.models.model import load
-from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training import cache
-from vizsla.training.checkpoint import Checkpoint
-from vizsla.training.config import StepConfig
+from vizsla.training.callbacks import Callback, Callbacks
 from vizsla.training.features import Extraction, extract
 from vizsla.training.head_data import HeadData
-from vizsla.training.trained import EpochMetrics, TrainedHead
-from vizsla.tuning.heads_runner import check_space, default_space
-from vizsla.tuning.request import SearchRequest
-from vizsla.tuning.result import SearchResult
-from vizsla.tuning.strategies import warm_up
+from vizsla.training.head_trainer import HeadTrainer
+from vizsla.training.trained import TrainedHead
+from vizsla.training.trainer import Frozen, Trainer
 from vizsla.version import VERSION
 from vizsla.workflow import records
 from vizsla.workflow.advice import advice
 from vizsla.workflow.document import to_job
-from vizsla.workflow.gate import Checked, check_data, write_findings
+from vizsla.workflow.gate import write_findings
+from vizsla.workflow.head_search import SearchTrainer
+from vizsla.workflow.job_callbacks import Deadline, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
+from vizsla.workflow.preparation import Preparation, Start
 from vizsla.workflow.request import FitRequest, FitResult
-from vizsla.workflow.train_head import stopped_words, train_head
 from vizsla.workflow.watch import Watch
 
 _CHUNK = 1024
@@ -64,14 +61,17 @@ def fit(request: FitRequest, observer: Observer | None = None) -> FitResult:
     """
     observer = observer or Silent()
     watch = Watch(observer, request.minutes)
-    weights, checked = _checked(request, watch)
     kind = "train" if request.tune is None else "tune"
     with (
-        running_here(kind, checked.gated.dataset.name, to_job(request), name=request.name) as job,
+        contextlib.closing(Start(request, watch, observer)) as start,
+        running_here(kind, start.name, to_job(request), name=request.name) as job,
         open(job.logs, "a", encoding="utf-8", errors="replace") as log,
     ):
-        watch.observer = Logbook(log, observer)  # from here on, there is a log
-        return _Fit(request, weights, checked, job, watch, watch.observer).run()
+        logbook = Logbook(log, observer)  # from here on, there is a log
+        watch.callback = Progress(logbook)
+        with withdrawn_if_refused(job):
+            prepared = start.prepare(watch, logbook)
+        return _Fit(request, prepared, job, watch, logbook).run()
 
 
 def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitResult:
@@ -83,20 +83,8 @@ def fit_in(job: JobDirectory, request: FitRequest, observer: Observer) -> FitRes
         As :func:`fit` does.
     """
     watch = Watch(observer, request.minutes)
-    weights, checked = _checked(request, watch)
-    return _Fit(request, weights, checked, job, watch, observer).run()
-
-
-def _checked(request: FitRequest, watch: Watch) -> tuple[WeightsRequest, Checked]:
-    weights = request.weights_request()
-    if request.tune is not None:
-        check_space(request.head, request.tune.space or default_space())
-        warm_up(request.tune.strategy, request.tune.limits.max_jobs)
-    # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
-    deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
-    checked = check_data(request.data_request(deadline), watch.observer, watch)
-    checked.gated.check()  # what cannot be trained on is no job
-    return weights, checked
+    with contextlib.closing(Start(request, watch, observer)) as start:
+        return _Fit(request, start.prepare(watch, observer), job, watch, observer).run()
 
 
 class _Fit:
@@ -106,9 +94,8 @@ class _Fit:
     space: cache.FeatureSpace
     extraction: Extraction
     data: HeadData
-    checkpoint: Checkpoint | None = None
+    callback: Callback
     trained: TrainedHead
-    search: SearchResult | None = None
     evaluation: Evaluation
     test_rows: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
@@ -116,52 +103,57 @@ class _Fit:
     def __init__(
         self,
         request: FitRequest,
-        weights: WeightsRequest,
-        checked: Checked,
+        prepared: Preparation,
         job: JobDirectory,
         watch: Watch,
         observer: Observer,
     ) -> None:
-        self.request, self.weights, self.job = request, weights, job
+        self.request, self.prepared, self.job = request, prepared, job
+        checked = prepared.checked
         self.watch, self.observer = watch, observer
         self.dataset: Dataset = checked.gated.dataset
         self.warnings = [*checked.summary(), *self.dataset.check()]
         self.findings = checked.gated.findings
         self.looked_at = checked.gated.facts.scan.records["sha256"]
         self.seed = request.head.seed
-        self.written = {(metric.name, metric.step) for metric in read_metrics(job.metrics)}
+        self.metrics = MetricsLog(job)
 
     def run(self) -> FitResult:
         """All stages, in order."""
-        if self.weights.random_init:
+        if self.prepared.weights.random_init:
             self._warn("The backbone is untrained (--random-init): expect far less than trained weights give.")
         if changed := records.other_data(self.job.checkpoints / "data.json", self.dataset, self.looked_at):
             self._warn(changed)
-        for text in (*self.dataset.notes, *self.warnings):
+        for text in (self.dataset.layout, *self.dataset.notes, *self.warnings):
             self.observer.note(text)
         write_findings(self.job.output / "findings.jsonl", self.findings)
         with self.watch.stage("backbone"):
-            self.backbone = ensure_exported(self.weights, settings().cache)
+            self.backbone = self.prepared.export.result()
             engine = OnnxEngine(self.backbone.path)
         with self.watch.stage("features", len(self.dataset)):
             self._extract(engine)
-        tune = self.request.tune
-        steps = self.request.head.epochs if isinstance(self.request.head, StepConfig) else 0
-        stage = ("head", steps) if tune is None else ("search", tune.limits.max_jobs)
-        with self.watch.stage(*stage):
-            self._train()
+        trainer = self._trainer()
+        with self.watch.stage(*trainer.phase):
+            training = trainer.train(self._frozen(), self.callback)
+        self.trained = training.trained
+        if self.trained.stop is not None:
+            self._warn(f"Training was stopped by {self.trained.stop.by}: {self.trained.stop.reason}.")
+        if training.backbone is not self.backbone:
+            self.backbone, engine = training.backbone, OnnxEngine(training.backbone.path)
+            with self.watch.stage("trained features", len(self.dataset)):
+                self._extract(engine)
         with self.watch.stage("evaluation"):
             self._evaluate()
         with self.watch.stage("model"):
             self._save(engine)
+        search = trainer.result if isinstance(trainer, SearchTrainer) else None
         with self.watch.stage("report"):
             report = self._report()
-            if self.search is not None:
+            if search is not None:
                 from vizsla.reports.tune import write_page
 
-                write_page(self.job, self.search)
-        if self.checkpoint is not None:
-            self.checkpoint.remove()
+                write_page(self.job, search)
+        trainer.clear()
         return FitResult(
             job=self.job.path,
             model=self.job.model,
@@ -169,22 +161,17 @@ class _Fit:
             report=report,
             evaluation=self.evaluation,
             seconds=self.watch.seconds,
-            images_per_second=self.extraction.images_per_second,
-            computed=self.extraction.computed,
+            images_per_second=self.images_per_second,
+            computed=self.computed,
             damaged=tuple(records.damaged_entries(self.dataset, self.extraction.damaged)),
             unreached=len(self.extraction.unreached),
             warnings=tuple(self.warnings),
-            search=self.search,
+            search=search,
         )
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
-
-    def _append_metric(self, name: str, value: float, epoch: int | None = None) -> None:
-        """An attempt after a kill comes by the same values again: each is written once."""
-        if (name, epoch) not in self.written:
-            self.job.append_metric(name, value, step=epoch, epoch=epoch)
 
     def _extract(self, engine: OnnxEngine) -> None:
         n, order = len(self.dataset), None
@@ -193,6 +180,8 @@ class _Fit:
             # Cut off anywhere, what was reached is a fair sample of every class and split.
             order = np.argsort([draw(self.seed, path) for path in self.dataset.paths], kind="stable")
         self.space = cache.FeatureSpace(settings().cache, self.backbone, engine)
+        if self.prepared.look is not None:
+            self.prepared.look.finish(settings().threads)
         self.extraction = extract(
             self.dataset,
             self.space,
@@ -201,6 +190,7 @@ class _Fit:
             threads=settings().threads,
             deadline=deadline,
             order=order,
+            keys=self.prepared.checked.gated.contents,
             on_progress=self.observer.progress,
         )
         cache.bound(settings().cache, settings().cache_bytes)
@@ -214,6 +204,18 @@ class _Fit:
                 "run again with more minutes to go on from here."
             )
         self._check_usable()
+
+    @property
+    def computed(self) -> int:
+        """Pictures whose features were computed now, by the look at them or after it."""
+        return self.extraction.computed + (self.prepared.look.computed if self.prepared.look else 0)
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Pictures through the backbone in a second, the look at them included; None when all were in the cache."""
+        look = self.prepared.look
+        seconds = self.extraction.seconds + (look.seconds if look and look.computed else 0)
+        return self.computed / seconds if self.computed and seconds else None
 
     def _check_usable(self) -> None:
         """What could be read in time must still make a data set."""
@@ -239,8 +241,15 @@ class _Fit:
                 ) from error
             raise
 
-    def _train(self) -> None:
-        self.data = data = HeadData(
+    def _trainer(self) -> Trainer:
+        config, tune, deadline = self.request.head, self.request.tune, self.watch.before(_RESERVE_SECONDS)
+        self.callback = Callbacks([self.metrics, Progress(self.observer), Deadline(deadline)])
+        if tune is not None:
+            return SearchTrainer(self.job, config, tune, self.observer, deadline)
+        return HeadTrainer(self.job.checkpoints, config, self.observer.note)
+
+    def _frozen(self) -> Frozen:
+        self.data = HeadData(
             self.extraction.table,
             self.dataset.sealed().labels,
             self._rows("train"),
@@ -248,37 +257,8 @@ class _Fit:
             len(self.dataset.classes),
             self.dataset.groups,
         )
-        last = self.watch.before(_RESERVE_SECONDS)
-        if self.request.tune is not None:
-            self._search(data, self.request.tune, last)
-            return
-
-        identity = records.head_identity(self.digest, self.space.folder.name, self.extraction.usable, self.request.head)
-        checkpoint = self.job.checkpoints / "head.checkpoint"
-        self.trained, self.checkpoint = train_head(
-            data, self.request.head, checkpoint, identity, self.observer, last, self._append_epoch
-        )
-        if self.trained.stopped_by == "watcher":
-            self._warn(stopped_words(self.trained))
-
-    def _append_epoch(self, m: EpochMetrics, epoch: int | None) -> None:
-        for name in ("train_loss", "valid_loss", "valid_accuracy"):
-            self._append_metric(name, getattr(m, name), epoch)
-
-    def _search(self, data: HeadData, asked: SearchRequest, deadline: float | None) -> None:
-        from vizsla.workflow.head_search import search_heads
-
-        self.trained, self.search = search_heads(
-            data,
-            self.request.head,
-            asked,
-            self.job,
-            self.observer,
-            identity=f"{self.digest} {self.backbone.sha256}",
-            deadline=deadline,
-        )
-        for m in self.trained.history:
-            self._append_epoch(m, m.epoch)
+        identity = records.features_identity(self.digest, self.space.folder.name, self.extraction.usable)
+        return Frozen(self.backbone, self.data, f"{self.digest} {self.backbone.sha256}", identity)
 
     @cached_property
     def digest(self) -> str:
@@ -305,7 +285,7 @@ class _Fit:
             self.observer.note(text)
         records.write_confusion(self.job.output / "confusion.csv", self.evaluation)
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece"):
-            self._append_metric(f"test_{name}", getattr(self.evaluation, name).value)
+            self.metrics.append(f"test_{name}", getattr(self.evaluation, name).value)
         records.write_predictions(self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities)
 
     def _save(self, engine: OnnxEngine) -> None:
@@ -354,7 +334,7 @@ class _Fit:
         from vizsla.reports.fit import FitReport, page
 
         extraction, model = self.extraction, shlex.quote(str(self.job.model))
-        speed = extraction.images_per_second
+        speed = self.images_per_second
         report = FitReport(
             job=self.job.name,
             created=self.job.state.created,
@@ -370,7 +350,7 @@ class _Fit:
             warnings=[*self.dataset.notes, *self.warnings],
             facts=[
                 ("dataset", str(self.dataset.root)),
-                ("features computed now", f"{extraction.computed:,}" + (f", {speed:.0f} a second" if speed else "")),
+                ("features computed now", f"{self.computed:,}" + (f", {speed:.0f} a second" if speed else "")),
                 *((name.replace("_", " "), str(value)) for name, value in self.trained.config.to_dict().items()),
                 ("vizsla", VERSION),
             ],

@@ -12,11 +12,12 @@ import numpy as np
 
 from vizsla.data.arrange import arrange
 from vizsla.data.checks import Finding, layout
+from vizsla.data.checks.copies import SCENE
 from vizsla.data.dataset import Dataset
 from vizsla.data.gate import Gated, GateOptions, pass_gate
 from vizsla.data.listing import Listing
 from vizsla.data.manifest import LEFT_OUT, Decisions, read_decisions, write_manifest
-from vizsla.data.scan import scan
+from vizsla.data.scan import Companion, scan
 from vizsla.data.sources import SourceOptions, list_source, source_key
 from vizsla.errors import DataError
 from vizsla.files import write_bytes
@@ -61,9 +62,10 @@ class Checked:
     def summary(self) -> list[str]:
         """What a training job should tell about the data, one sentence each."""
         grave = [f for f in self.gated.findings if f.severity != "info"]
+        errors = [finding for finding in grave if finding.severity == "error" or finding.id == SCENE]
         lines = [finding.note for finding in grave if finding.id in layout.IDS]
-        lines += [f"{finding.title}: {finding.evidence}" for finding in grave if finding.severity == "error"]
-        others = [f.id for f in grave if f.severity == "warning" and f.id not in layout.IDS]
+        lines += [f"{finding.title}: {finding.evidence}" for finding in errors]
+        others = [finding.id for finding in grave if finding not in errors and finding.id not in layout.IDS]
         if others:
             lines.append(f"The check also found: {', '.join(others)}. `vizsla check` shows the pictures.")
         dropped = sum(reason.startswith("gate: leak") for reason in self.gated.reasons.values())
@@ -98,8 +100,15 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     write_bytes(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def check_data(request: DataRequest, observer: Observer | None = None, watch: Watch | None = None) -> Checked:
+def check_data(
+    request: DataRequest,
+    observer: Observer | None = None,
+    watch: Watch | None = None,
+    companion: Companion | None = None,
+) -> Checked:
     """Read a source and pass it through the gate; what has been seen before is not looked at again.
+
+    A ``companion`` is given the pictures while they are open.
 
     The manifest lies under ``VIZSLA_HOME/datasets``, one folder a source. It freezes the splits, and a person may
     write decisions into it.
@@ -115,14 +124,34 @@ def check_data(request: DataRequest, observer: Observer | None = None, watch: Wa
     """
     observer = observer or Silent()
     watch = watch or Watch(observer, None)
+    return look(open_source(request, observer, watch), observer, watch, companion)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that was listed, and the decisions of earlier runs about it; no picture was looked at."""
+
+    request: DataRequest
+    listing: Listing
+    earlier: Decisions
+
+
+def open_source(request: DataRequest, observer: Observer, watch: Watch) -> Source:
+    """List a source; errors as of :func:`check_data`."""
     with watch.stage("dataset"):
         listing = list_source(request.source, request.options, observer.progress)
-        earlier = read_decisions(_folder(request) / MANIFEST)
-    with watch.stage("scan", len(listing.paths)):
-        return _look(request, listing, earlier, observer)
+        return Source(request, listing, read_decisions(_folder(request) / MANIFEST))
 
 
-def _look(request: DataRequest, listing: Listing, earlier: Decisions, observer: Observer) -> Checked:
+def look(source: Source, observer: Observer, watch: Watch, companion: Companion | None) -> Checked:
+    """Look at every picture of a source and pass it through the gate; errors as of :func:`check_data`."""
+    with watch.stage("scan", len(source.listing.paths)):
+        return _look(source.request, source.listing, source.earlier, observer, companion)
+
+
+def _look(
+    request: DataRequest, listing: Listing, earlier: Decisions, observer: Observer, companion: Companion | None
+) -> Checked:
     place, limits, folder = settings(), Limits.from_settings(), _folder(request)
     scanned = scan(
         listing.root,
@@ -132,6 +161,7 @@ def _look(request: DataRequest, listing: Listing, earlier: Decisions, observer: 
         limits=limits,
         with_quality=request.with_quality,
         deadline=request.deadline,
+        companion=companion,
         on_progress=observer.progress,
     )
     if scanned.errors and len(scanned.errors) == len(listing.paths):

@@ -1,4 +1,4 @@
-"""The search inside ``fit``: many heads on the features that are there, and the best of them."""
+"""A trainer that searches: many heads on the features that are there, and the best of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from vizsla.files import write_bytes, write_json
 from vizsla.jobs.directory import JobDirectory
+from vizsla.training.callbacks import Callback
 from vizsla.training.config import HeadConfig, StepConfig
-from vizsla.training.head_data import HeadData
 from vizsla.training.trained import TrainedHead
+from vizsla.training.trainer import Frozen, Trainer, Training
 from vizsla.tuning.finalists import beside_default, judge, retrain_heads
 from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, head_config, head_name
 from vizsla.tuning.request import SearchRequest
@@ -23,65 +24,85 @@ from vizsla.workflow.study import Problem, opened
 SUMMARY, TABLE = "tuning.json", "trials.csv"
 
 
-def search_heads(
-    data: HeadData,
-    base: HeadConfig,
-    request: SearchRequest,
-    job: JobDirectory,
-    observer: Observer,
-    *,
-    identity: str,
-    deadline: float | None = None,
-) -> tuple[TrainedHead, SearchResult]:
-    """Search for hyperparameters and train the winner; started again in the same job, it goes on.
+class SearchTrainer(Trainer):
+    """Searches for a head's hyperparameters and trains the winner; started again in the same job, it goes on.
 
     Parameters
     ----------
-    data:
-        Training and validation rows only: nothing here can read the test split.
-    identity:
-        What tells this data set and backbone from others.
+    base:
+        What is not searched.
     deadline:
         A moment of ``time.monotonic()``.
-
-    Raises
-    ------
-    VizslaError
-        When the space cannot be trained with, the study is another one's, or the trials fail.
     """
-    space = request.space or default_space()
-    member = check_space(base, space)
-    fixed = head_config(base, space.static)
-    problem = Problem({"data or backbone": identity}, _unseeded(fixed), lambda values: _canonical(fixed, values))
-    epochs = space.largest("epochs") or (member.epochs if isinstance(member, StepConfig) else 1)
-    with opened(request, space, job, problem, epochs=epochs, seed=base.seed) as (study, notes):
-        for note in notes:
-            observer.note(note)
-        runner = HeadsRunner(data, base, request.objective, static=space.static, seeds=request.seeds)
-        end = search(
-            study,
-            runner,
-            request.limits,
-            deadline=deadline,
-            watch=lambda trials: observer.trials(trials, request.objective),
+
+    result: SearchResult
+
+    def __init__(
+        self,
+        job: JobDirectory,
+        base: HeadConfig,
+        request: SearchRequest,
+        observer: Observer,
+        deadline: float | None = None,
+    ) -> None:
+        super().__init__(job.checkpoints)
+        self._job, self._base, self._request = job, base, request
+        self._observer, self._deadline = observer, deadline
+
+    @property
+    def phase(self) -> tuple[str, int | None]:
+        return "search", self._request.limits.max_jobs
+
+    def train(self, frozen: Frozen, callback: Callback) -> Training:
+        """``callback`` is told the winner's epochs only: hundreds of heads train at once.
+
+        Raises
+        ------
+        VizslaError
+            When the space cannot be trained with, the study is another one's, or the trials fail.
+        """
+        trained, self.result = self._search(frozen)
+        for metrics in trained.history:
+            callback.on_epoch(metrics, len(trained.history))
+        return Training(frozen.backbone, trained)
+
+    def _search(self, frozen: Frozen) -> tuple[TrainedHead, SearchResult]:
+        data, base, request, observer = frozen.data, self._base, self._request, self._observer
+        space = request.space or default_space()
+        member = check_space(base, space)
+        fixed = head_config(base, space.static)
+        problem = Problem(
+            {"data or backbone": frozen.source}, _unseeded(fixed), lambda values: _canonical(fixed, values)
         )
-    result = SearchResult.of(job.path, study, end, space, request.objective, notes, COST_UNIT)
-    finalists, heads = retrain_heads(
-        data,
-        fixed,
-        study.trials(),
-        request.objective,
-        count=request.finalists or 1,
-        seeds=request.finalist_seeds if request.finalists else 1,
-    )
-    verdict = judge(finalists, request.objective, COST_UNIT) if request.finalists else None
-    winner = finalists[0] if verdict is None else verdict.winner
-    trained = next(head for head, f in zip(heads, finalists, strict=True) if f.trial.number == winner.trial.number)
-    beside = beside_default(data, trained, request.objective)
-    observer.note(beside)
-    result = replace(result, verdict=verdict, notes=(*result.notes, beside))
-    write_result(job, result)
-    return trained, result
+        epochs = space.largest("epochs") or (member.epochs if isinstance(member, StepConfig) else 1)
+        with opened(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
+            for note in notes:
+                observer.note(note)
+            runner = HeadsRunner(data, base, request.objective, static=space.static, seeds=request.seeds)
+            end = search(
+                study,
+                runner,
+                request.limits,
+                deadline=self._deadline,
+                watch=lambda trials: observer.trials(trials, request.objective),
+            )
+        result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
+        finalists, heads = retrain_heads(
+            data,
+            fixed,
+            study.trials(),
+            request.objective,
+            count=request.finalists or 1,
+            seeds=request.finalist_seeds if request.finalists else 1,
+        )
+        verdict = judge(finalists, request.objective, COST_UNIT) if request.finalists else None
+        winner = finalists[0] if verdict is None else verdict.winner
+        trained = next(head for head, f in zip(heads, finalists, strict=True) if f.trial.number == winner.trial.number)
+        beside = beside_default(data, trained, request.objective)
+        observer.note(beside)
+        result = replace(result, verdict=verdict, notes=(*result.notes, beside))
+        write_result(self._job, result)
+        return trained, result
 
 
 def write_result(job: JobDirectory, result: SearchResult) -> None:

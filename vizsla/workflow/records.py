@@ -18,7 +18,6 @@ from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
 from vizsla.evaluation import Evaluation
 from vizsla.files import sha256_json, write_bytes, write_json
-from vizsla.training.config import HeadConfig
 from vizsla.version import VERSION
 
 
@@ -80,8 +79,8 @@ def dataset_digest(dataset: Dataset, keys: npt.NDArray[np.uint8]) -> str:
     )
 
 
-def head_identity(digest: str, space: str, usable: npt.NDArray[np.bool_], config: HeadConfig) -> str:
-    """One digest over all that a head's bits follow from, on one machine.
+def features_identity(digest: str, space: str, usable: npt.NDArray[np.bool_]) -> str:
+    """One digest over all that the bits of a training on features follow from, on one machine, but its configuration.
 
     Parameters
     ----------
@@ -92,7 +91,7 @@ def head_identity(digest: str, space: str, usable: npt.NDArray[np.bool_], config
     usable:
         Which pictures have features, bool (n,).
     """
-    parts = [digest, space, hashlib.sha256(usable.tobytes()).hexdigest(), config.to_dict(), versions()]
+    parts = [digest, space, hashlib.sha256(usable.tobytes()).hexdigest(), versions()]
     return sha256_json(parts)
 
 

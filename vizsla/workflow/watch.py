@@ -6,14 +6,19 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from vizsla.training.callbacks import Callback
+from vizsla.workflow.job_callbacks import Progress
 from vizsla.workflow.observer import Observer
 
 
 class Watch:
-    """Times the stages and knows how long the job may take. ``seconds`` is the time of each stage."""
+    """Times the stages and knows how long the job may take.
+
+    ``seconds`` is the time of each stage; ``callback`` is told when one begins.
+    """
 
     def __init__(self, observer: Observer, minutes: float | None) -> None:
-        self.observer = observer
+        self.callback: Callback = Progress(observer)
         self._minutes = minutes
         self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self.seconds: dict[str, float] = {}
@@ -30,7 +35,7 @@ class Watch:
     @contextlib.contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:
         """Announce and time a stage."""
-        self.observer.stage(name, total)
+        self.callback.on_phase(name, total)
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began

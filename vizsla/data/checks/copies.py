@@ -1,4 +1,4 @@
-"""The same picture twice: in one split, across splits (a leak), under two labels."""
+"""The same picture twice: in one split, across splits (a leak), under two labels; and what only looks like it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.checks.finding import Finding, Severity
-from vizsla.data.duplicates import Clusters, joined
+from vizsla.data.duplicates import NEAR_BITS, Clusters, joined
+
+SCENE = "one-scene"
+"""The finding about pictures of which a result depends on how they were split."""
 
 _MEASURED = "unless one is left out, accuracy is measured on pictures that training has seen"
 
@@ -50,7 +53,7 @@ _KINDS = (
         "The same picture under two labels",
         "pictures, the same or nearly so, with different labels",
         "keep the copy with the right label",
-        lambda facts: joined(facts.exact, facts.near),
+        lambda facts: joined(facts.exact, facts.near.clusters),
         lambda facts, rows: not _one_label(facts, rows),
     ),
     _Kind(
@@ -68,7 +71,7 @@ _KINDS = (
         "Near copies across splits",
         f"nearly the same pictures that lie in more than one split; {_MEASURED}",
         "take them out of one split; until then those in the split that trains are left out (--on-leak)",
-        lambda facts: facts.near,
+        lambda facts: facts.near.clusters,
         lambda facts, rows: not _one_split(facts, rows) and not _same(facts, rows),
     ),
     _Kind(
@@ -95,7 +98,7 @@ _KINDS = (
         "Near copies within a split",
         "nearly the same pictures (bursts, other sizes): they count more than others",
         "keep the best of each, or keep them together by --group-by",
-        lambda facts: facts.near,
+        lambda facts: facts.near.clusters,
         lambda facts, rows: _one_split(facts, rows) and _one_label(facts, rows) and not _same(facts, rows),
     ),
 )
@@ -123,8 +126,33 @@ def _detail(facts: Facts, kind: _Kind, row: int) -> str:
         return "same group"
     if facts.exact.of[row] >= 0:
         return "same bytes as another"
-    bits = int(facts.bits[row])
+    bits = int(facts.near.bits[row])
     return f"{bits} of 256 hash bits from the most alike" if bits >= 0 else "looks like another"
 
 
-CHECKS = tuple(_check(kind) for kind in _KINDS)
+def _scenes(facts: Facts) -> Finding | None:
+    """Pictures that are too alike to be told from copies, and too many to be some."""
+    found, limits = facts.near.scenes.members(), facts.near.limits
+    if not found:
+        return None
+
+    def detail(row: int) -> str:
+        limit = int(limits[row])
+        return f"copies within {limit} bits are told" if limit >= 0 else "only copies of the same bytes are told"
+
+    files = tuple(
+        facts.file(int(row), detail(int(row)), cluster) for cluster, rows in enumerate(found, start=1) for row in rows
+    )
+    sets = "set" if len(found) == 1 else "sets"
+    return Finding(
+        SCENE,
+        "warning",
+        "Pictures of one scene",
+        f"{len(found):,} {sets} of pictures ({len(files):,} files) that look nearly the same and are most of a class "
+        "or of several classes: one scene, as of a fixed camera, and not copies. They may lie in different splits.",
+        f"keep together by --group-by what was taken at one time; if they are copies, say --near-copies {NEAR_BITS}",
+        files,
+    )
+
+
+CHECKS = (*(_check(kind) for kind in _KINDS), _scenes)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vizsla.data.checks.finding import Finding, FoundFile
 from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.data.duplicates import Clusters
+from vizsla.data.near_copies import NearCopies
 from vizsla.data.scan import Scan
 
 
@@ -18,15 +19,13 @@ from vizsla.data.scan import Scan
 class Facts:
     """The data set with its splits, what the scan saw, and which pictures are copies or look alike.
 
-    ``bits`` int16 (n,): how many bits of the perceptual hash part a picture from the most alike other one;
-    ``groups`` those that the source or --group-by names.
+    ``groups`` are those that the source or --group-by names.
     """
 
     dataset: Dataset
     scan: Scan
     exact: Clusters
-    near: Clusters
-    bits: npt.NDArray[np.int16]
+    near: NearCopies
     groups: Clusters
 
     @property

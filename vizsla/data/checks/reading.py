@@ -26,6 +26,10 @@ _TABLE: dict[str, tuple[str, str]] = {
         "copy them again, or keep their intact part by --on-damaged repair; without that they are left out",
     ),
     "damaged": ("Damaged pictures", f"copy them again; {_LEFT_OUT}"),
+    "corrupt-data": (
+        "Pictures that are partly broken",
+        f"look at them: parts are gray, displaced or noise; {_LEFT_OUT}, or keep one by its status in the manifest",
+    ),
     "too-many-pixels": ("Pictures above the pixel limit", "raise VIZSLA_MAX_MEGAPIXELS if they are meant"),
     "too-slow": ("Pictures that take too long to decode", "re-save them, or raise VIZSLA_DECODE_SECONDS"),
     "unsupported": ("Pictures with values of unknown range", f"convert them to 8 or 16 bits; {_LEFT_OUT}"),

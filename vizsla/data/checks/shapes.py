@@ -1,4 +1,4 @@
-"""Pictures of an unusual format, colour mode, size or shape. Each kind is a row of a table."""
+"""Pictures of an unusual format, colour mode, size or shape, or odd in their file. Each kind is a row of a table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.checks.finding import Finding, Severity
 from vizsla.data.inspection import MODES
+from vizsla.data.remarks import REMARKS, STRAY_BYTES
 from vizsla.images.formats import ENDINGS, FORMATS
 
 TINY_PIXELS = 32
@@ -70,6 +71,24 @@ def _megapixels(facts: Facts) -> npt.NDArray[np.float64]:
 
 
 _KINDS = (
+    _Kind(
+        "stray-bytes",
+        "warning",
+        "JPEGs with stray bytes before their end",
+        "JPEGs have a few bytes that belong to nothing: some cameras write them so, some of these pictures are broken",
+        "look at them; where a whole class has them, its camera tells the class",
+        lambda facts: facts.scan.records["remark"] == STRAY_BYTES,
+        lambda facts, row: REMARKS[STRAY_BYTES],
+    ),
+    _Kind(
+        "odd-metadata",
+        "info",
+        "Broken metadata",
+        "pictures can be read, but what is written beside the pixels is broken",
+        "look whether they stand upright",
+        lambda facts: facts.scan.records["remark"] > STRAY_BYTES,
+        lambda facts, row: REMARKS[facts.scan.records["remark"][row]],
+    ),
     _Kind(
         "wrong-type",
         "warning",

@@ -1,0 +1,256 @@
+"""Which layout a folder has: of what the readers and the class folders say, what covers the pictures counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from vizsla.data.class_names import name_classes
+from vizsla.data.contents import Contents, read_contents
+from vizsla.data.folders import list_folder
+from vizsla.data.layouts.candidate import Candidate, candidates_of, no_labels
+from vizsla.data.layouts.file_names import list_by_names
+from vizsla.data.layouts.known import FOLDERS, LAYOUTS
+from vizsla.data.layouts.remainder import remainder
+from vizsla.data.layouts.words import GATHERING, is_without_labels
+from vizsla.data.listing import Listing
+from vizsla.data.options import SourceOptions
+from vizsla.data.tables import SUFFIXES
+from vizsla.errors import DataError, SourceError, UsageError, VizslaError
+
+_COVERED = 0.95
+"""The share of the pictures in class folders that a table must label to count more than the folders."""
+_STRAY = 0.5
+"""A reading of less than this share of the pictures of the largest one is no second way to read a folder."""
+
+_NO_LABEL = "no_label"
+"""The folder in which datumaro, and so CVAT, exports pictures without a label as ImageNet."""
+
+
+def list_directory(root: Path, options: SourceOptions) -> Listing:
+    """List a folder of labelled pictures, however its labels are kept.
+
+    Class folders count unless a table labels nearly all their pictures: then the table counts, and where the two use
+    the same names for different pictures, or two tables differ, one must be asked for.
+
+    Raises
+    ------
+    DataError
+        When the folder cannot be read in any way, or in more than one.
+    UsageError
+        When an option does not fit.
+    """
+    if options.layout not in (None, FOLDERS, *LAYOUTS):
+        raise UsageError(
+            f"There is no layout {options.layout!r}.", where="--layout", allowed=", ".join([FOLDERS, *LAYOUTS])
+        )
+    if not root.is_dir():
+        return list_folder(root)  # which says what is wrong
+    if options.label_from is not None:
+        return list_by_names(root, options.label_from)
+    if options.layout == FOLDERS:
+        return _described(list_folder(root))
+    contents = read_contents(root)
+    if not contents.files:
+        _refuse_options(root, options)
+        return _described(list_folder(root))
+    candidates, refusals = candidates_of(contents, options)
+    return _choose(contents, candidates, refusals, options)
+
+
+def list_file(file: Path, options: SourceOptions) -> Listing:
+    """List the pictures that one file labels, beside it and below; errors as in :func:`list_directory`."""
+    if not file.is_file():
+        raise SourceError("There is no such table.", where=file, do="check the path")
+    contents = read_contents(file.parent)
+    alone = Contents(contents.root, contents.pictures, (file.name,))
+    candidates, refusals = candidates_of(alone, options)
+    if not candidates:
+        raise refusals[0] if refusals else no_labels(file, options)
+    listing = _finished(candidates[0], contents)
+    listing.name = file.stem
+    return listing
+
+
+def _choose(
+    contents: Contents,
+    candidates: Sequence[Candidate],
+    refusals: Sequence[VizslaError],
+    options: SourceOptions,
+) -> Listing:
+    if options.layout and not candidates:
+        raise refusals[0] if refusals else no_labels(contents.root, options)
+    folders: Listing | None = None
+    if not options.layout:
+        try:
+            folders = list_folder(contents.root)
+        except DataError as error:
+            if not candidates:
+                raise refusals[0] if refusals else error from error
+    plausible = folders is not None and len(_class_names(folders)) > 1
+    if not candidates:
+        if refusals and not plausible:
+            raise refusals[0]
+        assert folders is not None
+        _refuse_options(contents.root, options)
+        folders.notes += [f"Not read beside the class folders: {error.where}: {error.what}" for error in refusals]
+        return _described(folders)
+    chosen = _the_one(candidates, contents.root)
+    chosen.listing.notes += [f"Not read: {error.where}: {error.what}" for error in refusals]
+    unread = [file for file in contents.near(*SUFFIXES, depth=1) if is_without_labels(file)]
+    if unread:
+        chosen.listing.notes.append(f"Not read, as by its name it holds no labels: {', '.join(unread)}.")
+    listing = _finished(chosen, contents)
+    if folders is None or not plausible or _columns_given(options):
+        return listing
+    return _against_folders(chosen, listing, _described(folders))
+
+
+def _class_names(listing: Listing) -> set[str]:
+    return {label for label in listing.labels if label.lower() not in GATHERING}
+
+
+def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
+    """The one way to read the folder; what labels far fewer pictures, or says the same, is no other way."""
+    first = max(candidates, key=lambda candidate: candidate.there)  # of equals the first, which is the surest
+    rows = dict(zip(first.listing.paths, zip(first.listing.labels, first.listing.splits, strict=True), strict=True))
+    for other in candidates:
+        if other is first or other.there < _STRAY * first.there:
+            continue
+        rest = zip(other.listing.paths, zip(other.listing.labels, other.listing.splits, strict=True), strict=True)
+        if all(rows.get(path, said)[0] == said[0] for path, said in rest) and set(other.listing.paths) <= rows.keys():
+            continue
+        ways = " or ".join(
+            dict.fromkeys(
+                f"--layout {one.layout}" if first.layout != other.layout else str(root / one.reading.files[0])
+                for one in (first, other)
+            )
+        )
+        raise DataError(
+            f"This folder can be read in two ways: {first}, or {other}.",
+            where=root,
+            allowed="one of them",
+            do=f"say which is meant: {ways}" + ("" if "--layout" in ways else " in place of the folder"),
+        )
+    others = [one.reading.files[0] for one in candidates if one is not first]
+    if others:
+        first.listing.notes.append(f"Not read, as {first.reading.files[0]} labels the pictures: {', '.join(others)}.")
+    return first
+
+
+def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> Listing:
+    """The table or the class folders, by what they cover and whether they agree."""
+    classes = _class_names(folders)
+    of_folder = {path: label for path, label in zip(folders.paths, folders.labels, strict=True) if label in classes}
+    of_table = dict(zip(chosen.listing.paths, chosen.listing.labels, strict=True))
+    both = of_folder.keys() & of_table.keys()
+    if chosen.reading.is_hint or (len(both) < _COVERED * len(of_folder) and not _splits_up(of_table, of_folder)):
+        folders.notes.append(
+            f"Not read, as class folders hold {len(of_folder):,} pictures and it labels {len(both):,} of them: "
+            f"{chosen.reading.title} (--layout {chosen.layout} reads it)."
+        )
+        return folders
+    of_table = _by_number(of_table, of_folder)
+    differ = [path for path in sorted(both) if _plain(of_folder[path]) != _plain(of_table[path])]
+    if not differ:
+        says_more = chosen.there > len(of_folder) or (any(listing.splits) and not any(folders.splits))
+        listing.labels = [of_table[path] for path in listing.paths]
+        return listing if says_more else folders
+    if (
+        len(differ) > (1 - _COVERED) * len(both)
+        and len(both) >= _COVERED * len(of_folder)
+        and {*map(_plain, of_folder.values())}.isdisjoint(map(_plain, of_table.values()))
+    ):
+        listing.notes.append(
+            f"The names of the {len(set(folders.labels)):,} folders were not taken for classes, as the table labels "
+            f"their pictures (--layout {FOLDERS} reads them)."
+        )
+        return listing
+    raise DataError(
+        f"This folder can be read in two ways, which differ for {len(differ):,} of {len(both):,} pictures, such as "
+        f"{differ[0]}: {chosen}, where it is {of_table[differ[0]]!r}; or {folders.layout}, where it is "
+        f"{of_folder[differ[0]]!r}.",
+        where=folders.root,
+        allowed="one of them",
+        do=f"say which is meant: --layout {chosen.layout} or --layout {FOLDERS}",
+    )
+
+
+def _splits_up(of_table: dict[str, str], of_folder: dict[str, str]) -> bool:
+    """Whether a table labels all of some folder's pictures, as several classes: then the folder may be none."""
+    labels: dict[str, set[str]] = {}
+    counts: Counter[str] = Counter()
+    for path, folder in of_folder.items():
+        counts[folder] += 1
+        if path in of_table:
+            counts[folder] -= 1
+            labels.setdefault(folder, set()).add(_plain(of_table[path]))
+    return any(
+        len(labels[folder]) > 1 and not counts[folder] and _plain(folder) not in labels[folder] for folder in labels
+    )
+
+
+def _by_number(of_table: dict[str, str], of_folder: dict[str, str]) -> dict[str, str]:
+    """A table's labels, by the names of the folders where they number these one by one."""
+    pairs = {(label, of_folder[path]) for path, label in of_table.items() if path in of_folder}
+    names = dict(pairs)
+    if len(names) == len(pairs) == len(set(names.values())) and all(map(str.isdigit, names)):
+        return {path: names.get(label, label) for path, label in of_table.items()}
+    return of_table
+
+
+def _plain(label: str) -> str:
+    return "".join(character for character in label.casefold() if character.isalnum())
+
+
+def _finished(chosen: Candidate, contents: Contents) -> Listing:
+    """The listing with names for its classes, and with notes on what it leaves out."""
+    listing = chosen.listing
+    listing.notes = [*chosen.reading.notes, *listing.notes]
+    name_classes(listing, contents)
+    there = set(listing.paths)
+    listing.notes += remainder([path for path in contents.pictures if path not in there], listing.paths, contents.root)
+    places = sorted({_top(path) for path in listing.paths} - {""})
+    folders = f" with pictures in {', '.join(f'{top}/' for top in places)}" if 0 < len(places) < 5 else ""
+    listing.layout = f"{chosen.reading.title}{folders}; {listing.numbers()}"
+    return listing
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0] if "/" in path else ""
+
+
+def _described(folders: Listing) -> Listing:
+    """Class folders with their layout, less the folder that stands for no class."""
+    if (count := folders.labels.count(_NO_LABEL)) and count < len(folders.labels):
+        rows = [row for row, label in enumerate(folders.labels) if label != _NO_LABEL]
+        first = folders.paths[folders.labels.index(_NO_LABEL)]
+        folders.paths = [folders.paths[row] for row in rows]
+        folders.labels = [folders.labels[row] for row in rows]
+        folders.splits = [folders.splits[row] for row in rows]
+        folders.notes.append(
+            f"{count:,} picture{'s' * (count > 1)} in {_NO_LABEL}/ not read, such as {first}: CVAT puts pictures "
+            "without a label there."
+        )
+    folders.layout = folders.layout or f"Class folders; {folders.numbers()}"
+    return folders
+
+
+def _refuse_options(root: Path, options: SourceOptions) -> None:
+    """Options about columns have no effect on class folders."""
+    if given := _columns_given(options):
+        raise UsageError(
+            "There is no table here whose columns could be named.",
+            where=f"{', '.join(given)}, {root}",
+            do="leave it out, or name the table",
+        )
+
+
+def _columns_given(options: SourceOptions) -> list[str]:
+    columns = {
+        "--path-column": options.path_column,
+        "--label-column": options.label_column,
+        "--split-column": options.split_column,
+    }
+    return [option for option, column in columns.items() if column is not None]

@@ -1,0 +1,35 @@
+"""Roboflow's folders for classification: ``_classes.csv`` in each split, with a column of 0 and 1 for each class.
+
+Roboflow's "Multi-Label Classification CSV"; here each picture must have one class.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+
+from vizsla.data.contents import Contents
+from vizsla.data.folders import SPLIT_FOLDERS
+from vizsla.data.layouts.reading import Files, Layout, Reading
+from vizsla.data.options import SourceOptions
+from vizsla.data.records import Record, read_records
+
+
+def _find(contents: Contents) -> Iterable[Files]:
+    files = tuple(file for file in contents.near(".csv") if posixpath.basename(file) == "_classes.csv")
+    return [files] if files else []
+
+
+def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
+    records: list[Record] = []
+    notes: list[str] = []
+    for file in files:
+        folder = posixpath.dirname(file)
+        split = SPLIT_FOLDERS.get(posixpath.basename(folder).lower())
+        table = read_records(contents.root / file, options, folder=folder, split=split, one_hot=True)
+        records += table.rows
+        notes += table.notes
+    return Reading(f"Roboflow: {', '.join(files)} {table.told}", files, records, notes)
+
+
+LAYOUT = Layout("_classes.csv with a column of 0 and 1 for each class, in each split", _find, _read)

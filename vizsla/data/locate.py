@@ -1,0 +1,108 @@
+"""Which picture a table means: by its path, or by its name, or by an id without ending."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+import urllib.parse
+from collections import defaultdict
+from functools import cached_property
+
+from vizsla.data.contents import Contents
+from vizsla.data.dataset import Split
+from vizsla.data.folders import SPLIT_FOLDERS
+from vizsla.images.formats import ENDINGS
+
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
+"""What Label Studio puts before the name of a picture that was uploaded."""
+
+
+class Locator:
+    """Finds the pictures of a folder that others have named.
+
+    >>> Locator(Contents(Path("."), ("train/a1.jpg", "train/b2.jpg"), ())).find("b2")  # doctest: +SKIP
+    ['train/b2.jpg']
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._paths = frozenset(contents.pictures)
+
+    def find(self, name: str, folder: str = "", split: Split | None = None) -> list[str]:
+        """The pictures that ``name`` may mean: one, several where it could be any of them, none where it is not there.
+
+        Tried in turn: the path from ``folder`` and from the root; the name in any folder, the one with the longest
+        end of the path in common; the name without its ending; the name that it had before it was uploaded. Of
+        several, those in a folder of the ``split`` are meant, and else those in train.
+        """
+        name = _plain(name)
+        for path in (posixpath.normpath(posixpath.join(folder, name)), posixpath.normpath(name)):
+            if path in self._paths:
+                return [path]
+        for candidates in self._candidates(posixpath.basename(name)):
+            if candidates:
+                return _narrow(candidates, name, split)
+        return []
+
+    def _candidates(self, name: str) -> tuple[list[str], ...]:
+        original = _UPLOAD.sub("", name, count=1)
+        index = self._names if os.path.splitext(name)[1].lower() in ENDINGS else self._stems
+        return index.get(_alike(name), []), index.get(_alike(original), [])
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = defaultdict(list)
+        for path in self._contents.pictures:
+            names[_alike(posixpath.basename(path))].append(path)
+        return dict(names)
+
+    @cached_property
+    def _stems(self) -> dict[str, list[str]]:
+        stems: dict[str, list[str]] = defaultdict(list)
+        for path in self._contents.pictures:
+            stems[_alike(posixpath.splitext(posixpath.basename(path))[0])].append(path)
+        return dict(stems)
+
+
+def tame(name: str) -> str:
+    """A relative path inside the folder, for a picture that is not there."""
+    return "/".join(part for part in _plain(name).split("/") if part not in ("", ".", ".."))
+
+
+def _alike(name: str) -> str:
+    """Names that differ only by case or by Unicode's forms of a letter are one."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
+def _plain(name: str) -> str:
+    """The path in an address; Label Studio names local files behind ``?d=``."""
+    name = name.strip().replace("\\", "/")
+    if "://" in name or name.startswith("/data/local-files/"):
+        parts = urllib.parse.urlsplit(name)
+        behind = urllib.parse.parse_qs(parts.query).get("d")
+        name = behind[0] if behind else urllib.parse.unquote(parts.path)
+    return name
+
+
+def _narrow(candidates: list[str], name: str, split: Split | None) -> list[str]:
+    if len(candidates) == 1:
+        return candidates
+    parts = name.split("/")[-2::-1]
+    common = [_common(path.split("/")[-2::-1], parts) for path in candidates]
+    candidates = [path for path, length in zip(candidates, common, strict=True) if length == max(common)]
+    for wanted in (split, "train"):
+        inside = [path for path in candidates if wanted in map(SPLIT_FOLDERS.get, path.lower().split("/")[:-1])]
+        if len(inside) == 1:
+            return inside
+    return candidates
+
+
+def _common(first: list[str], second: list[str]) -> int:
+    length = 0
+    for one, other in zip(first, second, strict=False):
+        if one.lower() != other.lower():
+            break
+        length += 1
+    return length

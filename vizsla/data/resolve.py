@@ -1,0 +1,113 @@
+"""Records of pictures become a listing: each finds its picture, once, and nothing is dropped unnamed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from vizsla.data.listing import Listing
+from vizsla.data.records import Record
+from vizsla.errors import DataError
+
+Locate = Callable[[Record], list[str]]
+"""The paths that a record may mean; none where its picture is not there."""
+
+
+def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, absent: Callable[[str], str]) -> Listing:
+    """The listing that records give, in their order.
+
+    A picture that is not there stays in the listing, under the path that ``absent`` makes of its name, so that the gate
+    finds it missing; a note counts them. Records without a label are counted in a note.
+
+    Raises
+    ------
+    DataError
+        When a record fits several pictures, a picture has two labels, or a class has no training picture.
+    """
+    listing = Listing(name, root)
+    seen: dict[str, Record] = {}
+    twice = 0
+    unlabelled, missing, unclear = [], [], []
+    for record in records:
+        places = locate(record)
+        if len(places) > 1:
+            unclear.append((record, places))
+            continue
+        path = places[0] if places else absent(record.picture)
+        if record.label is None:
+            unlabelled.append(record)
+            continue
+        if path in seen:
+            _check_same(record, seen[path])
+            twice += 1
+            continue
+        if not places:
+            missing.append(record)
+        seen[path] = record
+    if unclear:
+        record, places = unclear[0]
+        raise DataError(
+            f"{_count(len(unclear), 'name')} could be any of several pictures, such as {record.picture!r}: "
+            f"{', '.join(places[:3])}.",
+            where=record.where,
+            allowed="names that only one picture has, or paths",
+            do="write the folder before the name, or take the other pictures of this name away",
+        )
+    for path, record in seen.items():
+        assert record.label is not None
+        listing.paths.append(path)
+        listing.labels.append(record.label)
+        listing.splits.append(record.split)
+    if any(record.group is not None for record in seen.values()):
+        listing.groups = [record.group or f"\0{path}" for path, record in seen.items()]
+    if twice:
+        listing.notes.append(f"{twice:,} rows of the table repeat an earlier one and were passed over.")
+    if missing:
+        listing.notes.append(
+            f"{_count(len(missing), 'row')} of {len(seen):,} name pictures that are not there, such as "
+            f"{missing[0].picture!r} ({_short(missing[0].where)})."
+        )
+    if unlabelled:
+        listing.notes.append(
+            f"{_count(len(unlabelled), 'row')} without a label passed over, such as {unlabelled[0].picture!r}."
+        )
+    _check_classes(listing, seen)
+    return listing
+
+
+def _check_same(record: Record, first: Record) -> None:
+    if record.label != first.label:
+        here, there = record.where.rpartition(", ")[0], first.where.rpartition(", ")[0]
+        place = first.where.rpartition(", ")[2] if here == there else first.where
+        raise DataError(
+            f"{record.picture!r} is labelled {record.label!r} here and {first.label!r} in {place}.",
+            where=record.where,
+            allowed="one label for each picture",
+            do="keep the right one of the two",
+        )
+
+
+def _check_classes(listing: Listing, seen: dict[str, Record]) -> None:
+    """A class that only valid or test rows have is most often a slip of the pen."""
+    trained = {record.label for record in seen.values() if record.split in (None, "train")}
+    if not trained:
+        return
+    for record in seen.values():
+        if record.label not in trained:
+            names = sorted(str(label) for label in trained)
+            close = difflib.get_close_matches(str(record.label), names, 1)
+            raise DataError(
+                f"Unknown class {record.label!r}: no training row has it.",
+                where=record.where,
+                allowed=", ".join(names[:12]) + (" ..." if len(names) > 12 else ""),
+                do=f"did you mean {close[0]!r}?" if close else "correct it, or add training rows of that class",
+            )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _short(where: str) -> str:
+    return where.rpartition("/")[2]

@@ -1,0 +1,54 @@
+"""Who watches a training, and may end it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vizsla.training.trained import EpochMetrics, Stop
+
+
+class Callback:
+    """Watches a training. What is not overridden does nothing.
+
+    The life of one, in order: :meth:`on_phase` whenever another part of the work begins; in the phases that train,
+    :meth:`on_step` after each step and :meth:`on_epoch` after each epoch. Both may answer :class:`Stop`: training ends
+    there and what was best is kept. Calls come from the thread that trains and must return quickly.
+
+    Examples
+    --------
+    >>> class AtLoss(Callback):
+    ...     def on_epoch(self, metrics, epochs):
+    ...         return Stop("at-loss", "the loss is low enough") if metrics.valid_loss < 0.1 else None
+    """
+
+    def on_phase(self, name: str, total: int | None) -> None:
+        """A part of the work begins, such as ``features`` or ``head``; ``total`` steps where they can be counted."""
+
+    def on_step(self, step: int) -> Stop | None:
+        """``step`` steps of the head are done: batches, or iterations towards an optimum."""
+        return None
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
+        """An epoch of ``epochs`` is done (None: the one entry of a head at its optimum)."""
+        return None
+
+
+class Callbacks(Callback):
+    """Several callbacks as one: all are told, and the first that wishes to stop does."""
+
+    def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
+        self._callbacks = tuple(callbacks)
+
+    def on_phase(self, name: str, total: int | None) -> None:
+        for callback in self._callbacks:
+            callback.on_phase(name, total)
+
+    def on_step(self, step: int) -> Stop | None:
+        return _first([callback.on_step(step) for callback in self._callbacks])
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
+        return _first([callback.on_epoch(metrics, epochs) for callback in self._callbacks])
+
+
+def _first(answers: Iterable[Stop | None]) -> Stop | None:
+    return next((answer for answer in answers if answer is not None), None)

@@ -1,0 +1,61 @@
+"""What a job does while it trains: it keeps the metrics, shows progress and keeps its time."""
+
+from __future__ import annotations
+
+import time
+
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.metrics import read_metrics
+from vizsla.training.callbacks import Callback
+from vizsla.training.trained import EpochMetrics, Stop
+from vizsla.workflow.observer import Observer
+
+
+class MetricsLog(Callback):
+    """Appends metrics to the job's ``metrics.jsonl``. An attempt after a kill comes by the same values again: each is
+    written once."""
+
+    def __init__(self, job: JobDirectory) -> None:
+        self._job = job
+        self._written = {(metric.name, metric.step) for metric in read_metrics(job.metrics)}
+
+    def append(self, name: str, value: float, epoch: int | None = None) -> None:
+        """Write one value down."""
+        if (name, epoch) not in self._written:
+            self._job.append_metric(name, value, step=epoch, epoch=epoch)
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> None:
+        for name in ("train_loss", "valid_loss", "valid_accuracy"):
+            self.append(name, getattr(metrics, name), None if epochs is None else metrics.epoch)
+
+
+class Progress(Callback):
+    """Tells an observer which phase it is and how many epochs of it are done."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def on_phase(self, name: str, total: int | None) -> None:
+        self._observer.stage(name, total)
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> None:
+        if epochs is not None:
+            self._observer.progress(metrics.epoch, epochs)
+
+
+class Deadline(Callback):
+    """Stops at a moment of ``time.monotonic()``; None never does."""
+
+    def __init__(self, moment: float | None) -> None:
+        self._moment = moment
+
+    def on_step(self, step: int) -> Stop | None:
+        return self._over()
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
+        return self._over()
+
+    def _over(self) -> Stop | None:
+        if self._moment is None or time.monotonic() < self._moment:
+            return None
+        return Stop("minutes", "the time was over")

@@ -1,0 +1,80 @@
+"""What a fit does before there is a job: the gate, the backbone's export and the features, in one pass."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from vizsla.images import Preprocessing
+from vizsla.models.export_process import BackboneExport
+from vizsla.models.weights import WeightsRequest
+from vizsla.settings import settings
+from vizsla.training.look import FeatureLook
+from vizsla.tuning.heads_runner import check_space, default_space
+from vizsla.tuning.strategies import warm_up
+from vizsla.workflow.gate import Checked, look, open_source
+from vizsla.workflow.observer import Observer
+from vizsla.workflow.request import FitRequest
+from vizsla.workflow.watch import Watch
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a fit begins with: the data as they came through the gate, and the backbone, perhaps still on its way.
+
+    ``look`` has computed features of the pictures that the gate looked at; None where time is limited, as then a fair
+    sample of the pictures comes first.
+    """
+
+    weights: WeightsRequest
+    checked: Checked
+    export: BackboneExport
+    look: FeatureLook | None
+
+
+class Start:
+    """What can be refused before there is a job: the request, and a source that cannot be listed.
+
+    The backbone's export begins here, in a process of its own; :meth:`close` ends it if nobody waits for it any more.
+
+    Raises
+    ------
+    VizslaError
+        When the request cannot be meant or the source cannot be listed.
+    """
+
+    def __init__(self, request: FitRequest, watch: Watch, observer: Observer) -> None:
+        self._request = request
+        self._weights = request.weights_request()
+        if request.tune is not None:
+            check_space(request.head, request.tune.space or default_space())
+            warm_up(request.tune.strategy, request.tune.limits.max_jobs)
+        # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
+        deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
+        self._source = open_source(request.data_request(deadline), observer, watch)
+        self._export = BackboneExport(self._weights, settings().cache)
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+        return self._source.listing.name
+
+    def prepare(self, watch: Watch, observer: Observer) -> Preparation:
+        """Look at the pictures, and compute the features of what is looked at.
+
+        Raises
+        ------
+        VizslaError
+            When the data cannot be used. An error of the backbone waits until its result is asked for.
+        """
+        features = None
+        if self._request.minutes is None:
+            preprocessing = Preprocessing.of_weights(self._weights.data_config())
+            features = FeatureLook(self._export, settings().cache, preprocessing)
+        checked = look(self._source, observer, watch, features)
+        checked.gated.check()
+        return Preparation(self._weights, checked, self._export, features)
+
+    def close(self) -> None:
+        """End the export if it still runs."""
+        self._export.close()
