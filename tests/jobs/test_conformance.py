@@ -56,4 +56,5 @@ class TestDebug(ExecutorConformance):
 
 
 def test_every_executor_stands_here() -> None:
-    assert executors.names() == ["debug", "local"]
+    proven = {name.removeprefix("Test").lower() for name in globals() if name.startswith("Test")}
+    assert set(executors.names()) == proven

@@ -10,7 +10,7 @@ import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end
 from vizsla.errors import JobError, UsageError
-from vizsla.jobs import kinds
+from vizsla.jobs import executors, kinds
 from vizsla.jobs.controller import executor_of, summaries
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.envelope import Envelope
@@ -101,13 +101,12 @@ def test_the_envelope_of_a_new_job(executor: LocalExecutor, script_spec: MakeSpe
 
 def test_a_kind_and_an_executor_of_a_later_version_are_named(tmp_path: Path) -> None:
     job = JobDirectory.create("dance", "x", {}, tmp_path, "new", executor="moon")
-    assert kinds.names() == ["train", "tune"]
     with pytest.raises(JobError, match="Jobs of the kind 'dance' are not known to this version") as refused:
         kind_of(job.kind).spec(job.document)
-    assert refused.value.allowed == "train, tune"
+    assert refused.value.allowed == ", ".join(kinds.names())
     with pytest.raises(UsageError, match="There is no executor 'moon'") as caught:
         executor_of(job)
-    assert caught.value.allowed == "debug, local"
+    assert caught.value.allowed == ", ".join(executors.names())
     assert str(job.path / "job.json") in str(caught.value.where)
     (listed,) = summaries(tmp_path)
     assert listed.status == "Unreadable"
