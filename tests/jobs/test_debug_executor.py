@@ -78,12 +78,21 @@ def test_from_python_it_runs_in_this_very_process(tmp_path: Path, capsys: pytest
 def test_nothing_of_a_job_stays_in_the_process(debug: DebugExecutor, script_spec: MakeSpec) -> None:
     before = os.getcwd(), dict(os.environ), list(sys.argv), list(sys.path), sys.stdout, signal.getsignal(15)
     for word in ("one", "two"):
-        spec = script_spec("import settings_of_job; print(settings_of_job.WORD); raise ValueError('here')")
+        spec = script_spec(
+            """
+            import logging, settings_of_job
+            print(settings_of_job.WORD)
+            logging.basicConfig(level=logging.INFO)
+            logging.info("said by %s", settings_of_job.WORD)
+            raise ValueError("here")
+            """
+        )
         (source_of(spec) / "settings_of_job.py").write_text(f"WORD = {word!r}")
         handle = debug.submit(spec, word)
         assert run_to_end(debug, handle)[0].status == "Failed"
         log = debug.logs(handle)[0]
         assert log.splitlines()[0] == word
+        assert log.splitlines()[1] == f"INFO:root:said by {word}"
         first = next(line for line in log.splitlines() if line.startswith("  File"))
         assert str(source_of(spec) / "train.py") in first, "the traceback begins in the script, where it lies"
     assert before == (os.getcwd(), dict(os.environ), sys.argv, sys.path, sys.stdout, signal.getsignal(15))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import runpy
 import subprocess
@@ -188,23 +189,32 @@ class _Attempt:
 
     @contextlib.contextmanager
     def _heard(self) -> Iterator[None]:
-        """What Python prints in the block goes to the log, too."""
-        before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (_Tee(stream, self._take) for stream in before)
+        """What Python prints in the block goes to the log, too; its loggers begin without a handler."""
+        before, tees = (sys.stdout, sys.stderr), [_Tee(stream, self._take) for stream in (sys.stdout, sys.stderr)]
+        handlers, level = list(logging.root.handlers), logging.root.level
+        sys.stdout, sys.stderr = tees
+        logging.root.handlers.clear()  # as in a process of its own
+        logging.root.setLevel(logging.WARNING)
         try:
             yield
         finally:
             sys.stdout, sys.stderr = before
+            logging.root.handlers[:] = handlers
+            logging.root.setLevel(level)
+            for tee in tees:
+                tee.take = None
 
 
 class _Tee:
     """A terminal that is listened to; all else of it (``isatty``, ``fileno``) is the terminal's own."""
 
     def __init__(self, terminal: TextIO, take: Callable[[str], None]) -> None:
-        self._terminal, self._take = terminal, take
+        self._terminal = terminal
+        self.take: Callable[[str], None] | None = take
 
     def write(self, text: str) -> int:
-        self._take(text)
+        if self.take is not None:
+            self.take(text)
         return self._terminal.write(text)
 
     def writelines(self, lines: Sequence[str]) -> None:
