@@ -117,9 +117,10 @@ class ExecutorConformance:
         once = "import os; first = not os.path.exists('x'); open('x', 'w').close(); print(first); assert not first"
         handle = executor.submit(script_spec(once), "now")
         assert run_to_end(executor, handle)[0].status == "Failed"
-        since = executor.poll([handle], NOW).since
+        poll = executor.poll([handle], NOW)
+        assert [type(event) for event in poll.events] == [StatusEvent]
         executor.resume(handle)
-        state, events = run_to_end(executor, handle, since=since)
+        state, events = run_to_end(executor, handle, since=poll.since)
         assert state.status == "Completed"
         assert "".join(event.text for event in events if isinstance(event, LogEvent)) == "False\n"
 
