@@ -20,7 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import StorageError, VizslaError
+from vizsla.errors import StorageError
 from vizsla.files import storage, write_json
 from vizsla.jobs.controller import executor_of
 from vizsla.jobs.directory import JobDirectory
@@ -32,7 +32,7 @@ from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_names import RecordedNames
 from vizsla.jobs.recorded_trials import record_trials
-from vizsla.jobs.states import ENDED, State, now
+from vizsla.jobs.states import State, now
 from vizsla.jobs.tracking import (
     ERROR,
     FOLDER,
@@ -264,13 +264,14 @@ def sync(home: Path, uri: str | None = None, *, running: bool = False) -> Synced
     left, recorders, refused = Synced(), dict[str, Recorder](), Counter[str]()
     for job in due(home):
         place = str((load(job.run / NOTE) or {}).get("uri", ""))
-        ended = (load(job.path / "state.json") or {}).get("status") in ENDED
-        if not place or uri not in (None, place) or not (ended or running or not is_local(place) or _is_over(job)):
+        if not place or uri not in (None, place):
             continue
         if refused[place] >= _TRIES:
             left.failed += 1
             continue
         try:
+            if is_local(place) and not running and not executor_of(job).state(Handle.of(job)).has_ended:
+                continue
             if place not in recorders:
                 recorders[place] = Recorder(place, home)
             left.running += not recorders[place].record(job).has_ended
@@ -284,13 +285,6 @@ def sync(home: Path, uri: str | None = None, *, running: bool = False) -> Synced
             refused[place] += 1
             _keep_error(job, place, error)
     return left
-
-
-def _is_over(job: JobDirectory) -> bool:
-    """Whether a job that is said to run has lost its controller and its processes."""
-    with contextlib.suppress(VizslaError):
-        return executor_of(job).state(Handle.of(job)).has_ended
-    return True  # its files are damaged: the recorder says so
 
 
 def sync_in_turn(home: Path, turn: int, delay: float) -> None:
