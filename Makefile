@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready-$(shell (pwd; cat pyproject.toml) | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all floors lint format clean
+.PHONY: help install demo notebooks test test-all floors lint format clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ demo: install ## train on scikit-learn's handwritten digits, offline, in about a
 
 floors: install ## the direction of the imports, and what imports without torch
 	@$(BIN)/python -m pytest -q tests/test_floors.py tests/test_imports.py
+
+notebooks: install ## run the notebooks of examples/, without a network
+	@$(BIN)/python -m pytest -q tests/examples
 
 test: install ## the default tests
 	@$(BIN)/python -m pytest -m 'not slow and not gpu'

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.tuning.heads_runner import generation
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report, search
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter, IntegerParameter, Parameter, Space, Value
@@ -103,7 +103,7 @@ def once(table: Table, name: str, trials: int, seed: int) -> float:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     stored = optuna.create_study(direction=table.objective.direction)
     study = Study("benchmark", table.space, table.objective, strategy(name), stored, total=trials, seed=seed)
-    search(study, TableRunner(table), Limits(max_jobs=trials))
+    search(study, TableRunner(table), SearchLimits(trials=trials))
     found = best(study.trials(), table.objective)
     return math.nan if found is None or found.value is None else found.value
 

@@ -35,7 +35,7 @@ from vizsla.training.features import extract
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.tuning.heads_runner import HeadsRunner, head_config, kept_value
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.search import search
@@ -82,13 +82,13 @@ import json, sys, time
 from pathlib import Path
 began = time.monotonic()
 from vizsla.training.config import StepConfig
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
 data, weights, space, trials, epochs = json.loads(sys.argv[1])
-search = SearchRequest(space=Space.of(space), limits=Limits(max_jobs=trials))
+search = SearchRequest(space=Space.of(space), limits=SearchLimits(trials=trials))
 request = FitRequest(data, None, weights and Path(weights), weights is None, StepConfig(epochs=epochs), tune=search)
 result = fit(request)
 print(json.dumps({"all": time.monotonic() - began} | result.seconds))
@@ -189,7 +189,7 @@ def many(data: HeadData) -> None:
     for how in ("default", "random"):
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
-            asked = SearchRequest(space=space, limits=Limits(max_jobs=256), seeds=3, strategy=how)
+            asked = SearchRequest(space=space, limits=SearchLimits(trials=256), seeds=3, strategy=how)
             study = Study.open(
                 f"{folder}/s.db", "many", space, asked.objective, strategy(how), total=256, epochs=EPOCHS
             )
@@ -205,7 +205,7 @@ def alone(data: HeadData) -> None:
     with tempfile.TemporaryDirectory() as folder:
         study = Study.open(f"{folder}/s.db", "a", space, objective, strategy("random"), total=24, early_stopping="off")
         base = StepConfig(epochs=EPOCHS, patience=None)
-        search(study, HeadsRunner(data, base, objective, static=space.static), Limits(max_jobs=24))
+        search(study, HeadsRunner(data, base, objective, static=space.static), SearchLimits(trials=24))
         worst = 0.0
         for trial in study.trials():
             (single,) = train_heads(data, [head_config(head_config(base, space.static), trial.params)])
@@ -251,7 +251,7 @@ def script(trials: int) -> None:
             space=Space.of({"lr": "0.001..0.1:log"}),
             objective=objective_of("loss", "minimize", ["loss"]),
             strategy="tpe",
-            limits=Limits(max_jobs=trials, max_parallel=1),
+            limits=SearchLimits(trials=trials, max_parallel=1),
             finalists=0,
         )
         request = ScriptSearch.of(str(path), None, [], [], ["loss=loss: ([0-9.e-]+)"], None, None, search=asked)

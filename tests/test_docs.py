@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,24 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
         if not target.startswith("http"):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_python_guide_runs(folder_of_photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = folder_of_photos({"rose": 24, "tulip": 24})
+    shutil.copy(photos / "rose" / "000.jpg", photos.parent / "rose.jpg")
+    monkeypatch.chdir(photos.parent)
+    text = (ROOT / "docs" / "python.md").read_text("utf-8")
+    # The weights of the guide's backbone would have to be fetched.
+    text = text.replace('backbone="mobilenetv2_100"', 'backbone="test_resnet", random_init=True')
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), {})
+
+
+def test_the_python_guide_names_what_there_is() -> None:
+    text = (ROOT / "docs" / "python.md").read_text("utf-8")
+    for name in re.findall(r"^\| `(\w+)(?:\(|`)", text, re.MULTILINE):
+        assert hasattr(vizsla, name), name
+    errors = re.findall(r"`(\w+Error)`", text)
+    assert all(issubclass(getattr(vizsla, name), vizsla.VizslaError) for name in errors)
 
 
 def test_the_readme_names_every_verb_and_no_other() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 from vizsla.errors import MissingExtraError
 
@@ -20,3 +22,15 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError(feature, extra, error.name or module) from error
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+    """A ``pandas.DataFrame``.
+
+    Raises
+    ------
+    MissingExtraError
+        Without pandas.
+    """
+    pandas = require("pandas", extra="notebook", feature="A table as a pandas DataFrame")
+    return pandas.DataFrame(rows, columns=list(columns))

@@ -13,6 +13,14 @@ DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 _PADDING_BYTES = 16 << 20
 
 
+def words_of(error: BaseException) -> str:
+    """One of :data:`DAMAGED`, as a part of a sentence."""
+    said = str(error).rstrip(".")
+    if "\n" in said:  # what each way to open it has said
+        return "it is no tar archive, or its beginning is broken"
+    return said
+
+
 def read_to_the_end(archive: tarfile.TarFile) -> None:
     """Read what is left of an archive's file, to its checksum: tarfile takes a damaged header for the archive's end.
 

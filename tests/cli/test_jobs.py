@@ -156,7 +156,9 @@ def test_a_killed_controller_and_resume_takes_the_job_over(script: Path, tmp_pat
     ("words", "text"),
     [
         ([], "Nothing to train"),
-        (["photos", "--script", "x.py"], "More than one thing to train"),
+        (["photos", "--script", "x.py"], "More than one thing to train: DATA 'photos' and --script 'x.py'"),
+        (["hpo.py"], "'hpo.py' is a script, and DATA are pictures."),
+        (["--script", "hpo.py", "--hp", "--lr=0.1"], "The name of hyperparameter '--lr' begins with a hyphen"),
         (["--script", "nowhere.py"], "There is no script 'nowhere.py'"),
         (["--request", "nowhere.json"], "The request cannot be read"),
         (["--script", "hpo.py", "--instance-type", "local-99cpu"], "is more than this machine has"),
@@ -164,7 +166,7 @@ def test_a_killed_controller_and_resume_takes_the_job_over(script: Path, tmp_pat
         (["photos", "--metric", "a=(b)"], "--metric would have no effect here"),
         (["photos", "--source-dir", "src", "--data", "x"], "--source-dir, --data would have no effect here"),
         (["--request", "r.json", "--hp", "lr=1"], "--hyperparameters would have no effect here"),
-        (["--request", "r.json", "--max-runtime", "5"], "--max-runtime would have no effect here"),
+        (["--request", "r.json", "--minutes", "5"], "--minutes would have no effect here"),
         (["--request", "r.json", "--instance-type", "local"], "--instance-type would have no effect here"),
     ],
 )

@@ -13,6 +13,7 @@ from tests.cli.test_jobs import vizsla as command
 SCRIPT = """
 import vizsla
 print("canary=dog;"); print("acc: 93.5%"); print("loss=1.5e-05")
+print("f1: 0.5\\nf1: 1 (best)\\nf1: 2 (best)")
 vizsla.log_metric("own", 1.0)
 print("no end of the line", end="")
 """
@@ -22,6 +23,7 @@ METRICS = {
     "acc": "acc: (.*)",
     "loss": r"loss=(\S+)",
     "own": "own metric: (.*)",
+    "f1": "f1: (.*)",
 }
 WORDS = {
     "[never]": "its regular expression matched nothing in the log",
@@ -43,10 +45,13 @@ def test_on_the_command_line(script: Path) -> None:
     done = command("train", "--script", str(script), "--name", "j", "--json", *words)
     assert done.returncode == 0
     lines = [f"[vizsla: metric {name!r} has no value: {why}]" for name, why in WORDS.items()]
-    assert done.stderr.splitlines()[3:7] == ["no end of the line", *lines]
+    lines += [
+        "[vizsla: 2 times metric 'f1' has no value: its regular expression matched '1 (best)', which is no number]"
+    ]
+    assert done.stderr.splitlines()[6:11] == ["no end of the line", *lines]
     answer = json.loads(done.stdout)
     assert answer["missing_metrics"] == MISSING
-    assert answer["metrics"] == {"loss": 1.5e-05, "own": 1.0}
+    assert answer["metrics"] == {"loss": 1.5e-05, "own": 1.0, "f1": 0.5}
     shown = command("jobs", "show", "j").stdout
     for name, why in WORDS.items():
         assert f"{name + ' (no value)':<24} {why}" in shown

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from tests.cli.test_jobs import vizsla
 from vizsla.cli import console
-from vizsla.cli.trials import table
+from vizsla.progress.bars import AS_IT_IS
+from vizsla.progress.trials import table
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.trials import TrialRecord
 
@@ -57,7 +58,7 @@ def test_notes_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
         out.file = io.StringIO()
         out.print(table([trial], Objective(name, "minimize")))
         assert out.file.getvalue().count(name) == 4, "title, column, value, objective"
-        told = Console(file=io.StringIO(), **console._AS_IT_IS)
+        told = Console(file=io.StringIO(), **AS_IT_IS)
         monkeypatch.setattr(console, "errors", told)
         console.print_note(f"{name} is left out")
         assert told.file.getvalue() == f"note {name} is left out\n"  # type: ignore[attr-defined]

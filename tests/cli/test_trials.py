@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from vizsla.cli.trials import sparkline, table
 from vizsla.jobs.here import running_here
-from vizsla.tuning.limits import Limits
+from vizsla.progress.trials import sparkline, table
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space, Value
@@ -36,7 +36,7 @@ def test_show_of_a_search_with_an_outlier(capsys: pytest.CaptureFixture[str]) ->
     from vizsla.cli.tune import show
 
     space, objective = Space.of({"x": "0.0..1.0"}), Objective("r2", "maximize")
-    asked = SearchRequest(space=space, objective=objective, limits=Limits(max_jobs=12))
+    asked = SearchRequest(space=space, objective=objective, limits=SearchLimits(trials=12))
     with running_here(
         "tune", "x", {"HyperParameterTuningJobConfig": asked.to_dict(), "TrainingJobDefinition": {}}, name="outlier"
     ) as job:

@@ -67,10 +67,15 @@ def test_typed_text_fixed_hyperparameters_and_channels_reach_each_trial_and_the_
 
 
 def test_a_value_that_is_no_place_is_a_value_and_a_first_one_needs_no_channel(script: str, tmp_path: Path) -> None:
-    done = vizsla("tune", "lr=0.1,0.2", "model=A", "size=s", "--script", script, *LOSS, "--trials", "1", "--name", "t")
+    typed = ["lr=0.1,0.2", "model=A", "size=s", "val=B/../photso", "file=./s.py"]
+    done = vizsla("tune", *typed, "--script", script, *LOSS, "--trials", "1", "--name", "t")
     assert done.returncode == 0, done.stderr
     ((argv, channels),) = said(tmp_path / "runs", "t")
-    assert argv["--size"] == "s"
+    assert (argv["--size"], argv["--val"], argv["--file"]) == ("s", "B/../photso", "./s.py")
+    note = "note val=B/../photso is a hyperparameter and no channel, as nothing is at that place"
+    assert [line for line in done.stderr.splitlines() if "no channel" in line] == [note]
+    assert "the one trial was started" in done.stdout
+    assert "1 trial, minimize loss" in done.stdout
     assert channels == {"SM_CHANNEL_MODEL": "in A"}
     missing = vizsla("tune", "train=no/such", "lr=0.1,0.2", "--script", script, *LOSS)
     assert "There are no data for channel 'train'" in missing.stderr
@@ -96,14 +101,17 @@ def test_when_all_trials_crash_their_reason_is_told(script: str, tmp_path: Path)
     assert "more time" not in done.stderr
 
 
-def test_an_objective_that_is_no_number_is_told_with_what_was_there(script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("trials", ["1", "2", "9"])
+def test_an_objective_that_is_no_number_is_told_with_what_was_there(script: str, tmp_path: Path, trials: str) -> None:
     text = (
         "print('/usr/lib/site-packages/torch/x.py:12: UserWarning: w'); print('valid/acc: 93.5%')\nprint('a.py:3: b')"
     )
     (tmp_path / "s.py").write_text(text)
-    done = vizsla("tune", "photos", "x=1..9", "--script", script, "--metric", r"acc=acc: (\S+)", "--trials", "2")
+    done = vizsla("tune", "photos", "x=1..9", "--script", script, "--metric", r"acc=acc: (\S+)", "--trials", trials)
+    assert done.returncode == 2
     assert "in the log: its regular expression matched '93.5%', which is no number." in done.stderr
     assert "what was seen there: valid/acc\n" in done.stderr, "a line of a file is no metric"
+    assert "do: correct --metric acc=REGEX (" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -120,3 +128,10 @@ def test_what_cannot_be_meant(script: str, words: list[str], text: str) -> None:
     done = vizsla("tune", *words)
     assert done.returncode == 2
     assert text in done.stderr
+
+
+def test_a_note_is_printed_once(script: str) -> None:
+    metric = ["--metric", r"test loss=loss=(\S+)", "--minimize"]
+    done = vizsla("tune", "photos", "x=1..9", "--script", script, *metric, "--trials", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("will look better than it is") == 1

@@ -55,6 +55,18 @@ def test_documents_become_the_arguments_that_the_toolkit_makes(text: str, argume
     assert arguments({"name": text}) == ["--name", argument]
 
 
+@pytest.mark.parametrize("name", ["--lr", "-x"])
+def test_a_name_with_the_hyphens_of_its_argument(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        encoded({name: 1})
+    assert caught.value.what == f"The name of hyperparameter '{name}' begins with a hyphen."
+    assert caught.value.allowed == f"the name alone, '{name.lstrip('-')}': a script gets it with its hyphens"
+
+
+def test_a_name_that_is_a_number_is_its_text() -> None:
+    assert encoded({1: 2}) == {"1": "2"}  # type: ignore[dict-item]
+
+
 def test_text_is_text_and_a_number_is_one_when_they_are_read_back() -> None:
     assert decoded(encoded({"a": "true", "b": "null", "c": "007", "d": "{}", "e": "1e-3", "f": "NaN"})) == {
         "a": "true",

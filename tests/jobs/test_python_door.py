@@ -62,7 +62,7 @@ def test_a_failure_is_raised_and_a_stop_is_told(source: Path) -> None:
     assert "vizsla jobs logs bad" in str(caught.value.do)
     assert "".join(lines).startswith("so far\n")
     (source / "long.py").write_text("import time; time.sleep(60)")
-    result = vizsla.train(source / "long.py", max_runtime=1)
+    result = vizsla.train(source / "long.py", minutes=1 / 60)
     assert result.state.status == "Stopped"
     assert "MaxRuntimeInSeconds allows (1 s)" in str(result.state.reason)
     assert (result.model, result.archive) == (None, None)

@@ -11,7 +11,8 @@ from tests.jobs.conftest import MakeSpec, run_to_end
 from vizsla.errors import JobError, SourceError, UsageError
 from vizsla.jobs import request
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.request import channels, hyper_parameters, metric_definitions
+from vizsla.jobs.hyperparameter_input import read_hyperparameters
+from vizsla.jobs.request import channels, metric_definitions
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, decoded, encoded
 
 
@@ -82,7 +83,7 @@ def test_instance_types_that_this_machine_has_not(kind: str) -> None:
 
 
 def test_what_is_typed_on_the_command_line() -> None:
-    assert hyper_parameters(["lr=0.01,batch-size=64", "note=a, b", '{"n": 1}', "layers=1,2"]) == {
+    assert read_hyperparameters(["lr=0.01,batch-size=64", "note=a, b", '{"n": 1}', "layers=1,2"]) == {
         "lr": "0.01",
         "batch-size": "64",
         "note": "a, b",
@@ -91,11 +92,17 @@ def test_what_is_typed_on_the_command_line() -> None:
     }
     for bad in ("lr", "=3", "{"):
         with pytest.raises(UsageError, match=r"hyperparameter|JSON object"):
-            hyper_parameters([bad])
+            read_hyperparameters([bad])
     assert metric_definitions(["average test loss=Testing Loss: ([0-9.]+)"])[0].name == "average test loss"
-    with pytest.raises(UsageError, match="is not a metric") as caught:
-        metric_definitions(["loss=no group"])
-    assert "with a group around the number" in str(caught.value.allowed)
+    for text, why in (
+        ("loss", "it has no '='"),
+        ("=loss: (.*)", "it has no name"),
+        (r"loss=loss: \d+", "its regular expression has no group"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            metric_definitions([text])
+        assert caught.value.what == f"'{text}' is not a metric: {why}."
+        assert "with a group around the number" in str(caught.value.allowed)
     with pytest.raises(UsageError, match="cannot be read: unterminated"):
         metric_definitions(["loss=(["])
     with pytest.raises(UsageError, match="is given twice"):
@@ -117,7 +124,7 @@ def test_a_channel_of_dots_alone(executor: LocalExecutor, script_spec: MakeSpec,
 def test_a_hyperparameter_given_twice() -> None:
     for again in ("lr=3", '{"lr": 3}'):
         with pytest.raises(UsageError, match="Hyperparameter 'lr' is given twice"):
-            hyper_parameters(["lr=1,batch=2", again])
+            read_hyperparameters(["lr=1,batch=2", again])
 
 
 def test_names_and_words_that_no_program_can_be_given(script_spec: MakeSpec) -> None:
@@ -151,7 +158,7 @@ def test_json_without_end(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="The request cannot be read: maximum recursion depth"):
         request.read_spec(tmp_path / "deep.json", None)
     with pytest.raises(UsageError, match="is not a JSON object: maximum recursion depth"):
-        hyper_parameters(['{"a":' + deep])
+        read_hyperparameters(['{"a":' + deep])
     assert decoded({"a": deep}) == {"a": deep}
 
 

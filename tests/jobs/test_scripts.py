@@ -24,7 +24,7 @@ def run(
     executor: LocalExecutor, script: str, data: list[str], hyperparameters: str, metrics: list[str]
 ) -> tuple[Handle, State, list[Event]]:
     """Run one of the scripts to its end."""
-    spec = typed_script_spec(script, SCRIPTS, data, [hyperparameters], metrics, max_runtime=120)
+    spec = typed_script_spec(script, SCRIPTS, data, [hyperparameters], metrics, minutes=2)
     handle = executor.submit(spec, script.removesuffix(".py"))
     state, events = run_to_end(executor, handle, 120)
     assert state.status == "Completed", (state.reason, (handle.path / "logs.txt").read_text()[-3000:])

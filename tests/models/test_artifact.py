@@ -134,6 +134,10 @@ def test_no_model_there(tmp_path: Path, saved: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=r"holds no saved model: model\.json is missing"):
         vizsla.load(tmp_path / "empty")
+    (tmp_path / "empty" / "j").mkdir()
+    (tmp_path / "empty" / "j" / "job.json").touch()
+    with pytest.raises(ModelError, match=rf"name one of the jobs in it; .*serve --models-dir {tmp_path}/empty`"):
+        vizsla.load(tmp_path / "empty")
     (saved / "head.safetensors").unlink()
     with pytest.raises(ModelError, match="The model is incomplete"):
         vizsla.load(saved)

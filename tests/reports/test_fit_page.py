@@ -65,3 +65,26 @@ def test_curves_and_confusion_are_drawn(page: Any, result: FitResult) -> None:
 def test_nothing_runs_over_the_edge(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_in_a_notebook_it_touches_nothing_else(browser: Any, result: FitResult, tmp_path: Path, dark: bool) -> None:
+    theirs = '<h1 id="theirs">Theirs</h1><table id="table"><tr><td>1</td></tr></table>'
+    theme = f"data-jp-theme-light={'false' if dark else 'true'}"
+    context = browser.new_context(viewport={"width": 420, "height": 900}, color_scheme="dark", offline=True)
+    page = context.new_page()
+    looks = """() => ['#theirs', '#table', 'body'].map(one => {
+        const style = getComputedStyle(document.querySelector(one));
+        return [style.color, style.backgroundColor, style.font, style.margin, style.width].join(); })"""
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><body {theme}>{theirs}")
+    page.goto(path.as_uri())
+    before = page.evaluate(looks)
+    path.write_text(f"<!doctype html><body {theme}>{theirs}{result._repr_html_()}")
+    page.goto(path.as_uri())
+    assert page.evaluate(looks) == before
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    assert page.locator("svg").count() >= 3
+    ink = page.evaluate("getComputedStyle(document.querySelector('.vizsla h1')).color")
+    assert ink == ("rgb(228, 232, 238)" if dark else "rgb(29, 36, 48)"), "the notebook's theme, not the system's"
+    context.close()

@@ -49,6 +49,15 @@ def test_a_model_that_is_damaged(write_model: Any, backbone: Any, tmp_path: Path
     assert "head.safetensors is not the file that the model was saved with" in words
 
 
+@pytest.mark.parametrize("code", [(), ("--allow-code",)])
+def test_a_file_that_is_no_model(tmp_path: Path, code: tuple[str, ...]) -> None:
+    (tmp_path / "notes.txt").write_text("not a model")
+    status, words = serve(str(tmp_path / "notes.txt"), *code, "--port", str(free_port()))
+    assert status == 1
+    assert "The archive cannot be read: it is no tar archive, or its beginning is broken." in words
+    assert "a job directory, or a model.tar.gz" in words
+
+
 def test_a_port_that_is_taken(saved_model: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -27,7 +27,7 @@ def test_what_the_code_requires_is_installed_for_it_alone(
     serving: Callable[..., Running], code_model: Path, tmp_path: Path
 ) -> None:
     wheel(tmp_path, "1.5")
-    words = "The model's requirements.txt could not be installed: ERROR: No matching distribution found for"
+    words = "The model's requirements.txt could not be installed: No matching distribution found for"
     code = tmp_path / "source" / "code"
     own = (code / "inference.py").read_text()
     (code / "inference.py").write_text("import vizslatestpkg\n" + own.replace("os.getpid()", "vizslatestpkg.version"))

@@ -25,6 +25,7 @@ def transform_fn(model, body, content_type, accept, context):
     if word in types: context.set_response_content_type(0, types[word])
     if word == "pid": return str(os.getpid())
     if word == "no type": return "[1]", None
+    if word == "three": return "[3]", "text/three", "of no use"
     if word == "no phrase": context.set_response_status(400, phrase=None); return "no dog in it"
     if word == "odd phrase": context.set_response_status(400.0, phrase="no " + chr(0xdc80))
     if word == "endless phrase": context.set_response_status(400, phrase="no" * 20_000_000)
@@ -67,6 +68,8 @@ def test_what_no_header_can_carry_is_the_codes_fault(server: Running) -> None:
     assert server.say("pid") == (200, worker)
     answer = server.client.post("/invocations", content=b"no type", headers={"accept": "text/x-words"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/x-words")
+    answer = server.client.post("/invocations", content=b"three")
+    assert (answer.status_code, answer.headers["content-type"], answer.text) == (200, "text/three", "[3]")
 
 
 def test_words_that_cannot_be_written_are_told_as_they_can(server: Running) -> None:

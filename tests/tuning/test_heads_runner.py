@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from vizsla.errors import UsageError, VizslaError
-from vizsla.training.config import StepConfig
+from vizsla.training.config import HeadConfig, LbfgsConfig, StepConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
+from vizsla.tuning.finalists import beside_default
 from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, generation, head_config, kept_value
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Space
@@ -50,7 +51,7 @@ def run(
     objective = own_objective(metric)
     study = Study.open(str(path), "t", space, objective, strategy(how), total=trials, epochs=base.epochs, **options)
     runner = HeadsRunner(data(), base, objective, static=space.static, seeds=seeds)
-    search(study, runner, Limits(max_jobs=trials))
+    search(study, runner, SearchLimits(trials=trials))
     return study.trials()
 
 
@@ -129,6 +130,24 @@ def test_a_space_that_cannot_be_trained_is_refused_at_once(space: dict[str, str]
 
 def test_the_default_space_can_be_trained() -> None:
     check_space(StepConfig(), default_space())
+
+
+@pytest.mark.parametrize(
+    ("winner", "words"),
+    [
+        (LbfgsConfig(), "The difference is within the noise."),
+        (
+            StepConfig(epochs=1, lr=1e-6, patience=None),
+            "The winner is worse: `vizsla fit` without a search is the one to use.",
+        ),
+    ],
+)
+def test_a_winner_is_held_against_the_default_head(winner: HeadConfig, words: str) -> None:
+    problem = data()
+    (head,) = train_heads(problem, [winner])
+    said = beside_default(problem, head, own_objective("valid_loss"))
+    assert said.startswith("The winner's valid_loss is ")
+    assert said.endswith(words)
 
 
 def test_generations() -> None:

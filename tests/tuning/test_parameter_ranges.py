@@ -70,7 +70,7 @@ def written(folder: Path, document: Any, suffix: str = ".json") -> str:
     ids=["plain", "wrapped", "config within", "config", "request", "in the definition"],
 )
 def test_every_wrapping_means_the_same(document: dict[str, Any], suffix: str, tmp_path: Path) -> None:
-    for default in (None, default_space()):
+    for default in (None, default_space):
         space = read_space([written(tmp_path, document, suffix)], default)
         assert space is not None
         assert space.parameters == SPACE
@@ -89,6 +89,9 @@ def test_a_whole_request_gives_the_static_values_and_says_what_is_not_taken(tmp_
         "--target 0.1 --seed 3 --minimize --warm-start before"
     ]
     notes.clear()
+    read_space([written(tmp_path, {"ParameterRanges": RANGES, "Strategy": "Random"})], note=notes.append)
+    assert [note.rpartition(": ")[2] for note in notes] == ["--strategy random"]
+    notes.clear()
     read_space([written(tmp_path, RANGES)], note=notes.append)
     assert notes == []
 
@@ -106,7 +109,7 @@ def test_heads_are_told_numbers_and_truth_values(tmp_path: Path) -> None:
             {"Name": "nesterov", "Values": ["true", '"false"']},
         ]
     }
-    space = read_space([written(tmp_path, document), "lr=1e-3,1e-2 momentum=0.90"], default_space())
+    space = read_space([written(tmp_path, document), "lr=1e-3,1e-2 momentum=0.90"], default_space)
     assert space is not None
     assert space.parameters["batch_size"] == CategoricalParameter([16, 32])
     assert space.parameters["nesterov"] == CategoricalParameter([True, False])
@@ -131,7 +134,7 @@ def test_ranges_that_sagemaker_would_choose(tmp_path: Path) -> None:
     space = read_space([path, "dropout=0.1..0.6"])
     assert space is not None
     assert space.parameters == SPACE | {"dropout": ContinuousParameter(0.1, 0.6)}
-    own = read_space([written(tmp_path, {"AutoParameters": [{"Name": "weight_decay"}]})], default_space())
+    own = read_space([written(tmp_path, {"AutoParameters": [{"Name": "weight_decay"}]})], default_space)
     assert own is not None
     assert own.parameters == {"weight_decay": default_space().parameters["weight_decay"]}
 
@@ -161,6 +164,16 @@ def test_entries_that_cannot_be_meant(kind: str, entry: Any, words: list[str], t
         read_space([path])
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_kind_of_ranges_that_is_misspelt_is_not_passed_over(wrapped: bool, tmp_path: Path) -> None:
+    ranges = RANGES | {"ContinousParameterRanges": [{"Name": "dropout", "MinValue": "0", "MaxValue": "1"}]}
+    path = written(tmp_path, {"ParameterRanges": ranges} if wrapped else ranges)
+    with pytest.raises(UsageError, match="There are no 'ContinousParameterRanges'") as caught:
+        read_space([path])
+    assert caught.value.where == (f"{path}: ParameterRanges" if wrapped else path)
+    assert "ContinuousParameterRanges, IntegerParameterRanges" in str(caught.value.allowed)
 
 
 def test_documents_that_hold_two_searches(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from vizsla.errors import JobError, UsageError, VizslaError
 from vizsla.training.config import StepConfig
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
 from vizsla.tuning.storage import shown, stored_trials
@@ -62,7 +62,9 @@ def address() -> Iterator[str]:
 
 
 def request(photos: Path, study: str, space: dict[str, str], name: str) -> FitRequest:
-    search = SearchRequest(space=Space.of(space), strategy="tpe", limits=Limits(max_jobs=3), finalists=0, study=study)
+    search = SearchRequest(
+        space=Space.of(space), strategy="tpe", limits=SearchLimits(trials=3), finalists=0, study=study
+    )
     return FitRequest(photos, "test_resnet", None, True, StepConfig(epochs=1), name=name, tune=search)
 
 

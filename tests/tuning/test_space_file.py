@@ -9,7 +9,7 @@ import pytest
 from vizsla.errors import UsageError
 from vizsla.tuning.heads_runner import default_space
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter
-from vizsla.tuning.space_file import read_space, read_values
+from vizsla.tuning.space_file import read_space
 
 
 def test_yaml_and_typed_ranges_together(tmp_path: Path) -> None:
@@ -26,23 +26,23 @@ def test_yaml_and_typed_ranges_together(tmp_path: Path) -> None:
     assert space.static == {"epochs": 5}
 
 
+def test_a_text_with_spaces_and_a_path_are_values() -> None:
+    space = read_space(["lr=0.1..0.2 net=big one,small one", " note=two  words", "weights=../net.pt epochs=1, 2"])
+    assert space is not None
+    assert space.parameters == {
+        "lr": ContinuousParameter(0.1, 0.2),
+        "net": CategoricalParameter(["big one", "small one"]),
+        "epochs": CategoricalParameter([1, 2]),
+    }
+    assert space.static == {"note": "two  words", "weights": "../net.pt"}
+
+
 def test_only_static_values_keep_the_default_space() -> None:
-    space = read_space(["epochs=5"], default=default_space())
+    space = read_space(["epochs=5"], default=default_space)
     assert space is not None
     assert set(space.parameters) == {"lr", "weight_decay", "batch_size"}
     assert space.static["epochs"] == 5
     assert read_space([]) is None
-
-
-def test_values(tmp_path: Path) -> None:
-    path = tmp_path / "best.json"
-    path.write_text('{"lr": 0.01, "batch-size": 64, "optimizer": "sgd"}')
-    assert read_values([str(path), "lr=0.02,nesterov=true"]) == {
-        "lr": 0.02,
-        "batch-size": 64,
-        "optimizer": "sgd",
-        "nesterov": True,
-    }
 
 
 @pytest.mark.parametrize(
@@ -58,18 +58,11 @@ def test_bad_files(tmp_path: Path, content: str | None, words: str) -> None:
     assert str(path) in str(caught.value)
 
 
-def test_a_value_without_a_name() -> None:
-    with pytest.raises(UsageError, match="is not NAME=VALUE"):
-        read_values(["lr=0.1,=3"])
-
-
-def test_fixed_values_come_before_the_usual_ones_and_not_twice() -> None:
-    space = read_space([], default_space(), fixed={"balance": "weights", "epochs": 3})
+def test_a_fixed_value_is_not_searched() -> None:
+    space = read_space(["learning_rate=0.01"], default_space)
     assert space is not None
-    assert set(space.parameters) == {"lr", "weight_decay", "batch_size"}
-    assert space.static == {"balance": "weights", "epochs": 3}
-    with pytest.raises(UsageError, match="Parameter 'epochs' comes twice"):
-        read_space(["epochs=2..4"], default_space(), fixed={"epochs": 3})
+    assert set(space.parameters) == {"weight_decay", "batch_size"}
+    assert space.static == {"balance": "none", "learning_rate": 0.01}
 
 
 def test_text_in_a_file_is_text_and_what_is_typed_is_a_number_where_nothing_is_lost(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from vizsla.errors import UsageError, VizslaError
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report, search
 from vizsla.tuning.space import Space, Value
@@ -70,7 +70,7 @@ class Instant:
 )
 def test_every_strategy_finds_a_good_point_and_repeats_nothing(name: str, tmp_path: Path) -> None:
     study = open_study(tmp_path / "s.db", how=name)
-    end = search(study, Instant(), Limits(max_jobs=20))
+    end = search(study, Instant(), SearchLimits(trials=20))
     trials = study.trials()
     assert end.reason == "all 20 trials were started"
     assert [t.number for t in trials] == list(range(20))
@@ -85,7 +85,7 @@ def test_every_strategy_finds_a_good_point_and_repeats_nothing(name: str, tmp_pa
 def test_a_grid_tries_every_combination_once(tmp_path: Path) -> None:
     space = Space.of({"n": "1..3", "kind": "a,b"})
     study = open_study(tmp_path / "s.db", space=space, how="grid")
-    end = search(study, Instant(lambda p: float(p["n"])), Limits(max_jobs=50))
+    end = search(study, Instant(lambda p: float(p["n"])), SearchLimits(trials=50))
     assert end.reason == "every combination was tried"
     assert sorted((t.params["n"], t.params["kind"]) for t in study.trials()) == [
         (n, k) for n in (1, 2, 3) for k in "ab"
@@ -100,7 +100,7 @@ def test_a_grid_over_numbers_without_end_is_refused(tmp_path: Path) -> None:
 
 def test_a_small_space_ends_the_search(tmp_path: Path) -> None:
     study = open_study(tmp_path / "s.db", space=Space.of({"kind": "a,b,c"}), how="default")
-    end = search(study, Instant(lambda p: 1.0), Limits(max_jobs=20))
+    end = search(study, Instant(lambda p: 1.0), SearchLimits(trials=20))
     assert end.reason == "every combination was tried"
     assert len(study.trials()) == 3
 
@@ -129,7 +129,7 @@ def test_optunas_own_tools_read_the_study(tmp_path: Path) -> None:
     import optuna
 
     study = open_study(tmp_path / "s.db")
-    search(study, Instant(), Limits(max_jobs=6))
+    search(study, Instant(), SearchLimits(trials=6))
     theirs = optuna.load_study(study_name="tune-x", storage=f"sqlite:///{tmp_path / 's.db'}")
     assert theirs.best_value == min(t.value for t in study.trials() if t.value is not None)
     assert theirs.best_params["n"] in (16, 32, 64)
@@ -140,7 +140,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_study import Instant, open_study, loss
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.search import search
 
 def slow(params):
@@ -150,7 +150,7 @@ def slow(params):
 study = open_study(Path(sys.argv[1]))
 runner = Instant(slow, room=3)
 print("ready", flush=True)
-search(study, runner, Limits(max_jobs=20))
+search(study, runner, SearchLimits(trials=20))
 """
 
 
@@ -215,7 +215,7 @@ def test_three_failures_end_a_search_with_the_common_reason(tmp_path: Path) -> N
     numbers = iter(range(100))
     runner = Instant(lambda p: Outcome(next(numbers), reason=next(reasons)), room=1)
     with pytest.raises(VizslaError) as caught:
-        search(open_study(tmp_path / "s.db"), runner, Limits(max_jobs=20))
+        search(open_study(tmp_path / "s.db"), runner, SearchLimits(trials=20))
     assert "All of the first 3 trials failed, 2 of them because: no module named foo" in str(caught.value)
     assert len(runner.started) == 3
 
@@ -223,19 +223,19 @@ def test_three_failures_end_a_search_with_the_common_reason(tmp_path: Path) -> N
 def test_a_trial_that_returns_nan_does_not_end_the_search(tmp_path: Path) -> None:
     values = iter([float("nan"), 0.5, float("nan"), float("nan"), float("nan"), 0.4])
     study = open_study(tmp_path / "s.db")
-    search(study, Instant(lambda p: next(values), room=1), Limits(max_jobs=6))
+    search(study, Instant(lambda p: next(values), room=1), SearchLimits(trials=6))
     assert [t.status for t in study.trials()] == ["Failed", "Completed", "Failed", "Failed", "Failed", "Completed"]
 
 
 def test_limits(tmp_path: Path) -> None:
     values = iter([5.0, 4.0, 4.5, 4.6, 4.7, 1.0])
     study = open_study(tmp_path / "a.db")
-    end = search(study, Instant(lambda p: next(values), room=1), Limits(max_jobs=20, patience=3))
+    end = search(study, Instant(lambda p: next(values), room=1), SearchLimits(trials=20, patience=3))
     assert end.reason == "3 trials in a row brought nothing better"
     assert len(study.trials()) == 5
     values = iter([5.0, 4.0, 0.9, 0.8])
     study = open_study(tmp_path / "b.db")
-    end = search(study, Instant(lambda p: next(values), room=1), Limits(max_jobs=20, target=1.0))
+    end = search(study, Instant(lambda p: next(values), room=1), SearchLimits(trials=20, target=1.0))
     assert end.reason == "the target 1 was reached"
     assert len(study.trials()) == 3
 
@@ -244,12 +244,12 @@ def test_limits(tmp_path: Path) -> None:
         return 1.0
 
     study = open_study(tmp_path / "c.db")
-    end = search(study, Instant(slow, room=1), Limits(max_jobs=1000, max_minutes=0.01))
+    end = search(study, Instant(slow, room=1), SearchLimits(trials=1000, minutes=0.01))
     assert "0.01 minutes are over" in end.reason
     assert 3 <= len(study.trials()) <= 7
-    for wrong in ({"max_jobs": 0}, {"max_parallel": 0}, {"patience": 0}, {"max_minutes": 0}, {"target": float("nan")}):
+    for wrong in ({"trials": 0}, {"max_parallel": 0}, {"patience": 0}, {"minutes": 0}, {"target": float("nan")}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
-            Limits(**wrong)  # type: ignore[arg-type]
+            SearchLimits(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["asha", "hyperband", "tpe"])
@@ -269,7 +269,7 @@ def test_hopeless_trials_are_given_up(name: str, tmp_path: Path) -> None:
                     return Outcome(trial.number, stopped=True, value=value)
             return Outcome(trial.number, value=value)
 
-    search(study, Epochs(room=1), Limits(max_jobs=30))
+    search(study, Epochs(room=1), SearchLimits(trials=30))
     trials = study.trials()
     stopped = [t for t in trials if t.status == "Stopped"]
     assert stopped
@@ -304,7 +304,7 @@ def test_what_earlier_searches_learned_is_used(tmp_path: Path) -> None:
 def test_importances_name_the_parameter_that_decides(tmp_path: Path) -> None:
     study = open_study(tmp_path / "s.db", how="random")
     assert study.importances() == {}
-    search(study, Instant(lambda p: float(p["x"])), Limits(max_jobs=30))
+    search(study, Instant(lambda p: float(p["x"])), SearchLimits(trials=30))
     found = study.importances()
     assert set(found) == {"x", "n", "kind"}
     assert max(found, key=lambda name: found[name]) == "x"

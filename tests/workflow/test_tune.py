@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vizsla.cli.trials import sparkline
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.models.model import load
+from vizsla.progress.trials import sparkline
 from vizsla.training.config import StepConfig
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
@@ -35,7 +35,7 @@ SPACE = {"lr": "0.001..0.1:log", "batch-size": "8,16", "optimizer": "sgd"}
 
 def request(photos: Path, name: str | None = "tune-it", trials: int = 10, **options: Any) -> FitRequest:
     asked = {"space": Space.of(SPACE), "strategy": "tpe", "finalists": 2, "finalist_seeds": 2} | options
-    search = SearchRequest(limits=Limits(max_jobs=trials), **asked)
+    search = SearchRequest(limits=SearchLimits(trials=trials), **asked)
     return FitRequest(photos, "test_resnet", None, True, StepConfig(epochs=3), name=name, tune=search)
 
 

@@ -21,7 +21,7 @@ from vizsla.errors import JobError, UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.tuning.job_runner import JobsRunner
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
 from vizsla.tuning.trials import TrialRecord
@@ -51,7 +51,7 @@ def ask(
 ) -> ScriptSearch:
     path = folder / "train.py"
     path.write_text(textwrap.dedent(text))
-    limits = Limits(max_jobs=options.pop("trials", 4), max_parallel=options.pop("parallel", 2))
+    limits = SearchLimits(trials=options.pop("trials", 4), max_parallel=options.pop("parallel", 2))
     search = SearchRequest(
         space=Space.of(options.pop("ranges", RANGES)),
         objective=objective_of(objective, "minimize", [m.partition("=")[0] for m in metrics]),
@@ -340,7 +340,7 @@ def test_the_last_round_heeds_the_time(tmp_path: Path) -> None:
     print("Valid Loss: 0.5")
     """
     asked = ask(tmp_path, text, ranges={"lr": "0.1,0.2"}, strategy="grid", finalists=1, finalist_seeds=2, trials=2)
-    limits = replace(asked.search.limits, max_minutes=0.08)
+    limits = replace(asked.search.limits, minutes=0.08)
     found = tune_script(replace(asked, search=replace(asked.search, limits=limits)), Silent()).result
     assert found.verdict is None
     assert "Finalist 0 is not judged: 0.08 minutes are over." in found.notes

@@ -50,18 +50,15 @@ def check(
     """
     from vizsla.cli.console import live_view, print_json
     from vizsla.errors import UsageError
-    from vizsla.models.weights import WeightsRequest
     from vizsla.workflow.check import CheckRequest
     from vizsla.workflow.check import check as run
     from vizsla.workflow.gate import DataRequest
 
-    if (backbone or weights) and not label_errors:
-        raise UsageError("--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out")
     if fail_on not in (None, "error", "warning"):
         raise UsageError(f"--fail-on {fail_on!r} is not known.", where="--fail-on", allowed="error, warning")
-    wanted = WeightsRequest.resolve(backbone, weights) if label_errors else None
+    request = CheckRequest.of(DataRequest(data, source, gate, seed), label_errors, backbone, weights)
     with live_view() as view:
-        result = run(CheckRequest(DataRequest(data, source, gate, seed), wanted), view)
+        result = run(request, view)
     _print(result, as_json, " ".join([shlex.quote(data), *typed(source, gate)]))
     if as_json:
         print_json(result.to_dict())

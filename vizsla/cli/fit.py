@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -76,12 +76,17 @@ def fit(
         [],
         "--hyperparameters",
         "--hp",
-        metavar="FILE or NAME=VALUE[,...]",
-        help="What `vizsla tune export` gives; an option of its own name, such as --lr, comes first.",
+        metavar="NAME=VALUE[,...]",
+        help="Also a JSON object, or a .json or .yaml file as `vizsla tune export` gives it; an option of its own "
+        "name, such as --lr, comes first.",
         rich_help_panel=_HEAD,
     ),
     tune: int | None = typer.Option(
-        None, min=1, help="Search the head's hyperparameters first, so many trials: see tune.", rich_help_panel=_HEAD
+        None,
+        min=1,
+        metavar="TRIALS",
+        help="Search the head's hyperparameters first, but those that are given: see tune.",
+        rich_help_panel=_HEAD,
     ),
     seed: int = typer.Option(0, help="Decides every draw: the same seed gives the same bits."),
     minutes: float | None = typer.Option(None, help="Most minutes that the whole job may take."),
@@ -95,7 +100,6 @@ def fit(
     The job's folder (under runs/, or VIZSLA_HOME) gets the model, model.tar.gz, report.html and the metrics.
     """
     from vizsla.cli.console import live_view, print_json
-    from vizsla.training.config import head_config
     from vizsla.workflow.fit import fit as run
     from vizsla.workflow.request import FitRequest
 
@@ -113,21 +117,20 @@ def fit(
         "balance": balance,
         "patience": patience,
     }
-    values: dict[str, Any] = {}
-    if hyperparameters:
-        from vizsla.tuning.heads_runner import hyperparameters as by_name
-        from vizsla.tuning.space_file import read_values
-
-        values = by_name(read_values(hyperparameters))
-    values |= {option: value for option, value in options.items() if value is not None}
-    config = head_config(values | {"seed": seed})
-    search = None
-    if tune is not None:
-        from vizsla.tuning.limits import Limits
-        from vizsla.tuning.request import SearchRequest
-
-        search = SearchRequest(limits=Limits(max_jobs=tune))
-    request = FitRequest(data, backbone, weights, random_init, config, minutes, name, source, gate, search)
+    request = FitRequest.of(
+        data,
+        {option: value for option, value in options.items() if value is not None},
+        hyperparameters,
+        tune=tune,
+        seed=seed,
+        backbone=backbone,
+        weights=weights,
+        random_init=random_init,
+        minutes=minutes,
+        name=name,
+        source=source,
+        gate=gate,
+    )
     if dry_run:
         from vizsla.workflow.plan import plan
 
@@ -137,17 +140,17 @@ def fit(
         if as_json:
             print_json(planned.to_dict())
         return
-    if search is not None:
+    if tune is not None:
         from vizsla.cli.trials import print_search, trial_view
 
         with trial_view() as trials:
             result = run(request, trials)
         assert result.search is not None
-        print_search(result.search, as_json)
+        print_search(result.search, as_json, trials.noted)
     else:
         with live_view() as view:
             result = run(request, view)
-    print_result(result, as_json, (trials if search is not None else view).noted)
+    print_result(result, as_json, (trials if tune is not None else view).noted)
     if as_json:
         print_json(result.to_dict())
 

@@ -48,9 +48,7 @@ def predict(
         if warning:
             print(f"vizsla: warning: {warning}", file=sys.stderr)
         if as_json:
-            top = [{"label": label, "probability": round(p, 6)} for label, p in answer.top]
-            document = {"image": path, "label": answer.label, "probability": answer.probability, "top": top}
-            print(json.dumps(document | ({"warnings": [warning.to_dict()]} if warning else {})))
+            print(json.dumps(answer.to_dict()))
         else:
             shown = "   ".join(f"{label} {100 * p:.1f} %" for label, p in answer.top)
             print(f"{path}   {shown}")

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
 import typer
-
-if TYPE_CHECKING:
-    from vizsla.settings import Settings
 
 app = typer.Typer(add_completion=False)
 
@@ -62,17 +55,19 @@ def serve(
     Without models it serves what lies in /opt/ml/model, as SageMaker's hosting starts a container.
     VIZSLA_API_KEYS and VIZSLA_SIGV4_KEYS (ACCESS_KEY_ID:SECRET) name the keys that are let in.
     """
-    from vizsla.optional import require
+    from vizsla.serving import check_installed
 
-    for module in ("uvicorn", "httptools", "uvloop", "starlette", "prometheus_client", "python_multipart"):
-        require(module, extra="serve", feature="vizsla serve")
+    check_installed()
     from vizsla.serving.access import Access
+    from vizsla.serving.offer import Offer
     from vizsla.serving.server import ServeOptions, Server
     from vizsla.settings import settings
 
     now = settings()
+    offer = Offer.of(models or [], models_dir, now.cache)
     options = ServeOptions(
-        **_shelf(models or [], models_dir, now),
+        shelf=offer.shelf,
+        pinned=offer.pinned,
         host=host,
         port=port,
         endpoint_name=endpoint_name,
@@ -85,20 +80,3 @@ def serve(
         access=Access.from_environment(host, anonymous=allow_anonymous, public_origins=public_origin or ()),
     )
     Server(options, now).run()
-
-
-def _shelf(models: list[str], models_dir: str | None, now: Settings) -> dict[str, Any]:
-    from vizsla.errors import UsageError
-    from vizsla.serving.shelves import FolderShelf, NamedShelf, S3Shelf, container, fetch_archive, models_by_name
-
-    if models and models_dir:
-        raise UsageError("Models and --models-dir were both given.", do="give one of them")
-    if not models and not models_dir and os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true":
-        return {"shelf": FolderShelf(container() / "models", filled_later=True)}
-    if models_dir and models_dir.startswith("s3://"):
-        return {"shelf": S3Shelf(models_dir, now.cache)}
-    if models_dir:
-        return {"shelf": FolderShelf(Path(models_dir))}
-    given = models or [str(container() / "model")]
-    paths = models_by_name(given, lambda address: fetch_archive(address, now.cache))
-    return {"shelf": NamedShelf(paths), "pinned": tuple(paths)}

@@ -46,14 +46,14 @@ def train(
         "--hyperparameters",
         "--hp",
         metavar="NAME=VALUE[,NAME=VALUE...]",
-        help="Also a JSON object. Repeat; a value with a comma goes into an option of its own.",
+        help="Also a JSON object, or a .json or .yaml file. Repeat; a value with a comma is an option of its own.",
         rich_help_panel=_JOB,
     ),
     instance_type: str | None = typer.Option(
         None, help="local (the default) is all of this machine, local-1cpu a share.", rich_help_panel=_JOB
     ),
-    max_runtime: int | None = typer.Option(
-        None, min=1, metavar="SECONDS", help="Most seconds it may run.", rich_help_panel=_JOB
+    minutes: float | None = typer.Option(
+        None, help="Most minutes: a script is stopped then; our own training ends in time.", rich_help_panel=_JOB
     ),
     request: Path | None = typer.Option(
         None, help="A JSON file with a CreateTrainingJob document, instead of all these.", rich_help_panel=_JOB
@@ -78,12 +78,18 @@ def train(
 
     record_on(tracking_uri)
     runs = open_executor(executor, parameter="--executor")
-    given = [what for what in (source, script, request) if what is not None]
+    given = {"DATA": source, "--script": script, "--request": request}
+    given = {option: value for option, value in given.items() if value is not None}
     if len(given) != 1:
+        words = " and ".join(f"{option} {str(value)!r}" for option, value in given.items())
         raise UsageError(
-            "Nothing to train." if not given else "More than one thing to train.",
-            allowed="one of a source of pictures, --script, or --request",
+            "Nothing to train." if not given else f"More than one thing to train: {words}.",
+            allowed="one of a source of pictures (DATA), --script, or --request; data of a script are --data",
             do="vizsla train photos/, or vizsla train --script train.py --data photos/",
+        )
+    if source is not None and source.endswith((".py", ".sh")):
+        raise UsageError(
+            f"{source!r} is a script, and DATA are pictures.", where="DATA", do=f"vizsla train --script {source}"
         )
     instance = instance_type or "local"
     foreign: dict[str, object] = {}  # what was given and says nothing in this mode
@@ -91,7 +97,7 @@ def train(
         foreign |= {"--source-dir": source_dir, "--data": data, "--metric": metric}
     if request is not None:
         foreign |= {"--hyperparameters": hyperparameters, "--instance-type": instance_type}
-        foreign |= {"--max-runtime": max_runtime}
+        foreign |= {"--minutes": minutes}
     refused = [option for option, value in foreign.items() if value]
     if refused:
         raise UsageError(
@@ -113,7 +119,7 @@ def train(
                 hyperparameters,
                 metric,
                 instance_type=instance,
-                max_runtime=max_runtime,
+                minutes=minutes,
                 name=name,
             ),
             Path(script).stem,
@@ -122,7 +128,7 @@ def train(
         from vizsla.workflow.document import from_spec
 
         assert source is not None
-        spec, about = builtin_spec(source, hyperparameters, instance, max_runtime, name), Path(source).resolve().name
+        spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
         from_spec(spec)  # what it cannot mean is said before there is a job
     handle = runs.submit(spec, about)
     follow_to_end(runs, handle, as_json=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,17 @@ _SEARCH, _SCRIPT, _BACKBONE, _FINAL = "Search", "Your own script", "Backbone", "
 
 
 class _DataFirst(typer.core.TyperGroup):
-    """``vizsla tune DATA`` means ``vizsla tune run DATA``."""
+    """``vizsla tune DATA`` means ``vizsla tune run DATA``, also where the folder is called ``show``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+        if args and args[0] not in ("--help", "-h") and (args[0] not in self.commands or _is_data(*args[:2])):
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+
+def _is_data(word: str, following: str = "") -> bool:
+    """Whether a command's name is the folder of that name here: no job's name follows, which every command wants."""
+    return Path(word).is_dir() and (not following or following.startswith("-") or "=" in following)
 
 
 app = typer.Typer(cls=_DataFirst, add_completion=False, no_args_is_help=True)
@@ -65,7 +70,7 @@ def run(
     strategy: str = typer.Option(
         "default", help="default (bayesian), tpe, gp, random, grid, asha or hyperband.", rich_help_panel=_SEARCH
     ),
-    max_jobs: int = typer.Option(20, "--trials", "--max-jobs", help="Most trials.", rich_help_panel=_SEARCH),
+    trials: int = typer.Option(20, "--trials", "--max-jobs", help="Most trials.", rich_help_panel=_SEARCH),
     max_parallel: int | None = typer.Option(
         None, "--max-parallel-jobs", help="Most trials at a time.", rich_help_panel=_SEARCH
     ),
@@ -73,8 +78,12 @@ def run(
         None, "--minutes", "--max-minutes", help="Most minutes that everything may take.", rich_help_panel=_SEARCH
     ),
     target: float | None = typer.Option(None, help="Stop at this value of the objective.", rich_help_panel=_SEARCH),
-    no_improvement: int | None = typer.Option(
-        None, help="Stop after so many trials in a row without a better one.", rich_help_panel=_SEARCH
+    patience: int | None = typer.Option(
+        None,
+        "--patience",
+        "--no-improvement",
+        help="Stop after so many trials in a row without a better one.",
+        rich_help_panel=_SEARCH,
     ),
     early_stopping: str = typer.Option(
         "auto", help="auto gives hopeless trials up, off lets all end.", rich_help_panel=_SEARCH
@@ -109,8 +118,8 @@ def run(
         "--hyperparameters",
         "--hp",
         metavar="NAME=VALUE[,...]",
-        help="The same in every trial.",
-        rich_help_panel=_SCRIPT,
+        help="The same in every trial: pairs, a JSON object, or a .json or .yaml file.",
+        rich_help_panel=_SEARCH,
     ),
     instance_type: str | None = typer.Option(
         None, help="A trial's share of the machine. Default: local-1cpu, and a GPU if any.", rich_help_panel=_SCRIPT
@@ -144,7 +153,7 @@ def run(
         "study": study,
         "seed": seed,
     }
-    limits = (max_jobs, max_parallel, minutes, target, no_improvement)
+    limits = (trials, max_parallel, minutes, target, patience)
     if script is not None:
         if typed(source, gate):
             raise UsageError(
@@ -158,12 +167,14 @@ def run(
             "vizsla tune --script",
             "write it as the script names it: --hp epochs=5",
         )
-        from vizsla.jobs.request import part_channels
+        from vizsla.jobs.request import names_no_place, part_channels
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 
         channels, own_ranges = part_channels([data, *(ranges or [])])
         for text in channels[1:]:
             print_note(f"{text} is a channel, as there are data at that place; --hp {text} makes it a hyperparameter")
+        for text in filter(names_no_place, own_ranges):
+            print_note(f"{text} is a hyperparameter and no channel, as nothing is at that place")
         names = [text.partition("=")[0] for text in metric]
         wanted = _request([*space, *own_ranges], limits, asked, finalists or 0, objective, direction, names)
         request = ScriptSearch.of(
@@ -171,24 +182,33 @@ def run(
         )
         with trial_view() as view:
             found = tune_script(request, view)
-        _print_script(found, as_json)
+        _print_script(found, as_json, view.noted)
         return
 
     scripts = {"--source-dir": source_dir, "--data": channel, "--metric": metric, "--instance-type": instance_type}
     _check_effect({option for option, value in scripts.items() if value}, "vizsla tune DATA", "add --script")
-    from vizsla.training.config import LbfgsConfig
-    from vizsla.tuning.space_file import read_values
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
-    fixed = read_values(hyperparameters) | ({} if epochs is None else {"epochs": epochs})
     texts = [*space, *(ranges or [])]
-    tuned = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None, fixed)
-    head = LbfgsConfig(seed=seed)
-    request_for_fit = FitRequest(data, backbone, weights, random_init, head, minutes, name, source, gate, tuned)
+    wanted = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None)
+    request_for_fit = FitRequest.of(
+        data,
+        {} if epochs is None else {"epochs": epochs},
+        hyperparameters,
+        tune=wanted,
+        seed=seed,
+        backbone=backbone,
+        weights=weights,
+        random_init=random_init,
+        minutes=minutes,
+        name=name,
+        source=source,
+        gate=gate,
+    )
     with trial_view() as view:
         result = fit(request_for_fit, view)
-    _print_fit(result, as_json)
+    _print_fit(result, as_json, view.noted)
 
 
 @app.command("resume")
@@ -207,11 +227,11 @@ def resume(
 
         with trial_view() as view:
             found = resume_script(name, view)
-        _print_script(found, as_json)
+        _print_script(found, as_json, view.noted)
         return
     with trial_view() as view:
         result = go_on(name, view)
-    _print_fit(result, as_json)
+    _print_fit(result, as_json, view.noted)
 
 
 @app.command("show")
@@ -221,7 +241,7 @@ def show(
 ) -> None:
     """The trials of a search and the best so far."""
     from vizsla.cli.console import errors, print_json, results
-    from vizsla.cli.trials import table
+    from vizsla.progress.trials import table
     from vizsla.workflow.tune import load_tuning
 
     tuning = load_tuning(name)
@@ -270,7 +290,7 @@ def export(
         return
     write_bytes(output, (text + "\n").encode(), make_folder=True)
     quoted = shlex.quote(str(output))
-    script = f'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat {quoted})"'
+    script = f"vizsla train --script SCRIPT --data DATA --hyperparameters {quoted}"
     own = f"vizsla fit DATA --hyperparameters {quoted}"
     errors.print(f"next    {script if is_script(tuning.job) else own}", soft_wrap=True)
 
@@ -283,12 +303,11 @@ def _request(
     objective: str | None,
     direction: str | None,
     metrics: list[str] | None,
-    fixed: Mapping[str, Any] | None = None,
 ) -> SearchRequest:
-    """The search asked for; ``metrics`` are a script's, None for our own training; ``fixed`` is not searched."""
+    """The search asked for; ``metrics`` are a script's, None for our own training."""
     from vizsla.cli.console import print_note
     from vizsla.tuning.heads_runner import default_space
-    from vizsla.tuning.limits import Limits
+    from vizsla.tuning.limits import SearchLimits
     from vizsla.tuning.objective import own_objective
     from vizsla.tuning.request import SearchRequest
     from vizsla.tuning.space_file import read_space
@@ -296,9 +315,9 @@ def _request(
 
     decided = own_objective(objective, direction) if metrics is None else objective_of(objective, direction, metrics)
     return SearchRequest(
-        space=read_space(texts, default_space() if metrics is None else None, fixed=fixed, note=print_note),
+        space=read_space(texts, default_space if metrics is None else None, note=print_note),
         objective=decided,
-        limits=Limits(*limits),
+        limits=SearchLimits(*limits),
         finalists=finalists,
         **asked,
     )
@@ -311,24 +330,24 @@ def _check_effect(options: set[str], where: str, do: str) -> None:
         raise UsageError(f"{', '.join(sorted(options))} would have no effect here.", where=where, do=do)
 
 
-def _print_fit(result: FitResult, as_json: bool) -> None:
+def _print_fit(result: FitResult, as_json: bool, noted: Collection[str]) -> None:
     from vizsla.cli.console import print_json
     from vizsla.cli.fit import print_result
     from vizsla.cli.trials import print_search
 
     assert result.search is not None
-    print_search(result.search, as_json)
-    print_result(result, as_json)
+    print_search(result.search, as_json, noted)
+    print_result(result, as_json, noted)
     _print_next(result.job, result.job / "output" / "tuning.html", as_json)
     if as_json:
         print_json(result.to_dict())
 
 
-def _print_script(found: ScriptSearchResult, as_json: bool) -> None:
+def _print_script(found: ScriptSearchResult, as_json: bool, noted: Collection[str]) -> None:
     from vizsla.cli.console import print_json
     from vizsla.cli.trials import print_search
 
-    print_search(found.result, as_json)
+    print_search(found.result, as_json, noted)
     _print_next(found.job, found.report, as_json)
     if as_json:
         print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})

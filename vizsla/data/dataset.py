@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vizsla.errors import DataError, ImageError, SealedError
+from vizsla.optional import data_frame
 
 Split = Literal["train", "valid", "test"]
 
@@ -44,6 +45,24 @@ class Dataset:
     refused: Mapping[str, ImageError] = field(default_factory=dict)
     is_sealed: bool = False
     layout: str = ""
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
+        return f"Dataset({self.name!r}, {len(self):,} pictures of {len(self.classes)} classes: {names})"
+
+    def dataframe(self) -> Any:
+        """A ``pandas.DataFrame`` of path, label and split; of a sealed data set, test pictures have no label.
+
+        Raises
+        ------
+        MissingExtraError
+            Without pandas.
+        """
+        labels = [None if label == SEALED else self.classes[label] for label in self.labels.tolist()]
+        splits = [SPLITS[code] for code in self.splits.tolist()]
+        columns = ("path", "label", "split")
+        rows = zip(self.paths, labels, splits, strict=True)
+        return data_frame([dict(zip(columns, row, strict=True)) for row in rows], columns)
 
     def __len__(self) -> int:
         return len(self.paths)

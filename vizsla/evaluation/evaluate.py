@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PlainSerializer, PlainValidator
 
 from vizsla.evaluation.constant import ConstantAnswer, constant_answer
 from vizsla.evaluation.intervals import bootstrap, class_mean_interval, wilson
+from vizsla.notebook import Shown
+from vizsla.optional import data_frame
 
 CALIBRATION_BINS = 15
 """Bins of equal width over the confidence, as Guo et al. 2017 use for ECE."""
@@ -23,10 +26,28 @@ MATRIX_CLASSES = 100
 
 _TINY = 1e-12
 
+_Confusion = Annotated[
+    npt.NDArray[np.int64],
+    PlainValidator(lambda written: _matrix(written["classes"], written["cells"])),
+    PlainSerializer(lambda matrix: {"classes": len(matrix), "cells": _cells(matrix)}),
+]
+"""Written down as the cells that are not 0, for it grows with the square of the classes."""
+_Bins = Annotated[
+    npt.NDArray[np.float64],
+    PlainValidator(lambda written: np.asarray(written, np.float64)),
+    PlainSerializer(lambda bins: bins.tolist()),
+]
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval."""
+    """A number with its 95 % interval.
+
+    Examples
+    --------
+    >>> Estimate(0.9, 0.868, 0.925)
+    Estimate(0.900 [0.868, 0.925])
+    """
 
     value: float
     low: float
@@ -34,6 +55,9 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def __repr__(self) -> str:
+        return f"Estimate({self})"
 
 
 @dataclass(frozen=True)
@@ -50,8 +74,8 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A model on one split.
+class Evaluation(Shown):
+    """A model on one split. In a notebook it shows its numbers with their intervals, the confusion and the classes.
 
     ``confusion`` is int64 of shape (classes, classes), rows the truth, columns the prediction. ``reliability``
     is float64 of shape (bins, 3): pictures, mean confidence and accuracy in each bin of confidence. ``top_k``
@@ -69,8 +93,28 @@ class Evaluation:
     loss: Estimate
     ece: Estimate
     classes: tuple[ClassScore, ...]
-    confusion: npt.NDArray[np.int64]
-    reliability: npt.NDArray[np.float64]
+    confusion: _Confusion
+    reliability: _Bins
+
+    def __repr__(self) -> str:
+        return f"Evaluation(accuracy {self.accuracy}, macro F1 {self.macro_f1}, on {self.n:,} pictures)"
+
+    def dataframe(self) -> Any:
+        """A ``pandas.DataFrame`` of the classes: precision and recall with the ends of their intervals, and F1.
+
+        Raises
+        ------
+        MissingExtraError
+            Without pandas.
+        """
+        rows = [
+            {"class": s.name, "support": s.support, "predicted": s.predicted, "f1": s.f1}
+            | _columns("precision", s.precision)
+            | _columns("recall", s.recall)
+            for s in self.classes
+        ]
+        ends = [f"{name}{end}" for name in ("precision", "recall") for end in ("", "_low", "_high")]
+        return data_frame(rows, ["class", "support", "predicted", *ends, "f1"])
 
     @property
     def unequal(self) -> bool:
@@ -114,6 +158,12 @@ class Evaluation:
         ]
         result["confusion"] = self.confusion.tolist() if len(self.classes) <= MATRIX_CLASSES else None
         return result
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float]:
+    return (
+        {} if estimate is None else {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    )
 
 
 def _interval(estimate: Estimate | None) -> list[float] | None:
@@ -176,6 +226,18 @@ def evaluate(
         confusion=confusion,
         reliability=_reliability(bins, confidence, right),
     )
+
+
+def _cells(matrix: npt.NDArray[np.int64]) -> list[list[int]]:
+    rows, columns = np.nonzero(matrix)
+    return [[int(i), int(j), int(matrix[i, j])] for i, j in zip(rows, columns, strict=True)]
+
+
+def _matrix(classes: int, cells: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+    matrix = np.zeros((classes, classes), np.int64)
+    for i, j, count in cells:
+        matrix[i, j] = count
+    return matrix
 
 
 def _class_score(name: str, i: int, confusion: npt.NDArray[np.int64]) -> ClassScore:

@@ -3,6 +3,7 @@
 from vizsla.images.damage import Damage, damage
 from vizsla.images.decode import Decoded, Limits, decode, read_file
 from vizsla.images.formats import FileType, file_type, readable_formats, readable_suffixes
+from vizsla.images.memory import from_memory
 from vizsla.images.preprocess import Preprocessing
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "damage",
     "decode",
     "file_type",
+    "from_memory",
     "read_file",
     "readable_formats",
     "readable_suffixes",

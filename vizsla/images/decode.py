@@ -31,7 +31,7 @@ photos (DNG, NEF, ARW and others) begin with one; no picture that is meant to be
 _PADDING = b"\x55" * 8
 """As many bytes as libjpeg's decoder reads ahead (jdhuff.c: a buffer of 64 bits)."""
 
-_DECODER_FAULTS = (
+DECODER_FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError,
     ArithmeticError, RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
@@ -181,7 +181,7 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
             turned, (width, height) = 1, image.size
         else:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) if _may_be_turned(image) else 1
-        rgb = _to_rgb(image)
+        rgb = to_rgb(image)
     except ImageError:
         raise
     except UnknownRangeError as error:
@@ -190,9 +190,9 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
             f"Pixels of type {error} have no known range.",
             do="convert the picture to 8 or 16 bits a channel",
         ) from error
-    except _DECODER_FAULTS as error:
+    except DECODER_FAULTS as error:
         raise _damage(data, error) from error
-    operation = _UPRIGHT.get(turned)
+    operation = UPRIGHT.get(turned)
     if operation is not None:
         rgb = rgb.transpose(operation)
         if turned >= 5:
@@ -200,7 +200,7 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
     return Decoded(rgb, (width, height), data, reader.suspect)
 
 
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -240,12 +240,12 @@ def _open(reader: _BoundedReader, data: bytes, limits: Limits) -> Image.Image:
         size = (
             f"{int(pixels[1]) / 1e6:,.0f} megapixels" if pixels else f"more than {limits.max_pixels / 1e6:g} megapixels"
         )
-        raise _too_many_pixels(size, limits) from error
-    except _DECODER_FAULTS as error:
+        raise too_many_pixels(size, limits) from error
+    except DECODER_FAULTS as error:
         raise _damage(data, error) from error
     width, height = image.size
     if width * height > limits.max_pixels:
-        raise _too_many_pixels(f"{width} x {height} = {width * height / 1e6:,.0f} megapixels", limits)
+        raise too_many_pixels(f"{width} x {height} = {width * height / 1e6:,.0f} megapixels", limits)
     if image.format == "TIFF" and image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1:  # type: ignore[attr-defined]
         raise ImageError(
             "unreadable-format",
@@ -260,7 +260,14 @@ def _may_be_turned(image: Image.Image) -> bool:
     return image.format in ("MPO", "WEBP", "PNG") or "exif" in image.info
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of a loaded picture of any mode, transparency on white.
+
+    Raises
+    ------
+    UnknownRangeError
+        For samples without a known range.
+    """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.has_transparency_data:
@@ -271,7 +278,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return to_eight_bits(image).convert("RGB")
 
 
-def _too_many_pixels(size: str, limits: Limits) -> ImageError:
+def too_many_pixels(size: str, limits: Limits) -> ImageError:
+    """Words for a picture of so many pixels."""
     return ImageError(
         "too-many-pixels",
         f"The picture is too large to decode safely: {size}.",

@@ -19,12 +19,18 @@ def encoded(values: Mapping[str, Any]) -> dict[str, str]:
     Raises
     ------
     UsageError
-        For a value that JSON has no form for.
+        For a value that JSON has no form for, and a name with the hyphens that a script gets it by.
     """
-    return {name: _encode(name, value) for name, value in values.items()}
+    return {str(name): _encode(str(name), value) for name, value in values.items()}
 
 
 def _encode(name: str, value: Any) -> str:
+    if name.startswith("-"):  # it would arrive as ----lr, which parse_known_args passes over
+        raise UsageError(
+            f"The name of hyperparameter {name!r} begins with a hyphen.",
+            where=f"hyperparameters[{name!r}]",
+            allowed=f"the name alone, {name.lstrip('-')!r}: a script gets it with its hyphens",
+        )
     if isinstance(value, str) and (_decode(value) == value or is_number(_decode(value))):
         return value
     try:

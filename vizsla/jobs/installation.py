@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import NoReturn
 
 from vizsla.errors import JobError
 
 _LAST_LINES = 12
+_BUILD, _END_OF_BUILD = re.compile(r".*\[\d+ lines of output\]$"), "[end of output]"
+_BUILD_ERROR = re.compile(r"error: |[\w.]*(?:Error|Exception)\b")
 
 
 def install(python: Path, words: Sequence[str], *, what: Path, do: str) -> None:
@@ -29,7 +33,8 @@ def install(python: Path, words: Sequence[str], *, what: Path, do: str) -> None:
     JobError
         When pip cannot install them, with its last lines.
     """
-    done = subprocess.run(
+    said: list[str] = []
+    with subprocess.Popen(
         [str(python), "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -37,17 +42,26 @@ def install(python: Path, words: Sequence[str], *, what: Path, do: str) -> None:
         text=True,
         errors="replace",
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},  # the user's queue.py
-    )
-    sys.stderr.write(done.stdout)
-    sys.stderr.flush()
-    if done.returncode:
-        said = done.stdout.splitlines()
-        lines_said = [line.strip() for line in reversed(said) if line.strip()]
-        errors = [line.removeprefix("ERROR: ") for line in lines_said if line.startswith("ERROR: ")]
-        cause = [*errors, *lines_said, f"pip ended with {done.returncode} and said nothing"][0]
+    ) as pip:
+        assert pip.stdout is not None
+        for line in pip.stdout:  # as it comes: what is large takes minutes
+            sys.stderr.write(line)
+            sys.stderr.flush()
+            said.append(line.rstrip("\n"))
+    if pip.returncode:
+        cause = _cause(said) or f"pip ended with {pip.returncode} and said nothing"
         raise JobError(
             f"{what.name} could not be installed: {cause}\n" + "\n".join(said[-_LAST_LINES:]), where=what, do=do
         )
+
+
+def _cause(said: Sequence[str]) -> str:
+    """What pip says was wrong, and what the build of a package said, which pip quotes before it sums up."""
+    lines = [line.strip() for line in said if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")][-1:]
+    built = list(takewhile(lambda line: line != _END_OF_BUILD, dropwhile(lambda line: not _BUILD.match(line), lines)))
+    errors += [line for line in built if _BUILD_ERROR.match(line)][-1:] or built[1:][-1:]
+    return ": ".join(errors) or "".join(lines[-1:])
 
 
 def end_with(error: JobError) -> NoReturn:

@@ -75,7 +75,8 @@ class JobOutput:
             self._log.write(f"\n[vizsla: a part of the log was not searched for metrics: {error!r:.200}]\n".encode())
 
     def close(self, *, tell_missing: bool) -> dict[str, str | None]:
-        """Write what waits. The defined metrics that nothing gave a value are named, in the log too, where wanted."""
+        """Write what waits. The defined metrics that nothing gave a value are named, in the log too, where wanted,
+        and there also values that were left out."""
         self._scraper.close()
         with contextlib.suppress(StorageError):
             self._metrics.close()
@@ -99,6 +100,7 @@ class JobOutput:
             written = last_metrics(self._metrics.path)
             missing = {name: text for name, text in missing.items() if name not in written}
         lines = [f"[vizsla: metric {name!r} has no value: {no_value(text)}]\n" for name, text in missing.items()]
+        lines += [f"[vizsla: {words}]\n" for words in self._scraper.left_out()]
         begun = "\n" if lines and self._tail and self._tail[-1:] not in b"\r\n" else ""
         self._log.write((begun + "".join(lines)).encode(errors="replace"))
         return missing

@@ -1,16 +1,18 @@
-"""Requests from what a person types or a program says: hyperparameters, channels, metric definitions, a JSON file."""
+"""Requests from what a person types or a program says: channels, metric definitions, a JSON file."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.envelope import Envelope
+from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.spec import (
     BUILTIN,
     CHANNEL_PATTERN,
@@ -24,46 +26,6 @@ from vizsla.jobs.spec import (
 )
 
 DEFAULT_CHANNEL = "training"
-_NEXT_PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
-
-
-def hyper_parameters(texts: Sequence[str]) -> dict[str, Any]:
-    """Values by name, from ``name=value``, several of them with commas between, or a JSON object.
-
-    A comma parts two pairs only where a name and ``=`` follow it. Values stay text: nothing is lost on the way to
-    the script, not a space, a quote or a newline.
-
-    Raises
-    ------
-    UsageError
-        For a text that is none of these.
-    """
-    result: dict[str, Any] = {}
-    for text in texts:
-        if text.lstrip().startswith("{"):
-            try:
-                values = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"--hyperparameters is not a JSON object: {error}.", where=text[:80]) from error
-            for name, value in values.items():
-                _add(result, name, value)
-            continue
-        for pair in _NEXT_PAIR.split(text):
-            name, equals, value = pair.partition("=")
-            if not equals or not name.strip():
-                raise UsageError(
-                    f"{pair!r:.100} is not a hyperparameter.",
-                    where="--hyperparameters",
-                    allowed='name=value, name=value,name=value, or a JSON object such as {"lr": 0.01}',
-                )
-            _add(result, name.strip(), value)
-    return result
-
-
-def _add(values: dict[str, Any], name: str, value: Any) -> None:
-    if name in values:
-        raise UsageError(f"Hyperparameter {name!r} is given twice.", where="--hyperparameters", allowed="each once")
-    values[name] = value
 
 
 def channels(texts: Sequence[str]) -> list[Channel]:
@@ -101,6 +63,12 @@ def part_channels(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     return found
 
 
+def names_no_place(text: str) -> bool:
+    """Whether a ``name=value`` looks like a channel's, and nothing is there."""
+    _, equals, place = text.partition("=")
+    return bool(equals) and os.sep in place and "," not in place and not Path(place).exists()
+
+
 def channel(name: str, place: str) -> Channel:
     """The channel ``name`` with the data at a path or an address.
 
@@ -128,6 +96,9 @@ def metric_definitions(texts: Sequence[str]) -> list[MetricDefinition]:
     UsageError
         For an expression that cannot be read or has no group.
     """
+    for text in texts:
+        if "=" not in text:
+            raise _no_metric(text, "it has no '='")
     parted = (text.partition("=") for text in texts)
     return [metric_definition(name, regex) for name, _, regex in parted]
 
@@ -140,17 +111,23 @@ def metric_definition(name: str, regex: str) -> MetricDefinition:
     UsageError
         For an expression that cannot be read or has no group.
     """
+    if not name:
+        raise _no_metric(f"={regex}", "it has no name")
     try:
-        groups = re.compile(regex).groups if name else 0
+        groups = re.compile(regex).groups
     except re.error as error:
         raise UsageError(f"The regular expression of metric {name!r} cannot be read: {error}.", where=regex) from error
     if not groups:
-        raise UsageError(
-            f"{name + '=' + regex!r:.120} is not a metric.",
-            where="--metric",
-            allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
-        )
+        raise _no_metric(f"{name}={regex}", "its regular expression has no group")
     return MetricDefinition(name=name, regex=regex)
+
+
+def _no_metric(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"'{text:.120}' is not a metric: {why}.",
+        where="--metric",
+        allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
+    )
 
 
 def script_spec(
@@ -158,10 +135,10 @@ def script_spec(
     *,
     source_dir: Path | None = None,
     data: Sequence[Channel] = (),
-    hyperparameters: Mapping[str, Any] | None = None,
+    hyperparameters: HyperparameterInput = (),
     metrics: Sequence[MetricDefinition] = (),
     instance_type: str = "local",
-    max_runtime: int | None = None,
+    minutes: float | None = None,
     name: str | None = None,
 ) -> TrainingJobSpec:
     """A job that runs a user's script.
@@ -181,10 +158,10 @@ def script_spec(
     return _spec(
         name,
         AlgorithmSpecification(metric_definitions=list(metrics) or None),
-        script_hyper_parameters(program, folder, dict(hyperparameters or {})),
+        script_hyper_parameters(program, folder, read_hyperparameters(hyperparameters)),
         list(data),
         instance_type,
-        max_runtime,
+        minutes,
     )
 
 
@@ -201,23 +178,25 @@ def typed_script_spec(
         script,
         source_dir=source_dir,
         data=channels(data),
-        hyperparameters=hyper_parameters(hyperparameters),
+        hyperparameters=hyperparameters,
         metrics=metric_definitions(metrics),
         **others,
     )
 
 
 def builtin_spec(
-    source: str, hyperparameters: Sequence[str], instance_type: str, max_runtime: int | None, name: str | None
+    source: str, hyperparameters: HyperparameterInput, instance_type: str, minutes: float | None, name: str | None
 ) -> TrainingJobSpec:
     """A job that runs the built-in training on a folder of pictures or an address; ``weights`` is a path.
+
+    ``minutes`` is a hyperparameter there: within them the training comes to an honest result, and is not stopped.
 
     Raises
     ------
     UsageError
         For anything that cannot be meant.
     """
-    values = hyper_parameters(hyperparameters)
+    values = read_hyperparameters(hyperparameters) | ({} if minutes is None else {"minutes": minutes})
     given = [source, *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
     return _spec(
         name,
@@ -225,7 +204,6 @@ def builtin_spec(
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()},
         channels(given),
         instance_type,
-        max_runtime,
     )
 
 
@@ -254,14 +232,19 @@ def _spec(
     values: dict[str, str],
     inputs: list[Channel],
     instance_type: str,
-    max_runtime: int | None,
+    minutes: float | None = None,
 ) -> TrainingJobSpec:
+    if minutes is not None and not minutes > 0:
+        raise UsageError(
+            f"minutes={minutes!r} leaves no time.", where="parameter minutes", allowed="a number above 0, such as 5"
+        )
+    seconds = None if minutes is None else math.ceil(60 * minutes)
     draft = TrainingJobSpec.model_construct(
         training_job_name=name,
         algorithm_specification=algorithm,
         hyper_parameters=values,
         input_data_config=inputs,
         resource_config=ResourceConfig(instance_type=instance_type),
-        stopping_condition=None if max_runtime is None else StoppingCondition(max_runtime_in_seconds=max_runtime),
+        stopping_condition=None if seconds is None else StoppingCondition(max_runtime_in_seconds=seconds),
     )
     return TrainingJobSpec.read(draft.to_dict())  # checked, with errors in words

@@ -14,11 +14,18 @@ from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.metrics import last_metrics
 from vizsla.jobs.pack import ARCHIVE, holds_anything
 from vizsla.jobs.states import State
+from vizsla.notebook import Shown
 
 
 @dataclass(frozen=True)
-class JobResult:
-    """A job that has ended."""
+class JobResult(Shown):
+    """A job that has ended.
+
+    Examples
+    --------
+    >>> vizsla.train("train.py", data="photos", hyperparameters={"lr": 0.1})  # doctest: +SKIP
+    JobResult('train-photos', Completed, loss=0.31)
+    """
 
     job: Path
     """Its directory."""
@@ -31,6 +38,10 @@ class JobResult:
     """The folder of the saved model, where the job completed with one, or stopped with a packed one."""
     missing_metrics: dict[str, str | None] = field(default_factory=dict)
     """Metrics that were defined and have no value: what was found in the place of a number, None where nothing was."""
+
+    def __repr__(self) -> str:
+        values = "".join(f", {name}={value:g}" for name, value in self.metrics.items())
+        return f"JobResult({self.job.name!r}, {self.state.status}{values})"
 
     def check(self) -> JobResult:
         """Return the result, unless the job failed.

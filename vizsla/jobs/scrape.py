@@ -65,6 +65,7 @@ class Scraper:
         self._append = append
         self._names = [name for name, *_ in self._definitions]
         self._no_numbers: dict[str, str] = {}
+        self._refused: Counter[str] = Counter()
         self._found = Counter() if found is None else found
         self._rest = b""
 
@@ -89,6 +90,14 @@ class Scraper:
         names = [name for name in dict.fromkeys(self._names) if not self._found[name] and name not in given_up]
         return {name: self._no_numbers.get(name) for name in names}
 
+    def left_out(self) -> list[str]:
+        """Words for metrics that have values and were given others that are no numbers."""
+        return [
+            f"{count:,} times metric {name!r} has no value: {no_value(self._no_numbers[name])}"
+            for name, count in self._refused.items()
+            if self._found[name]
+        ]
+
     def _block(self, text: str) -> None:
         text = text.replace("\r", "\n")  # a progress bar's lines: ^ and $ know only \n
         values: list[tuple[int, str, float, int | None, float | None]] = []  # by line, in the order of the log
@@ -109,6 +118,7 @@ class Scraper:
                     values.append((number, definition[0], float(matched), None, None))
                 except ValueError:
                     self._no_numbers.setdefault(definition[0], matched)
+                    self._refused[definition[0]] += 1
         for number, name, value, step, epoch in sorted(values, key=lambda found: found[0]):
             if number not in taken:
                 self._found[name] += 1

@@ -24,7 +24,7 @@ from vizsla.errors import ModelError
 from vizsla.files import sha256_file, storage, write_bytes
 from vizsla.images import Preprocessing
 from vizsla.models.heads import HEADS, Head
-from vizsla.tarballs import DAMAGED
+from vizsla.tarballs import DAMAGED, words_of
 
 FORMAT_VERSION: Literal[2] = 2
 """Version 2 names the kind of the head; version 1, which knew the linear one only, is read as well."""
@@ -206,11 +206,10 @@ def _load_folder(folder: Path, at_hand: Container[str], most: int) -> SavedModel
     if not (folder / CARD).is_file() and (folder / "model" / CARD).is_file():
         folder = folder / "model"  # a job directory was given
     if not (folder / CARD).is_file():
-        raise ModelError(
-            f"This folder holds no saved model: {CARD} is missing.",
-            where=folder,
-            do=f"give the `model` folder of a finished `vizsla fit`; {_OWN_CODE}",
-        )
+        do = f"give the `model` folder of a finished `vizsla fit`; {_OWN_CODE}"
+        if any(folder.glob("*/job.json")):
+            do = f"name one of the jobs in it; all are served by `vizsla serve --models-dir {folder}`"
+        raise ModelError(f"This folder holds no saved model: {CARD} is missing.", where=folder, do=do)
     card = _card((folder / CARD).read_bytes(), folder)
     try:
         _check_size(HEAD, (folder / HEAD).stat().st_size, most, folder)
@@ -240,11 +239,8 @@ def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedMod
                     parts.setdefault(BACKBONE, b"")
                     break
     except DAMAGED as error:
-        words = str(error).rstrip(".")
-        if "\n" in words:  # what each way to open it has said
-            words = "it is no tar archive, or its beginning is broken"
         raise ModelError(
-            f"The archive cannot be read: {words}.",
+            f"The archive cannot be read: {words_of(error)}.",
             where=archive,
             do=f"give a {ARCHIVE} as `vizsla fit` writes it, or the model's folder",
         ) from error

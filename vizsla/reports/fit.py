@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,15 @@ from markupsafe import Markup
 
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
-from vizsla.evaluation import Estimate, Evaluation
+from vizsla.evaluation import Evaluation
 from vizsla.images import Limits, decode, read_file
 from vizsla.reports import charts
-from vizsla.reports.render import percent, render, thumbnail
+from vizsla.reports.evaluation import parts
+from vizsla.reports.render import render, thumbnail
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.trained import TrainedHead
 
 _SHOWN = 12
-_MISTAKES = 12
 _THUMBNAIL = 160
 
 
@@ -67,20 +67,9 @@ def page(report: FitReport) -> str:
         dataset={"name": dataset.name, "images": len(dataset), "classes": len(dataset.classes)},
         backbone={"name": report.backbone, "weights": report.weights},
         warnings=report.warnings,
-        e=evaluation,
-        tiles=_tiles(evaluation),
+        e=parts(evaluation, dataset.counts(report.usable)[:, :2]),
         training_charts=_path_charts(report.trained) if report.trained.path else _epoch_charts(report.trained),
         training_words=_training_words(report.trained),
-        constant_words=_constant_words(evaluation),
-        confusion_chart=charts.confusion(evaluation.confusion, dataset.classes),
-        mistakes=[
-            {"truth": dataset.classes[i], "predicted": dataset.classes[j], "count": count}
-            for i, j, count in evaluation.mistakes()[:_MISTAKES]
-        ],
-        class_rows=_class_rows(report),
-        many_classes=len(dataset.classes) > charts.MOST_DRAWN_CLASSES,
-        reliability_chart=charts.reliability(evaluation.reliability),
-        calibration_words=_calibration_words(evaluation),
         wrong=[_picture(report, int(at)) for at in wrong],
         right=[_picture(report, int(at)) for at in right],
         damaged=[
@@ -91,27 +80,6 @@ def page(report: FitReport) -> str:
         seconds=report.seconds,
         commands="\n".join(report.commands),
     )
-
-
-def _tiles(e: Evaluation) -> list[dict[str, str]]:
-    tiles: list[tuple[str, Estimate, Callable[[float], str]]] = [
-        ("accuracy", e.accuracy, percent),
-        *([("balanced accuracy", e.balanced_accuracy, percent)] if e.unequal else []),
-        ("macro F1", e.macro_f1, percent),
-        (f"top-{e.top_k}", e.top5, percent),
-        ("loss", e.loss, lambda v: f"{v:.3f}"),
-        ("calibration error", e.ece, percent),
-    ]
-    return [
-        {
-            "name": name,
-            "value": write(estimate.value),
-            "interval": f"{write(estimate.low)} to {write(estimate.high)}"
-            if name != f"top-{len(e.classes)}"
-            else f"always, with {len(e.classes)} classes",
-        }
-        for name, estimate, write in tiles
-    ]
 
 
 def _epoch_charts(trained: TrainedHead) -> list[tuple[str, Markup]]:
@@ -156,16 +124,6 @@ def _path_charts(trained: TrainedHead) -> list[tuple[str, Markup]]:
     ]
 
 
-def _constant_words(e: Evaluation) -> str:
-    c = e.constant
-    verdict = "The model is clearly better" if c.beaten else "The model is not clearly better"
-    return (
-        f"Always answering {c.label!r}, the class that training saw most, would be right on {percent(c.accuracy)}. "
-        f"{verdict}: it is right on {c.better:,} pictures where that is wrong, and wrong on {c.worse:,} where it is "
-        "right."
-    )
-
-
 def _training_words(trained: TrainedHead) -> str:
     config, last = trained.config, trained.history[-1].epoch
     if isinstance(config, LbfgsConfig):
@@ -201,46 +159,6 @@ def _optimum_words(trained: TrainedHead) -> str:
             f"{first.pictures:,} pictures held out from training{folds}."
         )
     return words
-
-
-def _calibration_words(e: Evaluation) -> str:
-    confidence = float((e.reliability[:, 0] * e.reliability[:, 1]).sum() / e.n)
-    gap = confidence - e.accuracy.value
-    judged = "is about as sure of itself as it is right"
-    if gap > 0.02:
-        judged = "is surer of itself than it is right"
-    elif gap < -0.02:
-        judged = "is less sure of itself than it could be"
-    return (
-        f"The model {judged}: its mean confidence is {percent(confidence)}, its accuracy {percent(e.accuracy.value)}. "
-        f"The expected calibration error is {percent(e.ece.value)}: the mean distance of the bars from the diagonal, "
-        "weighted by the pictures in each."
-    )
-
-
-def _class_rows(report: FitReport) -> list[dict[str, Any]]:
-    counts = report.dataset.counts(report.usable)
-    rows = []
-    for i, score in enumerate(report.evaluation.classes):
-        train, valid, _ = counts[i]
-        rows.append(
-            {
-                "name": score.name,
-                "train": int(train),
-                "valid": int(valid),
-                "test": score.support,
-                "precision": _range(score.precision),
-                "recall": _range(score.recall),
-                "f1": "–" if score.f1 is None else percent(score.f1),
-            }
-        )
-    return rows
-
-
-def _range(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "–"
-    return f"{percent(estimate.value)} ({100 * estimate.low:.0f} to {100 * estimate.high:.0f})"
 
 
 def _picture(report: FitReport, at: int) -> dict[str, Any]:

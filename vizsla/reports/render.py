@@ -1,21 +1,45 @@
-"""Templates to pages."""
+"""Templates to pages, and pages to what a notebook shows of them."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 _JPEG_QUALITY = 82
+_MAIN = re.compile(r'<body class="vizsla"><main>(.*)</main></body>', re.DOTALL)
+_ON_THE_PAGE_ONLY = re.compile(r"<!--page-->.*?<!--/page-->", re.DOTALL)
 
 
 def render(template: str, **values: Any) -> str:
     """Fill a template of ``vizsla/reports/templates``; all text is escaped."""
     return _environment().get_template(template).render(**values)
+
+
+def fragment(page: str) -> str | None:
+    """What a notebook shows of a page: its headline and main sections, in a style that touches nothing else.
+
+    None for a page of an earlier version, whose style would.
+    """
+    main = _MAIN.search(page)
+    if main is None:
+        return None
+    return render("fragment.html.j2", content=Markup(_ON_THE_PAGE_ONLY.sub("", main[1])))
+
+
+def fragment_of(path: Path) -> str | None:
+    """:func:`fragment` of a stored page; None where there is none."""
+    try:
+        return fragment(path.read_text("utf-8", "replace"))
+    except OSError:
+        return None
 
 
 def thumbnail(image: Image.Image, side: int = 160) -> str:

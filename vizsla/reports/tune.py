@@ -11,6 +11,7 @@ from vizsla.files import write_bytes
 from vizsla.jobs.directory import JobDirectory
 from vizsla.reports import search_charts as charts
 from vizsla.reports.render import duration, render
+from vizsla.reports.render import fragment as fragment_of_page
 from vizsla.reports.search_charts import Axis, Dot
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.result import COST_UNIT, SearchResult
@@ -29,7 +30,12 @@ def write_page(job: JobDirectory, result: SearchResult) -> Path:
     return path
 
 
-def page(result: SearchResult, created: str) -> str:
+def fragment(result: SearchResult) -> str | None:
+    """What a notebook shows of a search."""
+    return fragment_of_page(page(result))
+
+
+def page(result: SearchResult, created: str = "") -> str:
     """The whole page as HTML."""
     objective, trials = result.objective, result.trials
     complete = [t for t in trials if t.complete]
@@ -74,7 +80,7 @@ def use(cost_unit: str) -> str:
     """The command that trains with exported hyperparameters: our own training, or the script again."""
     if cost_unit == COST_UNIT:
         return "vizsla fit DATA --hyperparameters best.json"
-    return 'vizsla train --script SCRIPT --data DATA --hyperparameters "$(cat best.json)"'
+    return "vizsla train --script SCRIPT --data DATA --hyperparameters best.json"
 
 
 def _axis(name: str, p: Parameter) -> Axis:
@@ -137,7 +143,7 @@ def _verdict(result: SearchResult) -> dict[str, Any] | None:
                 "spread": _short(f.spread),
                 "cost": "" if f.trial.cost is None else f"{f.trial.cost:,.0f}",
                 "tied": f.trial.number in verdict.tied,
-                "winner": f is verdict.winner,
+                "winner": f.trial.number == verdict.winner.trial.number,
             }
             for f in verdict.finalists
         ],

@@ -43,8 +43,9 @@ def default_model_fn(model_dir: str) -> Any:
     try:
         return torch.jit.load(str(file), map_location=_device())
     except RuntimeError as error:
-        raise ValueError(
-            f"inference.py has no model_fn, which asks for TorchScript, and {file.name} is none: {error}"
+        raise ValueError(  # torch's own words, of a damaged checkpoint, are on stderr
+            f"inference.py has no model_fn, which asks for TorchScript, and {file.name} is none or damaged; weights of "
+            "torch.save want a model_fn that builds the network and loads them"
         ) from error
 
 

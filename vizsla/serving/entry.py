@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from vizsla.errors import ModelError, UsageError
 from vizsla.models.artifact import BACKBONE, CARD, HEAD
-from vizsla.tarballs import DAMAGED
+from vizsla.tarballs import DAMAGED, words_of
 
 CODE = "code"
 DEFAULT = f"{CODE}/inference.py"
@@ -67,7 +67,11 @@ def has_code(path: Path) -> bool:
                     return False
                 seen.add(name)
     except DAMAGED as error:
-        raise ModelError(f"The archive cannot be read: {error}.", where=path) from error
+        raise ModelError(
+            f"The archive cannot be read: {words_of(error)}.",
+            where=path,
+            allowed="a model directory, a job directory, or a model.tar.gz",
+        ) from error
     return False
 
 

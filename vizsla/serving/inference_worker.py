@@ -108,8 +108,9 @@ def _install(model_dir: Path, environment: Path) -> str | None:
         overlay.lay_over(environment, made_environment(requirements.absolute(), settings().cache))
     except (VizslaError, OSError) as error:
         print(error, file=sys.stderr)
-        words = error.what if isinstance(error, VizslaError) else str(error)
-        return f"The model's requirements.txt could not be installed: {words.splitlines()[-1].strip()}"
+        if isinstance(error, VizslaError):
+            return f"The model's {error.what.splitlines()[0]}"
+        return f"The model's requirements.txt could not be installed: {error}"
     return None
 
 
@@ -225,7 +226,7 @@ class Handler:
             result = self._call(self._output, prediction, accept)
         answer_type = accept
         if isinstance(result, tuple):
-            result, answer_type = result
+            result, answer_type = result[:2]  # of more, the toolkit looks at the first two
         answer_type = self.context.content_type or answer_type or accept
         if isinstance(result, bytes | bytearray):
             return bytes(result), answer_type

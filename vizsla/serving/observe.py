@@ -91,8 +91,9 @@ class Observer(Collector):
     they become metrics when somebody asks. ``gauges`` are read then, too.
     """
 
-    def __init__(self, *, log_requests: bool = True) -> None:
+    def __init__(self, *, log_requests: bool = True, errors_only: bool = False) -> None:
         self._log_requests = log_requests
+        self._errors_only = errors_only
         self._lock = threading.Lock()
         self._requests: Counter[tuple[str, int]] = Counter()
         self._seconds: dict[str, _Times] = {}
@@ -141,6 +142,8 @@ class Observer(Collector):
 
     def log(self, level: str, event: str, **values: Any) -> None:
         """Write a line of JSON to stderr; a reader that has gone harms nobody."""
+        if self._errors_only and level not in ("error", "critical"):
+            return
         line = {"time": _text(time.time()), "level": level, "event": event}
         text = json.dumps(line | {name: value for name, value in values.items() if value is not None}) + "\n"
         with self._lock, contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none from the start

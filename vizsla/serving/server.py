@@ -49,7 +49,8 @@ _BACKLOG = 2048
 @dataclass(frozen=True)
 class ServeOptions:
     """What the server is told. ``default`` names the model that is loaded at the start and answers requests that
-    name none; ``pinned`` all that are loaded at the start; sizes are in bytes."""
+    name none; ``pinned`` all that are loaded at the start; sizes are in bytes. ``port`` 0 is any that is free. Without
+    ``log``, errors alone are told."""
 
     shelf: Shelf
     pinned: tuple[str, ...] = ()
@@ -61,6 +62,7 @@ class ServeOptions:
     allow_code: bool = False
     allow_urls: bool = False
     log_requests: bool = True
+    log: bool = True
     strict_images: bool = False
     access: Access = field(default_factory=Access)
 
@@ -72,7 +74,10 @@ class Server:
         entry_script()  # a variable that cannot be meant is said at once, and not by the first model with code
         self._options = options
         self._plans = settings.cache / "serving" / "plans.json"
-        self.observer = Observer(log_requests=options.log_requests)
+        self.observer = Observer(log_requests=options.log_requests, errors_only=not options.log)
+        self.address = ""
+        """Where it listens, once it does."""
+        self._engine: _QuietServer | None = None
         limits = Limits(min(settings.max_image_bytes, options.max_payload), settings.max_image_pixels,
                         settings.decode_seconds)  # fmt: skip
         self._batcher = Batcher(settings.threads, limits, strict_images=options.strict_images)
@@ -104,8 +109,9 @@ class Server:
             max_bytes_in_flight=max(512_000_000, 4 * options.max_payload),
         )
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; requests in flight are then answered first.
+    def run(self, on_start: Callable[[], object] = lambda: None) -> None:
+        """Serve until SIGTERM, SIGINT or :meth:`stop`; requests in flight are then answered first. ``on_start`` is told
+        when the models are there.
 
         Raises
         ------
@@ -118,6 +124,8 @@ class Server:
         with contextlib.suppress(OSError, ValueError):  # a connection is a file, and the usual 1,024 are few
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         listening = _listen(self._options.host, self._options.port)
+        self.address = f"http://{_netloc(self._options.host, listening.getsockname()[1])}"
+        self._on_start = on_start
         if self._options.allow_code:
             threading.Thread(target=remove_abandoned, name="abandoned", daemon=True).start()
         config = uvicorn.Config(
@@ -135,7 +143,8 @@ class Server:
         with listening:
             self._take_over_logging()
             try:
-                _QuietServer(config, self._pool.stop_starting).run(sockets=[listening])
+                self._engine = _QuietServer(config, self._pool.stop_starting)
+                self._engine.run(sockets=[listening])
             except SystemExit:  # how uvicorn ends when the start fails
                 if self._failure is None:
                     raise
@@ -143,6 +152,11 @@ class Server:
             raise self._failure
 
     _failure: Exception | None = None
+
+    def stop(self) -> None:
+        """End :meth:`run`, which runs in another thread."""
+        if self._engine is not None:
+            self._engine.should_exit = True
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Any) -> AsyncIterator[None]:
@@ -155,8 +169,8 @@ class Server:
                 self._failure = error
                 raise
         else:
-            address = f"http://{_netloc(self._options.host, self._options.port)}"
-            self.observer.log("info", "serving", address=address, models=list(self._options.pinned))
+            self.observer.log("info", "serving", address=self.address, models=list(self._options.pinned))
+            self._on_start()
         tidy = asyncio.create_task(self._tidy())
         yield
         tidy.cancel()
@@ -222,7 +236,10 @@ class _QuietServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Without uvicorn's raising the signal again at the end."""
+        """Without uvicorn's raising the signal again at the end. Signals are the main thread's."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield

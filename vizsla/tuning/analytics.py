@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vizsla.optional import require
+from vizsla.optional import data_frame
 from vizsla.tuning.space import Space
 from vizsla.tuning.trials import TrialRecord, iso
 
@@ -64,8 +64,7 @@ class TuningAnalytics:
         MissingExtraError
             Without pandas.
         """
-        pandas = require("pandas", extra="tune", feature="A table as a pandas DataFrame")
-        return pandas.DataFrame(self.rows(), columns=[*self._space.parameters, *COLUMNS])
+        return data_frame(self.rows(), [*self._space.parameters, *COLUMNS])
 
     def csv(self) -> str:
         """:meth:`rows` as CSV text, times as ISO 8601 in UTC."""

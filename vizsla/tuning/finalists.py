@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import PlainSerializer, PlainValidator
 
 from vizsla.training.config import HeadConfig, LbfgsConfig
 from vizsla.training.head_data import HeadData
@@ -24,6 +25,11 @@ _NORMAL = 1.959963984540054
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Student's t, 97.5 % point, for 1 to 10 degrees of freedom."""
 
+_NotWritten = Annotated[
+    npt.NDArray[np.float64] | None, PlainValidator(lambda value: None), PlainSerializer(lambda value: None)
+]
+"""What only the verdict is made of: a stored result has the verdict."""
+
 
 @dataclass(frozen=True)
 class Finalist:
@@ -35,7 +41,7 @@ class Finalist:
 
     trial: TrialRecord
     values: tuple[float, ...]
-    scores: npt.NDArray[np.float64] | None = None
+    scores: _NotWritten = None
 
     @property
     def mean(self) -> float:
@@ -112,13 +118,14 @@ def beside_default(data: HeadData, winner: TrainedHead, objective: Objective) ->
     difference = _scores(data, winner, objective) - _scores(data, default, objective)
     half = _NORMAL * float(np.std(difference)) / math.sqrt(max(1, len(difference)))
     gain = float(difference.mean())
-    verdict = "no better or worse beyond the noise"
+    verdict = "The difference is within the noise"
     if abs(gain) > half:
-        verdict = "better" if gain > 0 else "worse: `vizsla fit` without a search is the one to use"
+        better, worse = "better", "worse: `vizsla fit` without a search is the one to use"
+        verdict = f"The winner is {better if gain > 0 else worse}"
     values = [kept_value(head, objective.metric) for head in (winner, default)]
     return (
         f"The winner's {objective.metric} is {values[0]:.4f}; the default head of fit, without a search, has "
-        f"{values[1]:.4f}. The winner is {verdict}."
+        f"{values[1]:.4f}. {verdict}."
     )
 
 

@@ -16,7 +16,7 @@ from vizsla.training.heads import train_heads
 from vizsla.training.trained import EpochMetrics, TrainedHead
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
-from vizsla.tuning.space import CategoricalParameter, Space, Value
+from vizsla.tuning.space import CategoricalParameter, Space, Value, own_space, own_value
 from vizsla.tuning.strategies import START
 from vizsla.tuning.study import Outcome
 from vizsla.tuning.trials import TrialRecord
@@ -45,10 +45,20 @@ def head_config(base: HeadConfig, values: Mapping[str, Value]) -> HeadConfig:
     UsageError
         For a name that is no hyperparameter, or a value that cannot be used.
     """
-    changes = hyperparameters(values)
-    if changes.get("optimizer") == "lbfgs":
-        changes = {name: value for name, value in changes.items() if name not in StepConfig.ONLY}
-    return configs.head_config(changes, base)
+    return configs.head_config(hyperparameters(effective(values)), base)
+
+
+def effective(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values less those that their optimizer does not have: a search over several optimizers names them, too.
+
+    Examples
+    --------
+    >>> effective({"optimizer": "lbfgs", "learning_rate": 0.1, "weight_decay": 0.01})
+    {'optimizer': 'lbfgs', 'weight_decay': 0.01}
+    """
+    optimizer = {head_name(name): value for name, value in values.items()}.get("optimizer")
+    without = StepConfig.ONLY if str(optimizer).lower() == "lbfgs" else ()
+    return {name: value for name, value in values.items() if head_name(name) not in without}
 
 
 def hyperparameters(values: Mapping[str, Value]) -> dict[str, Any]:
@@ -116,11 +126,59 @@ def _check_optimizers(base: HeadConfig, space: Space) -> None:
             )
 
 
-def default_space() -> Space:
-    """What is searched where nothing was asked: what decides a linear head on frozen features."""
-    return Space.of(
-        {"lr": "0.0001..0.03:log", "weight_decay": "0.0001..1:log", "batch_size": "32,64,128,256", "balance": "none"}
-    )
+_USUAL = {"lr": "0.0001..0.03:log", "weight_decay": "0.0001..1:log", "batch_size": "32,64,128,256", "balance": "none"}
+
+
+def default_space(fixed: Mapping[str, Value] | None = None) -> Space:
+    """What is searched where no range is named: what decides a linear head on frozen features, less what is fixed.
+
+    Raises
+    ------
+    UsageError
+        When ``fixed`` leaves nothing of it.
+
+    Examples
+    --------
+    >>> list(default_space({"learning_rate": 0.01}).parameters)
+    ['weight_decay', 'batch_size']
+    """
+    fixed = dict(fixed or {})
+    by_name = {head_name(name): value for name, value in fixed.items()}
+    without = set(by_name)
+    if by_name.get("optimizer") == "lbfgs" or by_name.get("head", "linear") != "linear":
+        without |= set(StepConfig.ONLY)  # these heads are not trained in steps
+    rest = {name: given for name, given in _USUAL.items() if name not in without}
+    if not set(rest) - {"balance"}:
+        raise UsageError(
+            f"Nothing is left to search: {', '.join(fixed)} are fixed.",
+            where="hyperparameters",
+            do="leave one of them out, or name a range, such as lr=0.001..0.1:log",
+        )
+    usual = Space.of(rest)
+    return Space(usual.parameters, dict(usual.static) | fixed)
+
+
+def head_space(space: Space | None, fixed: Mapping[str, Any]) -> Space | None:
+    """The space of a search for heads, beside hyperparameters that stay the same in every trial.
+
+    None is the default one, of which those are then left out; a ``space`` that names one of them, too, is refused.
+
+    Raises
+    ------
+    UsageError
+        When one comes twice, or nothing is left to search.
+    """
+    values = {
+        name: "none" if head_name(name) == "patience" and value is None else own_value(value)
+        for name, value in fixed.items()
+    }
+    values = {name: value for name, value in values.items() if value is not None}  # None: to be chosen
+    if space is None:
+        return default_space(values) if values else None
+    named = {head_name(name) for name in (*space.parameters, *space.static)}
+    if both := [name for name in values if head_name(name) in named]:
+        raise UsageError(f"Parameter {both[0]!r} comes twice.", where="hyperparameters", do="name it once")
+    return own_space(Space(space.parameters, dict(space.static) | values))
 
 
 def generation(started: int, total: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,9 +104,7 @@ class JobsRunner:
 
     def step(self, report: Report) -> list[Outcome]:
         """Look once at all running jobs."""
-        if self._unknown is not None:
-            self.end("another trial showed that the objective is never reported")
-            raise self._unknown
+        self.check()
         poll = self._executor.poll([r.handle for r in self._running.values()], self._since)
         self._since = poll.since
         outcomes, quiet = [], True
@@ -124,6 +123,18 @@ class JobsRunner:
         if not outcomes:
             time.sleep(self._pause)
         return outcomes
+
+    def check(self) -> None:
+        """End all when a trial has shown that the objective is never reported.
+
+        Raises
+        ------
+        UsageError
+            With the names that stand before numbers in that trial's log.
+        """
+        if self._unknown is not None:
+            self.end("another trial showed that the objective is never reported")
+            raise self._unknown
 
     def stop(self, reason: str) -> None:
         """Ask all running jobs to end."""
@@ -196,8 +207,8 @@ class JobsRunner:
                     what + ".",
                     where=running.handle.path / "logs.txt",
                     allowed=f"what was seen there: {', '.join(seen) or 'nothing that looks like NAME: NUMBER'}",
-                    do=f"choose one of them, or correct --metric {self._objective.metric!r}=REGEX (the regular "
-                    "expression needs a group around the number)",
+                    do=f"correct --metric {shlex.quote(self._objective.metric + '=REGEX')} (the regular expression "
+                    "needs a group around the number)",
                 )
             return Outcome(trial.number, reason=what, **facts)
         return Outcome(trial.number, value, **facts)

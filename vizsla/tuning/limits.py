@@ -17,11 +17,11 @@ SAME_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class Limits:
+class SearchLimits:
     """When to stop.
 
-    ``max_jobs`` trials in all, at most ``max_parallel`` at a time (None: as many as the machine holds);
-    ``max_minutes`` for the whole search; ``target``, a value of the objective that is good enough; ``patience``,
+    ``trials`` trials in all, at most ``max_parallel`` at a time (None: as many as the machine holds);
+    ``minutes`` for the whole search; ``target``, a value of the objective that is good enough; ``patience``,
     the number of trials in a row without a better one.
 
     Raises
@@ -30,15 +30,15 @@ class Limits:
         When one leaves no trial.
     """
 
-    max_jobs: int = 20
+    trials: int = 20
     max_parallel: int | None = None
-    max_minutes: float | None = None
+    minutes: float | None = None
     target: float | None = None
     patience: int | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (
-            ("max_jobs", self.max_jobs, 1),
+            ("trials", self.trials, 1),
             ("max_parallel", self.max_parallel, 1),
             ("patience", self.patience, 1),
         ):
@@ -46,10 +46,10 @@ class Limits:
                 raise UsageError(
                     f"{name}={value!r} leaves no trial.", where=f"parameter {name}", allowed="a whole number above 0"
                 )
-        if self.max_minutes is not None and not self.max_minutes > 0:
+        if self.minutes is not None and not self.minutes > 0:
             raise UsageError(
-                f"max_minutes={self.max_minutes!r} leaves no time.",
-                where="parameter max_minutes",
+                f"minutes={self.minutes!r} leaves no time.",
+                where="parameter minutes",
                 allowed="a number above 0",
             )
         if self.target is not None and not math.isfinite(self.target):
@@ -62,7 +62,7 @@ class Limits:
     @property
     def time_is_over(self) -> str:
         """What is said when it is."""
-        return f"{self.max_minutes:g} minutes are over" if self.max_minutes else "the time is over"
+        return f"{self.minutes:g} minutes are over" if self.minutes else "the time is over"
 
     def reached(
         self, trials: Sequence[TrialRecord], objective: Objective, deadline: float | None, before: int = 0
@@ -84,11 +84,12 @@ class Limits:
             return f"the target {self.target:g} was reached"
         if self.patience is not None and since >= self.patience:
             return f"{since} trials in a row brought nothing better"
-        if before >= self.max_jobs:
+        if before >= self.trials:
             return (
                 f"the study holds {before} trials of earlier searches, which count: nothing was run; "
-                f"--trials {before + self.max_jobs} runs {self.max_jobs} more"
+                f"--trials {before + self.trials} runs {self.trials} more"
             )
-        if len(trials) >= self.max_jobs:
-            return f"all {self.max_jobs} trials were started" + (f", {before} by earlier searches" if before else "")
+        if len(trials) >= self.trials:
+            all_trials = "the one trial was" if self.trials == 1 else f"all {self.trials} trials were"
+            return f"{all_trials} started" + (f", {before} by earlier searches" if before else "")
         return None

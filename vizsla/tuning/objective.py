@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -123,7 +124,7 @@ def script_objective(metric: str, direction: str | None, names: Sequence[str]) -
             f"No metric definition is named {metric!r}.",
             where="objective",
             allowed=", ".join(names),
-            do=f"choose one of them, or add --metric {metric!r}=REGEX",
+            do=f"choose one of them, or add --metric {shlex.quote(metric + '=REGEX')}",
         )
     if direction is None:
         direction = "minimize" if _SMALL_IS_GOOD.search(metric) else "maximize"

@@ -36,8 +36,8 @@ class TuningDocument:
 
 
 def is_tuning_document(content: Mapping[str, Any]) -> bool:
-    """Whether a mapping is one of SageMaker's documents."""
-    return any(key in content for key in _DOCUMENTS)
+    """Whether a mapping is one of SageMaker's documents, also where a kind of ranges is misspelt."""
+    return any(key in _DOCUMENTS or str(key).endswith("ParameterRanges") for key in content)
 
 
 def tuning_document(content: Mapping[str, Any]) -> TuningDocument:
@@ -48,14 +48,16 @@ def tuning_document(content: Mapping[str, Any]) -> TuningDocument:
     UsageError
         Naming the first entry that cannot be used.
     """
-    config = _mapping(content, _CONFIG)
+    config = _mapping(content, _CONFIG) or content
     definition = _definition(content)
     ranges: dict[str, dict[str, Any]] = {}
     auto: dict[str, str] = {}
     places = [(content, ""), (_mapping(content, "ParameterRanges"), "ParameterRanges")]
-    places += [(_mapping(config, "ParameterRanges"), f"{_CONFIG}.ParameterRanges")]
+    if config is not content:
+        places += [(_mapping(config, "ParameterRanges"), f"{_CONFIG}.ParameterRanges")]
     places += [(_mapping(definition, _IN_DEFINITION), f"{_DEFINITION}.{_IN_DEFINITION}")]
     for place, where in places:
+        _check_kinds(place, where)
         for name, description in _ranges(place, where):
             if name in ranges:
                 raise UsageError(f"Parameter {name!r} comes twice.", where=where or None, do="name it once")
@@ -77,6 +79,14 @@ def _definition(content: Mapping[str, Any]) -> dict[str, Any]:
             do="search them one after another, each from a file of its own",
         )
     return _mapping({_DEFINITION: several[0]} if several else content, _DEFINITION)
+
+
+def _check_kinds(place: Mapping[str, Any], where: str) -> None:
+    """A kind of ranges that is misspelt must not be passed over: the rest would be searched without it."""
+    allowed = (*RANGES, _AUTO)
+    for key in place:
+        if key not in allowed and (where or (key not in _DOCUMENTS and str(key).endswith("ParameterRanges"))):
+            raise UsageError(f"There are no {key!r}.", where=where or None, allowed=", ".join(allowed))
 
 
 def _ranges(place: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -151,7 +161,7 @@ def _options(config: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[
         "--minutes": None if seconds is None else f"{seconds / 60:g}",
         "--early-stopping": str(config.get("TrainingJobEarlyStoppingType") or "").lower() or None,
         "--target": criteria.get("TargetObjectiveMetricValue"),
-        "--no-improvement": improvement.get("MaxNumberOfTrainingJobsNotImproving"),
+        "--patience": improvement.get("MaxNumberOfTrainingJobsNotImproving"),
         "--seed": config.get("RandomSeed"),
     }
     yield from (f"{option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vizsla.errors import UsageError
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import Objective, own_objective
 from vizsla.tuning.space import Space
 from vizsla.tuning.strategies import EarlyStopping, strategy
@@ -31,7 +31,7 @@ class SearchRequest:
     space: Space | None = None
     objective: Objective = field(default_factory=lambda: own_objective(None))
     strategy: str = "default"
-    limits: Limits = field(default_factory=Limits)
+    limits: SearchLimits = field(default_factory=SearchLimits)
     early_stopping: EarlyStopping = "auto"
     seeds: int = 1
     finalists: int = 4
@@ -64,9 +64,9 @@ class SearchRequest:
             "Strategy": self.strategy,
             "HyperParameterTuningJobObjective": self.objective.to_dict(),
             "ResourceLimits": {
-                "MaxNumberOfTrainingJobs": limits.max_jobs,
+                "MaxNumberOfTrainingJobs": limits.trials,
                 "MaxParallelTrainingJobs": limits.max_parallel,
-                "MaxRuntimeInSeconds": None if limits.max_minutes is None else limits.max_minutes * 60,
+                "MaxRuntimeInSeconds": None if limits.minutes is None else limits.minutes * 60,
             },
             "TrainingJobEarlyStoppingType": self.early_stopping.capitalize(),
             "TuningJobCompletionCriteria": {
@@ -91,10 +91,10 @@ class SearchRequest:
             space=None if ranges is None else Space.of(ranges),
             objective=Objective.from_dict(document["HyperParameterTuningJobObjective"]),
             strategy=document["Strategy"],
-            limits=Limits(
-                max_jobs=resources["MaxNumberOfTrainingJobs"],
+            limits=SearchLimits(
+                trials=resources["MaxNumberOfTrainingJobs"],
                 max_parallel=resources["MaxParallelTrainingJobs"],
-                max_minutes=None if seconds is None else seconds / 60,
+                minutes=None if seconds is None else seconds / 60,
                 target=criteria["TargetObjectiveMetricValue"],
                 patience=criteria["BestObjectiveNotImproving"]["MaxNumberOfTrainingJobsNotImproving"],
             ),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, PlainValidator
 
 from vizsla.errors import VizslaError
+from vizsla.notebook import Shown
 from vizsla.tuning.analytics import TuningAnalytics
 from vizsla.tuning.finalists import Verdict
+from vizsla.tuning.heads_runner import effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import SearchEnd
 from vizsla.tuning.space import Space
@@ -19,12 +23,23 @@ COST_UNIT = "pictures trained on"
 """What a head's training costs: epochs times training pictures. Not optimizer steps: a larger batch is no cheaper."""
 
 
+_Written = Annotated[Space, PlainValidator(Space.of), PlainSerializer(Space.to_dict)]
+
+
 @dataclass(frozen=True)
-class SearchResult:
-    """What a search found. ``verdict`` is None where no finalist was trained again."""
+class SearchResult(Shown):
+    """What a search found. ``verdict`` is None where no finalist was trained again.
+
+    Examples
+    --------
+    >>> search = vizsla.tune("photos", trials=20).search  # doctest: +SKIP
+    >>> search.hyperparameters()  # doctest: +SKIP
+    {'balance': 'none', 'lr': 0.0021, 'weight_decay': 0.0004, 'batch_size': 32}
+    >>> search.dataframe()  # doctest: +SKIP
+    """
 
     name: str
-    space: Space
+    space: _Written
     objective: Objective
     trials: tuple[TrialRecord, ...]
     best: TrialRecord
@@ -78,6 +93,22 @@ class SearchResult:
             cost_unit=cost_unit,
         )
 
+    def __repr__(self) -> str:
+        value = "" if self.value is None else f" with {self.objective.metric} {self.value:.4g}"
+        return (
+            f"SearchResult({len(self.trials)} trials, trial {self.winner.number} wins{value}: {self.hyperparameters()})"
+        )
+
+    def dataframe(self) -> Any:
+        """The trials as a ``pandas.DataFrame``, with the columns of SageMaker's analytics.
+
+        Raises
+        ------
+        MissingExtraError
+            Without pandas.
+        """
+        return self.analytics().dataframe()
+
     @property
     def winner(self) -> TrialRecord:
         """The trial that won: the best, or of those tied with it the cheapest."""
@@ -89,8 +120,9 @@ class SearchResult:
         return self.best.value if self.verdict is None else self.verdict.winner.mean
 
     def hyperparameters(self) -> dict[str, Any]:
-        """The winner's hyperparameters, the static ones too."""
-        return dict(self.space.static) | dict(self.winner.params)
+        """The winner's hyperparameters, the static ones too, as :func:`vizsla.fit` and a script take them."""
+        values = dict(self.space.static) | dict(self.winner.params)
+        return effective(values) if self.cost_unit == COST_UNIT else values
 
     def analytics(self) -> TuningAnalytics:
         """The trials as a table."""

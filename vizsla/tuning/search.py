@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vizsla.errors import VizslaError
-from vizsla.tuning.limits import SAME_FAILURES, Limits
+from vizsla.tuning.limits import SAME_FAILURES, SearchLimits
 from vizsla.tuning.study import Outcome, Study
 from vizsla.tuning.trials import TrialRecord, common_failure
 
@@ -48,14 +48,19 @@ class SearchEnd:
 
 
 def search(
-    study: Study, runner: Runner, limits: Limits, *, deadline: float | None = None, watch: Watcher = lambda trials: None
+    study: Study,
+    runner: Runner,
+    limits: SearchLimits,
+    *,
+    deadline: float | None = None,
+    watch: Watcher = lambda trials: None,
 ) -> SearchEnd:
     """Run trials until a limit is reached.
 
     Parameters
     ----------
     deadline:
-        A moment of ``time.monotonic()``; by default ``limits.max_minutes`` from now.
+        A moment of ``time.monotonic()``; by default ``limits.minutes`` from now.
     watch:
         See :data:`Watcher`.
 
@@ -65,8 +70,8 @@ def search(
         When the first trials all fail, with the reason that most of them have.
     """
     began = time.monotonic()
-    if deadline is None and limits.max_minutes is not None:
-        deadline = began + 60 * limits.max_minutes
+    if deadline is None and limits.minutes is not None:
+        deadline = began + 60 * limits.minutes
     left = study.running()
     if left:
         runner.start(left)
@@ -82,7 +87,7 @@ def search(
         running = [t for t in trials if not t.ended]
         reason = limits.reached(trials, study.objective, deadline, study.before)
         if reason is None and stopping is None:
-            room = min(runner.room(len(running), len(trials), limits.max_jobs), limits.max_jobs - len(trials))
+            room = min(runner.room(len(running), len(trials), limits.trials), limits.trials - len(trials))
             if limits.max_parallel is not None:
                 room = min(room, limits.max_parallel - len(running))
             if room > 0:
@@ -95,7 +100,7 @@ def search(
                     reason = "every combination was tried"
         if reason is not None and not running:
             return SearchEnd(stopping or reason, time.monotonic() - began)
-        if reason is not None and stopping is None and len(trials) < limits.max_jobs:
+        if reason is not None and stopping is None and len(trials) < limits.trials:
             stopping = reason
             runner.stop(reason)
         elif deadline is not None and time.monotonic() >= deadline and stopping is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -180,12 +181,14 @@ def parameter(given: Any) -> Parameter | Value:
 def parse_text(text: str) -> Parameter | Value:
     """``0.001..0.1``, ``0.001..0.1:log``, ``0.5..0.99:reverse-log``, ``2..4`` (whole), ``16,32,64``; else static.
 
+    What has a slash is no range: ``../weights.pt`` is a text.
+
     Raises
     ------
     UsageError
         When a range has no two numbers or an unknown scaling.
     """
-    if ".." in text:
+    if ".." in text and "/" not in text:
         ends, _, scaling_text = text.partition(":")
         low, _, high = ends.partition("..")
         scaling = _scaling(scaling_text or "auto")
@@ -204,13 +207,15 @@ def parse_text(text: str) -> Parameter | Value:
 def parse_assignments(texts: list[str]) -> dict[str, str]:
     """``["lr=0.001..0.1:log batch-size=16,32", "epochs=5"]`` to texts by name.
 
+    A space parts two only where a name and ``=`` follow it: ``note=two words`` is one.
+
     Raises
     ------
     UsageError
         When a part is not NAME=VALUE, or a name comes twice.
     """
     found: dict[str, str] = {}
-    for part in (part for text in texts for part in text.split()):
+    for part in (part for text in texts for part in _NEXT_ASSIGNMENT.split(text.strip())):
         name, equals, value = part.partition("=")
         if not equals or not name or not value:
             raise UsageError(f"{part!r} is not NAME=RANGE.", where="--space", allowed=_FORMS)
@@ -220,6 +225,7 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
     return found
 
 
+_NEXT_ASSIGNMENT = re.compile(r"\s+(?=[^\s=,]+=)")
 _FORMS = "NAME=LOW..HIGH, NAME=LOW..HIGH:log (or :linear, :reverse-log), NAME=A,B,C or NAME=VALUE"
 _SCALING_WORDS: dict[str, Scaling] = {
     "auto": "Auto",

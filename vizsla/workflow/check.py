@@ -12,10 +12,11 @@ import numpy.typing as npt
 from vizsla.data import quality
 from vizsla.data.checks import SEVERITIES, Finding, Severity, label_errors
 from vizsla.data.dataset import SPLITS
-from vizsla.errors import DataError
+from vizsla.errors import DataError, UsageError
 from vizsla.files import write_bytes
 from vizsla.models.weights import WeightsRequest
-from vizsla.optional import require
+from vizsla.optional import data_frame, require
+from vizsla.reports.render import fragment_of
 from vizsla.settings import settings
 from vizsla.training.config import StepConfig
 from vizsla.training.folds import fold_of
@@ -36,13 +37,35 @@ class CheckRequest:
     data: DataRequest
     weights: WeightsRequest | None = None
 
+    @classmethod
+    def of(cls, data: DataRequest, label_errors: bool, backbone: str | None, weights: Path | None) -> CheckRequest:
+        """With a backbone where label errors are looked for.
+
+        Raises
+        ------
+        VizslaError
+            When one is named and they are not, or it cannot be had.
+        """
+        if (backbone or weights) and not label_errors:
+            raise UsageError(
+                "--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out"
+            )
+        return cls(data, WeightsRequest.resolve(backbone, weights) if label_errors else None)
+
 
 @dataclass(frozen=True)
 class CheckResult:
     """What the check found, and the files that tell it.
 
     ``notes`` say how the data were read, and what was not looked for. ``refusal`` is what ``fit`` would raise for these
-    data, or None; it is among the findings, too.
+    data, or None; it is among the findings, too. In a notebook it shows its page.
+
+    Examples
+    --------
+    >>> result = vizsla.check("photos")  # doctest: +SKIP
+    >>> result  # doctest: +SKIP
+    CheckResult(3,885 of 3,888 pictures are used; errors: leak; warnings: corrupt-data, blurry)
+    >>> result.dataframe()[["id", "path", "detail"]]  # doctest: +SKIP
     """
 
     checked: Checked
@@ -52,6 +75,31 @@ class CheckResult:
     report: Path
     seconds: dict[str, float]
     refusal: DataError | None = None
+
+    def __repr__(self) -> str:
+        usable = self.checked.gated.usable
+        grave = [(f"{severity}s", [f.id for f in self.findings if f.severity == severity]) for severity in SEVERITIES]
+        told = "".join(f"; {severity}: {', '.join(ids)}" for severity, ids in grave if ids)
+        return f"CheckResult({int(usable.sum()):,} of {len(usable):,} pictures are used{told})"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.report)
+
+    def dataframe(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each file of each finding, and one for a finding without files.
+
+        Raises
+        ------
+        MissingExtraError
+            Without pandas.
+        """
+        columns = ["id", "severity", "path", "label", "split", "cluster", "detail"]
+        rows = [
+            {"id": finding.id, "severity": finding.severity} | {name: getattr(file, name, None) for name in columns[2:]}
+            for finding in self.findings
+            for file in finding.files or (None,)
+        ]
+        return data_frame(rows, columns)
 
     def fails(self, severity: Severity | None) -> bool:
         """Whether ``fit`` would refuse the data, or a finding is at least as grave as ``severity``."""

@@ -42,7 +42,7 @@ from vizsla.workflow.job_callbacks import Deadline, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start
-from vizsla.workflow.request import FitRequest, FitResult
+from vizsla.workflow.request import PREDICTIONS, REPORT, FitRequest, FitResult
 from vizsla.workflow.watch import Watch
 
 _CHUNK = 1024
@@ -154,7 +154,7 @@ class _Fit:
 
                 write_page(self.job, search)
         trainer.clear()
-        return FitResult(
+        result = FitResult(
             job=self.job.path,
             model=self.job.model,
             archive=self.job.output / artifact.ARCHIVE,
@@ -168,6 +168,8 @@ class _Fit:
             warnings=tuple(self.warnings),
             search=search,
         )
+        result.save()
+        return result
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -243,7 +245,7 @@ class _Fit:
 
     def _trainer(self) -> Trainer:
         config, tune, deadline = self.request.head, self.request.tune, self.watch.before(_RESERVE_SECONDS)
-        self.callback = Callbacks([self.metrics, Progress(self.observer), Deadline(deadline)])
+        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(deadline)])
         if tune is not None:
             return SearchTrainer(self.job, config, tune, self.observer, deadline)
         return HeadTrainer(self.job.checkpoints, config, self.observer.note)
@@ -286,7 +288,7 @@ class _Fit:
         records.write_confusion(self.job.output / "confusion.csv", self.evaluation)
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece"):
             self.metrics.append(f"test_{name}", getattr(self.evaluation, name).value)
-        records.write_predictions(self.job.output / "test-predictions.csv", self.dataset, rows, self.probabilities)
+        records.write_predictions(self.job.output / PREDICTIONS, self.dataset, rows, self.probabilities)
 
     def _save(self, engine: OnnxEngine) -> None:
         headline = {k: v for k, v in self.evaluation.to_dict().items() if k not in ("classes", "confusion", "mistakes")}
@@ -358,7 +360,7 @@ class _Fit:
             commands=[f"vizsla {use}" for use in (f"predict {model} PICTURE...", f"serve {model}")],
             seed=self.seed,
         )
-        path = self.job.output / "report.html"
+        path = self.job.output / REPORT
         write_bytes(path, page(report).encode("utf-8", "replace"))
         return path
 

@@ -51,7 +51,7 @@ class SearchTrainer(Trainer):
 
     @property
     def phase(self) -> tuple[str, int | None]:
-        return "search", self._request.limits.max_jobs
+        return "search", self._request.limits.trials
 
     def train(self, frozen: Frozen, callback: Callback) -> Training:
         """``callback`` is told the winner's epochs only: hundreds of heads train at once.

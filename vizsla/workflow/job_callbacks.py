@@ -34,12 +34,14 @@ class Progress(Callback):
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._total: int | None = None
 
     def on_phase(self, name: str, total: int | None) -> None:
+        self._total = total
         self._observer.stage(name, total)
 
     def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> None:
-        if epochs is not None:
+        if epochs is not None and self._total in (None, epochs):  # a search counts its trials
             self._observer.progress(metrics.epoch, epochs)
 
 

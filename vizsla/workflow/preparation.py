@@ -48,7 +48,7 @@ class Start:
         self._weights = request.weights_request()
         if request.tune is not None:
             check_space(request.head, request.tune.space or default_space())
-            warm_up(request.tune.strategy, request.tune.limits.max_jobs)
+            warm_up(request.tune.strategy, request.tune.limits.trials)
         # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
         deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
         self._source = open_source(request.data_request(deadline), observer, watch)

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
-from vizsla.errors import UsageError
+from vizsla.errors import JobError, UsageError
 from vizsla.evaluation import Evaluation
+from vizsla.files import write_bytes
+from vizsla.jobs import controller
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
+from vizsla.models import artifact
+from vizsla.models.model import Model, load
 from vizsla.models.weights import WeightsRequest
-from vizsla.training.config import HeadConfig, LbfgsConfig
+from vizsla.optional import data_frame
+from vizsla.reports.render import fragment_of, percent
+from vizsla.settings import settings
+from vizsla.training.config import HeadConfig, LbfgsConfig, head_config
+from vizsla.tuning.heads_runner import head_space
+from vizsla.tuning.heads_runner import hyperparameters as by_name
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
+from vizsla.tuning.space import own_value
 from vizsla.workflow.gate import DataRequest
+
+REPORT, RESULT, PREDICTIONS = "report.html", "result.json", "test-predictions.csv"
+"""Of a job's output: the page, what :meth:`FitResult.open` reads, and what the model says of each test picture."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,44 @@ class FitRequest:
                 allowed="a number above 0, such as 5",
             )
 
+    @classmethod
+    def of(
+        cls,
+        data: str | os.PathLike[str],
+        values: Mapping[str, Any],
+        given: HyperparameterInput = (),
+        *,
+        tune: int | SearchRequest | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> FitRequest:
+        """From hyperparameters by name, as every door gets them; ``options`` are the other fields.
+
+        Parameters
+        ----------
+        values:
+            Those of a head. With ``tune`` they stay the same in every trial, and what they name is not searched.
+        given:
+            More of them, as pairs, in a file, as JSON or by name; ``values`` come first.
+        tune:
+            So many trials of the default search (True: 20), or a search.
+
+        Raises
+        ------
+        UsageError
+            When a hyperparameter is unknown or out of range, or is fixed and searched.
+        """
+        named = by_name(read_hyperparameters(given)) | by_name(values)
+        named = {name: own_value(value) for name, value in named.items()}
+        if tune is None or tune is False:
+            return cls(os.fspath(data), head=head_config(named | {"seed": seed}), **options)
+        if tune is True:
+            tune = SearchRequest()
+        elif isinstance(tune, int):
+            tune = SearchRequest(limits=SearchLimits(trials=tune))
+        search = replace(tune, space=head_space(tune.space, named))
+        return cls(os.fspath(data), head=LbfgsConfig(seed=seed), tune=search, **options)
+
     def data_request(self, deadline: float | None = None) -> DataRequest:
         """The data asked for; no picture is looked at after ``deadline`` (``time.monotonic()``).
 
@@ -71,12 +131,24 @@ class FitRequest:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What ``fit`` made.
+    """What ``fit`` made: a model that is measured and saved, and the report.
 
     ``seconds`` is the time of each stage; ``images_per_second`` that of the ``computed`` pictures, which went
     through the backbone (None when all features were in the cache); ``unreached`` counts the pictures that
-    ``minutes`` cut off.
+    ``minutes`` cut off. In a notebook it shows its report.
+
+    Examples
+    --------
+    >>> result = vizsla.fit("photos")  # doctest: +SKIP
+    >>> result.evaluation.accuracy  # doctest: +SKIP
+    Estimate(0.900 [0.868, 0.925])
+    >>> result.load().predict("rose.jpg").label  # doctest: +SKIP
+    'rose'
+    >>> vizsla.FitResult.open("runs/train-photos-2026-11-29-10-00-00-000")  # doctest: +SKIP
+    FitResult(accuracy 90.0 % (86.8 % to 92.5 %) on 430 test pictures, 'runs/train-photos-2026-11-29-10-00-00-000')
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(ser_json_inf_nan="strings")
 
     job: Path
     model: Path
@@ -91,6 +163,76 @@ class FitResult:
     warnings: tuple[str, ...]
     search: SearchResult | None = None
     """What the search found, where there was one."""
+
+    @classmethod
+    def open(cls, job: str | os.PathLike[str]) -> FitResult:
+        """The result of a fit that has ended, by its folder or, of a job under ``VIZSLA_HOME``, its name.
+
+        Raises
+        ------
+        JobError
+            When there is no such job, it has not completed, or it is none of ``fit``.
+        """
+        found = controller.find(os.fspath(job), settings().home)
+        if not found.state.ended_well:
+            raise JobError(
+                f"Job {found.name!r} has no result: it is {found.state.status}.",
+                where=found.path,
+                do=f"`vizsla jobs resume {found.name}` goes on with it",
+            )
+        try:
+            return _stored().validate_json((found.output / RESULT).read_bytes()).at(found)
+        except (OSError, ValidationError) as error:
+            raise JobError(
+                f"Job {found.name!r} keeps no result of a fit that this version can read.",
+                where=found.output / RESULT,
+                allowed="a job of fit, tune, or train DATA",
+                do=f"vizsla.load({str(found.path)!r}) gives its model, where it has saved one",
+            ) from error
+
+    def at(self, job: JobDirectory) -> FitResult:
+        """The same result, of a job that lies there."""
+        archive, report = job.output / artifact.ARCHIVE, job.output / REPORT
+        return replace(self, job=job.path, model=job.model, archive=archive, report=report)
+
+    def save(self) -> None:
+        """Leave in the job what :meth:`open` reads."""
+        write_bytes(self.job / "output" / RESULT, _stored().dump_json(self))
+
+    def load(self) -> Model:
+        """The model.
+
+        Raises
+        ------
+        ModelError
+            When it is not there any more, or is damaged.
+        """
+        return load(self.model)
+
+    def predictions(self) -> Any:
+        """A ``pandas.DataFrame`` of the test pictures: path, label, predicted, probability.
+
+        Raises
+        ------
+        MissingExtraError
+            Without pandas.
+        """
+        with open(self.job / "output" / PREDICTIONS, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = [row | {"probability": float(row["probability"])} for row in csv.DictReader(file)]
+        return data_frame(rows, ["path", "label", "predicted", "probability"])
+
+    def __fspath__(self) -> str:
+        """Its model, for whatever takes the path of one: ``vizsla.serve(result)``."""
+        return str(self.model)
+
+    def __repr__(self) -> str:
+        accuracy = self.evaluation.accuracy
+        interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
+        measured = f"accuracy {percent(accuracy.value)} ({interval}) on {self.evaluation.n:,} test pictures"
+        return f"FitResult({measured}, {str(self.job)!r})"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.report)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that ``vizsla fit --json`` prints."""
@@ -108,3 +250,8 @@ class FitResult:
             "warnings": list(self.warnings),
             **({} if self.search is None else {"tuning": self.search.to_dict()}),
         }
+
+
+@cache
+def _stored() -> TypeAdapter[FitResult]:
+    return TypeAdapter(FitResult)

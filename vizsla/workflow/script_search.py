@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.files import sha256_file, sha256_json
@@ -17,14 +16,16 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors import open_executor
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.here import resuming_here, running_here
+from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.request import hyper_parameters, typed_script_spec
+from vizsla.jobs.request import typed_script_spec
 from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
+from vizsla.reports.render import fragment_of
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
-from vizsla.tuning.limits import Limits
+from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import Objective, names_test, script_objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
@@ -73,23 +74,19 @@ class ScriptSearch:
             For anything that cannot be meant.
         """
         spec = typed_script_spec(script, source_dir, data, [], metrics)
-        fixed = {
-            name: typed_value(value) if isinstance(value, str) else value
-            for name, value in hyper_parameters(hyperparameters).items()
-        }
-        return cls.with_fixed(spec, search, fixed, instance_type, Path(script).stem, name)
+        return cls.with_fixed(spec, search, hyperparameters, instance_type, Path(script).stem, name)
 
     @classmethod
     def with_fixed(
         cls,
         spec: TrainingJobSpec,
         search: SearchRequest,
-        fixed: Mapping[str, Any],
+        hyperparameters: HyperparameterInput,
         instance_type: str | None,
         base_name: str,
         name: str | None,
     ) -> ScriptSearch:
-        """The search with ``fixed`` hyperparameters beside those that it searches; each trial has a share.
+        """The search with ``hyperparameters`` that stay the same beside those that it searches; each trial has a share.
 
         Raises
         ------
@@ -98,6 +95,9 @@ class ScriptSearch:
         """
         instance = instance_type or _share(open_executor("local").capacity(), search.limits.max_parallel)
         spec = spec.model_copy(update={"resource_config": ResourceConfig(instance_type=instance)})
+        fixed = read_hyperparameters(hyperparameters)
+        if not isinstance(hyperparameters, Mapping):  # of what is typed, numbers are numbers
+            fixed = {name: typed_value(value) if isinstance(value, str) else value for name, value in fixed.items()}
         if search.space is not None and fixed:
             search = replace(search, space=search.space.with_static(fixed))
         return cls(spec, search, base_name, name)
@@ -115,6 +115,12 @@ class ScriptSearchResult:
     def search(self) -> SearchResult:
         """What the search found, under the name that it has in the result of ``fit``."""
         return self.result
+
+    def __repr__(self) -> str:
+        return f"ScriptSearchResult({self.result!r}, {str(self.job)!r})"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.report)
 
 
 def objective_of(metric: str | None, direction: str | None, names: Sequence[str]) -> Objective:
@@ -175,13 +181,13 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
     if names_test(asked.objective.metric):
         _, warning = script_objective(asked.objective.metric, asked.objective.direction, ())
         notes.append(str(warning))
-    deadline = None if asked.limits.max_minutes is None else time.monotonic() + 60 * asked.limits.max_minutes
+    deadline = None if asked.limits.minutes is None else time.monotonic() + 60 * asked.limits.minutes
     executor = open_executor("local")
     try:
         problem, epochs = _problem(request.spec, space), space.largest("epochs") or 0
         with opened(asked, space, job, problem, epochs=epochs, seed=asked.seed) as (study, told):
             notes += told
-            observer.stage("trials", asked.limits.max_jobs)
+            observer.stage("trials", asked.limits.trials)
             for note in notes:
                 observer.note(note)
             runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=study.id, static=space.static)
@@ -193,8 +199,11 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
                     deadline=deadline,
                     watch=lambda trials: observer.trials(trials, asked.objective),
                 )
-            except BaseException:
+                runner.check()
+            except BaseException as error:
                 runner.end("the search was stopped")  # before another controller may take the study
+                if isinstance(error, VizslaError):  # that all failed says less than why
+                    runner.check()
                 raise
         result = SearchResult.of(job.path, study, end, space, asked.objective, notes, COST_UNIT)
         write_result(job, result)  # whatever becomes of the last round, the search's own winner is there
@@ -266,7 +275,7 @@ def _again(
     )
     static = dict(study.space.static) | dict(trial.params)
     runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=again.id, static=static)
-    limits = Limits(max_jobs=asked.finalist_seeds, max_parallel=asked.limits.max_parallel)
+    limits = SearchLimits(trials=asked.finalist_seeds, max_parallel=asked.limits.max_parallel)
     try:
         search(again, runner, limits, deadline=deadline)
     except BaseException:

@@ -77,7 +77,7 @@ def opened(
             strategy(request.strategy),
             # A job's own study holds its own trials only; its script may be corrected and the search gone on with.
             problem=None if request.study is None else problem.parts(space),
-            total=request.limits.max_jobs,
+            total=request.limits.trials,
             epochs=epochs,
             early_stopping=request.early_stopping,
             seed=seed,

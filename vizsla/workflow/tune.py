@@ -13,9 +13,11 @@ from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import resuming_here
 from vizsla.jobs.kinds import kind_of
+from vizsla.reports.render import fragment_of
+from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
 from vizsla.tuning.analytics import TuningAnalytics
-from vizsla.tuning.heads_runner import default_space
+from vizsla.tuning.heads_runner import default_space, effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
@@ -38,6 +40,12 @@ class TuningJob:
     space: Space
     trials: tuple[TrialRecord, ...]
     summary: dict[str, Any] | None
+
+    def __repr__(self) -> str:
+        return f"TuningJob({self.name!r}, {self.job.state.status}, {len(self.trials)} trials)"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.job.output / PAGE)
 
     @property
     def name(self) -> str:
@@ -71,7 +79,8 @@ class TuningJob:
                 where=self.job.path,
                 do=f"`vizsla tune show {self.name}` shows its trials",
             )
-        return dict(self.space.static) | dict(winner.params)
+        values = dict(self.space.static) | dict(winner.params)
+        return values if is_script(self.job) else effective(values)
 
     def analytics(self) -> TuningAnalytics:
         """The trials as a table: ``analytics().dataframe()``."""
