@@ -60,7 +60,7 @@ def script_job(home: Path, text: str, *, cpus: int = 1, scraped: str | None = No
 
 def recorded(home: Path) -> None:
     """Wait until MLflow knows of every job: its import must not run beside what is measured next."""
-    while any(tracking.waiting(home)):
+    while any(tracking.due(home)):
         time.sleep(0.2)
 
 
@@ -145,7 +145,7 @@ def watching(home: Path, quick: bool) -> None:
             return
         looked = time.perf_counter()
         found = attempts.running(JobDirectory(handle.path), 1)
-        pids = {"supervisor": found.supervisor if found else 0, "tracking": tracking._started[-1].pid}
+        pids = {"supervisor": found.supervisor if found else 0}
         for name, pid in pids.items():
             if os.path.exists(f"/proc/{pid}/stat"):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -19,7 +19,7 @@ from benchmarks.jobs import run_parts, script_job
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.controller import follow
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Handle
+from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.metrics import read_metrics
 
@@ -61,7 +61,7 @@ CONTROLLER = """
     import sys
     from pathlib import Path
     from vizsla.jobs.controller import follow
-    from vizsla.jobs.executors.base import Handle
+    from vizsla.jobs.events import Handle
     from vizsla.jobs.executors.local import LocalExecutor
     executor = LocalExecutor(Path(sys.argv[1]).parent)
     handle = executor.resume(Handle(Path(sys.argv[1]).name, Path(sys.argv[1])))

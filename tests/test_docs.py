@@ -85,3 +85,23 @@ def test_the_check_of_the_example_finds_square_pictures(folder_of_photos, tmp_pa
     image.save(root / "red" / "square.png")
     finding = names["square"](check_data(DataRequest(str(root))).gated.facts)
     assert [file.path for file in finding.files if "square" in file.path] == ["red/square.png"]
+
+
+def test_the_executor_and_the_kind_of_the_examples_make_a_job(tmp_path: Path) -> None:
+    from vizsla.jobs.directory import JobDirectory
+    from vizsla.jobs.executors.base import Executor
+    from vizsla.jobs.kinds.base import Kind
+    from vizsla.jobs.spec import AlgorithmSpecification, Channel, TrainingJobSpec
+
+    names = {"Executor": Executor, "Kind": Kind, "Path": Path, "AlgorithmSpecification": AlgorithmSpecification}
+    names |= {"Channel": Channel, "TrainingJobSpec": TrainingJobSpec}
+    for code in examples("extending.md"):
+        if "EXECUTOR =" in code or "KIND =" in code:
+            exec(code, names)
+    executor, document = names["EXECUTOR"](tmp_path / "runs"), {"TransformInput": str(tmp_path)}
+    handle = executor.submit(names["KIND"].spec(document), "flowers", kind="transform", document=document)
+    job = JobDirectory.open(handle.path)
+    assert (job.executor, job.kind, job.document) == ("mine", "transform", document)
+    assert executor.state(handle).status == "Pending", "the example never has room"
+    executor.stop(handle)
+    assert executor.state(handle).status == "Stopped"

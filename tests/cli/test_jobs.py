@@ -231,5 +231,5 @@ def test_a_document_from_a_file(script: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps(document))
     done = vizsla("train", "--request", str(path), "--json")
     assert done.returncode == 0, done.stderr
-    kept = json.loads((tmp_path / "runs" / "from-aws" / "job.json").read_text())
+    kept = json.loads((tmp_path / "runs" / "from-aws" / "job.json").read_text())["document"]
     assert {name: kept[name] for name in document} == document

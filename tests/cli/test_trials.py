@@ -37,7 +37,9 @@ def test_show_of_a_search_with_an_outlier(capsys: pytest.CaptureFixture[str]) ->
 
     space, objective = Space.of({"x": "0.0..1.0"}), Objective("r2", "maximize")
     asked = SearchRequest(space=space, objective=objective, limits=SearchLimits(trials=12))
-    with running_here("tune", "x", {"about": {"tuning": asked.to_dict()}}, name="outlier") as job:
+    with running_here(
+        "tune", "x", {"HyperParameterTuningJobConfig": asked.to_dict(), "TrainingJobDefinition": {}}, name="outlier"
+    ) as job:
         study = Study.open(str(job.checkpoints / "study.db"), job.name, space, objective, strategy("tpe"), total=12)
         for trial in study.ask(12):
             base = -1000.0 if trial.number == 5 else 0.8

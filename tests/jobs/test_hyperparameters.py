@@ -14,6 +14,7 @@ import pytest
 import vizsla
 from tests.jobs.conftest import MakeSpec, run_to_end
 from vizsla.errors import UsageError
+from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.hyperparameters import decoded, encoded
 from vizsla.jobs.script import arguments
@@ -91,8 +92,7 @@ def test_the_same_text_by_every_door(text: str, tmp_path: Path) -> None:
     logs = ["".join(parts)]
     job = next((tmp_path / "runs").glob("train-echo-*"))
     again = tmp_path / "again.json"
-    document = json.loads((job / "job.json").read_text())
-    again.write_text(json.dumps({name: value for name, value in document.items() if name[0].isupper()}))
+    again.write_text(json.dumps(json.loads((job / "job.json").read_text())["document"]))
     commands = [
         ["--script", str(script), "--hp", f"x={text}"],
         ["--script", str(script), "--hp", json.dumps({"x": text})],
@@ -128,6 +128,4 @@ def test_a_resumed_job_is_given_the_same(executor: LocalExecutor, script_spec: M
     assert run_to_end(executor, handle)[0].status == "Failed"
     assert run_to_end(executor, executor.resume(handle))[0].status == "Completed"
     assert (handle.path / "logs.txt").read_text().count('["-x", "true"]') == 2
-    assert TrainingJobSpec.read(json.loads((handle.path / "job.json").read_text())).user_hyper_parameters == {
-        "x": "true"
-    }
+    assert TrainingJobSpec.read(JobDirectory(handle.path).document).user_hyper_parameters == {"x": "true"}

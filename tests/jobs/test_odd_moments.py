@@ -16,8 +16,10 @@ from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import JobError, StorageError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import controller, tracking
+from vizsla.jobs.controller import executor_of
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Handle
+from vizsla.jobs.events import Handle
+from vizsla.jobs.executors import base
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.processes import Process
@@ -49,7 +51,7 @@ def test_a_stop_beside_a_resume_reaches_the_new_attempt(
     os.kill(found.supervisor, signal.SIGKILL)
     wait_for(lambda: not Process(found.supervisor, found.supervisor_started).alive)
     ends: list[State] = []
-    stopper = threading.Thread(target=lambda: ends.append(controller.stop(job, grace=20)))
+    stopper = threading.Thread(target=lambda: ends.append(executor_of(job).end(Handle.of(job), grace=20)))
     set_state, request_stop, is_resumed = JobDirectory.set_state, attempts.request_stop, threading.Event()
 
     def asked_meanwhile(of: JobDirectory, *args: Any, **facts: Any) -> State:
@@ -90,7 +92,7 @@ def test_a_copy_of_a_running_job_is_not_that_job(
     copy = JobDirectory(tmp_path / "elsewhere" / handle.name)
     shutil.copytree(handle.path, copy.path, symlinks=True)
     with pytest.raises(JobError, match="is Failed already: there is nothing to stop"):
-        controller.stop(copy, grace=0)
+        executor_of(copy).end(Handle.of(copy), grace=0)
     executor.poll([handle])
     found = attempts.running(JobDirectory(handle.path), 1)
     assert found is not None
@@ -156,12 +158,13 @@ def test_a_folder_in_the_place_of_the_failure_hides_no_end(executor: LocalExecut
 
 
 def test_a_killed_search_is_resumed_as_a_search(tmp_path: Path) -> None:
-    about = {"about": {"script": True}}
-    job = JobDirectory.create("tune", "x", about, tmp_path, "search")
+    trials = {"HyperParameters": {"sagemaker_program": "a.py", "sagemaker_submit_directory": "."}}
+    document = {"HyperParameterTuningJobConfig": {}, "TrainingJobDefinition": trials}
+    job = JobDirectory.create("tune", "x", document, tmp_path, "search")
     job.set_state("InProgress", pid=2**22 + 1, pid_started=1.0)
     state = attempts.settle(job)
     assert "`vizsla tune resume search` goes on" in str(state.reason)
-    with pytest.raises(JobError, match="is a search") as caught:
+    with pytest.raises(JobError, match="is of the kind tune, which is no single process here") as caught:
         LocalExecutor(tmp_path, cpus=1).resume(Handle("search", job.path))
     assert caught.value.do == "`vizsla tune resume search`"
 
@@ -171,17 +174,17 @@ def test_a_job_that_began_again_is_not_removed(
 ) -> None:
     handle = executor.submit(script_spec("import sys; sys.exit(1)"), "begun")
     run_to_end(executor, handle)
-    job, take = JobDirectory(handle.path), controller.take
+    job, take = JobDirectory(handle.path), base.take
 
     def begun_meanwhile(path: Path) -> ControllerLock | None:
         job.set_state("InProgress")
         return take(path)
 
-    monkeypatch.setattr(controller, "take", begun_meanwhile)
+    monkeypatch.setattr(base, "take", begun_meanwhile)
     with monkeypatch.context() as patch:
-        patch.setattr(attempts, "settle", lambda of: of.state)  # its own process is there
+        patch.setattr(attempts, "settle", lambda of, conclude: of.state)  # its own process is there
         with pytest.raises(JobError, match="is InProgress: it cannot be removed"):
-            controller.remove(job)
+            executor_of(job).remove(Handle.of(job))
     assert (job.path / "job.json").exists()
 
 
@@ -193,12 +196,12 @@ def test_a_damaged_job_is_removed_unless_it_runs(executor: LocalExecutor, script
     (handle.path / file).write_text("{")
     job = controller.find(handle.name, executor.home, damaged=True)
     with pytest.raises(JobError, match="is InProgress: it cannot be removed"):
-        controller.remove(job)
+        executor_of(job).remove(Handle.of(job))
     (handle.path / file).write_text(whole)
     executor.stop(handle, grace=30)
     run_to_end(executor, handle)
     (handle.path / file).write_text("{")
-    controller.remove(controller.find(handle.name, executor.home, damaged=True))
+    executor.remove(handle)
     assert not handle.path.exists()
 
 
@@ -206,9 +209,9 @@ def test_a_job_that_is_removed_while_somebody_looks(executor: LocalExecutor, scr
     handle = executor.submit(script_spec("print(1)"), "gone")
     run_to_end(executor, handle)
     job = JobDirectory.open(handle.path)
-    controller.remove(JobDirectory(handle.path))
+    executor.remove(handle)
     with pytest.raises(JobError, match="was just removed"):
-        controller.stop(job)
+        executor_of(job).end(Handle.of(job))
 
 
 def test_a_job_shares_out_its_own_share(executor: LocalExecutor, script_spec: MakeSpec) -> None:
@@ -228,7 +231,7 @@ def test_nothing_is_left_of_a_job_for_which_no_share_can_be_taken(
     with pytest.raises(StorageError):
         executor.submit(script_spec("print(1)"), "x")
     assert [path.name for path in executor.home.iterdir()] == [".slots"]
-    assert not executor._active
+    assert executor._waiting() == 0
 
 
 def test_a_job_of_another_user_is_shown_as_it_stands(
@@ -247,9 +250,9 @@ def test_a_job_of_another_user_is_shown_as_it_stands(
 def test_a_job_that_never_ran_is_recorded(
     executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    announced: list[Any] = []
-    monkeypatch.setattr(tracking, "announce", announced.append)
+    begun: list[Any] = []
+    monkeypatch.setattr(tracking, "begin", begun.append)
     handles = [executor.submit(script_spec("import time; time.sleep(600)", instance="local"), name) for name in "ab"]
-    assert [job.path for job in announced] == [handles[0].path]
+    assert [job.path for job in begun] == [handles[0].path]
     executor.stop(handles[1])
-    assert [job.path for job in announced] == [handle.path for handle in handles]
+    assert [job.path for job in begun] == [handle.path for handle in handles]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.jobs.conftest import metrics_of, run_to_end
 from vizsla.debugging.store import read_scalars
-from vizsla.jobs.executors.base import Event, Handle
+from vizsla.jobs.events import Event, Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.request import typed_script_spec
 from vizsla.jobs.states import State

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conformance.test_executor import controller
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
+from tests.jobs.test_local_executor import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.slots import Ledger

@@ -21,12 +21,12 @@ import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import UsageError
-from vizsla.jobs import controller, recorder, tracking
+from vizsla.jobs import recorder, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
 from vizsla.jobs.lock import ControllerLock
-from vizsla.jobs.recorder import Recorder
+from vizsla.jobs.recorder import Recorder, Synced, sync
 from vizsla.jobs.states import State
 
 mlflow = pytest.importorskip("mlflow")
@@ -34,20 +34,21 @@ mlflow = pytest.importorskip("mlflow")
 
 @pytest.fixture
 def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tracking as a user has it."""
+    """Tracking as a user has it, but for the time in which the ends of trials are gathered."""
     monkeypatch.delenv("VIZSLA_TRACKING")
+    monkeypatch.setattr(tracking, "_GATHER_SECONDS", 0.0)
 
 
 def recorded(home: Path) -> None:
     """Wait until nothing is left to record."""
-    wait_for(lambda: not list(tracking.waiting(home)), 90)
+    wait_for(lambda: not list(tracking.due(home)), 90)
 
 
 def test_jobs_become_runs_with_parameters_metrics_results_and_parents(
     executor: LocalExecutor, script_spec: MakeSpec, tracked: None
 ) -> None:
     home = executor.home
-    with running_here("tune", "search", {"HyperParameters": {"trials": "2"}}, name="parent", home=home) as parent:
+    with running_here("tune", "search", {"TrainingJobDefinition": {}}, name="parent", home=home) as parent:
         for turn in range(2):
             text = f"""
                 import os, sys, vizsla
@@ -57,7 +58,7 @@ def test_jobs_become_runs_with_parameters_metrics_results_and_parents(
                 sys.exit({turn})
             """
             handle = executor.submit(
-                script_spec(text, {"lr": 0.5, "note": "a 'b'\n"}, name=f"trial-{turn}"), "x", about={"parent": "parent"}
+                script_spec(text, {"lr": 0.5, "note": "a 'b'\n"}, name=f"trial-{turn}"), "x", parent="parent"
             )
             run_to_end(executor, handle)
     parent.append_metric("best", 0.5)
@@ -94,10 +95,9 @@ def test_a_running_job_is_recorded_while_somebody_looks(
     """
     handle = executor.submit(script_spec(text, name="seen"), "x")
     wait_for(lambda: (handle.path / "metrics.jsonl").exists())
-    look = "import sys, pathlib; from vizsla.jobs.tracking import watch; watch(pathlib.Path(sys.argv[1])); input()"
+    look = "import sys, pathlib; from vizsla.jobs.tracking import keep_up; keep_up(pathlib.Path(sys.argv[1])); input()"
     with subprocess.Popen([sys.executable, "-c", look, str(executor.home)], stdin=subprocess.PIPE) as looking:
-        wait_for(lambda: tracking.watched(executor.home))
-        wait_for(lambda: (handle.path / ".run" / tracking.NOTE).exists(), 60)
+        wait_for(lambda: "run" in json.loads((handle.path / ".run" / tracking.NOTE).read_text()), 60)
         client = mlflow.MlflowClient(tracking.tracking_uri(executor.home))
         (run,) = client.search_runs(["1"])
         assert (run.info.run_name, run.info.status) == ("seen", "RUNNING")
@@ -105,7 +105,6 @@ def test_a_running_job_is_recorded_while_somebody_looks(
         (tmp_path / "end").touch()
         run_to_end(executor, handle)
         looking.communicate(b"\n")
-    assert not tracking.watched(executor.home)
     recorded(executor.home)
     assert client.get_run(run.info.run_id).data.metrics == {"loss": 0.25}
 
@@ -141,7 +140,7 @@ def test_a_server_that_fails_holds_no_other_job_up(
         monkeypatch.setenv("VIZSLA_TRACKING", "")
         run_to_end(executor, executor.submit(script_spec("print(1)", name="good"), "x"))
         error = bad.path / ".run" / "tracking-error.json"
-        wait_for(lambda: [job.name for job, _ in tracking.waiting(home)] == ["a-bad-one"] and error.exists(), 90)
+        wait_for(lambda: [job.name for job in tracking.due(home)] == ["a-bad-one"] and error.exists(), 90)
         pid = recorder_of(home)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
@@ -190,25 +189,28 @@ def test_a_name_used_again_is_a_run_of_its_own(tmp_path: Path) -> None:
     ]
 
 
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process records by itself."""
+    monkeypatch.setattr(tracking, "_sync_soon", lambda home, delay: None)
+
+
 def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
-    tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "runs"
     first, second = (f"sqlite:///{tmp_path / name}.db" for name in ("first", "second"))
     job = JobDirectory.create("train", "x", {}, home, "mine")
     lock_of_job = ControllerLock(job.path)  # as a job within this process
+    monkeypatch.setenv("VIZSLA_TRACKING", first)
+    tracking.begin(job)
     job.set_state("InProgress", pid=os.getpid())
     job.append_metric("m", 1.0)
     job.close()
-    assert not Recorder(first, home).record(job).has_ended
+    assert sync(home, running=True) == Synced(running=1)
     monkeypatch.setenv("VIZSLA_TRACKING", second)
-    (home / ".tracking").mkdir(exist_ok=True)
-    lock = tracking.recorder_lock(home)  # no recorder of its own starts
-    tracking.announce(job)
-    assert lock is not None
-    os.close(lock)
-    ((_, note),) = tracking.waiting(home)
-    assert note.read_text() == first
+    tracking.begin(job)
+    assert json.loads((job.run / tracking.NOTE).read_text())["uri"] == first
     job.set_state("Completed")
     lock_of_job.release()
     other = Recorder(second, home)  # somebody has it recorded there all the same
@@ -217,11 +219,41 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"m": 1.0})
 
 
+def test_a_sync_done_again_changes_nothing_and_keeps_to_its_address(
+    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "runs"
+    places = {name: f"sqlite:///{tmp_path / name}.db" for name in ("first", "second")}
+    for name, uri in (*places.items(), ("never", "off")):
+        monkeypatch.setenv("VIZSLA_TRACKING", uri)
+        job = JobDirectory.create("train", "x", {}, home, name)
+        tracking.begin(job)
+        job.set_state("Failed", "exit code 1")
+    assert [job.name for job in tracking.due(home)] == ["first", "second"]
+    assert sync(home, places["first"]) == Synced()
+    assert [job.name for job in tracking.due(home)] == ["second"]
+    recorded: list[str] = []
+    monkeypatch.setattr(Recorder, "_end", lambda writer, job, state, run: recorded.append(job.name))
+    for _ in range(2):
+        sync(home)
+    assert recorded == ["second"]
+    assert not list(tracking.due(home))
+
+
+def test_runs_of_an_earlier_version_are_not_written_again(tmp_path: Path, tracked: None) -> None:
+    job = JobDirectory.create("train", "x", {}, tmp_path, "old")
+    job.set_state("Failed", "exit code 1")
+    note = {"run": "0" * 32, "metrics": 0, "attempt": 1, "uri": "sqlite:///x.db", "names": {}}
+    (job.run / tracking.NOTE).write_text(json.dumps(note))
+    assert not list(tracking.due(tmp_path))
+
+
 def test_a_job_that_is_resumed_while_its_end_is_recorded(
-    tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, end = tmp_path / "runs", Recorder._end
     job = JobDirectory.create("train", "x", {}, home, "mine")
+    tracking.begin(job)
     job.set_state("InProgress", pid=os.getpid())
     job.set_state("Failed", "exit code 1")
 
@@ -229,44 +261,47 @@ def test_a_job_that_is_resumed_while_its_end_is_recorded(
         end(writer, of, state, run)
         if state.status == "Failed":
             job.set_state("Pending")
+            tracking.begin(job)
             job.set_state("InProgress", pid=os.getpid())
-            tracking.announce(job)
             job.set_state("Completed")
 
     monkeypatch.setattr(Recorder, "_end", slow_end)
-    monkeypatch.setattr(recorder, "_IDLE_SECONDS", 2.0)
-    (home / ".tracking").mkdir()
-    lock = tracking.recorder_lock(home)  # this process is the one recorder
-    assert lock is not None
-    tracking.announce(job)
-    recorder.record_all(home, lock)
+    sync(home)
+    assert [left.name for left in tracking.due(home)] == ["mine"]
+    sync(home)
     client = mlflow.MlflowClient(tracking.tracking_uri(home))
     (run,) = client.search_runs(["1"])
     assert (run.info.status, run.data.tags["vizsla.status"]) == ("FINISHED", "Completed")
-    assert not list(tracking.waiting(home))
+    assert not list(tracking.due(home))
 
 
 def test_a_job_that_is_removed_while_it_is_recorded_does_not_come_back(
-    tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, parent = tmp_path / "runs", Recorder._parent
     job = JobDirectory.create("train", "x", {}, home, "mine")
+    tracking.begin(job)
     job.set_state("Failed", "exit code 1")
 
     def slow_parent(writer: Recorder, of: JobDirectory) -> dict[str, str]:
-        controller.remove(of)  # after its state was read, before the note is written
+        shutil.rmtree(of.path)  # after its state was read, before the note is written
         return parent(writer, of)
 
     monkeypatch.setattr(Recorder, "_parent", slow_parent)
-    monkeypatch.setattr(recorder, "_IDLE_SECONDS", 0.0)
-    (home / tracking.FOLDER).mkdir()
-    lock = tracking.recorder_lock(home)  # this process is the one recorder
-    assert lock is not None
-    tracking.announce(job)
-    recorder.record_all(home, lock)
+    assert sync(home) == Synced()
     assert not job.path.exists()
-    assert not list(tracking.waiting(home))
     JobDirectory.create("train", "x", {}, home, "mine")
+
+
+def test_one_syncs_and_one_waits(tmp_path: Path) -> None:
+    """Who waits sees all that happens until it begins: nobody else needs to."""
+    waiting = tracking.take_turn(tmp_path)
+    assert waiting is not None
+    assert tracking.take_turn(tmp_path) is None
+    os.close(waiting)
+    again = tracking.take_turn(tmp_path)
+    assert again is not None
+    os.close(again)
 
 
 @pytest.mark.parametrize("name", ["50%20?", "a?b=c#d"])
@@ -281,16 +316,15 @@ def test_jobs_may_lie_in_any_folder(tmp_path: Path, tracked: None, name: str) ->
     assert list((home / "mlartifacts").rglob("job.json"))
 
 
-def test_passwords_are_kept_to_their_owner(tmp_path: Path, tracked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_are_kept_to_their_owner(
+    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri, home = "http://me:se/cr@t@127.0.0.1:9", tmp_path / "runs"
     job = JobDirectory.create("train", "x", {}, home, "mine")
-    (home / ".tracking").mkdir()
-    lock = tracking.recorder_lock(home)  # nobody else records it
-    assert lock is not None
     monkeypatch.setenv("VIZSLA_TRACKING", uri)
-    tracking.announce(job)
-    (queued,) = (home / ".tracking" / "queue").iterdir()
-    assert (queued.read_text(), queued.stat().st_mode & 0o777) == (uri, 0o600)
+    tracking.begin(job)
+    note = job.run / tracking.NOTE
+    assert (json.loads(note.read_text())["uri"], note.stat().st_mode & 0o777) == (uri, 0o600)
     recorder._keep_error(job, uri, ValueError(f"no answer from {uri}/api"))
     kept = (job.run / tracking.ERROR).read_text()
     assert "cr@t" not in kept
@@ -299,7 +333,6 @@ def test_passwords_are_kept_to_their_owner(tmp_path: Path, tracked: None, monkey
     with pytest.raises(UsageError) as caught:
         tracking.check_tracking_uri("htp://me:secret@x")
     assert "secret" not in str(caught.value)
-    os.close(lock)
 
 
 def test_addresses_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +361,7 @@ def test_a_killed_recorder_loses_nothing(
             subprocess.run(["sleep", "60"], timeout=pause, check=False)
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}") or recorder_of(home) != pid)
-        tracking.announce(executor_job(executor, script_spec))
+        executor_job(executor, script_spec)
     recorded(home)
     client = mlflow.MlflowClient(tracking.tracking_uri(home))
     names = [run.info.run_name for run in client.search_runs(["1"])]
@@ -353,7 +386,7 @@ def recorder_of(home: Path) -> int | None:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if str(home).encode() in words and (b"vizsla.jobs.recorder" in words or b"-S" in words):
+            if str(home).encode() in words and b"vizsla.jobs.recorder" in words:
                 return int(entry.name)
     return None
 

@@ -17,7 +17,7 @@ from tests.jobs.conftest import run_to_end, wait_for
 from tests.workflow.test_train import same_result
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Handle
+from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.training import checkpoint
 from vizsla.training.config import StepConfig

@@ -21,7 +21,7 @@ from tests.jobs.conftest import run_to_end, wait_for
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Handle
+from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.metrics import read_metrics
 from vizsla.jobs.spec import TrainingJobSpec
@@ -115,7 +115,7 @@ def test_fit_in_this_process_and_train_in_its_own_end_alike(folder_of_photos: Fo
     assert state.status == "Completed", state.reason
     same_result(here.job, handle.path)
     assert "evaluation" in (here.job / "logs.txt").read_text()
-    assert JobDirectory.open(here.job).request["HyperParameters"]["lr"] == "0.01"
+    assert JobDirectory.open(here.job).document["HyperParameters"]["lr"] == "0.01"
 
 
 def test_a_failure_in_its_own_process_comes_in_the_words_of_fit(folder_of_photos: Folder, tmp_path: Path) -> None:
@@ -234,12 +234,11 @@ def test_a_fit_that_was_killed_is_resumed_as_a_job_of_its_own(folder_of_photos: 
 def test_a_fit_in_another_process_is_refused_to_a_second_controller_and_can_be_stopped(
     folder_of_photos: Folder, tmp_path: Path
 ) -> None:
-    from vizsla.jobs import controller
 
     process = in_process(folder_of_photos({"red": 300, "green": 300}), "scan", 0.5)
     path = tmp_path / "runs" / "mine"
     with pytest.raises(JobError, match=f"controlled by another process .process {process.pid}"):
         LocalExecutor(path.parent).resume(Handle("mine", path))
-    state = controller.stop(JobDirectory(path), grace=20, reason="enough")
+    state = LocalExecutor(path.parent).end(Handle("mine", path), grace=20, reason="enough")
     assert (state.status, state.reason) == ("Stopped", "enough")
     assert process.wait() == 1

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from vizsla.errors import JobError, UsageError
+from vizsla.jobs.directory import JobDirectory
 from vizsla.models.model import load
 from vizsla.progress.trials import sparkline
 from vizsla.training.config import StepConfig
@@ -218,7 +219,8 @@ def test_the_data_options_and_the_tracking_of_fit(photos: Path) -> None:
     assert done.returncode == 0, done.stderr
     job = Path(json.loads(done.stdout.splitlines()[-1])["job"])
     assert json.loads((job / "model" / "model.json").read_text())["classes"] == ["green", "red"]
-    assert "blue" in json.loads((job / "job.json").read_text())["HyperParameters"]["drop_classes"]
+    fixed = JobDirectory(job).document["TrainingJobDefinition"]["HyperParameters"]
+    assert "blue" in fixed["drop_classes"]
     assert not (job.parent / "mlflow.db").exists()
     refused = vizsla("tune", photos, "lr=0.1,0.2", "--script", "x.py", "--on-leak", "warn")
     assert refused.returncode == 2

@@ -74,9 +74,8 @@ def test_each_trial_is_a_job_and_the_last_value_counts(tmp_path: Path) -> None:
         assert len(t.curve) == 3
         job = JobDirectory.open(found.job.parent / t.name)
         assert job.state.status == "Completed"
-        about = job.request["about"]
-        assert (about["parent"], about["trial"]) == ("tune-it", t.number)
-        assert job.request["HyperParameters"]["batch-size"] == str(t.params["batch-size"])
+        assert (job.kind, job.parent, job.executor) == ("train", "tune-it", "local")
+        assert job.document["HyperParameters"]["batch-size"] == str(t.params["batch-size"])
     assert result.best.value == min(t.value for t in result.trials if t.value is not None)
     tuning = load_tuning("tune-it")
     assert tuning.best_hyperparameters() == result.best.params

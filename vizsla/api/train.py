@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vizsla.api.inputs import Data, PathLike, channels
-from vizsla.jobs.executors.base import Event, LogEvent
-from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.events import Event, LogEvent
+from vizsla.jobs.executors import open_executor
 from vizsla.jobs.hyperparameter_input import HyperparameterInput
 from vizsla.jobs.request import metric_definition, script_spec
 from vizsla.jobs.result import JobResult, result_of
@@ -30,7 +30,8 @@ def train(
     instance_type: str = "local",
     minutes: float | None = None,
     name: str | None = None,
-    on_log: Callable[[str], object] = _print_log,
+    executor: str = "local",
+    on_log: Callable[[str], object] | None = None,
     progress: bool = True,
 ) -> JobResult:
     """Run a training script unmodified, as a SageMaker training job would, and wait for its end.
@@ -53,6 +54,8 @@ def train(
         ``local`` is all of this machine, ``local-1cpu`` a share.
     minutes:
         Most minutes that it may run.
+    executor:
+        ``local`` runs it in a process of its own; ``debug`` in this one, so that breakpoints work.
     on_log:
         Is given the log as it is written; by default it is printed.
     progress:
@@ -81,12 +84,14 @@ def train(
         name=name,
     )
 
-    def show(event: Event) -> None:
-        if progress and isinstance(event, LogEvent):
-            on_log(event.text)
+    runs = open_executor(executor)
+    show_log = on_log or _print_log
 
-    executor = LocalExecutor()
+    def show(event: Event) -> None:
+        if progress and isinstance(event, LogEvent) and (on_log or not runs.echoes):
+            show_log(event.text)
+
     try:
-        return result_of(executor, executor.submit(spec, Path(script).stem), show).check()
+        return result_of(runs, runs.submit(spec, Path(script).stem), show).check()
     finally:
-        executor.close()
+        runs.close()

@@ -74,7 +74,7 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
     from vizsla.data.checks import layout
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
-    out.print(dataset.layout, markup=False, soft_wrap=True)
+    out.print(dataset.layout, soft_wrap=True)
     for note in result.notes:
         print_note(note)
     if result.findings:
@@ -98,4 +98,4 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
     out.print(f"manifest  {result.checked.manifest}", soft_wrap=True)
     out.print(f"findings  {result.findings_file}\nreport    {result.report}", soft_wrap=True)
     verb, when = ("fit", "") if result.refusal is None else ("check", " (when that is mended)")
-    out.print(f"next      vizsla {verb} {data}{when}", soft_wrap=True, markup=False)
+    out.print(f"next      vizsla {verb} {data}{when}", soft_wrap=True)

@@ -7,17 +7,20 @@ import sys
 import typer
 
 from vizsla.cli.console import errors, print_json, results
-from vizsla.jobs.executors.base import Event, Executor, Handle, LogEvent, Since, StatusEvent
+from vizsla.jobs.events import Cursor, Event, Handle, LogEvent, StatusEvent
+from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.result import result_of
 
 
-def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: Since | None = None) -> None:
+def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: Cursor | None = None) -> None:
     """Print the log after ``since`` to stderr, and how the job ended; the exit code is 1 unless it completed."""
     begun = False  # a line of the log without an end
 
     def show(event: Event) -> None:
         nonlocal begun
         if isinstance(event, LogEvent):
+            if executor.echoes:
+                return
             sys.stderr.write(event.text)
             sys.stderr.flush()
             begun = not event.text.endswith("\n")

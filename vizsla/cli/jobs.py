@@ -57,11 +57,13 @@ def list_(
 @app.command()
 def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     """Show one job: its state, request, metrics and results."""
+    import contextlib
     from dataclasses import asdict
 
     from vizsla.cli.console import print_json, results
-    from vizsla.jobs.attempt import ended
+    from vizsla.errors import VizslaError
     from vizsla.jobs.hyperparameters import decoded, is_users
+    from vizsla.jobs.kinds import kind_of
     from vizsla.jobs.metrics import last_metrics
     from vizsla.jobs.scrape import no_value
     from vizsla.jobs.tracking import error_of
@@ -70,8 +72,6 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     state = job.state
     not_recorded = error_of(job)
     last = last_metrics(job.metrics)
-    told = ended(job, state.attempts)
-    missing = {} if told is None else told.missing_metrics
     if as_json:
         metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
         failure = job.failure.read_text(errors="replace") if job.failure.is_file() else None
@@ -79,19 +79,25 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
             {
                 "name": job.name,
                 "directory": str(job.path),
+                "kind": job.kind,
+                "executor": job.executor,
+                "parent": job.parent,
                 "state": asdict(state),
-                "request": job.request,
+                "request": job.document,
                 "metrics": metrics,
-                "missing_metrics": missing,
+                "missing_metrics": state.missing_metrics,
                 "failure": failure,
                 "tracking_error": not_recorded,
             }
         )
         return
     lines = [("job", job.name), ("state", state.status), ("reason", state.reason), ("folder", str(job.path))]
+    lines += [("executor", job.executor)]
     lines += [("created", state.created), ("started", state.started), ("ended", state.ended)]
     lines += [("attempts", str(state.attempts))]
-    strings = job.request.get("HyperParameters", {})
+    strings: dict[str, str] = {}
+    with contextlib.suppress(VizslaError):  # of another version
+        strings = dict(kind_of(job.kind).spec(job.document).hyper_parameters)
     values = decoded(strings)
     if "sagemaker_program" in values:
         lines += [("script", f"{values['sagemaker_program']} of {values.get('sagemaker_submit_directory')}")]
@@ -99,7 +105,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
         if is_users(name):
             lines += [(f"  {name}", value if isinstance(value, str) else strings[name])]
     lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last.values()]
-    lines += [(f"{name} (no value)", no_value(matched)) for name, matched in missing.items()]
+    lines += [(f"{name} (no value)", no_value(matched)) for name, matched in state.missing_metrics.items()]
     if not_recorded is not None:
         lines += [("not recorded", f"{not_recorded['error']} (at {not_recorded['uri']}, {not_recorded['time']})")]
     out = results()
@@ -119,13 +125,14 @@ def logs(
     import time
 
     from vizsla.cli.console import print_json
-    from vizsla.jobs.attempt import settle
-    from vizsla.jobs.log_reader import LogPosition, read_log_after
+    from vizsla.jobs.controller import executor_of
+    from vizsla.jobs.events import Handle
 
-    job, at, begun = _find(name), LogPosition(), ""
+    job, at, begun = _find(name), None, ""
+    executor, handle = executor_of(job), Handle.of(job)
     while True:
-        ended = settle(job).has_ended  # before the log is read, so that its end is not missed
-        text, at = read_log_after(job.logs, job.run, at)
+        ended = executor.state(handle).has_ended  # before the log is read, so that its end is not missed
+        text, at = executor.logs(handle, at)
         over = not text and (ended or not follow)
         if as_json:
             *lines, begun = (begun + text).split("\n")
@@ -144,10 +151,11 @@ def logs(
 def stop(name: str = _NAME, grace: float = _GRACE, as_json: bool = _JSON) -> None:
     """End a job: SIGTERM, and SIGKILL after the grace."""
     from vizsla.cli.console import errors, print_json
-    from vizsla.jobs import controller
+    from vizsla.jobs.controller import executor_of
+    from vizsla.jobs.events import Handle
 
     job = _find(name)
-    state = controller.stop(job, grace, "stopped by `vizsla jobs stop`")
+    state = executor_of(job).end(Handle.of(job), grace, "stopped by `vizsla jobs stop`")
     errors.print(f"{job.name} is {state.status}: {state.reason}", soft_wrap=True)
     if as_json:
         print_json({"name": job.name, "status": state.status, "reason": state.reason})
@@ -157,15 +165,14 @@ def stop(name: str = _NAME, grace: float = _GRACE, as_json: bool = _JSON) -> Non
 def resume(name: str = _NAME, as_json: bool = _JSON) -> None:
     """Go on with a job that failed or was stopped or killed, and follow it; one that still runs is taken over."""
     from vizsla.cli.following import follow_to_end
-    from vizsla.jobs.executors.base import Handle, Position
-    from vizsla.jobs.executors.local import LocalExecutor
-    from vizsla.jobs.log_reader import end_of
+    from vizsla.jobs.controller import executor_of
+    from vizsla.jobs.events import NOW, Handle
 
     record_on(None)
     job = _find(name)
-    since = {job.name: Position(log=end_of(job.logs, job.run))}  # what was printed before is in the log
-    executor = LocalExecutor(job.path.parent)
-    handle = executor.resume(Handle(job.name, job.path))
+    executor, handle = executor_of(job), Handle.of(job)
+    since = executor.poll([handle], NOW).since  # what was printed before is in the log
+    executor.resume(handle)
     follow_to_end(executor, handle, as_json=as_json, since=since)
 
 
@@ -175,16 +182,17 @@ def rm(
 ) -> None:
     """Delete jobs with everything in their folders; none where one of the names is wrong."""
     from vizsla.cli.console import errors, print_json
-    from vizsla.jobs import controller
+    from vizsla.jobs.controller import executor_of, find
+    from vizsla.jobs.events import Handle
     from vizsla.settings import settings
 
-    jobs = list(dict.fromkeys(controller.find(name, settings().home, damaged=True) for name in names))  # each once
+    jobs = list(dict.fromkeys(find(name, settings().home, damaged=True) for name in names))  # each once
     for job in jobs:
-        controller.check_removable(job)  # before any is removed
+        executor_of(job).check_removable(Handle.of(job))  # before any is removed
     removed: list[str] = []
     try:
         for job in jobs:
-            controller.remove(job)
+            executor_of(job).remove(Handle.of(job))
             errors.print(f"removed {job.name}")
             removed.append(job.name)
     finally:

@@ -59,6 +59,11 @@ def train(
         None, help="A JSON file with a CreateTrainingJob document, instead of all these.", rich_help_panel=_JOB
     ),
     name: str | None = typer.Option(None, help="The job's name. Default: train-WHAT-TIME.", rich_help_panel=_JOB),
+    executor: str = typer.Option(
+        "local",
+        help="local: a process of its own. debug: this one, where breakpoint() and a debugger work.",
+        rich_help_panel=_JOB,
+    ),
     tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
@@ -68,10 +73,11 @@ def train(
     """
     from vizsla.cli.following import follow_to_end
     from vizsla.errors import UsageError
-    from vizsla.jobs.executors.local import LocalExecutor
+    from vizsla.jobs.executors import open_executor
     from vizsla.jobs.request import builtin_spec, read_spec, typed_script_spec
 
     record_on(tracking_uri)
+    runs = open_executor(executor, parameter="--executor")
     given = {"DATA": source, "--script": script, "--request": request}
     given = {option: value for option, value in given.items() if value is not None}
     if len(given) != 1:
@@ -97,7 +103,7 @@ def train(
         raise UsageError(
             f"{', '.join(refused)} would have no effect here.",
             where="vizsla train --request" if request is not None else "vizsla train DATA",
-            allowed="--name, --tracking-uri and --json beside --request"
+            allowed="--name, --executor, --tracking-uri and --json beside --request"
             if request is not None
             else "--source-dir, --data and --metric belong to --script",
             do="write it into the document" if request is not None else "leave it out, or name a script",
@@ -124,6 +130,5 @@ def train(
         assert source is not None
         spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
         from_spec(spec)  # what it cannot mean is said before there is a job
-    executor = LocalExecutor()
-    handle = executor.submit(spec, about)
-    follow_to_end(executor, handle, as_json=as_json)
+    handle = runs.submit(spec, about)
+    follow_to_end(runs, handle, as_json=as_json)

@@ -218,11 +218,11 @@ def resume(
 ) -> None:
     """Go on with a search: no trial is lost or run twice."""
     from vizsla.cli.trials import trial_view
-    from vizsla.workflow.tune import find
+    from vizsla.workflow.tune import find, is_script
     from vizsla.workflow.tune import resume as go_on
 
     record_on(None)
-    if find(name).request["about"].get("script"):
+    if is_script(find(name)):
         from vizsla.workflow.script_search import resume_script
 
         with trial_view() as view:
@@ -278,7 +278,7 @@ def export(
 
     from vizsla.cli.console import errors
     from vizsla.files import write_bytes
-    from vizsla.workflow.tune import load_tuning
+    from vizsla.workflow.tune import is_script, load_tuning
 
     tuning = load_tuning(name)
     if output is not None and output.suffix == ".csv":
@@ -292,8 +292,7 @@ def export(
     quoted = shlex.quote(str(output))
     script = f"vizsla train --script SCRIPT --data DATA --hyperparameters {quoted}"
     own = f"vizsla fit DATA --hyperparameters {quoted}"
-    is_script = tuning.job.request["about"].get("script")
-    errors.print(f"next    {script if is_script else own}", soft_wrap=True)
+    errors.print(f"next    {script if is_script(tuning.job) else own}", soft_wrap=True)
 
 
 def _request(

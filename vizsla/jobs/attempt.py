@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
@@ -37,12 +37,7 @@ _LONGEST_GRACE = 1e9
 
 def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     """Start an attempt: the supervisor, which starts the job. Only the holder of the lock does this."""
-    for name in ("exit.json", "process.json"):  # not stop.json: somebody may be asking just now
-        (job.run / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # a folder of that name
-        job.failure.unlink()
-    _put_aside(job.output)
-    join_tails(job.logs, job.run)
+    clear(job)
     write_json(job.run / "command.json", asdict(command))
     with open(job.run / "supervisor.log", "ab") as log:
         # -I -S: nothing but the standard library and vizsla, so that it starts in milliseconds.
@@ -67,12 +62,17 @@ def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     return process
 
 
-def _put_aside(output: Path) -> None:
-    """What an earlier attempt packed is not what this one leaves; nor is what it had half packed when it was killed."""
+def clear(job: JobDirectory) -> None:
+    """Put away what an earlier attempt left: how it ended, what it packed or had half packed when it was killed."""
+    for name in ("exit.json", "process.json", "command.json"):  # not stop.json: somebody may be asking just now
+        (job.run / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a folder of that name
+        job.failure.unlink()
     with contextlib.suppress(OSError):
-        os.replace(output / ARCHIVE, output / f"previous.{ARCHIVE}")
-    for half in output.glob(f".{ARCHIVE}.*.tmp"):
+        os.replace(job.output / ARCHIVE, job.output / f"previous.{ARCHIVE}")
+    for half in job.output.glob(f".{ARCHIVE}.*.tmp"):
         half.unlink(missing_ok=True)
+    join_tails(job.logs, job.run)
 
 
 def running(job: JobDirectory, attempt: int) -> Running | None:
@@ -116,7 +116,7 @@ def request_stop(job: JobDirectory, grace: float, reason: str | None) -> None:
     """Ask the attempt to end; returns at once."""
     full, grace = None, min(_LONGEST_GRACE, max(0.0, grace))
     try:
-        write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
+        note_stop(job, reason, grace)
     except StorageError as error:  # the very moment to stop a job: the signal goes out, with the grace of its command
         full = error
     # Only now: a supervisor writes down its number first, and then looks whether there is a stop.json.
@@ -128,6 +128,11 @@ def request_stop(job: JobDirectory, grace: float, reason: str | None) -> None:
         Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
     elif state.pid is not None and not (job.run / "command.json").exists():  # it runs within that process
         Process(state.pid, state.pid_started).signal(signal.SIGTERM)
+
+
+def note_stop(job: JobDirectory, reason: str | None, grace: float = 0.0) -> None:
+    """Write down that somebody asked the job to stop, and why."""
+    write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
 
 
 def kill(job: JobDirectory, found: Running) -> None:
@@ -144,6 +149,22 @@ def kill(job: JobDirectory, found: Running) -> None:
                 os.kill(pid, signal.SIGKILL)
         if not left:
             return
+
+
+def end_by_force(job: JobDirectory) -> None:
+    """Kill whatever stands for the attempt, and what it left running."""
+    state = job.state
+    found = running(job, state.attempts)
+    if found is not None:
+        Process(found.supervisor, found.supervisor_started).signal(signal.SIGKILL)
+        kill(job, found)
+    elif state.pid is not None:
+        Process(state.pid, state.pid_started).signal(signal.SIGKILL)
+
+
+def forget_stop(job: JobDirectory) -> None:
+    """A new attempt is not stopped by what was asked of the last."""
+    (job.run / "stop.json").unlink(missing_ok=True)
 
 
 def stop_reason(job: JobDirectory) -> str | None:
@@ -184,17 +205,18 @@ def conclude(job: JobDirectory, state: State) -> State | None:
             result = Outcome("Stopped", asked or "stopped on request", None)
     if state.status == "Stopping" and result.status == "Failed":
         result = Outcome("Stopped", f"stopped on request; {result.reason}", None)
+    facts = {"exit_code": code, "missing_metrics": {} if told is None else told.missing_metrics}
     try:
         if result.failure and wrote is None:
             with contextlib.suppress(StorageError):  # its script may have made a folder of that name
                 job.write_failure(result.failure)
-        return job.set_state(result.status, result.reason, exit_code=code)
+        return job.set_state(result.status, result.reason, **facts)
     except StorageError:
         # A disk that stays full: tell it now, write it when the job is looked at again.
-        return state.then(result.status, result.reason, exit_code=code)
+        return state.then(result.status, result.reason, **facts)
 
 
-def settle(job: JobDirectory) -> State:
+def settle(job: JobDirectory, conclude: Callable[[JobDirectory, State], State | None] = conclude) -> State:
     """The job's state, after writing the end of an attempt whose controller is gone."""
     state = job.state
     if state.has_ended:

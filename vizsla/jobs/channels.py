@@ -19,8 +19,8 @@ from vizsla.data import s3
 from vizsla.errors import VizslaError
 from vizsla.files import storage, write_json
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.script import FETCHED
-from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.settings import settings
 
 _TELL_SECONDS = 2.0
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> NoReturn:
     """Fetch, and become the command."""
     job = JobDirectory.open(Path(os.environ["VIZSLA_JOB_DIR"]))
     try:
-        for channel in TrainingJobSpec.read(job.request).remote_channels:
+        for channel in kind_of(job.kind).spec(job.document).remote_channels:
             fetch(channel.channel_name, channel.uri, job.path, settings().cache)
         bound(settings().cache, settings().cache_bytes)
     except VizslaError as error:

@@ -1,10 +1,8 @@
-"""What a person does with jobs: find, list, follow, stop, remove."""
+"""Jobs as a person meets them: found by name, listed, followed to the end, each by the executor that it names."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
-from vizsla.files import check_folder, storage
-from vizsla.jobs import attempt as attempts
+from vizsla.files import check_folder
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import GRACE_SECONDS, Event, Executor, Handle, Since, StatusEvent
-from vizsla.jobs.lock import holder, take
-from vizsla.jobs.processes import Process
-from vizsla.jobs.states import ENDED, State
+from vizsla.jobs.events import Cursor, Event, Handle, StatusEvent
+from vizsla.jobs.executors import open_executor
+from vizsla.jobs.executors.base import GRACE_SECONDS, Executor
+from vizsla.jobs.states import State
 
 UNREADABLE = "Unreadable"
 """Stands for the state of a job whose files are damaged."""
@@ -45,7 +42,7 @@ def find(name: str, home: Path, *, damaged: bool = False) -> JobDirectory:
     if damaged and (folder / "job.json").exists():
         return JobDirectory(folder.absolute())
     job = JobDirectory.open(folder)
-    attempts.settle(job)
+    executor_of(job).state(Handle.of(job))
     return job
 
 
@@ -101,14 +98,13 @@ def _summary(job: JobDirectory) -> Summary | None:
     if not (job.path / "job.json").exists():
         return None
     try:
-        request, state = job.request, job.state
+        parent, state = job.parent, job.state
         if not state.has_ended:
-            state = attempts.settle(job)
+            state = executor_of(job).state(Handle.of(job))
     except JobError as error:
         return Summary(job.name, "?", UNREADABLE, "", problem=str(error))
     except Exception as error:  # noqa: BLE001 - one odd directory must not hide all the others
         return Summary(job.name, "?", UNREADABLE, "", problem=f"{type(error).__name__}: {error}")
-    about = request.get("about")
     return Summary(
         name=job.name,
         kind=job.kind,
@@ -117,7 +113,7 @@ def _summary(job: JobDirectory) -> Summary | None:
         started=state.started,
         ended=state.ended,
         reason=state.reason,
-        parent=about.get("parent") if isinstance(about, dict) else None,
+        parent=parent,
     )
 
 
@@ -125,7 +121,7 @@ def follow(
     executor: Executor,
     handle: Handle,
     on_event: Callable[[Event], None] = lambda event: None,
-    since: Since | None = None,
+    since: Cursor | None = None,
 ) -> State:
     """Poll a job until it has ended, and hand on what happens after ``since``. Ctrl-C stops it and waits for its end.
 
@@ -150,87 +146,10 @@ def follow(
             executor.stop(handle, grace, "interrupted from the keyboard")
 
 
-def stop(job: JobDirectory, grace: float = GRACE_SECONDS, reason: str | None = None) -> State:
-    """End a job, whoever controls it, and wait until it has ended.
-
-    Raises
-    ------
-    JobError
-        When it has ended already, or does not end.
-    """
-    state = attempts.settle(job)
-    if state.has_ended:
-        raise JobError(f"Job {job.name!r} is {state.status} already: there is nothing to stop.", where=job.path)
-    attempts.request_stop(job, grace, reason)
-    end = time.monotonic() + grace + 2
-    while time.monotonic() < end:
-        state = attempts.settle(job)
-        if state.has_ended:
-            return state
-        if attempts.stop_reason(job) is None:  # somebody went on with it meanwhile, and what was asked is forgotten
-            attempts.request_stop(job, grace, reason)
-        time.sleep(0.05)
-    found = attempts.running(job, state.attempts)
-    if found is not None:
-        Process(found.supervisor, found.supervisor_started).signal(signal.SIGKILL)
-        attempts.kill(job, found)
-    elif state.pid is not None:
-        Process(state.pid, state.pid_started).signal(signal.SIGKILL)
-    time.sleep(1)
-    state = attempts.settle(job)
-    if not state.has_ended:
-        raise JobError(
-            f"Job {job.name!r} does not end: {holder(job.path) or 'another process'} controls it and does not answer.",
-            where=job.path,
-            do="let that process go on (it may be suspended), or end it",
-        )
-    return state
-
-
-def check_removable(job: JobDirectory) -> None:
-    """That a job can be removed: it has ended, or its files are damaged and nothing of it runs.
-
-    Raises
-    ------
-    JobError
-        Otherwise.
-    """
-    if job.path.is_symlink():
-        raise JobError(
-            f"{job.name!r} is a link to a job.",
-            where=job.path,
-            do=f"name the job itself, {job.path.resolve()}; a link is removed by `rm`",
-        )
+def executor_of(job: JobDirectory) -> Executor:
+    """The executor that a job names; the local one, where its request cannot be read."""
     try:
-        status = attempts.settle(job).status
+        name = job.executor
     except JobError:
-        status = "InProgress" if attempts.still_runs(job) else "Failed"
-    if status not in ENDED:
-        raise JobError(
-            f"Job {job.name!r} is {status}: it cannot be removed.",
-            where=job.path,
-            do=f"stop it first: `vizsla jobs stop {job.name}`",
-        )
-
-
-def remove(job: JobDirectory) -> None:
-    """Delete a job that has ended, or whose files are damaged, with everything in its directory.
-
-    Raises
-    ------
-    JobError
-        When it has not ended, or another process controls it.
-    """
-    check_removable(job)
-    lock = take(job.path)
-    if lock is None:
-        raise JobError(f"Job {job.name!r} is just being started by another process.", where=job.path)
-    try:
-        check_removable(job)  # it may have been started by somebody who lost it since
-        gone = job.path.with_name(f".{job.name}.removed")
-        with storage(job.path):
-            shutil.rmtree(gone, ignore_errors=True)
-            job.path.rename(gone)  # in one step: a half removed job is never seen
-            shutil.rmtree(gone)
-    finally:
-        lock.release()
+        name = "local"
+    return open_executor(name, job.path.parent, f"{job.path / 'job.json'}, executor")

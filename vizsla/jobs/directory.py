@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 from vizsla.errors import JobError
 from vizsla.files import storage, write_bytes, write_json
+from vizsla.jobs.envelope import Envelope
 from vizsla.jobs.metrics import MetricWriter
 from vizsla.jobs.states import State, Status, read_state, write_state
 
@@ -77,21 +77,24 @@ class JobDirectory:
         cls,
         kind: str,
         base_name: str,
-        request: dict[str, Any],
+        document: dict[str, Any],
         home: Path,
         name: str | None = None,
         prepare: Callable[[Path], None] = lambda staging: None,
+        *,
+        executor: str = "local",
+        parent: str | None = None,
     ) -> JobDirectory:
         """Make the directory of a new job under ``home``.
 
         Parameters
         ----------
-        kind:
-            ``train``, ``tune``, ``transform``, ``explain``, ``script``, ...
+        kind, executor, parent:
+            See :class:`~vizsla.jobs.envelope.Envelope`.
         base_name:
             What the job is about, for its name; any text.
-        request:
-            Plain JSON: what was asked. Written once to ``job.json`` with ``name``, ``kind`` and ``created`` before it.
+        document:
+            Plain JSON: what is asked. Written once to ``job.json``.
         name:
             The whole name, where the caller wants to choose it.
         prepare:
@@ -116,7 +119,8 @@ class JobDirectory:
                 with storage(staging):
                     for folder in FOLDERS:
                         (staging / folder).mkdir(parents=True)
-                write_json(staging / "job.json", {"name": chosen, "kind": kind, "created": state.created} | request)
+                envelope = Envelope(chosen, kind, executor, state.created, parent, document)
+                write_json(staging / "job.json", envelope.to_dict())
                 write_state(staging / "state.json", state)
                 prepare(staging)
                 os.rename(staging, home / chosen)  # refuses a folder that holds anything
@@ -155,7 +159,7 @@ class JobDirectory:
         if not (path / "job.json").is_file():
             raise JobError("This folder is not a job: it has no job.json.", where=path, do="name another folder")
         job = cls(path)
-        _ = job.request, job.state
+        _ = job.envelope, job.state
         return job
 
     @property
@@ -189,16 +193,6 @@ class JobDirectory:
         return self.path / "checkpoints"
 
     @property
-    def input_config(self) -> Path:
-        """Folder of ``hyperparameters.json``, ``inputdataconfig.json``, ..."""
-        return self.path / "input" / "config"
-
-    @property
-    def input_data(self) -> Path:
-        """Folder with one entry a channel."""
-        return self.path / "input" / "data"
-
-    @property
     def code(self) -> Path:
         """Folder of the user's code, of a script job (``SM_MODULE_DIR``)."""
         return self.path / "code"
@@ -214,7 +208,7 @@ class JobDirectory:
         return self.output / "failure"
 
     @cached_property
-    def request(self) -> dict[str, Any]:
+    def envelope(self) -> Envelope:
         """What ``job.json`` holds.
 
         Raises
@@ -222,27 +216,34 @@ class JobDirectory:
         JobError
             When it cannot be read.
         """
-        path = self.path / "job.json"
-        try:
-            with open(path, "rb") as file:
-                request = json.load(file)
-            if not isinstance(request, dict):
-                raise ValueError("it is not a JSON object")
-        except (OSError, ValueError) as error:
-            raise JobError(
-                f"The request of a job cannot be read: {error}.", where=path, do="remove the job or restore the file"
-            ) from error
-        return request
+        return Envelope.read(self.path / "job.json")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What is asked of the job, in the form of its kind."""
+        return self.envelope.document
 
     @property
     def kind(self) -> str:
-        """``train``, ``tune``, ``transform``, ..."""
-        return str(self.request.get("kind", "job"))
+        """What the document is: the name of a module in :mod:`vizsla.jobs.kinds`."""
+        return self.envelope.kind
+
+    @property
+    def executor(self) -> str:
+        """Where it runs: the name of a module in :mod:`vizsla.jobs.executors`."""
+        return self.envelope.executor
+
+    @property
+    def parent(self) -> str | None:
+        """The job that this one is a part of, such as the search of a trial."""
+        return self.envelope.parent
 
     @property
     def resume_command(self) -> str:
         """What a person types to go on with it."""
-        return f"vizsla {'tune' if self.kind == 'tune' else 'jobs'} resume {self.name}"
+        from vizsla.jobs.kinds import kind_of  # with pydantic: only where it is wanted
+
+        return kind_of(self.kind).resume.format(job=self.name)
 
     @property
     def state(self) -> State:

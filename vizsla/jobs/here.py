@@ -14,46 +14,37 @@ from typing import Any
 
 from vizsla.errors import DataError, JobError, UsageError, VizslaError
 from vizsla.jobs import tracking
-from vizsla.jobs.attempt import settle, stop_reason
+from vizsla.jobs.attempt import forget_stop, settle, stop_reason
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.lock import ControllerLock
+from vizsla.jobs.lock import ControllerLock, create_locked
 from vizsla.jobs.processes import Process
 from vizsla.settings import settings
 
 
-class _AskedToStop(BaseException):
+class AskedToStop(BaseException):
     """SIGTERM came; not an Exception, so that nobody takes it for an error of the work."""
 
 
 @contextlib.contextmanager
 def running_here(
-    kind: str, base_name: str, request: dict[str, Any], *, name: str | None = None, home: Path | None = None
+    kind: str, base_name: str, document: dict[str, Any], *, name: str | None = None, home: Path | None = None
 ) -> Iterator[JobDirectory]:
     """Make a job and run it in the block: no process is started, the state is kept and the end told in words.
 
-    ``request`` is what ``job.json`` holds. With a ``ContainerEntrypoint`` in it, ``vizsla jobs resume`` can go on with
-    the job in a process of its own, should this one be killed.
+    Should this process be killed, ``vizsla jobs resume`` can go on with the job in one of its own, unless its kind is
+    no single process.
 
     Raises
     ------
     JobError
         When the name exists or is not allowed, or when somebody stopped the job (``vizsla jobs stop``).
     """
-    locks: list[ControllerLock] = []
+    job, lock = create_locked(kind, base_name, document, settings().home if home is None else home, name)
     try:
-        job = JobDirectory.create(
-            kind,
-            base_name,
-            request,
-            settings().home if home is None else home,
-            name,
-            lambda staging: locks.append(ControllerLock(staging)),
-        )
         with _recorded(job):
             yield job
     finally:
-        for lock in locks:
-            lock.release()
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -78,7 +69,7 @@ def resuming_here(job: JobDirectory) -> Iterator[JobDirectory]:
     settle(job)  # an attempt that was killed is over
     lock = ControllerLock(job.path)
     try:
-        (job.run / "stop.json").unlink(missing_ok=True)
+        forget_stop(job)
         with _recorded(job):
             yield job
     finally:
@@ -90,16 +81,16 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
     (job.run / "command.json").unlink(missing_ok=True)
     process = Process.of(os.getpid())
     job.set_state("InProgress", pid=process.pid, pid_started=process.started)
-    tracking.announce(job)
+    tracking.begin(job)
     try:
-        with _stoppable():
+        with stoppable():
             if stop_reason(job) is not None:  # asked before there was a process to signal
-                raise _AskedToStop
+                raise AskedToStop
             yield
     except KeyboardInterrupt:
         job.set_state("Stopped", "interrupted from the keyboard")
         raise
-    except _AskedToStop:
+    except AskedToStop:
         reason = stop_reason(job) or "stopped on request"
         job.set_state("Stopped", reason)
         raise JobError(
@@ -117,17 +108,18 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
         job.set_state("Completed", exit_code=0)
     finally:
         job.close()
+        tracking.end(job)
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
     """SIGTERM ends the block; only the main thread can be told so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise _AskedToStop
+        raise AskedToStop
 
     before = signal.signal(signal.SIGTERM, end)
     try:

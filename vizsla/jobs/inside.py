@@ -11,8 +11,8 @@ from vizsla.jobs.metrics import MetricWriter
 _making = threading.RLock()
 """A signal handler may log while this very thread makes the writer: both writers write what they were given."""
 _writer: MetricWriter | None = None
-"""Of the job that this process belongs to. A process never changes its job: the variable is read once, as reading it
-for every value would take as long as all the rest."""
+"""Of the job that this process belongs to. The variable is read once, as reading it for every value would take as
+long as all the rest; see :func:`leave`."""
 
 
 def log_metric(name: str, value: float, step: int | None = None, epoch: float | None = None) -> bool:
@@ -46,3 +46,11 @@ def log_metric(name: str, value: float, step: int | None = None, epoch: float | 
             writer = _writer = _writer or MetricWriter(Path(folder) / "metrics.jsonl")
     writer.append(name, value, step, epoch)
     return True
+
+
+def leave() -> None:
+    """Belong to no job any more: of what runs several jobs in one process, one after the other."""
+    global _writer
+    writer, _writer = _writer, None
+    if writer is not None:
+        writer.close()

@@ -6,10 +6,13 @@ import fcntl
 import os
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vizsla.errors import JobError
 from vizsla.files import storage
+from vizsla.jobs.directory import JobDirectory
 
 LOCK = ".run/lock"
 _PATIENCE = 1.0
@@ -52,6 +55,31 @@ class ControllerLock:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             os.close(self._file)
             self._file = -1
+
+
+def create_locked(
+    kind: str,
+    base_name: str,
+    document: dict[str, Any],
+    home: Path,
+    name: str | None = None,
+    prepare: Callable[[Path], None] = lambda staging: None,
+    **facts: Any,
+) -> tuple[JobDirectory, ControllerLock]:
+    """A new job that this process controls from its first moment on: :meth:`JobDirectory.create`, and its lock."""
+    locks: list[ControllerLock] = []
+
+    def lock_and_prepare(staging: Path) -> None:
+        locks.append(ControllerLock(staging))
+        prepare(staging)
+
+    job: JobDirectory | None = None
+    try:
+        job = JobDirectory.create(kind, base_name, document, home, name, lock_and_prepare, **facts)
+        return job, locks[-1]
+    finally:
+        for lock in locks if job is None else locks[:-1]:  # of names that were taken
+            lock.release()
 
 
 _HELD: weakref.WeakSet[ControllerLock] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""``python -m vizsla.jobs.recorder``: follows the jobs of a folder and writes them to MLflow.
+"""``python -m vizsla.jobs.recorder``: brings the MLflow runs of the jobs in a folder up to date.
 
 A run has the job's name, its hyperparameters as parameters, its metrics, the small files of its results as artifacts,
 and tags: ``vizsla.job``, ``vizsla.kind``, ``vizsla.parent``, ``vizsla.directory``, ``vizsla.status``,
@@ -13,43 +13,45 @@ import os
 import sqlite3
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vizsla.errors import StorageError, VizslaError
-from vizsla.files import storage, write_bytes, write_json
-from vizsla.jobs.attempt import settle
+from vizsla.errors import StorageError
+from vizsla.files import storage, write_json
+from vizsla.jobs.controller import executor_of
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.events import Handle
 from vizsla.jobs.growing import read_metrics_after
 from vizsla.jobs.handover import load
 from vizsla.jobs.hyperparameters import decoded, is_number
+from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_names import RecordedNames
 from vizsla.jobs.recorded_trials import record_trials
 from vizsla.jobs.states import State, now
 from vizsla.jobs.tracking import (
     ERROR,
+    FOLDER,
     NOTE,
-    address,
+    RECORDED,
     artifact_root,
+    due,
     is_local,
-    let_go,
     masked,
     sqlite_address,
     sqlite_file,
-    waiting,
+    take_turn,
 )
 from vizsla.optional import require
 
 EXPERIMENT = "vizsla"
-_PAUSE = 1.0
-_LONGEST_WAIT = 60.0
+_PAUSE, _LIVE_SECONDS = 1.0, 10.0
+"""Seconds between two looks: while somebody looks at the pages, and at jobs that run and are recorded on a server."""
 _TRIES = 5
-_IDLE_SECONDS = 10.0
 _BATCH = 1000
 _MANY, _POINTS_PER_SECOND = 1000, 10
 _LONGEST_PARAMETER = 6000
@@ -141,7 +143,7 @@ class Recorder:
         VizslaError
             When the job is gone.
         """
-        state = settle(job)
+        state = executor_of(job).state(Handle.of(job))
         note = self._note(job) or self._begin(job, state)
         run = note["run"]
         if state.attempts != note.get("attempt"):
@@ -162,15 +164,17 @@ class Recorder:
             write_json(job.run / NOTE, note | {"names": names.known}, private=True)
         if state.has_ended:
             self._end(job, state, run)
+            write_json(job.run / NOTE, note | {"names": names.known, RECORDED: state.updated}, private=True)
         return state
 
     def _note(self, job: JobDirectory) -> dict[str, Any] | None:
         """What is known of the job's run at this address; None when it has none there."""
         note = load(job.run / NOTE)
-        return note if note is not None and note.get("uri", self.uri) == self.uri else None
+        return note if note is not None and "run" in note and note.get("uri", self.uri) == self.uri else None
 
     def _begin(self, job: JobDirectory, state: State) -> dict[str, Any]:
         """The job's run: the one it has already (of a recorder that was killed), or a new one."""
+        spec = kind_of(job.kind).spec(job.document)
         directory = str(job.path)
         quoted = directory.replace("'", "")
         # A directory may have been another job's, which was removed: only with its moment it is this one.
@@ -182,7 +186,7 @@ class Recorder:
             names = RecordedNames()
             tags = {
                 names[key if not key.startswith(_OWN_TAGS) else f"tag.{key}"]: _text(value)
-                for key, value in ((tag["Key"], tag["Value"]) for tag in job.request.get("Tags", []))
+                for key, value in ((tag.key, tag.value) for tag in spec.tags or [])
             }
             tags |= {
                 "vizsla.job": job.name,
@@ -197,8 +201,8 @@ class Recorder:
                 self.experiment, start_time=_milliseconds(state.created), tags=tags, run_name=job.name
             )
             run = created.info.run_id
-        channels = {f"channel.{c['ChannelName']}": _uri(c) for c in job.request.get("InputDataConfig", [])}
-        strings = job.request.get("HyperParameters", {})
+        channels = {f"channel.{channel.channel_name}": channel.uri for channel in spec.input_data_config}
+        strings = dict(spec.hyper_parameters)
         values = {name: strings[name] if is_number(value) else value for name, value in decoded(strings).items()}
         parameters = channels | values
         names = RecordedNames()
@@ -208,17 +212,15 @@ class Recorder:
         ]
         for start in range(0, len(batch), 100):
             self.client.log_batch(run, params=batch[start : start + 100])
-        note = {"run": run, "metrics": 0, "attempt": state.attempts, "uri": self.uri}
+        note = {"run": run, "metrics": 0, "attempt": state.attempts, "uri": self.uri, RECORDED: None}
         write_json(job.run / NOTE, note, private=True)
         return note
 
     def _parent(self, job: JobDirectory) -> dict[str, str]:
-        about = job.request.get("about")
-        name = about.get("parent") if isinstance(about, dict) else None
-        if not name:
+        if not job.parent:
             return {}
-        tags = {"vizsla.parent": str(name)}
-        parent = JobDirectory(self.home / str(name))
+        tags = {"vizsla.parent": job.parent}
+        parent = JobDirectory(self.home / job.parent)
         if (parent.path / "job.json").exists():
             note = self._note(parent) or self._begin(parent, parent.state)
             tags["mlflow.parentRunId"] = note["run"]
@@ -231,7 +233,8 @@ class Recorder:
         for path in [*sorted(job.output.glob("*")), job.model / "model.json", job.path / "job.json"]:
             if path.is_file() and path.suffix != ".gz" and path.stat().st_size <= _ARTIFACT_BYTES:
                 self.client.log_artifact(run, str(path))
-        summary = load(job.output / "tuning.json")
+        trials = kind_of(job.kind).trials
+        summary = None if trials is None else load(job.output / trials)
         if summary is not None:
             record_trials(self.client, self._entities, self.experiment, run, summary, self.home)
         ended = _milliseconds(state.ended) if state.ended else None
@@ -239,68 +242,83 @@ class Recorder:
 
 
 @dataclass
-class _Trouble:
-    """Failures one after another: of a job, or of an address."""
+class Synced:
+    """What :func:`sync` has left: jobs that still run, and jobs that could not be recorded."""
 
-    count: int = 0
-    not_before: float = 0.0
-
-    def add(self) -> None:
-        self.count += 1
-        self.not_before = time.monotonic() + min(_LONGEST_WAIT, _PAUSE * 2**self.count)
+    running: int = 0
+    failed: int = 0
 
 
-def record_all(home: Path, lock: int) -> None:
-    """Record the jobs of ``home`` until none is left and none has come for a while.
+def sync(home: Path, uri: str | None = None, *, running: bool = False) -> Synced:
+    """Bring the runs of the jobs in ``home`` up to date. Done again, it changes nothing.
 
-    A job that cannot be recorded holds nobody up: the error is kept in its ``.run/tracking-error.json``, its address
-    rests for a while, and the others go on. It is tried a few times, and again when the next job is recorded.
+    A job that cannot be recorded holds no other up: the error is kept in its ``.run/tracking-error.json``.
+
+    Parameters
+    ----------
+    uri:
+        Only those that are recorded there; by default each where its note says.
+    running:
+        Also jobs that still run, where nobody may look at a server.
     """
-    recorders: dict[str, Recorder] = {}
-    addresses: dict[str, _Trouble] = defaultdict(_Trouble)
-    jobs: dict[str, _Trouble] = defaultdict(_Trouble)
-    idle_since = time.monotonic()
+    left, recorders, refused = Synced(), dict[str, Recorder](), Counter[str]()
+    for job in due(home):
+        place = str((load(job.run / NOTE) or {}).get("uri", ""))
+        if not place or uri not in (None, place):
+            continue
+        if refused[place] >= _TRIES:
+            left.failed += 1
+            continue
+        try:
+            if is_local(place) and not running and not executor_of(job).state(Handle.of(job)).has_ended:
+                continue
+            if place not in recorders:
+                recorders[place] = Recorder(place, home)
+            left.running += not recorders[place].record(job).has_ended
+            refused.pop(place, None)
+            (job.run / ERROR).unlink(missing_ok=True)
+        except Exception as error:  # noqa: BLE001 - of the server, of its client, of this job's files: words for all
+            if not (job.path / "job.json").exists():
+                print(f"{job.name} was removed before it was recorded: {masked(str(error))}", flush=True)
+                continue
+            left.failed += 1
+            refused[place] += 1
+            _keep_error(job, place, error)
+    return left
 
-    def is_left() -> bool:
-        return any(max(jobs[job.name].count, addresses[address(note)].count) < _TRIES for job, note in waiting(home))
 
+def sync_in_turn(home: Path, turn: int, delay: float) -> None:
+    """Wait, sync, and go on while jobs run that may be looked at, or fail to be recorded a few times.
+
+    One process syncs at a time, and one more waits for its turn: it will see all that happens until it begins.
+    """
+    pause, failures = delay, 0
     while True:
-        for job, note in sorted(waiting(home), key=lambda found: jobs[found[0].name].count):  # those never tried first
-            uri = address(note)
-            if not uri:
-                continue  # taken away just now; MLflow would choose a place of its own
-            troubles = jobs[job.name], addresses[uri]
-            if any(trouble.count >= _TRIES for trouble in troubles):
-                continue
-            idle_since = time.monotonic()
-            if any(trouble.not_before > idle_since for trouble in troubles):
-                continue
-            try:
-                if uri not in recorders:
-                    recorders[uri] = Recorder(uri, home)
-                state = recorders[uri].record(job)
-                addresses.pop(uri, None)
-                jobs.pop(job.name, None)
-                (job.run / ERROR).unlink(missing_ok=True)
-                if state.has_ended:
-                    note.unlink(missing_ok=True)
-                    if job.state != state:  # resumed meanwhile, which may have been announced before that
-                        write_bytes(note, uri.encode(), private=True)
-            except Exception as error:  # noqa: BLE001 - of the server, of its client, of this job's files: words for all
-                if not (job.path / "job.json").exists():
-                    print(f"{job.name} was removed before it was recorded: {masked(str(error))}", flush=True)
-                    note.unlink(missing_ok=True)
-                    continue
-                jobs[job.name].add()
-                if uri not in recorders or not isinstance(error, VizslaError):
-                    addresses[uri].add()
-                _keep_error(job, uri, error)
-        if time.monotonic() - idle_since > _IDLE_SECONDS:
-            again = let_go(home, lock, is_left)
-            if again is None:
-                return
-            lock = again
+        time.sleep(pause)
+        with _alone(home):
+            os.close(turn)
+            left = sync(home)
+            failures = failures + 1 if left.failed else 0
+            again = take_turn(home) if left.running or 0 < failures < _TRIES else None
+        if again is None:
+            return
+        turn, pause = again, _LIVE_SECONDS if left.running else _PAUSE * 2**failures
+
+
+def sync_beside(home: Path, process: int) -> None:
+    """Sync again and again, while this process's parent is still ``process``."""
+    while os.getppid() == process:
+        with _alone(home):
+            sync(home, running=True)
         time.sleep(_PAUSE)
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    (home / FOLDER).mkdir(parents=True, exist_ok=True)
+    with open(home / FOLDER / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _keep_error(job: JobDirectory, uri: str, error: Exception) -> None:
@@ -323,14 +341,20 @@ def _milliseconds(moment: str) -> int:
     return int(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
-def _uri(channel: dict[str, Any]) -> str:
-    source = channel.get("DataSource", {}).get("S3DataSource") or {}
-    return str(source.get("S3Uri", ""))
-
-
-if __name__ == "__main__":
+def main(home: str, process: str, delay: str | None = None) -> None:
+    """With a delay ``process`` is the open file of a turn, else the parent's number."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # this process tries again itself
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    record_all(Path(sys.argv[1]), int(sys.argv[2]))
+    if delay is None:
+        sync_beside(Path(home), int(process))
+        return
+    os.nice(10)
+    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
+        file.write("10")  # a session of its own is a group of its own for the scheduler: nice alone means nothing
+    sync_in_turn(Path(home), int(process), float(delay))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError, UsageError
+from vizsla.jobs.envelope import Envelope
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.spec import (
     BUILTIN,
@@ -207,7 +208,7 @@ def builtin_spec(
 
 
 def read_spec(path: Path, name: str | None) -> TrainingJobSpec:
-    """The CreateTrainingJob document in a file; ``name`` takes the place of its own name.
+    """The CreateTrainingJob document in a file, or of a ``job.json``; ``name`` takes the place of its own name.
 
     Raises
     ------
@@ -220,6 +221,8 @@ def read_spec(path: Path, name: str | None) -> TrainingJobSpec:
         raise UsageError(f"The request cannot be read: {error}.", where=path, allowed="a JSON file") from error
     if not isinstance(document, dict):
         raise UsageError("The request is not a JSON object.", where=path)
+    if "kind" in document:  # the job.json of a training
+        document = Envelope.of(document).document
     return TrainingJobSpec.read(document | ({"TrainingJobName": name} if name else {}))
 
 

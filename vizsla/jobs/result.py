@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
-from vizsla.jobs.attempt import ended
 from vizsla.jobs.controller import follow
-from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Event, Executor, Handle, Since
+from vizsla.jobs.events import Cursor, Event, Handle
+from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.metrics import last_metrics
 from vizsla.jobs.pack import ARCHIVE, holds_anything
 from vizsla.jobs.states import State
@@ -78,18 +77,24 @@ def result_of(
     executor: Executor,
     handle: Handle,
     on_event: Callable[[Event], None] = lambda event: None,
-    since: Since | None = None,
+    since: Cursor | None = None,
 ) -> JobResult:
     """Follow a job to its end; Ctrl-C stops it, as :func:`vizsla.jobs.controller.follow` says."""
     state = follow(executor, handle, on_event, since)
-    archive, folder = handle.path / "output" / ARCHIVE, handle.path / "model"
-    archived = archive.is_file() and state.status != "Failed"
-    told = ended(JobDirectory(handle.path), state.attempts)
+    archive = None if state.status == "Failed" else _fetched(executor, handle, f"output/{ARCHIVE}")
+    folder = _fetched(executor, handle, "model") if archive is not None or state.ended_well else None
     return JobResult(
         job=handle.path,
         state=state,
         metrics={name: metric.value for name, metric in last_metrics(handle.path / "metrics.jsonl").items()},
-        archive=archive if archived else None,
-        missing_metrics={} if told is None else told.missing_metrics,
-        model=folder if (archived or state.ended_well) and holds_anything(folder) else None,
+        archive=archive if archive is not None and archive.is_file() else None,
+        missing_metrics=state.missing_metrics,
+        model=folder if folder is not None and holds_anything(folder) else None,
     )
+
+
+def _fetched(executor: Executor, handle: Handle, path: str) -> Path | None:
+    try:
+        return executor.fetch(handle, path)
+    except JobError:  # it left none
+        return None

@@ -18,6 +18,18 @@ from vizsla.jobs.lock import exclusively
 
 
 @dataclass(frozen=True)
+class Capacity:
+    """What the executor has and what is free now."""
+
+    cpus: int
+    gpus: int
+    free_cpus: int
+    free_gpus: int
+    waiting: int
+    """Jobs that wait for room."""
+
+
+@dataclass(frozen=True)
 class Share:
     """What one job was given. ``files`` are the locked slots, to be inherited by its supervisor."""
 
@@ -88,3 +100,12 @@ class Ledger:
 
     def _open(self, name: str) -> int:
         return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def visible_gpus() -> Iterator[int]:
+    """Numbers of the NVIDIA GPUs that this process may use, found without loading a driver."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        yield from (int(part) for part in allowed.split(",") if part.strip().isdigit())
+        return
+    yield from sorted(int(p.name[6:]) for p in Path("/dev").glob("nvidia[0-9]*") if p.name[6:].isdigit())

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_pascal
 
-from vizsla.errors import UsageError
+from vizsla.errors import JobError, UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded, is_users
 
 CHANNEL_PATTERN = r"^\.*[A-Za-z0-9\-_][A-Za-z0-9.\-_]*$"
@@ -273,7 +273,7 @@ class TrainingJobSpec(_Document):
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> TrainingJobSpec:
-        """The spec in ``document``: a CreateTrainingJob request, or a ``job.json`` (whose own fields are lower case).
+        """The spec in ``document``, a CreateTrainingJob request.
 
         Raises
         ------
@@ -281,7 +281,7 @@ class TrainingJobSpec(_Document):
             Naming the first field that cannot be used.
         """
         try:
-            return cls.model_validate({k: v for k, v in document.items() if k not in _OWN_FIELDS})
+            return cls.model_validate(document)
         except ValidationError as error:
             raise _in_words(error) from error
 
@@ -301,6 +301,21 @@ class TrainingJobSpec(_Document):
             )
         return address, program
 
+    def check_program(self) -> None:
+        """That there is something to run.
+
+        Raises
+        ------
+        JobError
+            Otherwise.
+        """
+        if self.script is None and not self.algorithm_specification.container_entrypoint:
+            raise JobError(
+                "The job says nothing that could be run.",
+                where="AlgorithmSpecification",
+                allowed=f"a ContainerEntrypoint, or the hyperparameters {_PROGRAM} and {_SUBMIT_DIRECTORY}",
+            )
+
     @property
     def remote_channels(self) -> list[Channel]:
         """The channels whose data lie in a bucket."""
@@ -310,10 +325,6 @@ class TrainingJobSpec(_Document):
     def user_hyper_parameters(self) -> dict[str, Any]:
         """The hyperparameters that are the script's own, decoded; not those that tell SageMaker what to run."""
         return {k: v for k, v in decoded(self.hyper_parameters).items() if is_users(k)}
-
-
-_OWN_FIELDS = ("name", "kind", "created", "about")
-"""What ``job.json`` holds besides the document."""
 
 
 def script_hyper_parameters(program: str, folder: Path, values: dict[str, Any]) -> dict[str, str]:

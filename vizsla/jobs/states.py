@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -51,6 +51,8 @@ class State:
     """The start of that process, so that a number given out again is not taken for it."""
     exit_code: int | None = None
     """What the process ended with; negative: the number of the signal."""
+    missing_metrics: dict[str, str | None] = field(default_factory=dict)
+    """Metrics that were defined and have no value: what was found in the place of a number, None where nothing was."""
 
     @classmethod
     def first(cls) -> State:
@@ -85,7 +87,7 @@ class State:
         time = now()
         changes: dict[str, Any] = {"status": status, "reason": reason, "updated": time}
         if status == "InProgress" and self.status != "InProgress":
-            changes.update(started=time, ended=None, exit_code=None, attempts=self.attempts + 1)
+            changes.update(started=time, ended=None, exit_code=None, missing_metrics={}, attempts=self.attempts + 1)
         if status == "Pending":
             changes.update(ended=None, exit_code=None)
         if status in ENDED and not self.has_ended:

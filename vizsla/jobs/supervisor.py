@@ -15,19 +15,15 @@ import shutil
 import signal
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.handover import ENVIRONMENT, Command, Ended, Running, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
-from vizsla.jobs.logs import CappedLog, last_lines
-from vizsla.jobs.metrics import MetricWriter, last_metrics, read_metrics
+from vizsla.jobs.output import JobOutput
 from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
-from vizsla.jobs.scrape import Scraper, no_value
 
 _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
@@ -36,7 +32,6 @@ _LEAST_PACKING_SECONDS = 1.0
 _LONGEST_SLEEP = 86_400.0  # select knows no longer ones than some years
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
-_TAIL_BYTES = 64 << 10
 _NOT_PACKED: tuple[None, None, list[str]] = (None, None, [])
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
 
@@ -56,19 +51,17 @@ def main(job: Path) -> None:
 class _Attempt:
     def __init__(self, job: Path, command: Command) -> None:
         self.job, self.run_folder, self.command = job, job / ".run", command
-        self.log = CappedLog(job / "logs.txt", self.run_folder, command.log_head, command.log_tail)
-        self.metrics = MetricWriter(job / "metrics.jsonl")
-        again = command.attempt > 1 and command.metrics
-        found = Counter(m.name for m in read_metrics(job / "metrics.jsonl")) if again else Counter()
-        self.scraper = Scraper(
-            command.metrics, self._append_metric, found, seconds=_SCRAPE_SECONDS, on_slow=self._gave_up
+        self.output = JobOutput(
+            job,
+            command.metrics,
+            command.attempt,
+            log_bytes=(command.log_head, command.log_tail),
+            scrape_seconds=_SCRAPE_SECONDS,
         )
-        self.tail = bytearray()
         self.status: int | None = None
         self.why: Why = "exited"
         self.kill_at: float | None = None
         self.killed = False
-        self.disk_full = False
 
     def run(self) -> None:
         """Start, watch, end, tell."""
@@ -89,15 +82,10 @@ class _Attempt:
         self._end_everything(output)
         assert self.status is not None
         code = os.waitstatus_to_exitcode(self.status)
-        disk_full = self.log.full or self.disk_full or _disk_full(self.job)
+        disk_full = self.output.disk_full or _disk_full(self.job)
         reserve.unlink(missing_ok=True)
-        self.scraper.close()
-        with contextlib.suppress(StorageError):
-            self.metrics.close()
-        missing = self._tell_missing() if code == 0 or self.why != "exited" else {}
-        self.log.close()
+        missing = self.output.close(tell_missing=code == 0 or self.why != "exited")
         packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
-        tail = last_lines(bytes(self.tail))
         ended = Ended(
             attempt=self.command.attempt,
             code=code,
@@ -107,8 +95,8 @@ class _Attempt:
             disk_full=disk_full,
             seconds=round(time.monotonic() - began, 3),
             limit=self.command.limit,
-            log_bytes=self.log.bytes,
-            tail=tail,
+            log_bytes=self.output.size,
+            tail=self.output.tail,
             packed=packed,
             pack_error=pack_error,
             left_out=left_out,
@@ -197,9 +185,9 @@ class _Attempt:
             timeout = min(_LONGEST_SLEEP, max(0.0, min(moments) - time.monotonic())) if moments else None
             ready, _, _ = select.select([wake] if resting or not open_output else [wake, output], [], [], timeout)
             if output in ready:
-                before = self.log.bytes
+                before = self.output.size
                 open_output = self._pump(output)
-                if self.log.bytes - before < _SMALL:  # single lines: the pipe keeps the next ones for a moment
+                if self.output.size - before < _SMALL:  # single lines: the pipe keeps the next ones for a moment
                     quiet_until = time.monotonic() + _REST_SECONDS
             if wake in ready and signal.SIGTERM in os.read(wake, 256):
                 self._ask_to_stop("stopped")
@@ -258,35 +246,8 @@ class _Attempt:
             return True
         if not data:
             return False
-        self.log.write(data)
-        self.tail = (self.tail + data[-_TAIL_BYTES:])[-_TAIL_BYTES:]
-        try:
-            self.scraper.feed(data)
-        except Exception as error:  # noqa: BLE001 - whatever a log says, it must not end the job
-            self.log.write(f"\n[vizsla: a part of the log was not searched for metrics: {error!r:.200}]\n".encode())
+        self.output.take(data)
         return True
-
-    def _append_metric(self, name: str, value: float, step: int | None, epoch: float | None) -> None:
-        try:
-            self.metrics.append(name, value, step, epoch)
-        except StorageError:  # the value waits for its turn until the end, when there is room again
-            self.disk_full = True
-
-    def _gave_up(self, name: str) -> None:
-        words = f"its regular expression took more than {_SCRAPE_SECONDS:g} s for one block of the log"
-        self.log.write(f"\n[vizsla: metric {name!r} is not looked for any longer: {words}]\n".encode())
-
-    def _tell_missing(self) -> dict[str, str | None]:
-        """The defined metrics that nothing gave a value; each is told in a line of the log, as values left out are."""
-        missing = self.scraper.missing()
-        if missing:  # the code may have written them itself
-            known = last_metrics(self.metrics.path)
-            missing = {name: text for name, text in missing.items() if name not in known}
-        lines = [f"[vizsla: metric {name!r} has no value: {no_value(text)}]\n" for name, text in missing.items()]
-        lines += [f"[vizsla: {words}]\n" for words in self.scraper.left_out()]
-        begun = "\n" if lines and self.tail and self.tail[-1:] not in b"\r\n" else ""
-        self.log.write((begun + "".join(lines)).encode(errors="replace"))
-        return missing
 
     def _pack(self, began: float, wake: int) -> tuple[str | None, str | None, list[str]]:
         """Make the archive, unless the job made it itself; the limit, with the grace, and a stop end that too.

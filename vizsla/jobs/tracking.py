@@ -1,50 +1,46 @@
-"""Every job is an MLflow run, written by a recorder beside the controller; jobs themselves know nothing of it.
+"""Every job is an MLflow run; jobs themselves know nothing of it.
 
-Importing MLflow takes seconds, so nobody waits for it: the controller leaves a note in ``.tracking`` of the folder of
-the jobs and starts a small process, which sleeps until a job has ended and only then becomes the recorder
-(:mod:`vizsla.jobs.recorder`). While jobs run it costs them cores, so it comes earlier only where somebody may look:
-at a server, or with ``vizsla ui``. One recorder serves all jobs of a folder; it ends when none is left. It may be
-killed at any time: the notes stay, and the next one goes on.
+Importing MLflow takes seconds, so nobody waits for it. When a job begins, its controller notes where it is to be
+recorded; when it ends, the controller starts a small process, which brings the runs of all jobs of the folder up to
+date (:mod:`vizsla.jobs.recorder`). While jobs run that would cost them cores: it is done earlier only where somebody
+may look, at a server or with ``vizsla ui``. It may be killed at any time: the next one goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from vizsla.errors import MissingExtraError, StorageError, UsageError, VizslaError
-from vizsla.files import storage, write_bytes
-from vizsla.jobs.attempt import settle
+from vizsla.errors import MissingExtraError, StorageError, UsageError
+from vizsla.files import storage, write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import load
 from vizsla.jobs.lock import exclusively
 from vizsla.settings import settings
-from vizsla.version import PACKAGE, python_path
+from vizsla.version import python_path
 
 FOLDER = ".tracking"
 OFF = "off"
 _NOWHERE = (OFF, "0", "none")
 NOTE, ERROR = "tracking.json", "tracking-error.json"
 """In ``.run`` of a job: its run and the address, and why it could not be recorded."""
+RECORDED = "recorded"
+"""In the note of a job that is to be recorded: of which moment its state is that was recorded as an end."""
 _ADDRESSES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "databricks-uc")
-_BOOT = (
-    "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); "
-    "from vizsla.jobs.tracking import wait; wait(Path(sys.argv[2]))"
-)
+_RECORDER = (sys.executable, "-m", "vizsla.jobs.recorder")
 _MAKE_TABLES = "import sys; from vizsla.jobs.recorder import make_database; make_database(sys.argv[1])"
-_SERVER_SECONDS, _DATABASE_SECONDS = 15.0, 600.0
-"""From when on a running job is recorded: on a server anybody may look, at a file of this machine hardly anybody."""
+_SERVER_SECONDS = 15.0
+"""From when on a running job is recorded on a server, where anybody may look."""
+_GATHER_SECONDS = 30.0
+"""For how long the ends of a search's trials are gathered, before MLflow is imported for them."""
 _PASSWORD = re.compile(r"(://[^\s:/@'\"]*:)[^\s'\"]*@")
-_PAUSE = 0.25
 _started: list[subprocess.Popen[bytes]] = []
 
 
@@ -105,90 +101,74 @@ def error_of(job: JobDirectory) -> dict[str, str] | None:
     return found and {name: masked(str(value)) for name, value in found.items()}
 
 
-def announce(job: JobDirectory) -> None:
-    """Have the job recorded. Returns at once; a job never fails for want of tracking.
+def begin(job: JobDirectory) -> None:
+    """Write down where a job is to be recorded that begins an attempt; a job never fails for want of tracking.
 
-    A job that has a run already is recorded where that is, whatever the settings say by now, unless tracking is off.
+    One that has a run already is recorded where that is, whatever the settings say by now, unless tracking is off.
     """
-    home = job.path.parent
+    home, note = job.path.parent, load(job.run / NOTE)
     uri = tracking_uri(home)
-    if uri is None:
+    if uri is None and note is None:
         return
-    uri = str((load(job.run / NOTE) or {}).get("uri", uri))
+    note = note or {"uri": uri}
+    changed = {name: value for name, value in note.items() if name != RECORDED}
+    if uri is not None:
+        changed[RECORDED] = note.get(RECORDED)
     with contextlib.suppress(StorageError, OSError):
-        write_bytes(home / FOLDER / "queue" / job.name, uri.encode(), make_folder=True, private=True)
-        if (lock := recorder_lock(home)) is None:
-            return  # one is there already
-        os.close(lock)
+        if changed != load(job.run / NOTE):
+            write_json(job.run / NOTE, changed, private=True)
+        if uri is not None and not is_local(str(note["uri"])):
+            _sync_soon(home, _SERVER_SECONDS)
+
+
+def end(job: JobDirectory) -> None:
+    """Have a job recorded that has ended. Returns at once."""
+    with contextlib.suppress(StorageError, OSError):
+        if RECORDED in (load(job.run / NOTE) or {}):
+            _sync_soon(job.path.parent, _GATHER_SECONDS if job.parent else 0.0)
+
+
+def due(home: Path) -> Iterator[JobDirectory]:
+    """The jobs of ``home`` whose runs are not up to date, running ones too; those that failed before are the last."""
+    jobs = [JobDirectory(note.parents[1]) for note in sorted(home.glob(f"*/.run/{NOTE}"))]
+    for job in sorted(jobs, key=lambda job: (job.run / ERROR).exists()):
+        note = load(job.run / NOTE) or {}
+        state = load(job.path / "state.json") or {}
+        if RECORDED in note and note[RECORDED] != state.get("updated", ""):
+            yield job
+
+
+def _sync_soon(home: Path, delay: float) -> None:
+    """Start the process that brings all runs of ``home`` up to date, unless one waits to do so already."""
+    if (turn := take_turn(home)) is None:
+        return
+    try:
         with open(home / FOLDER / "log.txt", "ab") as log:
             _started[:] = [process for process in _started if process.poll() is None]
-            waiter = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _BOOT, str(PACKAGE.parent), str(home.absolute())],
+            process = subprocess.Popen(
+                [*_RECORDER, str(home.absolute()), str(turn), str(delay)],
+                env=_with_vizsla(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=[turn],
             )
-            _started.append(waiter)  # it may outlive the controller; its exit code is taken at the next job
+            _started.append(process)  # it may outlive the controller; its exit code is taken at the next job
+    finally:
+        os.close(turn)
 
 
-def recorder_lock(home: Path) -> int | None:
-    """An open file that makes this process the one recorder of ``home``; None when there is another."""
-    file = os.open(home / FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-    os.set_inheritable(file, True)
-    return exclusively(file)
+def take_turn(home: Path) -> int | None:
+    """An open file that makes this process the next one to bring the runs of ``home`` up to date; None where another
+    is: that one will see all that has happened until now."""
+    (home / FOLDER).mkdir(exist_ok=True)
+    return exclusively(os.open(home / FOLDER / "next", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
 
 
-def let_go(home: Path, lock: int, is_left: Callable[[], bool]) -> int | None:
-    """Be the recorder no more; the lock again, where something was announced in the last moment."""
-    os.close(lock)
-    return recorder_lock(home) if is_left() else None
-
-
-def waiting(home: Path) -> Iterator[tuple[JobDirectory, Path]]:
-    """Jobs that are to be recorded, and their notes."""
-    queue = home / FOLDER / "queue"
-    with contextlib.suppress(OSError):
-        for note in sorted(queue.iterdir()):
-            if not note.name.startswith("."):
-                yield JobDirectory(home / note.name), note
-
-
-def wait(home: Path) -> None:
-    """Sleep until there is something to record, then become the recorder. Loads nothing but the standard library."""
-    os.nice(10)
-    with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as file:
-        file.write("10")  # a session of its own is a group of its own for the scheduler: nice alone means nothing
-    lock = recorder_lock(home)
-    if lock is None:
-        return
-    first_seen: dict[str, float] = {}
-    while True:
-        found = False
-        for job, note in waiting(home):
-            found = True
-            try:
-                ended = settle(job).has_ended
-            except VizslaError:
-                if not (job.path / "job.json").exists():
-                    note.unlink(missing_ok=True)  # removed meanwhile
-                    continue
-                ended = True  # its files are damaged: the recorder says so
-            runs = time.monotonic() - first_seen.setdefault(job.name, time.monotonic())
-            if ended or runs > (_DATABASE_SECONDS if is_local(address(note)) else _SERVER_SECONDS) or watched(home):
-                arguments = [sys.executable, "-m", "vizsla.jobs.recorder", str(home), str(lock)]
-                os.execve(sys.executable, arguments, _with_vizsla())
-        if not found and (lock := let_go(home, lock, lambda: any(waiting(home)))) is None:
-            return
-        time.sleep(_PAUSE)
-
-
-def address(note: Path) -> str:
-    """Where the job of this note is to be recorded; empty when the note was just taken away."""
-    try:
-        return note.read_text()
-    except (OSError, ValueError):
-        return ""
+def keep_up(home: Path) -> None:
+    """Have running jobs of ``home`` recorded as they go, until this process ends, whatever program it becomes."""
+    subprocess.Popen([*_RECORDER, str(home.absolute()), str(os.getpid())], env=_with_vizsla(), stdin=subprocess.DEVNULL)
 
 
 def is_local(uri: str) -> bool:
@@ -212,28 +192,6 @@ def sqlite_address(file: Path) -> str:
     return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
 
 
-def watch(home: Path) -> None:
-    """Have running jobs of ``home`` recorded as they go, until this process ends, whatever program it becomes."""
-    path = home / FOLDER / "watched"
-    with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        os.set_inheritable(file, True)
-        fcntl.flock(file, fcntl.LOCK_SH)
-
-
-def watched(home: Path) -> bool:
-    """Whether somebody called :func:`watch` and is still there."""
-    try:
-        file = os.open(home / FOLDER / "watched", os.O_RDWR)
-    except OSError:
-        return False
-    lock = exclusively(file)
-    if lock is not None:
-        os.close(lock)
-    return lock is None
-
-
 def _with_vizsla() -> dict[str, str]:
     """The environment for a process that imports this package, also from a checkout that is not installed."""
     return os.environ | {"PYTHONPATH": python_path(os.environ.get("PYTHONPATH"))}
@@ -242,7 +200,7 @@ def _with_vizsla() -> dict[str, str]:
 def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
     """The command that serves MLflow's pages on this machine only; None when ``uri`` is a server itself.
 
-    From now on running jobs are recorded as they go, until this process ends, whatever program it becomes.
+    Running jobs are recorded as they go, until this process ends.
 
     Raises
     ------
@@ -266,7 +224,7 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
         with storage(file):
             file.parent.mkdir(parents=True, exist_ok=True)
         _make_database(chosen)
-    watch(home)
+    keep_up(home)
     served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
     return [
         sys.executable,

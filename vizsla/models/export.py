@@ -7,7 +7,6 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +72,8 @@ def exported(cache: Path) -> list[tuple[str, str, Path]]:
     return list(found.values())
 
 
-def ensure_exported(
-    request: WeightsRequest, cache: Path, on_export: Callable[[], None] = lambda: None
-) -> ExportedBackbone:
+def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
     """The backbone as an ONNX file: the one in the cache, or a new export.
-
-    ``on_export`` is called when an export is needed, before torch is imported (seconds).
 
     Raises
     ------
@@ -90,7 +85,6 @@ def ensure_exported(
     found = find_exported(request, cache)
     if found:
         return found
-    on_export()
     from vizsla.models.backbone import load_backbone
 
     backbone = load_backbone(request)

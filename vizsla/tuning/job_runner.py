@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError, UsageError
-from vizsla.files import sha256_json
-from vizsla.jobs.attempt import ended
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import GRACE_SECONDS, Handle, MetricEvent, Position, StatusEvent
-from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.events import Cursor, Handle, MetricEvent, StatusEvent
+from vizsla.jobs.executors.base import GRACE_SECONDS, Executor
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.scrape import no_value
 from vizsla.jobs.spec import TrainingJobSpec
@@ -61,7 +59,7 @@ class JobsRunner:
 
     def __init__(
         self,
-        executor: LocalExecutor,
+        executor: Executor,
         spec: TrainingJobSpec,
         objective: Objective,
         parent: str,
@@ -73,7 +71,7 @@ class JobsRunner:
         self._executor, self._spec, self._objective, self._parent = executor, spec, objective, parent
         self._static = dict(static or {})
         self._running: dict[str, _Running] = {}
-        self._since: Mapping[str, Position] = {}
+        self._since: Cursor | None = None
         self._pause = _PAUSES[0]
         self._objective_seen = False
         self._unknown: UsageError | None = None
@@ -98,16 +96,10 @@ class JobsRunner:
         for trial in trials:
             path = self._executor.home.absolute() / trial.name
             spec = self._spec_of(trial)
-            about = {
-                "parent": self._parent,
-                "trial": trial.number,
-                "study": self._study,
-                "definition": sha256_json(spec.to_dict()),
-            }
             if path.is_dir():
-                handle = self._take_over(path, about)
+                handle = self._take_over(path, trial, spec)
             else:
-                handle = self._executor.submit(spec, trial.name, about=about)
+                handle = self._executor.submit(spec, trial.name, parent=self._parent)
             self._running[trial.name] = _Running(trial, handle)
 
     def step(self, report: Report) -> list[Outcome]:
@@ -155,14 +147,14 @@ class JobsRunner:
             update={
                 "training_job_name": trial.name,
                 "hyper_parameters": dict(self._spec.hyper_parameters) | values,
+                "experiment_config": {"ExperimentName": self._study, "TrialName": trial.name},
             }
         )
 
-    def _take_over(self, path: Path, about: dict[str, Any]) -> Handle:
-        found = JobDirectory.open(path).request.get("about") or {}
-        if any(found.get(key) != about[key] for key in ("study", "definition")):
+    def _take_over(self, path: Path, trial: TrialRecord, spec: TrainingJobSpec) -> Handle:
+        if JobDirectory.open(path).document != spec.to_dict():
             raise JobError(
-                f"The job {path.name!r} is there already and is not this search's trial {about['trial']}.",
+                f"The job {path.name!r} is there already and is not this search's trial {trial.number}.",
                 where=path,
                 do=f"remove it by `vizsla jobs rm {path.name}`, or start a new search",
             )
@@ -208,8 +200,7 @@ class JobsRunner:
         if value is None:
             seen = sorted({*running.others, *named_numbers(running.handle.path / "logs.txt")})
             what = f"The objective {self._objective.metric!r} is not among the metrics in the log"
-            told = ended(JobDirectory(running.handle.path), state.attempts)
-            matched = None if told is None else told.missing_metrics.get(self._objective.metric)
+            matched = state.missing_metrics.get(self._objective.metric)
             what += "" if matched is None else f": {no_value(matched)}"
             if not self._objective_seen:
                 self._unknown = UsageError(

@@ -103,22 +103,26 @@ def to_spec(request: FitRequest) -> TrainingJobSpec:
 
 
 def to_job(request: FitRequest) -> dict[str, Any]:
-    """What ``job.json`` holds: the document, and the search where one was asked for."""
-    about = {} if request.tune is None else {"about": {"tuning": request.tune.to_dict()}}
-    return about | to_spec(request).to_dict()
+    """The document of the job: of a training, or of a search where one was asked for."""
+    return to_spec(request).to_dict() if request.tune is None else tuning_document(request.tune, to_spec(request))
+
+
+def tuning_document(search: SearchRequest, spec: TrainingJobSpec) -> dict[str, Any]:
+    """The document of a search whose trials are ``spec`` with other hyperparameters each time."""
+    return {"HyperParameterTuningJobConfig": search.to_dict(), "TrainingJobDefinition": spec.to_dict()}
 
 
 def from_job(document: dict[str, Any]) -> FitRequest:
-    """The request in a ``job.json``.
+    """The request in a job's document.
 
     Raises
     ------
     UsageError
         As :func:`from_spec`.
     """
-    request = from_spec(TrainingJobSpec.read(document))
-    tuning = (document.get("about") or {}).get("tuning")
-    return request if tuning is None else replace(request, tune=SearchRequest.from_dict(tuning))
+    request = from_spec(TrainingJobSpec.read(document.get("TrainingJobDefinition", document)))
+    search = document.get("HyperParameterTuningJobConfig")
+    return request if search is None else replace(request, tune=SearchRequest.from_dict(search))
 
 
 def from_spec(spec: TrainingJobSpec) -> FitRequest:

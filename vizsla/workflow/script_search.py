@@ -13,14 +13,16 @@ from vizsla.errors import UsageError, VizslaError
 from vizsla.files import sha256_file, sha256_json
 from vizsla.jobs import source_code
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.executors import open_executor
+from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.hyperparameters import encoded
+from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.request import typed_script_spec
+from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
 from vizsla.reports.render import fragment_of
-from vizsla.settings import settings
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
 from vizsla.tuning.limits import SearchLimits
@@ -32,10 +34,11 @@ from vizsla.tuning.space import CategoricalParameter, Space, typed_value
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
 from vizsla.tuning.trials import TrialRecord, ranked
+from vizsla.workflow.document import tuning_document
 from vizsla.workflow.head_search import write_result
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
-from vizsla.workflow.study import Problem, opened
+from vizsla.workflow.study import Problem, opened, search_of
 from vizsla.workflow.tune import find_unfinished
 
 COST_UNIT = "seconds"
@@ -90,7 +93,7 @@ class ScriptSearch:
         UsageError
             When one of the fixed is searched, or static already.
         """
-        instance = instance_type or _share(LocalExecutor(), search.limits.max_parallel)
+        instance = instance_type or _share(open_executor("local").capacity(), search.limits.max_parallel)
         spec = spec.model_copy(update={"resource_config": ResourceConfig(instance_type=instance)})
         fixed = read_hyperparameters(hyperparameters)
         if not isinstance(hyperparameters, Mapping):  # of what is typed, numbers are numbers
@@ -149,8 +152,7 @@ def tune_script(request: ScriptSearch, observer: Observer) -> ScriptSearchResult
         Of the kind that tells what went wrong. Trials that ended are kept.
     """
     _space(request)
-    about = {"tuning": request.search.to_dict(), "script": True}
-    document = {"about": about, "definition": request.spec.to_dict()}
+    document = tuning_document(request.search, request.spec)
     with running_here("tune", request.base_name, document, name=request.name) as job:
         return _run(request, job, observer)
 
@@ -164,12 +166,7 @@ def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSea
         When it is completed, or another process controls it.
     """
     job = find_unfinished(name)
-    request = ScriptSearch(
-        TrainingJobSpec.read(job.request["definition"]),
-        SearchRequest.from_dict(job.request["about"]["tuning"]),
-        job.name,
-        job.name,
-    )
+    request = ScriptSearch(kind_of(job.kind).spec(job.document), search_of(job), job.name, job.name)
     with resuming_here(job):
         return _run(request, job, observer)
 
@@ -185,7 +182,7 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
         _, warning = script_objective(asked.objective.metric, asked.objective.direction, ())
         notes.append(str(warning))
     deadline = None if asked.limits.minutes is None else time.monotonic() + 60 * asked.limits.minutes
-    executor = LocalExecutor(settings().home)
+    executor = open_executor("local")
     try:
         problem, epochs = _problem(request.spec, space), space.largest("epochs") or 0
         with opened(asked, space, job, problem, epochs=epochs, seed=asked.seed) as (study, told):
@@ -226,7 +223,7 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
 def _final(
     request: ScriptSearch,
     study: Study,
-    executor: LocalExecutor,
+    executor: Executor,
     job: JobDirectory,
     observer: Observer,
     deadline: float | None,
@@ -260,7 +257,7 @@ def _again(
     request: ScriptSearch,
     study: Study,
     trial: TrialRecord,
-    executor: LocalExecutor,
+    executor: Executor,
     job: JobDirectory,
     deadline: float | None,
 ) -> list[float]:
@@ -308,9 +305,8 @@ def _problem(spec: TrainingJobSpec, space: Space) -> Problem:
     return Problem({"script": script, "data": inputs}, values | encoded(dict(space.static)), lambda v: encoded(dict(v)))
 
 
-def _share(executor: LocalExecutor, parallel: int | None) -> str:
+def _share(capacity: Capacity, parallel: int | None) -> str:
     """A trial's share: a GPU and its part of the CPUs where there are GPUs, else one CPU, or its part of them."""
-    gpus = len(executor.gpus)
-    sharing = min(parallel or gpus or executor.cpus, executor.cpus)
-    cpus = max(1, executor.cpus // sharing)
-    return f"local-{cpus}cpu-1gpu" if gpus else f"local-{cpus}cpu"
+    sharing = min(parallel or capacity.gpus or capacity.cpus, capacity.cpus)
+    cpus = max(1, capacity.cpus // sharing)
+    return f"local-{cpus}cpu-1gpu" if capacity.gpus else f"local-{cpus}cpu"

@@ -89,6 +89,11 @@ def opened(
         yield study, notes
 
 
+def search_of(job: JobDirectory) -> SearchRequest:
+    """What a tuning job was asked to search."""
+    return SearchRequest.from_dict(job.document["HyperParameterTuningJobConfig"])
+
+
 def study_place(request: SearchRequest, job: JobDirectory) -> tuple[str, str]:
     """Address and name of a job's study. One that was asked for by address may be shared by several jobs."""
     if request.study is None:
@@ -104,7 +109,7 @@ def _prior(request: SearchRequest, space: Space, problem: Problem) -> tuple[Prio
     here = problem.outside(space, problem.fixed, {})
     for name in request.warm_start:
         parent = _parent(name)
-        own = SearchRequest.from_dict(parent.request["about"]["tuning"])
+        own = search_of(parent)
         about = _about(parent.checkpoints / _ABOUT)
         trials = [t for t in _parents_trials(own, parent) if t.complete and space.contains(t.params)]
         same = own.objective == request.objective and about.get("identity") == problem.identity
@@ -127,7 +132,7 @@ def _parents_trials(request: SearchRequest, parent: JobDirectory) -> Sequence[Tr
 
 def _parent(name: str) -> JobDirectory:
     job = controller.find(name, settings().home)
-    if "tuning" not in (job.request.get("about") or {}):
+    if job.kind != "tune":
         raise JobError(f"Job {name!r} did not search.", where=job.path, do="name an earlier tuning job to learn from")
     return job
 

@@ -32,7 +32,7 @@ def main() -> int:
             raise UsageError("VIZSLA_JOB_DIR is not set.", do="start a job with `vizsla train DATA`")
         job = JobDirectory.open(Path(folder))
         try:
-            fit_in(job, from_job(job.request), _Log(sys.stdout))
+            fit_in(job, from_job(job.document), _Log(sys.stdout))
         except VizslaError as error:
             job.write_failure(as_hyperparameters(str(error)))
             raise

@@ -12,6 +12,7 @@ from vizsla.errors import JobError
 from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import resuming_here
+from vizsla.jobs.kinds import kind_of
 from vizsla.reports.render import fragment_of
 from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
@@ -27,7 +28,7 @@ from vizsla.workflow.fit import fit_in
 from vizsla.workflow.head_search import SUMMARY
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.request import FitResult
-from vizsla.workflow.study import study_place
+from vizsla.workflow.study import search_of, study_place
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class TuningJob:
                 do=f"`vizsla tune show {self.name}` shows its trials",
             )
         values = dict(self.space.static) | dict(winner.params)
-        return values if self.job.request["about"].get("script") else effective(values)
+        return values if is_script(self.job) else effective(values)
 
     def analytics(self) -> TuningAnalytics:
         """The trials as a table: ``analytics().dataframe()``."""
@@ -95,7 +96,7 @@ def load_tuning(name: str | os.PathLike[str]) -> TuningJob:
         When there is none, or it is another kind of job.
     """
     job = find(name)
-    request = SearchRequest.from_dict(job.request["about"]["tuning"])
+    request = search_of(job)
     summary = job.output / SUMMARY
     return TuningJob(
         job=job,
@@ -115,13 +116,19 @@ def find(name: str | os.PathLike[str]) -> JobDirectory:
         When there is none, or it is another kind of job.
     """
     job = controller.find(os.fspath(name), settings().home)
-    if "tuning" not in (job.request.get("about") or {}):
+    if job.kind != "tune":
         raise JobError(
             f"Job {job.name!r} is no tuning job: it is of the kind {job.kind!r}.",
             where=job.path,
             do="`vizsla jobs list` shows the kinds",
         )
     return job
+
+
+def is_script(job: JobDirectory) -> bool:
+    """Whether the trials of a tuning job are jobs that run a person's script."""
+    kind = kind_of(job.kind)
+    return not kind.is_process(kind.spec(job.document))
 
 
 def find_unfinished(name: str | os.PathLike[str]) -> JobDirectory:
@@ -152,7 +159,7 @@ def resume(name: str | os.PathLike[str], observer: Observer) -> FitResult:
     """
     job = find_unfinished(name)
     with resuming_here(job):
-        return fit_in(job, from_job(job.request), observer)
+        return fit_in(job, from_job(job.document), observer)
 
 
 def _trials(request: SearchRequest, job: JobDirectory) -> Sequence[TrialRecord]:

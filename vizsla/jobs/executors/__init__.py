@@ -1,1 +1,37 @@
-"""Who runs jobs: one small protocol, one file an executor."""
+"""Where jobs run: an executor is a module here, and its name is the module's."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vizsla.errors import UsageError
+
+if TYPE_CHECKING:
+    from vizsla.jobs.executors.base import Executor
+
+
+def names() -> list[str]:
+    """The executors there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+
+
+def open_executor(name: str, home: Path | None = None, parameter: str = "executor") -> Executor:
+    """The executor of this name, for the jobs in ``home``; its module, named like it, says ``EXECUTOR``.
+
+    Raises
+    ------
+    UsageError
+        When there is none.
+
+    Examples
+    --------
+    >>> open_executor("local").name
+    'local'
+    """
+    if name not in names():
+        raise UsageError(f"There is no executor {name!r}.", where=parameter, allowed=", ".join(names()))
+    executor: type[Executor] = importlib.import_module(f"{__name__}.{name}").EXECUTOR
+    return executor(home)

@@ -1,4 +1,4 @@
-"""What every executor must do, proven with real processes that are really killed."""
+"""What the local executor does beyond what all must do, proven with real processes that are really killed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, wait_for
-from vizsla.errors import JobError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import Handle, LogEvent, StatusEvent
+from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.processes import Process
 from vizsla.jobs.spec import TrainingJobSpec
@@ -47,81 +46,6 @@ def says(handle: Handle, word: str) -> bool:
     """Whether the job's log holds ``word``."""
     log = handle.path / "logs.txt"
     return log.exists() and word in log.read_text()
-
-
-def test_a_job_starts_and_completes_with_its_states_in_order(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    handle = executor.submit(script_spec("print('hello')"), "first", about={"parent": "tune-1"})
-    state, events = run_to_end(executor, handle)
-    statuses = [event.state.status for event in events if isinstance(event, StatusEvent)]
-    assert statuses[-1] == "Completed"
-    assert set(statuses) <= {"Pending", "InProgress", "Completed"}
-    assert state.exit_code == 0
-    assert "".join(event.text for event in events if isinstance(event, LogEvent)) == "hello\n"
-    assert JobDirectory.open(handle.path).request["about"] == {"parent": "tune-1"}
-    assert isinstance(events[-1], StatusEvent), "the end is told last"
-
-
-def test_metrics_come_in_the_order_they_were_written(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    spec = script_spec(
-        """
-        import vizsla
-        for i in range(200):
-            vizsla.log_metric("direct", i, step=i)
-        for i in range(200):
-            print(f"Testing Loss: {i}")
-        """,
-        metrics={"loss": r"Testing Loss: ([0-9\\.]+)".replace("\\\\", "\\")},
-    )
-    state, events = run_to_end(executor, executor.submit(spec, "metrics"))
-    assert state.status == "Completed", state.reason
-    found = metrics_of(events)
-    assert [value for name, value in found if name == "direct"] == list(range(200))
-    assert [value for name, value in found if name == "loss"] == list(range(200))
-
-
-def test_a_stopped_job_ends_in_good_order(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    spec = script_spec(
-        """
-        import signal, sys, time
-        def end(*_):
-            print("saving", flush=True)
-            sys.exit(0)
-        signal.signal(signal.SIGTERM, end)
-        print("up", flush=True)
-        time.sleep(600)
-        """
-    )
-    handle = executor.submit(spec, "stop")
-    wait_for(lambda: says(handle, "up"))
-    executor.stop(handle, reason="no longer wanted")
-    assert JobDirectory(handle.path).state.status in ("Stopping", "Stopped")
-    state, _ = run_to_end(executor, handle)
-    assert state.status == "Stopped"
-    assert state.reason is not None
-    assert "no longer wanted" in state.reason
-    assert says(handle, "saving")
-
-
-def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    text = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEPS
-    handle = executor.submit(script_spec(text), "deaf")
-    wait_for(lambda: says(handle, "up"))
-    executor.stop(handle, grace=0.3)
-    state, _ = run_to_end(executor, handle)
-    assert state.status == "Stopped"
-    assert "did not end on SIGTERM and was killed" in str(state.reason)
-
-
-def test_a_waiting_job_is_stopped_without_ever_running(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    first = executor.submit(script_spec(SLEEPS, instance="local"), "first")
-    second = executor.submit(script_spec("print('ran')", instance="local"), "second")
-    assert executor.capacity().waiting == 1
-    assert JobDirectory(second.path).state.status == "Pending"
-    executor.stop(second)
-    state, _ = run_to_end(executor, second)
-    assert state.status == "Stopped"
-    assert not (second.path / "logs.txt").exists()
-    executor.stop(first, grace=0)
 
 
 def test_kill_9_of_the_job_is_a_failure_in_words(executor: LocalExecutor, script_spec: MakeSpec) -> None:
@@ -209,15 +133,6 @@ def test_the_end_of_a_job_whose_controller_was_killed_is_found_later(tmp_path: P
     assert (state.status, state.exit_code) == ("Failed", 3)
 
 
-def test_two_controllers_on_one_directory_are_refused(
-    tmp_path: Path, executor: LocalExecutor, script_spec: MakeSpec
-) -> None:
-    handle = executor.submit(script_spec(SLEEPS), "mine")
-    with pytest.raises(JobError, match=f"{handle.name}.*is controlled by another process.*process {os.getpid()}"):
-        LocalExecutor(tmp_path / "runs").resume(handle)
-    assert JobDirectory(handle.path).state.status == "InProgress"
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
     """A file system of 4 MB."""
@@ -272,14 +187,3 @@ def test_a_restart_goes_on_from_the_checkpoints(executor: LocalExecutor, script_
     assert (state.status, state.attempts) == ("Completed", 2)
     assert says(handle, f"begins after {done}")
     assert [value for _, value in metrics_of(events)] == [1, 2, 3, 4, 5], "every epoch once"
-
-
-def test_fetch_gives_files_of_the_job_only(executor: LocalExecutor, script_spec: MakeSpec) -> None:
-    spec = script_spec("import os; open(os.environ['SM_MODEL_DIR'] + '/w.bin', 'w').write('w')")
-    handle = executor.submit(spec, "fetch")
-    run_to_end(executor, handle)
-    assert executor.fetch(handle, "output/model.tar.gz").stat().st_size > 0
-    with pytest.raises(JobError, match="leads out of the job"):
-        executor.fetch(handle, "../../etc/passwd")
-    with pytest.raises(JobError, match="has no 'nothing'"):
-        executor.fetch(handle, "nothing")
