@@ -181,8 +181,7 @@ def _no_source(file: Path) -> DataError:
     return DataError(
         f"This is {what}, and no data set.",
         where=file,
-        allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive "
-        f"({' '.join(SUFFIXES)})",
+        allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive ({' '.join(SUFFIXES)})",
         do=do,
     )
 

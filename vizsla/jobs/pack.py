@@ -29,8 +29,19 @@ def inference_code(job: Path) -> Path | None:
     return code if own else None
 
 
+def pack_model(folder: Path, archive: Path, code: Path | None = None) -> list[str]:
+    """Pack what a script saved in ``folder``, with ``code`` as ``code/`` beside it; what is not in it, by its path there.
+
+    Raises
+    ------
+    OSError
+        When a file cannot be read or the disk is full; ``archive`` is then as it was.
+    """
+    return pack(folder, archive, beside={CODE: code} if code else {})
+
+
 class Packing:
-    """:func:`vizsla.archives.pack` in a process of its own, so that whoever waits can mind the clock and end it.
+    """:func:`pack_model` in a process of its own, so that whoever waits can mind the clock and end it.
 
     Only for a process of one thread. ``file`` can be waited for with ``select``: readable once it is done.
     """
@@ -40,14 +51,13 @@ class Packing:
     ) -> None:
         self.archive = archive
         self.file, into = os.pipe2(os.O_CLOEXEC)
-        beside = {CODE: code} if code else {}
         self._pid = os.fork()
         if self._pid == 0:
             result: dict[str, Any] = {"error": "the process that packed it ended", "left_out": []}
             try:
                 signal.set_wakeup_fd(-1)
                 in_child()
-                result = {"error": None, "left_out": pack(folder, archive, beside=beside)[:_MANY]}
+                result = {"error": None, "left_out": pack_model(folder, archive, code)[:_MANY]}
             except BaseException as error:  # noqa: BLE001 - told to the parent
                 result["error"] = (str(error) or type(error).__name__)[:1000]
             finally:
