@@ -30,7 +30,11 @@ def inference_code(job: Path) -> Path | None:
 
 
 def pack_model(folder: Path, archive: Path, code: Path | None = None) -> list[str]:
-    """Pack what a script saved in ``folder``, with ``code`` as ``code/`` beside it; what is not in it, by its path there.
+    """Pack what a script saved in ``folder``, with ``code`` as ``code/`` beside it.
+
+    Returns
+    -------
+    What is not in it, by its path there.
 
     Raises
     ------
