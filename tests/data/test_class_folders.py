@@ -97,7 +97,10 @@ def test_a_hierarchy_says_what_is_taken_as_class(folder_of_photos):
     assert "move them up" in finding.fix
 
 
-@pytest.mark.parametrize("sessions", [("session1", "session2"), ("2024-05-01", "2024-06-02"), ("100CANON", "101CANON")])
+@pytest.mark.parametrize(
+    "sessions",
+    [("session1", "session2"), ("2024-05-01", "2024-06-02"), ("100CANON", "101CANON"), ("2023/12", "2024/01")],
+)
 def test_folders_within_a_class_that_part_its_pictures(folder_of_photos, sessions):
     root = folder_of_photos(splits={"daisy": dict.fromkeys(sessions, 4), "rose": dict.fromkeys(sessions, 3)})
     assert by_split(root) == {"-": {"daisy": 8, "rose": 6}}
