@@ -182,6 +182,12 @@ def test_split_folders_of_pictures_without_labels_are_no_classes(folder_of_photo
     assert "a table with a column path and a column label" in error.value.do
 
 
+def test_an_unlabelled_train_folder_beside_class_folders(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"": 4}, "val": A_B})
+    with pytest.raises(DataError, match=r"^train/ holds pictures and no class folders: nothing says what they show\."):
+        read_folder(root)
+
+
 def test_pictures_beside_the_class_folders(folder_of_photos):
     root = folder_of_photos(splits={"train": A_B, "test": A_B})
     for i in range(3):
