@@ -97,7 +97,10 @@ def test_a_hierarchy_says_what_is_taken_as_class(folder_of_photos):
     assert "move them up" in finding.fix
 
 
-@pytest.mark.parametrize("sessions", [("session1", "session2"), ("2024-05-01", "2024-06-02"), ("100CANON", "101CANON")])
+@pytest.mark.parametrize(
+    "sessions",
+    [("session1", "session2"), ("2024-05-01", "2024-06-02"), ("100CANON", "101CANON"), ("2023/12", "2024/01")],
+)
 def test_folders_within_a_class_that_part_its_pictures(folder_of_photos, sessions):
     root = folder_of_photos(splits={"daisy": dict.fromkeys(sessions, 4), "rose": dict.fromkeys(sessions, 3)})
     assert by_split(root) == {"-": {"daisy": 8, "rose": 6}}
@@ -177,6 +180,12 @@ def test_split_folders_of_pictures_without_labels_are_no_classes(folder_of_photo
         read_folder(root)
     assert "train" in error.value.what
     assert "a table with a column path and a column label" in error.value.do
+
+
+def test_an_unlabelled_train_folder_beside_class_folders(folder_of_photos):
+    root = folder_of_photos(splits={"train": {"": 4}, "val": A_B})
+    with pytest.raises(DataError, match=r"^train/ holds pictures and no class folders: nothing says what they show\."):
+        read_folder(root)
 
 
 def test_pictures_beside_the_class_folders(folder_of_photos):

@@ -166,6 +166,7 @@ def test_the_intact_part_of_a_truncated_picture_is_kept_beside_it(folder_of_phot
     assert difference.mean() < 3
     assert difference[-1].mean() < 6
     assert copy.is_relative_to(result.folder)
+    assert "Of truncated pictures the intact part is used: 1 (--on-damaged repair)." in result.summary()
 
 
 def test_unknown_choices():

@@ -85,3 +85,11 @@ def test_labels_that_look_alike_are_told_apart(first, second, words):
 
 def test_different_labels_are_left_alone():
     listing("0", "-0.5", "10", "1.0", "a1", "a01", "٣", "x²", "x").check_labels()
+
+
+@pytest.mark.parametrize("copy", ["daisy (1)", "Daisy - Copy", "daisy - Copy (2)"])
+def test_a_copy_of_a_class_folder_is_no_class(copy):
+    with pytest.raises(DataError, match="differ only by what a copy of a folder is called") as caught:
+        listing("daisy", copy, copy, "rose").check_labels()
+    assert caught.value.do == f"write {copy!r} as 'daisy', or give it a name of its own"
+    listing("type (1)", "type (2)", "carbon - Copy").check_labels()

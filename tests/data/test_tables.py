@@ -294,3 +294,25 @@ def test_a_label_that_is_an_object(photos):
     with pytest.raises(DataError, match="The column 'label' holds objects with name, id") as caught:
         open_dataset(photos / "t.jsonl")
     assert "as text" in caught.value.do
+
+
+def test_labels_that_join_others_are_of_a_multi_label_data_set(photos):
+    file = write_csv(
+        photos / "t.csv",
+        [row | {"label": "red|green" if i < 2 else row["label"]} for i, row in enumerate(rows_of(photos))],
+    )
+    with pytest.raises(
+        DataError, match=r"2 pictures have more than one class, such as 'green/000.jpg' \(red\|green\)"
+    ) as caught:
+        open_dataset(file)
+    assert "line 2" in caught.value.where
+    file.write_text(file.read_text().replace("red|green", "salt|pepper"))
+    assert open_dataset(file).classes == ("green", "red", "salt|pepper")
+
+
+def test_a_column_in_which_no_value_repeats_is_no_label(photos):
+    file = write_csv(photos / "t.csv", [row | {"label": f"{i}.5"} for i, row in enumerate(rows_of(photos))])
+    with pytest.raises(DataError, match=r"Each of 40 pictures would have a class of its own, such as '0\.5'") as caught:
+        open_dataset(file)
+    assert caught.value.where.endswith("t.csv")
+    assert "--label-column" in caught.value.do

@@ -14,6 +14,7 @@ from vizsla.training.folds import fold_of
 from vizsla.training.head_data import HeadData, standardisation
 from vizsla.training.heads import train_heads
 from vizsla.training.lbfgs import minimise
+from vizsla.training.optimum import STRENGTHS
 from vizsla.training.table import FeatureTable
 
 D = 30
@@ -98,6 +99,23 @@ def test_features_that_tell_nothing_give_the_classes_shares() -> None:
     assert np.abs(trained.head.probabilities(d.table.take(d.valid)).mean(axis=0) - shares).max() < 0.05
     assert trained.config.weight_decay is not None
     assert trained.config.weight_decay >= 0.3
+
+
+@pytest.mark.parametrize(("classes", "each"), [(120, 6), (12, 12)])
+def test_the_path_goes_on_until_the_loss_on_held_out_pictures_has_turned(classes: int, each: int) -> None:
+    d = problem((each,) * classes, noise=0.4)  # so far apart that weak decay is best
+    (trained,) = train_heads(d, [LbfgsConfig()])
+    weaker = [strength for strength in STRENGTHS if strength <= 0.01]
+    fine = train_heads(d, [LbfgsConfig(weight_decay=strength) for strength in weaker])
+    labels = d.labels[d.valid]
+
+    def loss(head: Any) -> float:
+        p = head.probabilities(d.table.take(d.valid))
+        return float(-np.log(np.maximum(p[np.arange(len(p)), labels], 1e-12)).mean())
+
+    assert loss(trained.head) < 1.1 * min(loss(one.head) for one in fine) + 0.01
+    losses = [point.loss for point in trained.path]
+    assert len(set(losses)) == len(losses)  # no strength is where the one before it was
 
 
 def test_the_strength_is_chosen_by_the_validation_split_or_by_folds_where_that_is_small() -> None:

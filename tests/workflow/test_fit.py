@@ -147,7 +147,7 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "notes.txt").write_text("x")
     error = error_of(tmp_path)
-    assert error.what == "There is no picture in this folder."
+    assert error.what == ("There is no picture in this folder. Passed over, as they are no pictures: 1 file (1 .txt).")
     assert error.where == str(tmp_path)
 
 

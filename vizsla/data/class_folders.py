@@ -90,7 +90,8 @@ def read_layout(top: Folder, root: Path) -> Reading:
     labels = sorted({label for label, _, _ in reading.classes})
     is_gathering = len(labels) == 1 and says_nothing(labels[0])  # as images/ in DATA/images/<picture>
     if is_gathering or all(splits_of(labels, plainly=True).values()):
-        _refuse_unlabelled([f"{label}/" for label in labels] or sorted(reading.unlabelled), top, root)
+        places = [f"{label}/" for label in labels if f"{label}/" not in reading.nested]
+        _refuse_unlabelled(places or sorted(reading.unlabelled), top, root)
     return reading
 
 

@@ -11,7 +11,8 @@ from vizsla.errors import DataError, UsageError
 
 _PATHS = (
     "path filepath filepaths filename filenames file files imagepath imgpath imagefile imagefilename imagename imgname "
-    "picture photo image images img fname imageid imgid photoid pictureid fileid id name"
+    "picture photo image images img fname imageid imgid photoid pictureid fileid id name "
+    "imageindex imageurl imageuri url uri"
 ).split()
 """Names of the column that says which picture, the surest first; without case, spaces, ``_`` and ``-``."""
 

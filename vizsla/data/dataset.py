@@ -145,8 +145,8 @@ class Dataset:
             raise DataError(
                 f"There is one class only: {self.classes[0]!r}. A classifier needs two or more to tell apart.",
                 where=self.root,
-                allowed="one folder for each of two or more classes",
-                do="add a folder with pictures of something else",
+                allowed="pictures of two or more classes",
+                do="add pictures of something else, in a folder or under a label of their own",
             )
         for split in SPLITS[: 2 if self.is_sealed else 3]:
             if not counts[:, SPLITS.index(split)].any():

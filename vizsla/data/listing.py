@@ -14,6 +14,8 @@ from vizsla.errors import DataError, UsageError
 from vizsla.findings import Finding
 
 _NUMBER = re.compile(r"(\d{1,18})[._ -]+(?=\S)")
+_COPY = re.compile(r"( - Copy| \(\d+\))+$")
+"""What Windows and browsers put behind the name of a folder that is there already."""
 _WHOLE = re.compile(r"-?\d{1,18}")
 
 
@@ -131,15 +133,17 @@ class Listing:
         Raises
         ------
         DataError
-            When two labels differ only by case, spaces, forms of one letter, signs that are not seen, or zeros before a
-            number.
+            When two labels differ only by case, spaces, forms of one letter, signs that are not seen, zeros before a
+            number, or what a copy is called.
         """
         counts = Counter(self.labels)
         same: dict[str, str] = {}
-        for label in sorted(counts):
-            key = _key(label)
+        for label in sorted(counts, key=lambda name: (bool(_COPY.search(name)), name)):
+            key, original = _key(label), _key(_COPY.sub("", label))
+            key = original if original in same else key
             if key in same:
-                first, second = sorted((same[key], label), key=lambda name: -counts[name])
+                pair = (same[key], label)
+                first, second = sorted(pair, key=lambda name: (bool(_COPY.search(name)), -counts[name]))
                 raise DataError(
                     f"The labels {_shown(first)} ({counts[first]:,} picture{'s' * (counts[first] > 1)}) and "
                     f"{_shown(second)} ({counts[second]:,}) differ only by {_difference(first, second)}.",
@@ -166,6 +170,8 @@ def _key(label: str) -> str:
 def _difference(first: str, second: str) -> str:
     if " ".join(first.casefold().split()) == " ".join(second.casefold().split()):
         return "case or spaces"
+    if _COPY.search(first) or _COPY.search(second):
+        return "what a copy of a folder is called"
     if _WHOLE.fullmatch(first) and _WHOLE.fullmatch(second):
         return "how the number is written"
     return "signs that look alike or are not seen"

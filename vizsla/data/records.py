@@ -97,6 +97,7 @@ def read_records(
         if columns.split is not None:
             splits.append(row.get(columns.split))
     rows = _without_point_zero(rows)
+    _check_single(rows)
     notes = list(table.notes)
     if isinstance(label, OneHot):
         if label.is_none and not may_lack_labels:
@@ -109,6 +110,20 @@ def read_records(
         rows, note = _with_splits(rows, splits, columns.split, is_sure=columns.split in ("split", options.split_column))
         notes += note
     return Records(rows, columns, notes)
+
+
+def _check_single(rows: list[Record]) -> None:
+    """Refuse labels such as ``cat|dog`` in a table that has ``cat`` and ``dog``, too."""
+    labels = {row.label for row in rows if row.label is not None}
+    joined = {
+        label
+        for label in labels
+        for delimiter in "|;,"
+        if delimiter in label and {part.strip() for part in label.split(delimiter)} <= labels
+    }
+    several = [row for row in rows if row.label in joined]
+    if several:
+        raise several_labels(len(several), f"{several[0].picture!r} ({several[0].label})", several[0].where)
 
 
 def _without_point_zero(rows: list[Record]) -> list[Record]:

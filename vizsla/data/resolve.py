@@ -24,7 +24,8 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
     Raises
     ------
     DataError
-        When a record fits several pictures, a picture has two labels, or a class has no training picture.
+        When a record fits several pictures, a picture has two labels, a class has no training picture, or each picture
+        has a class of its own.
     """
     listing = Listing(name, root)
     seen: dict[str, Record] = {}
@@ -76,6 +77,7 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
             f"{_count(len(unlabelled), 'row')} without a label passed over, such as {unlabelled[0].picture!r}."
         )
     _check_classes(listing, seen)
+    _check_classes_repeat(listing, seen)
     return listing
 
 
@@ -119,6 +121,17 @@ def _check_classes(listing: Listing, seen: dict[str, Record]) -> None:
                 allowed=", ".join(names[:12]) + (" ..." if len(names) > 12 else ""),
                 do=f"did you mean {close[0]!r}?" if close else "correct it, or add training rows of that class",
             )
+
+
+def _check_classes_repeat(listing: Listing, seen: dict[str, Record]) -> None:
+    """A column of names or numbers, each for one picture, is no column of classes."""
+    if len(listing.labels) > 2 and len(set(listing.labels)) == len(listing.labels):
+        raise DataError(
+            f"Each of {len(listing.labels):,} pictures would have a class of its own, such as {listing.labels[0]!r}.",
+            where=seen[listing.paths[0]].where.rpartition(", ")[0] or listing.root,
+            allowed="classes that pictures share",
+            do="say with --label-column which column is the label",
+        )
 
 
 def _count(number: int, noun: str) -> str:

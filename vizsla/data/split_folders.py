@@ -122,7 +122,14 @@ def _refuse_sets_side_by_side(children: list[Folder], root: Path) -> None:
 
 def are_sessions(folder: Folder) -> bool:
     """Whether the folders in a class's folder part its pictures by when they were taken."""
-    return bool(folder.inside) and all(_SESSION.fullmatch(below.name) and not below.inside for below in folder.inside)
+    return bool(folder.inside) and all(map(_is_session, folder.inside))
+
+
+def _is_session(folder: Folder) -> bool:
+    """Whether a folder's name is a session's, and those in it, if any, part it further: ``2024/05``."""
+    return _SESSION.fullmatch(folder.name) is not None and all(
+        below.name.isdigit() or _is_session(below) for below in folder.inside
+    )
 
 
 def in_words(names: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 
 from vizsla.data.dataset import Split
 
@@ -41,6 +42,7 @@ _UNLABELLED = re.compile(r"(un ?label+ed|no ?labels?|un ?sorted|un ?annotated)\b
 _GLUED = re.compile(rf"([a-z]+?)({'|'.join(sorted(_PLAIN, key=len, reverse=True))})")
 
 
+@lru_cache(maxsize=1 << 12)
 def split_of(name: str, *, plainly: bool = False, beside: frozenset[Split] = frozenset()) -> Split | None:
     """The split that a name means by its words, or None where it means none or several.
 

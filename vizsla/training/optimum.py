@@ -28,7 +28,7 @@ Doubles = npt.NDArray[np.float64]
 
 STRENGTHS = (100.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001, 3e-5, 1e-5, 3e-6, 1e-6)
 """The path: strengths of decay that are compared, on the scale of the mean cross-entropy of standardised features."""
-TOGETHER = 6
+TOGETHER = 4
 """Most strengths trained as one product; the path ends with the run in which the loss on held-out pictures turns."""
 _COLUMNS = 512
 """Columns from which on a wider product is no faster: then strengths are better trained one after the other, each from
@@ -40,10 +40,13 @@ HELD_OUT = 1000
 """Training pictures, at most some more, that cross-validation holds out where there are more of them."""
 
 _COARSE = 3e-3
-"""The length of the gradient, as a share of its length under the constant answer, at which strengths are compared."""
-_FINE = 0.01
-"""The length of the gradient, as a share of the decay's part of it, at which the head that is kept has converged: no
-further than this share from the optimum's weights, as the decay alone curves the problem by its strength."""
+"""The length of the gradient, as a share of its length under the constant answer, at which strengths are compared that
+start there."""
+_NEAR, _FINE = 0.3, 0.01
+"""The length of the gradient, as a share of the decay's part of it, at which a strength that starts from a stronger one
+is compared, and at which the head that is kept has converged: no further than this share from the optimum's weights, as
+the decay alone curves the problem by its strength. A length that does not shrink with the decay would be reached by the
+start itself, and the path seem to have turned."""
 _NOISE = 1e-5
 """What a gradient summed in float32 is worth, as a share of its length under the constant answer."""
 _ITERATIONS = 300
@@ -177,10 +180,9 @@ class _Training:
         _, gradients = objective(first, everything)
         lengths = np.linalg.norm(gradients.astype(np.float64), axis=1)
         start = np.stack([first[t] if s is None else s for t, s in enumerate(starts)])
-        tolerance = _COARSE * lengths
-        if fine:
-            own = np.array([problem.decay for problem in problems]) * objective.decayed_lengths(start)
-            tolerance = np.clip(_FINE * own, _NOISE * lengths, tolerance)
+        own = np.array([problem.decay for problem in problems]) * objective.decayed_lengths(start)
+        share = np.where(own > 0, (_FINE if fine else _NEAR) * own, np.inf)
+        tolerance = np.clip(share, _NOISE * lengths, _COARSE * lengths)
         minimum = lbfgs.minimise(objective, start, tolerance=tolerance, iterations=_ITERATIONS, stop=self.stop)
         losses = minimum.values - objective.penalties(minimum.points, everything)
         return _Solution(minimum.points, losses, minimum.endings, minimum.iterations)

@@ -73,6 +73,8 @@ class Checked:
         unseen = len(self.gated.facts.scan.unreached)
         if unseen:
             lines.append(f"The time was over before {unseen:,} pictures were looked at; the next run looks at them.")
+        if copies := len(self.gated.copies):
+            lines.append(f"Of truncated pictures the intact part is used: {copies:,} (--on-damaged repair).")
         if dropped:
             lines.append(
                 f"Left out because a copy lies in another split: {dropped:,} pictures (--on-leak warn keeps them)."

@@ -49,7 +49,6 @@ def candidates_of(contents: Contents, options: SourceOptions) -> tuple[list[Cand
                 reading = LAYOUTS[name].read(contents, files, options)
                 if reading is None or not reading.records:
                     continue
-                _check_classes_repeat(reading, contents.root)
                 listing = resolve(
                     reading.records,
                     lambda record: locator.find(record.picture, record.folder, record.split),
@@ -68,18 +67,6 @@ def candidates_of(contents: Contents, options: SourceOptions) -> tuple[list[Cand
             elif listing.paths:
                 refusals.append(_nothing_there(reading, contents.root))
     return candidates, refusals
-
-
-def _check_classes_repeat(reading: Reading, root: Path) -> None:
-    """A column of names or numbers, each for one picture, is no column of classes."""
-    labels = [record.label for record in reading.records if record.label is not None]
-    if len(labels) > 2 and len(set(labels)) == len(labels):
-        raise DataError(
-            f"Each of {len(labels):,} pictures would have a class of its own, such as {labels[0]!r}.",
-            where=f"{root}, {reading.title}",
-            allowed="classes that pictures share",
-            do="say with --label-column which column is the label",
-        )
 
 
 def _nothing_there(reading: Reading, root: Path) -> DataError:
