@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +53,7 @@ def test_a_file_that_is_no_model(tmp_path: Path, code: tuple[str, ...]) -> None:
     (tmp_path / "notes.txt").write_text("not a model")
     status, words = serve(str(tmp_path / "notes.txt"), *code, "--port", str(free_port()))
     assert status == 1
-    assert "The archive cannot be read: it is no tar archive, or its beginning is broken." in words
+    assert "it is no archive, or its beginning is broken" in words
     assert "a job directory, or a model.tar.gz" in words
 
 
@@ -178,21 +177,3 @@ def test_one_endpoint_name_only_when_asked(
     other = server.client.post("/endpoints/cats/invocations", **post)
     assert (other.status_code, other.headers["x-amzn-errortype"]) == (400, "ValidationError")
     assert "Endpoint cats of account local not found." in other.json()["Message"]
-
-
-@pytest.mark.slow
-def test_how_to_run_the_backbone_is_measured_once_and_kept(
-    serving: Callable[..., Running], saved_model: Path, tmp_path: Path
-) -> None:
-    """Proves that a second start uses the first one's measurement; needs quiet seconds in both."""
-    first = serving(str(saved_model), VIZSLA_CACHE=str(tmp_path), VIZSLA_THREADS="2")
-    deadline = time.monotonic() + 120
-    while "plan" not in [line["event"] for line in first.log()] and time.monotonic() < deadline:
-        time.sleep(0.2)  # the line comes after the file
-    (plan,) = json.loads((tmp_path / "serving" / "plans.json").read_text()).values()
-    assert plan["batch"] in (1, 2, 4, 8)
-    assert [line["event"] for line in first.log()].count("plan") == 1
-    first.stop()
-    again = serving(str(saved_model), VIZSLA_CACHE=str(tmp_path), VIZSLA_THREADS="2")
-    time.sleep(3)
-    assert "plan" not in [line["event"] for line in again.log()]
