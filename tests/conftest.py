@@ -41,8 +41,8 @@ MAY_SKIP = (
     *("small file system", "its own /opt/ml", "which root alone can", "no IPv6 here", "without pi-heif"),
     *os.environ.get("VIZSLA_TESTS_MAY_SKIP", "").split(),
 )
-"""Parts of the reasons for which a test may skip even there: rights, and networks, that containers withhold; and what only
-an environment without a package shows, where other tests need that package."""
+"""Parts of the reasons for which a test may skip even there: rights, and networks, that containers withhold; and what
+only an environment without a package shows, where other tests need that package."""
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
