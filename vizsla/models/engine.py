@@ -99,6 +99,11 @@ class OnnxEngine:
         features, feature_map = self._session.run(["features", "feature_map"], {"images": pixels})
         return features, feature_map
 
+    def activations(self, pixels: Pixels) -> Features:
+        """Of a trunk (:func:`vizsla.models.export.trunk_to_onnx`): what passes on to the tail, (n, ...) float32."""
+        result: Features = self._session.run(["activations"], {"images": pixels})[0]
+        return result
+
     def shrink(self, pixels: Pixels) -> Features:
         """:meth:`features`, and give back the memory that calls have needed."""
         import onnxruntime

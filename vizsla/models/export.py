@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +20,9 @@ from vizsla.files import sha256_file, write_bytes, write_json
 from vizsla.images import Preprocessing
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.weights import WeightsRequest
+
+if TYPE_CHECKING:
+    from vizsla.models.backbone import Backbone
 
 _OPSET = 17
 _TOLERANCE = 2e-3
@@ -88,53 +93,75 @@ def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
     from vizsla.models.backbone import load_backbone
 
     backbone = load_backbone(request)
-    content = to_onnx(backbone.module, backbone.preprocessing)
-    _verify(content, backbone.module, backbone.preprocessing, request.backbone)
-    import hashlib
-
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = cache / "backbones" / f"{sha256}.onnx"
-    write_bytes(path, content, make_folder=True)
+    made = export(backbone, request.backbone, request.describe(), cache)
     write_json(
         _index(request, cache),
         {
             "backbone": request.backbone,
             "weights": request.describe(),
-            "sha256": sha256,
+            "sha256": made.sha256,
             "preprocessing": backbone.preprocessing.to_dict(),
             "features": backbone.features,
         },
     )
-    return ExportedBackbone(
-        request.backbone, request.describe(), path, sha256, backbone.preprocessing, backbone.features
-    )
+    return made
+
+
+def export(backbone: Backbone, name: str, weights: str, cache: Path) -> ExportedBackbone:
+    """A backbone as it is now, as an ONNX file in the cache; ``weights`` says where its weights come from.
+
+    Raises
+    ------
+    ModelError
+        When the export does not answer as the original does.
+    StorageError
+        When the file system refuses.
+    """
+    content = to_onnx(backbone.module, backbone.preprocessing)
+    _verify(content, backbone.module, backbone.preprocessing, name)
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = cache / "backbones" / f"{sha256}.onnx"
+    write_bytes(path, content, make_folder=True)
+    return ExportedBackbone(name, weights, path, sha256, backbone.preprocessing, backbone.features)
 
 
 def to_onnx(module: Any, preprocessing: Preprocessing) -> bytes:
     """Export a timm model: ``images`` uint8 (n, size, size, 3) in; ``features`` and ``feature_map`` out.
 
-    The normalisation is inside the graph, so that pictures travel as bytes. The last feature map is a second
-    output and costs nothing (measured: docs/performance.md). torch's older exporter is used: it takes 0.7 s
-    where the newer one takes 7 s and gives the same graph.
+    The last feature map is a second output and costs nothing (measured: docs/performance.md).
     """
+
+    def run(pixels: Any) -> tuple[Any, Any]:
+        feature_map = module.forward_features(pixels)
+        return module.forward_head(feature_map, pre_logits=True), feature_map
+
+    return _to_onnx(module, run, preprocessing, ("features", "feature_map"))
+
+
+def trunk_to_onnx(trunk: Any, preprocessing: Preprocessing) -> bytes:
+    """Export the first part of a backbone: ``images`` uint8 (n, size, size, 3) in; ``activations`` out."""
+    return _to_onnx(trunk, trunk, preprocessing, ("activations",))
+
+
+def _to_onnx(module: Any, run: Callable[[Any], Any], preprocessing: Preprocessing, outputs: tuple[str, ...]) -> bytes:
+    """The normalisation is inside the graph, so that pictures travel as bytes. torch's older exporter is used: it takes
+    0.7 s where the newer one takes 7 s and gives the same graph."""
     import torch
 
     class WithNormalisation(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.backbone = module
+            self.module = module
             mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
             self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
             self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
 
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-            feature_map = self.backbone.forward_features(pixels)
-            return self.backbone.forward_head(feature_map, pre_logits=True), feature_map
+        def forward(self, images: torch.Tensor) -> Any:
+            return run(images.permute(0, 3, 1, 2).float() * self.scale + self.shift)
 
     example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
     file = io.BytesIO()
-    names = ["images", "features", "feature_map"]
+    names = ["images", *outputs]
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
