@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from vizsla.archives import SUFFIXES, is_archive
 from vizsla.data import archives, tables
@@ -40,16 +41,8 @@ def open_dataset(
     source: str | os.PathLike[str],
     *,
     seed: int = 0,
-    drop_classes: Sequence[str] = (),
-    group_by: str | None = None,
-    endpoint_url: str | None = None,
-    sha256: str | None = None,
-    layout: str | None = None,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    split_column: str | None = None,
-    label_from: str | None = None,
     on_progress: Progress = lambda done, total: None,
+    **options: Any,
 ) -> Dataset:
     """Read any source of labelled pictures into a split table.
 
@@ -62,8 +55,8 @@ def open_dataset(
         of an archive; ``s3://bucket/prefix`` of a folder, of an archive or of a table.
     seed:
         Decides the splits that the source does not bring.
-    drop_classes, group_by, endpoint_url, sha256, layout, path_column, label_column, split_column, label_from:
-        See :class:`SourceOptions`.
+    options:
+        The fields of :class:`SourceOptions`: ``label_column="breed"``.
 
     Raises
     ------
@@ -72,18 +65,7 @@ def open_dataset(
     UsageError
         When an option does not fit the source.
     """
-    options = SourceOptions(
-        tuple(drop_classes),
-        group_by,
-        endpoint_url,
-        sha256,
-        layout,
-        path_column,
-        label_column,
-        split_column,
-        label_from,
-    )
-    return arrange(list_source(source, options, on_progress), seed=seed)
+    return arrange(list_source(source, SourceOptions(**options), on_progress), seed=seed)
 
 
 def list_source(
@@ -99,11 +81,6 @@ def list_source(
     listing.check_labels()
     listing.group(options.group_by)
     return listing
-
-
-def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
-    """Read a folder of labelled pictures into a split table; see :func:`open_dataset`."""
-    return open_dataset(root, seed=seed)
 
 
 def source_key(source: str | os.PathLike[str], endpoint_url: str | None = None) -> str:
