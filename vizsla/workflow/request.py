@@ -90,7 +90,7 @@ class FitRequest:
         seed: int = 0,
         **options: Any,
     ) -> FitRequest:
-        """From hyperparameters by name, as every door gets them; ``options`` are the other fields.
+        """From hyperparameters by name, as every door gets them; ``options`` are other fields, None for the default.
 
         Parameters
         ----------
@@ -113,6 +113,7 @@ class FitRequest:
                     where=f"parameter {name}",
                     do=f"give it in {parameter}=vizsla.{config.__name__}({name}=...)",
                 )
+        options = {name: value for name, value in options.items() if value is not None}
         named = by_name(read_hyperparameters(given)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.files import sha256_file, sha256_json
@@ -19,14 +20,14 @@ from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.request import typed_script_spec
+from vizsla.jobs.request import names_no_place, part_channels, typed_script_spec
 from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
 from vizsla.reports.render import fragment_of
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
 from vizsla.tuning.limits import SearchLimits
-from vizsla.tuning.objective import Objective, names_test, script_objective
+from vizsla.tuning.objective import Objective, names_test, own_objective, script_objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.search import search
@@ -121,6 +122,40 @@ class ScriptSearchResult:
 
     def _repr_html_(self) -> str | None:
         return fragment_of(self.report)
+
+
+def search_request(
+    space: Space | None,
+    objective: str | None,
+    direction: str | None,
+    metrics: Sequence[str] | None,
+    finalists: int | None,
+    **options: Any,
+) -> SearchRequest:
+    """A search of heads, or, where ``metrics`` are the names of a script's, of that script; ``options`` are the others.
+
+    By default four trials of heads are trained again, and none of a script.
+
+    Raises
+    ------
+    UsageError
+        When the objective is none of the metrics, or an option cannot be used.
+    """
+    if metrics is None:
+        return SearchRequest(
+            space, own_objective(objective, direction), finalists=4 if finalists is None else finalists, **options
+        )
+    return SearchRequest(space, objective_of(objective, direction, metrics), finalists=finalists or 0, **options)
+
+
+def channels_and_ranges(texts: Sequence[str], note: Callable[[str], object]) -> tuple[list[str], list[str]]:
+    """Channels, and the rest, of what is typed; ``note`` is told how a text is taken that could be meant otherwise."""
+    channels, ranges = part_channels(texts)
+    for text in channels[1:]:
+        note(f"{text} is a channel, as there are data at that place; --hp {text} makes it a hyperparameter")
+    for text in filter(names_no_place, ranges):
+        note(f"{text} is a hyperparameter and no channel, as nothing is at that place")
+    return channels, ranges
 
 
 def objective_of(metric: str | None, direction: str | None, names: Sequence[str]) -> Objective:
