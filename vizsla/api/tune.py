@@ -147,5 +147,5 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
 
 
 def _check_effect(options: Mapping[str, object], what: str) -> None:
-    if given := [option for option, value in options.items() if value]:
-        raise UsageError(f"{', '.join(given)} would have no effect in {what}.", where="vizsla.tune", do="leave it out")
+    if idle := [option for option, value in options.items() if value]:
+        raise UsageError(f"{', '.join(idle)} would have no effect in {what}.", where="vizsla.tune", do="leave it out")

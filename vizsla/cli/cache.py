@@ -20,6 +20,7 @@ def cache(
     Everything here can be computed again and may be deleted at any time. VIZSLA_CACHE_GB (20) is the bound that
     every run keeps to.
     """
+    from dataclasses import asdict
     from datetime import datetime
 
     from rich.table import Table
@@ -68,23 +69,9 @@ def cache(
                 "bound": s.cache_bytes,
                 "removed": removed,
                 "spaces": [
-                    {
-                        "backbone": space.backbone,
-                        "weights": space.weights,
-                        "pictures": space.pictures,
-                        "bytes": space.bytes,
-                        "last_used": space.last_used,
-                    }
+                    {name: getattr(space, name) for name in ("backbone", "weights", "pictures", "bytes", "last_used")}
                     for space in spaces
                 ],
-                "sources": [
-                    {
-                        "source": source.source,
-                        "path": str(source.path),
-                        "bytes": source.bytes,
-                        "last_used": source.last_used,
-                    }
-                    for source in folders
-                ],
+                "sources": [asdict(source) | {"path": str(source.path)} for source in folders],
             }
         )

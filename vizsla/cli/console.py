@@ -20,8 +20,8 @@ def results(as_json: bool = False) -> Console:
     """Where a verb prints what it was asked for: stdout, or stderr where stdout is to hold JSON alone."""
     if as_json:
         return errors
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else _WIDTH_OF_A_FILE, **AS_IT_IS)  # for grep, names are not cut at 80
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if has_width else _WIDTH_OF_A_FILE, **AS_IT_IS)  # for grep, names are not cut at 80
 
 
 def print_note(text: str) -> None:

@@ -37,10 +37,10 @@ def list_(
     if status is not None and status.lower() not in {known.lower() for known in (*STATUSES, UNREADABLE)}:
         raise UsageError(f"There is no state {status!r}.", where="--status", allowed=", ".join((*STATUSES, UNREADABLE)))
     home = settings().home
-    found = [job for job in summaries(home) if status is None or job.status.lower() == status.lower()]
-    shown = found[-last:] if last else found
+    jobs = [job for job in summaries(home) if status is None or job.status.lower() == status.lower()]
+    shown = jobs[-last:] if last else jobs
     if as_json:
-        print_json({"home": str(home.absolute()), "count": len(found), "jobs": [job.to_dict() for job in shown]})
+        print_json({"home": str(home.absolute()), "count": len(jobs), "jobs": [job.to_dict() for job in shown]})
         return
     table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False, expand=True)
     for column in ("name", "kind", "state", "took"):
@@ -50,8 +50,8 @@ def list_(
         took = "" if job.seconds is None else f"{job.seconds:.1f} s"
         table.add_row(job.name, job.kind, job.status, took, (job.reason or job.problem or "").split("\n")[0])
     results().print(table)
-    if len(shown) < len(found):
-        errors.print(f"{len(found) - len(shown):,} older jobs are not shown (--last 0 shows all).")
+    if len(shown) < len(jobs):
+        errors.print(f"{len(jobs) - len(shown):,} older jobs are not shown (--last 0 shows all).")
 
 
 @app.command()

@@ -78,12 +78,12 @@ def train(
 
     record_on(tracking_uri)
     runs = open_executor(executor, parameter="--executor")
-    given = {"DATA": source, "--script": script, "--request": request}
-    given = {option: value for option, value in given.items() if value is not None}
-    if len(given) != 1:
-        words = " and ".join(f"{option} {str(value)!r}" for option, value in given.items())
+    sources = {"DATA": source, "--script": script, "--request": request}
+    sources = {option: value for option, value in sources.items() if value is not None}
+    if len(sources) != 1:
+        words = " and ".join(f"{option} {str(value)!r}" for option, value in sources.items())
         raise UsageError(
-            "Nothing to train." if not given else f"More than one thing to train: {words}.",
+            "Nothing to train." if not sources else f"More than one thing to train: {words}.",
             allowed="one of a source of pictures (DATA), --script, or --request; data of a script are --data",
             do="vizsla train photos/, or vizsla train --script train.py --data photos/",
         )

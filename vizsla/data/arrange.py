@@ -41,8 +41,8 @@ def arrange(
     splits = np.fromiter((code[split] for split in listing.splits), np.int8, len(listing.splits))
     if groups is None:
         groups = group_codes(listing)
-    given = set(listing.splits)
-    missing = [split for split in SPLITS[1:] if split not in given]
+    present = set(listing.splits)
+    missing = [split for split in SPLITS[1:] if split not in present]
     notes = list(listing.notes)
     if with_findings:
         notes += [finding.note for finding in listing.findings]
@@ -51,9 +51,9 @@ def arrange(
         if frozen is not None:
             frozen = _placed(frozen, pool, missing)
         splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)
-        known = 0 if frozen is None else int((pool & (frozen != UNDRAWN)).sum())
+        old = 0 if frozen is None else int((pool & (frozen != UNDRAWN)).sum())
         if missing:
-            notes.append(_drawn(missing, seed, known, int(pool.sum()) - known))
+            notes.append(_drawn(missing, seed, old, int(pool.sum()) - old))
         elif held := int((pool & (splits != SPLITS.index("train"))).sum()):
             notes.append(
                 f"{held:,} pictures that the source has in train stay in valid or test, where earlier runs had them "
@@ -74,12 +74,12 @@ def _placed(
     return np.where(frozen == SPLITS.index("train"), np.int8(UNDRAWN), frozen)
 
 
-def _drawn(missing: Sequence[Split], seed: int, known: int, new: int) -> str:
+def _drawn(missing: Sequence[Split], seed: int, old: int, new: int) -> str:
     """How the splits that the source does not bring have come about."""
     share = f"{DEFAULT_SHARE:.0%} of every class {'each ' if len(missing) > 1 else ''}was drawn for it (seed {seed})"
-    if known:
-        kept = f"{known:,} pictures keep what an earlier run drew"
-        share = f"{kept}; {new:,} new ones were drawn (seed {seed})" if new else kept
+    if old:
+        words = f"{old:,} pictures keep what an earlier run drew"
+        share = f"{words}; {new:,} new ones were drawn (seed {seed})" if new else words
     return f"No {' and no '.join(missing)} split is given: {share}."
 
 

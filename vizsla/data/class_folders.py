@@ -18,7 +18,7 @@ from vizsla.findings import Finding
 
 
 @dataclass
-class Reading:
+class ClassFolders:
     """What was read: pictures by label and split, sentences about how, and what was left unused, by place."""
 
     root: Path
@@ -42,8 +42,8 @@ class Reading:
             (layout.repeated_classes, self.repeated),
             (layout.nested_classes, self.nested),
         )
-        found = [make(places) for make, places in kinds if places]
-        return [*found, layout.empty_folders(empty)] if empty else found
+        findings = [make(places) for make, places in kinds if places]
+        return [*findings, layout.empty_folders(empty)] if empty else findings
 
     def place(self, folder: Folder) -> str:
         """How to name a folder to a person."""
@@ -72,7 +72,7 @@ class Reading:
         self.empty += [below for below in folder.folders if not below.total and not below.has_system_folders]
 
 
-def read_layout(top: Folder, root: Path) -> Reading:
+def read_layout(top: Folder, root: Path) -> ClassFolders:
     """Find the splits and classes below a folder.
 
     Folders are splits where their names say so, or where several hold the same folders and their names tell which is
@@ -85,7 +85,7 @@ def read_layout(top: Folder, root: Path) -> Reading:
         Where folders could be splits or classes, there is no train split, the folder holds several data sets, or
         nothing labels the pictures.
     """
-    reading = Reading(root)
+    reading = ClassFolders(root)
     _read(top, reading)
     labels = sorted({label for label, _, _ in reading.classes})
     is_gathering = len(labels) == 1 and says_nothing(labels[0])  # as images/ in DATA/images/<picture>
@@ -105,7 +105,7 @@ def _refuse_unlabelled(places: list[str], top: Folder, root: Path) -> None:
         )
 
 
-def _read(folder: Folder, reading: Reading) -> None:
+def _read(folder: Folder, reading: ClassFolders) -> None:
     reading.look_at(folder)
     children = folder.inside
     if are_splits_inside(children):
@@ -126,7 +126,7 @@ def _read(folder: Folder, reading: Reading) -> None:
         reading.add_classes(classes, None)
 
 
-def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: Reading) -> None:
+def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: ClassFolders) -> None:
     if any(folder.name.lower() not in SPLIT_FOLDERS for folder in splits):
         meant = ", ".join(f"{folder.name}/ is {split}" for folder, split in splits.items())
         reading.notes.append(f"Read as splits: {meant}.")
@@ -142,7 +142,7 @@ def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: R
         reading.add_classes(trail[-1].inside, splits[child])
 
 
-def _read_split_classes(children: list[Folder], reading: Reading) -> None:
+def _read_split_classes(children: list[Folder], reading: ClassFolders) -> None:
     first = next(child for child in children if child.is_parent).inside[0]
     reading.notes.append(f"The splits are read inside the class folders, as in {first.path}/.")
     for child in children:

@@ -73,14 +73,14 @@ class Listing:
         classes = self.classes()
         gone: set[str] = set()
         for name in (unicodedata.normalize("NFC", name) for name in unwanted):
-            found = {label for label in classes if name in (label, _NUMBER.sub("", label, count=1))}
-            if not found:
+            matches = {label for label in classes if name in (label, _NUMBER.sub("", label, count=1))}
+            if not matches:
                 raise UsageError(
                     f"There is no class {name!r} to drop.",
                     where="--drop-class",
                     allowed=_some(classes),
                 )
-            gone |= found
+            gone |= matches
         keep = [i for i, label in enumerate(self.labels) if label not in gone]
         if not keep:
             raise UsageError(

@@ -120,8 +120,8 @@ def _narrow(candidates: list[str], name: str, split: Split | None) -> list[str]:
     parts = name.split("/")[-2::-1]
     common = [_common(path.split("/")[-2::-1], parts) for path in candidates]
     candidates = [path for path, length in zip(candidates, common, strict=True) if length == max(common)]
-    for wanted in (split, "train"):
-        inside = [path for path in candidates if split_of_path(path) == wanted]
+    for preferred in (split, "train"):
+        inside = [path for path in candidates if split_of_path(path) == preferred]
         if len(inside) == 1:
             return inside
     return candidates

@@ -37,7 +37,7 @@ Rows = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
-class Known:
+class PictureDecisions:
     """What an earlier manifest says of some pictures.
 
     ``splits`` int8 (n,), -1 for an unknown picture; ``statuses`` int8 (n,), :data:`LEFT_OUT` or :data:`KEEP` for a
@@ -63,7 +63,7 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of(self, paths: Sequence[str], sha256: npt.NDArray[np.uint8] | None = None) -> Known:
+    def of(self, paths: Sequence[str], sha256: npt.NDArray[np.uint8] | None = None) -> PictureDecisions:
         """What is known of some pictures.
 
         A picture that was renamed, or moved to the folder of another label, is known by its content. A copy is not:
@@ -76,18 +76,18 @@ class Decisions:
         """
         splits, statuses = np.full(len(paths), -1, np.int8), np.full(len(paths), OK, np.int8)
         if not len(self.rows) or not len(paths):
-            return Known(splits, statuses, {})
+            return PictureDecisions(splits, statuses, {})
         words = digests(paths)
         at = np.minimum(np.searchsorted(self.rows["path"], words), len(self.rows) - 1)
         at = np.where(self.rows["path"][at] == words, at, -1)
         if sha256 is not None:
             at = self._by_content(at, np.ascontiguousarray(sha256).view(np.uint64)[:, 0])
-        known = at >= 0
-        found = self.rows[at[known]]
-        splits[known], statuses[known] = found["split"], found["status"]
+        has_row = at >= 0
+        rows = self.rows[at[has_row]]
+        splits[has_row], statuses[has_row] = rows["split"], rows["status"]
         decided = np.flatnonzero(statuses != OK)
         reasons = {int(row): self.reasons.get(int(self.rows["path"][at[row]]), "") for row in decided}
-        return Known(splits, statuses, {row: reason for row, reason in reasons.items() if reason})
+        return PictureDecisions(splits, statuses, {row: reason for row, reason in reasons.items() if reason})
 
     def _by_content(self, at: npt.NDArray[np.int64], contents: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """``at`` (rows by path), replaced where the content of a picture was elsewhere."""
@@ -259,12 +259,15 @@ def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict
     return _indexed(words, contents, splits, statuses), texts
 
 
-def _code(value: object, known: Sequence[str], column: str, path: Path) -> int:
-    if value not in known:
+def _code(value: object, names: Sequence[str], column: str, path: Path) -> int:
+    if value not in names:
         raise DataError(
-            f"The manifest's column {column!r} holds {value!r}.", where=path, allowed=", ".join(known), do="correct it"
+            f"The manifest's column {column!r} holds {value!r}.",
+            where=path,
+            allowed=", ".join(names),
+            do="correct it",
         )
-    return known.index(str(value))
+    return names.index(str(value))
 
 
 def _person(status: int, reason: str | None) -> int:

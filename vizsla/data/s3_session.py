@@ -67,8 +67,8 @@ def parse(url: str) -> tuple[str, str]:
 
 def endpoint(url: str | None) -> str | None:
     """Where the service listens: as asked for, else as the environment says; None for AWS itself."""
-    found = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return found.rstrip("/") if found else None
+    address = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return address.rstrip("/") if address else None
 
 
 def connect(bucket: str, endpoint_url: str | None, *, patient: bool = False) -> Any:

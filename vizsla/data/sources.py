@@ -19,7 +19,7 @@ from vizsla.data.dataset import Dataset
 from vizsla.data.layouts import SHARDS, list_directory, list_file
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
-from vizsla.data.tree import counted, type_of_file
+from vizsla.data.tree import in_counts, type_of_file
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
 
@@ -179,7 +179,9 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
         return _table(synced.folder / name, options)
     listing = _directory(synced.folder, cache, options, on_progress)
     if synced.others:
-        listing.notes.append(f"Not fetched, as their names end like no picture's: {counted(synced.others, 'object')}.")
+        listing.notes.append(
+            f"Not fetched, as their names end like no picture's: {in_counts(synced.others, 'object')}."
+        )
     return listing
 
 

@@ -58,7 +58,7 @@ def list_table(file: Path, options: SourceOptions) -> Listing:
     listing.notes = records.notes + listing.notes
     if all(label.isdigit() for label in set(listing.labels)):
         name_classes(listing, read_contents(root))
-    listing.layout = f"Table: {file.name} {records.told}; {listing.numbers()}"
+    listing.layout = f"Table: {file.name} {records.columns_read}; {listing.numbers()}"
     return listing
 
 

@@ -31,7 +31,7 @@ def in_notebook() -> bool:
 
 
 @dataclass
-class Stage:
+class Bar:
     """One stage: what it is called, how far it is, and when it began and ended (``time.monotonic()``)."""
 
     name: str
@@ -59,7 +59,7 @@ class CellView:
     """An observer that draws what it is told. ``display`` is IPython's."""
 
     def __init__(self, display: Any) -> None:
-        self._stages: list[Stage] = []
+        self._stages: list[Bar] = []
         self._notes: list[str] = []
         self._best = ""
         self._failed = False
@@ -69,7 +69,7 @@ class CellView:
     def stage(self, name: str, total: int | None = None) -> None:
         """Begin a new line."""
         self._end()
-        self._stages.append(Stage(name, total))
+        self._stages.append(Bar(name, total))
         self._draw()
 
     def progress(self, done: int, total: int) -> None:

@@ -14,7 +14,7 @@ from vizsla.data.arrange import arrange
 from vizsla.data.checks import layout
 from vizsla.data.checks.copies import SCENE
 from vizsla.data.dataset import Dataset
-from vizsla.data.gate import Gated, GateOptions, pass_gate
+from vizsla.data.gate import GateOptions, GateResult, pass_gate
 from vizsla.data.listing import Listing
 from vizsla.data.manifest import LEFT_OUT, Decisions, read_decisions, write_manifest
 from vizsla.data.scan import Companion, scan
@@ -47,10 +47,10 @@ class DataRequest:
 
 
 @dataclass(frozen=True)
-class Checked:
+class DataCheck:
     """The data as it may be used. ``folder`` holds the manifest and what else is known of this source."""
 
-    gated: Gated
+    gated: GateResult
     folder: Path
     inspected: int
     seconds: float
@@ -92,9 +92,9 @@ def read_data(request: DataRequest) -> Dataset:
     """
     listing = list_source(request.source, request.options)
     earlier = read_decisions(_folder(request) / MANIFEST)
-    known = earlier.of(listing.paths)
-    dataset = arrange(listing, seed=request.seed, frozen=known.splits if len(earlier) else None)
-    return dataset.take(np.flatnonzero(known.statuses != LEFT_OUT))
+    before = earlier.of(listing.paths)
+    dataset = arrange(listing, seed=request.seed, frozen=before.splits if len(earlier) else None)
+    return dataset.take(np.flatnonzero(before.statuses != LEFT_OUT))
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
@@ -103,15 +103,8 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     write_bytes(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def check_data(
-    request: DataRequest,
-    observer: Observer | None = None,
-    watch: Watch | None = None,
-    companion: Companion | None = None,
-) -> Checked:
+def check_data(request: DataRequest, observer: Observer | None = None, watch: Watch | None = None) -> DataCheck:
     """Read a source and pass it through the gate; what has been seen before is not looked at again.
-
-    A ``companion`` is given the pictures while they are open.
 
     The manifest lies under ``VIZSLA_HOME/datasets``, one folder a source. It freezes the splits, and a person may
     write decisions into it.
@@ -127,7 +120,7 @@ def check_data(
     """
     observer = observer or Silent()
     watch = watch or Watch(observer, None)
-    return look(open_source(request, observer, watch), observer, watch, companion)
+    return look(open_source(request, observer, watch), observer, watch, None)
 
 
 @dataclass(frozen=True)
@@ -146,7 +139,7 @@ def open_source(request: DataRequest, observer: Observer, watch: Watch) -> Sourc
         return Source(request, listing, read_decisions(_folder(request) / MANIFEST))
 
 
-def look(source: Source, observer: Observer, watch: Watch, companion: Companion | None) -> Checked:
+def look(source: Source, observer: Observer, watch: Watch, companion: Companion | None) -> DataCheck:
     """Look at every picture of a source and pass it through the gate; errors as of :func:`check_data`."""
     with watch.stage("scan", len(source.listing.paths)):
         return _look(source.request, source.listing, source.earlier, observer, companion)
@@ -154,7 +147,7 @@ def look(source: Source, observer: Observer, watch: Watch, companion: Companion 
 
 def _look(
     request: DataRequest, listing: Listing, earlier: Decisions, observer: Observer, companion: Companion | None
-) -> Checked:
+) -> DataCheck:
     place, limits, folder = settings(), Limits.from_settings(), _folder(request)
     scanned = scan(
         listing.root,
@@ -183,7 +176,7 @@ def _look(
         repaired=folder / "repaired",
         limits=limits,
     )
-    checked = Checked(gated, folder, scanned.inspected, scanned.seconds)
+    checked = DataCheck(gated, folder, scanned.inspected, scanned.seconds)
     _keep_manifest(checked, listing)
     return checked
 
@@ -192,7 +185,7 @@ def _folder(request: DataRequest) -> Path:
     return settings().home / "datasets" / source_key(request.source, request.options.endpoint_url)
 
 
-def _keep_manifest(checked: Checked, listing: Listing) -> None:
+def _keep_manifest(checked: DataCheck, listing: Listing) -> None:
     """Write the manifest when anything in it has changed."""
     gated, digest = checked.gated, hashlib.sha256()
     dataset = gated.facts.dataset

@@ -119,8 +119,8 @@ def other_data(path: Path, dataset: Dataset, looked_at: npt.NDArray[np.uint8]) -
 
 def versions() -> dict[str, str]:
     """The versions of everything that has a say in a model's numbers."""
-    found = {"vizsla": VERSION, "python": platform.python_version()}
+    numbers = {"vizsla": VERSION, "python": platform.python_version()}
     for package in ("numpy", "pillow", "onnxruntime", "torch", "timm"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            numbers[package] = importlib.metadata.version(package)
+    return numbers

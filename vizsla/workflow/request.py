@@ -181,21 +181,21 @@ class FitResult:
         JobError
             When there is no such job, it has not completed, or it is none of ``fit``.
         """
-        found = controller.find(os.fspath(job), settings().home)
-        if not found.state.ended_well:
+        directory = controller.find(os.fspath(job), settings().home)
+        if not directory.state.ended_well:
             raise JobError(
-                f"Job {found.name!r} has no result: it is {found.state.status}.",
-                where=found.path,
-                do=f"`vizsla jobs resume {found.name}` goes on with it",
+                f"Job {directory.name!r} has no result: it is {directory.state.status}.",
+                where=directory.path,
+                do=f"`vizsla jobs resume {directory.name}` goes on with it",
             )
         try:
-            return _stored().validate_json((found.output / RESULT).read_bytes()).at(found)
+            return _stored().validate_json((directory.output / RESULT).read_bytes()).at(directory)
         except (OSError, ValidationError) as error:
             raise JobError(
-                f"Job {found.name!r} keeps no result of a fit that this version can read.",
-                where=found.output / RESULT,
+                f"Job {directory.name!r} keeps no result of a fit that this version can read.",
+                where=directory.output / RESULT,
                 allowed="a job of fit, tune, or train DATA",
-                do=f"vizsla.load({str(found.path)!r}) gives its model, where it has saved one",
+                do=f"vizsla.load({str(directory.path)!r}) gives its model, where it has saved one",
             ) from error
 
     def at(self, job: JobDirectory) -> FitResult:

@@ -220,10 +220,10 @@ def _top(path: str) -> str:
 
 def _refuse_options(root: Path, options: SourceOptions) -> None:
     """Options about columns have no effect on class folders."""
-    if given := _columns_given(options):
+    if columns := _columns_given(options):
         raise UsageError(
             "There is no table here whose columns could be named.",
-            where=f"{', '.join(given)}, {root}",
+            where=f"{', '.join(columns)}, {root}",
             do="leave it out, or name the table",
         )
 

@@ -34,12 +34,12 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
             records += [row for row in table.rows if row.label is not None]
             lacking = sum(row.label is None for row in table.rows)
             notes += table.notes + ([f"{lacking:,} rows of {file} have no label."] if lacking else [])
-            told = table.told
+            columns_read = table.columns_read
         else:
             notes.append(f"{file} holds no labels: its {len(table.rows):,} rows were passed over.")
     if len(labelled) < 2:
         return None
-    return Reading(f"Tables by split: {', '.join(labelled)} {told}", files, records, notes)
+    return Reading(f"Tables by split: {', '.join(labelled)} {columns_read}", files, records, notes)
 
 
 LAYOUT = Layout("a table for each split, side by side, such as train.csv and valid.csv", _find, _read)

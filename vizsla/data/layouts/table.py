@@ -28,7 +28,7 @@ def _find(contents: Contents) -> Iterable[Files]:
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
     table = read_records(contents.root / files[0], options, folder=posixpath.dirname(files[0]))
-    return Reading(f"Table: {files[0]} {table.told}", files, table.rows, table.notes)
+    return Reading(f"Table: {files[0]} {table.columns_read}", files, table.rows, table.notes)
 
 
 LAYOUT = Layout(
