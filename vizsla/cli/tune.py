@@ -165,11 +165,7 @@ def run(
                 do="leave out " + ", ".join(typed(source, gate)),
             )
         own = {"--epochs": epochs, "--backbone": backbone, "--weights": weights, "--random-init": random_init}
-        _check_effect(
-            {option for option, value in own.items() if value},
-            "vizsla tune --script",
-            "write it as the script names it: --hp epochs=5",
-        )
+        _check_effect(own, "vizsla tune --script", "write it as the script names it: --hp epochs=5")
         channels, own_ranges = channels_and_ranges([data, *(ranges or [])], print_note)
         names = [text.partition("=")[0] for text in metric]
         own_space = read_space([*space, *own_ranges], note=print_note)
@@ -183,7 +179,7 @@ def run(
         return
 
     scripts = {"--source-dir": source_dir, "--data": channel, "--metric": metric, "--instance-type": instance_type}
-    _check_effect({option for option, value in scripts.items() if value}, "vizsla tune DATA", "add --script")
+    _check_effect(scripts, "vizsla tune DATA", "add --script")
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
@@ -291,11 +287,11 @@ def export(
     errors.print(f"next    {script if is_script(tuning.job) else own}", soft_wrap=True)
 
 
-def _check_effect(options: set[str], where: str, do: str) -> None:
+def _check_effect(options: dict[str, Any], where: str, do: str) -> None:
     from vizsla.errors import UsageError
 
-    if options:
-        raise UsageError(f"{', '.join(sorted(options))} would have no effect here.", where=where, do=do)
+    if idle := sorted(option for option, value in options.items() if value):
+        raise UsageError(f"{', '.join(idle)} would have no effect here.", where=where, do=do)
 
 
 def _print_fit(result: FitResult, as_json: bool, noted: Collection[str]) -> None:

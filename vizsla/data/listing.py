@@ -60,6 +60,10 @@ class Listing:
         pictures, classes = len(self.paths), len(set(self.labels))
         return f"{pictures:,} picture{'s' * (pictures != 1)} of {classes:,} class{'es' * (classes != 1)}{inside}"
 
+    def table(self) -> dict[str, tuple[str, Split | None]]:
+        """Label and split by path."""
+        return dict(zip(self.paths, zip(self.labels, self.splits, strict=True), strict=True))
+
     def drop(self, unwanted: Sequence[str]) -> None:
         """Take out classes, by their name or the name without its number (``257.clutter`` or ``clutter``).
 

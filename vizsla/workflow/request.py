@@ -84,7 +84,7 @@ class FitRequest:
         cls,
         data: str | os.PathLike[str],
         values: Mapping[str, Any],
-        given: HyperparameterInput = (),
+        hyperparameters: HyperparameterInput = (),
         *,
         tune: int | SearchRequest | None = None,
         seed: int = 0,
@@ -96,7 +96,7 @@ class FitRequest:
         ----------
         values:
             Those of a head. With ``tune`` they stay the same in every trial, and what they name is not searched.
-        given:
+        hyperparameters:
             More of them, as pairs, in a file, as JSON or by name; ``values`` come first.
         tune:
             So many trials of the default search (True: 20), or a search.
@@ -114,7 +114,7 @@ class FitRequest:
                     do=f"give it in {parameter}=vizsla.{config.__name__}({name}=...)",
                 )
         options = {name: value for name, value in options.items() if value is not None}
-        named = by_name(read_hyperparameters(given)) | by_name(values)
+        named = by_name(read_hyperparameters(hyperparameters)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:
             return cls(os.fspath(data), head=head_config(named | {"seed": seed}), **options)

@@ -109,11 +109,7 @@ def _check(kind: _Kind) -> Check:
         clusters = [rows for rows in kind.clusters(facts).members() if kind.test(facts, rows)]
         if not clusters:
             return None
-        files = tuple(
-            facts.file(int(row), _detail(facts, kind, int(row)), cluster)
-            for cluster, rows in enumerate(clusters, start=1)
-            for row in rows
-        )
+        files = facts.sets(clusters, lambda row: _detail(facts, kind, row))
         sets = "set" if len(clusters) == 1 else "sets"
         evidence = f"{len(clusters):,} {sets} of {kind.words} ({len(files):,} files)."
         return Finding(kind.id, kind.severity, kind.title, evidence, kind.fix, files)
@@ -140,9 +136,7 @@ def _scenes(facts: Facts) -> Finding | None:
         limit = int(limits[row])
         return f"copies within {limit} bits are told" if limit >= 0 else "only copies of the same bytes are told"
 
-    files = tuple(
-        facts.file(int(row), detail(int(row)), cluster) for cluster, rows in enumerate(scenes, start=1) for row in rows
-    )
+    files = facts.sets(scenes, detail)
     sets = "set" if len(scenes) == 1 else "sets"
     return Finding(
         SCENE,

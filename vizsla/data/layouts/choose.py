@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,25 +75,21 @@ def _choose(
     refusals: Sequence[VizslaError],
     options: SourceOptions,
 ) -> Listing:
-    if options.layout and not candidates:
-        raise refusals[0] if refusals else no_labels(contents.root, options)
-    folders: Listing | None = None
+    folders, error = None, no_labels(contents.root, options)
     if not options.layout:
         try:
             folders = list_folder(contents.root)
-        except DataError as error:
-            if not candidates:
-                raise refusals[0] if refusals else error from error
+        except DataError as raised:
+            error = raised
     plausible = folders is not None and len(_class_names(folders)) > 1
     if not candidates:
-        if refusals and not plausible:
-            raise refusals[0]
-        assert folders is not None
+        if folders is None or (refusals and not plausible):
+            raise refusals[0] if refusals else error
         _refuse_options(contents.root, options)
-        folders.notes += [f"Not read beside the class folders: {error.where}: {error.what}" for error in refusals]
+        folders.notes += [f"Not read beside the class folders: {other.where}: {other.what}" for other in refusals]
         return folders
     chosen = _the_one(candidates, contents.root)
-    chosen.listing.notes += [f"Not read: {error.where}: {error.what}" for error in refusals]
+    chosen.listing.notes += [f"Not read: {other.where}: {other.what}" for other in refusals]
     unread = [file for file in contents.near(*SUFFIXES, depth=1) if is_without_labels(file)]
     if unread:
         chosen.listing.notes.append(f"Not read, as by its name it holds no labels: {', '.join(unread)}.")
@@ -111,12 +106,11 @@ def _class_names(listing: Listing) -> set[str]:
 def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
     """The one way to read the folder; what labels far fewer pictures, or says the same, is no other way."""
     first = max(candidates, key=lambda candidate: candidate.there)  # of equals the first, which is the surest
-    rows = dict(zip(first.listing.paths, zip(first.listing.labels, first.listing.splits, strict=True), strict=True))
+    table = first.listing.table()
     for other in candidates:
         if other is first or other.there < _STRAY * first.there:
             continue
-        rest = zip(other.listing.paths, zip(other.listing.labels, other.listing.splits, strict=True), strict=True)
-        if all(rows.get(path, said)[0] == said[0] for path, said in rest) and set(other.listing.paths) <= rows.keys():
+        if all(path in table and table[path][0] == label for path, (label, _) in other.listing.table().items()):
             continue
         ways = " or ".join(
             dict.fromkeys(
@@ -139,8 +133,8 @@ def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
 def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> Listing:
     """The table or the class folders, by what they cover and whether they agree."""
     classes = _class_names(folders)
-    of_folder = {path: label for path, label in zip(folders.paths, folders.labels, strict=True) if label in classes}
-    of_table = dict(zip(chosen.listing.paths, chosen.listing.labels, strict=True))
+    of_folder = {path: label for path, (label, _) in folders.table().items() if label in classes}
+    of_table = {path: label for path, (label, _) in listing.table().items()}
     both = of_folder.keys() & of_table.keys()
     if chosen.reading.is_hint or (len(both) < _COVERED * len(of_folder) and not _splits_up(of_table, of_folder)):
         folders.notes.append(
@@ -176,15 +170,11 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
 
 def _splits_up(of_table: dict[str, str], of_folder: dict[str, str]) -> bool:
     """Whether a table labels all of some folder's pictures, as several classes: then the folder may be none."""
-    labels: dict[str, set[str]] = {}
-    counts: Counter[str] = Counter()
+    labels: dict[str, set[str | None]] = {}
     for path, folder in of_folder.items():
-        counts[folder] += 1
-        if path in of_table:
-            counts[folder] -= 1
-            labels.setdefault(folder, set()).add(_plain(of_table[path]))
+        labels.setdefault(folder, set()).add(_plain(of_table[path]) if path in of_table else None)
     return any(
-        len(labels[folder]) > 1 and not counts[folder] and _plain(folder) not in labels[folder] for folder in labels
+        len(inside) > 1 and None not in inside and _plain(folder) not in inside for folder, inside in labels.items()
     )
 
 
