@@ -12,13 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vizsla.archives import SUFFIXES, is_archive
-from vizsla.data import archives, tables
+from vizsla.data import archives
 from vizsla.data.arrange import arrange
 from vizsla.data.contents import read_contents
 from vizsla.data.dataset import Dataset
 from vizsla.data.layouts import SHARDS, list_directory, list_file
+from vizsla.data.layouts.table import list_table
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
+from vizsla.data.table_file import TABLES
 from vizsla.data.tree import in_counts, type_of_file
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
@@ -136,7 +138,7 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
     path = Path(source).expanduser()
     if path.is_dir() or not path.suffix:
         return _directory(path, cache, options, on_progress)
-    if path.suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES):
+    if path.suffix.lower() in (*TABLES, *_LABEL_FILES):
         return _table(path, options)
     if is_archive(path.name):
         return _archive(path, cache, options, on_progress)
@@ -158,7 +160,7 @@ def _no_source(file: Path) -> DataError:
     return DataError(
         f"This is {what}, and no data set.",
         where=file,
-        allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive ({' '.join(SUFFIXES)})",
+        allowed=f"a folder, a table ({' '.join((*TABLES, *_LABEL_FILES))}), an archive ({' '.join(SUFFIXES)})",
         do=do,
     )
 
@@ -170,7 +172,7 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     if is_archive(name):
         file = s3.fetch(url, cache, endpoint_url=options.endpoint_url, on_progress=on_progress)
         return _archive(file, cache, options, on_progress)
-    is_table = PurePosixPath(name).suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES)
+    is_table = PurePosixPath(name).suffix.lower() in (*TABLES, *_LABEL_FILES)
     prefix = url.rpartition("/")[0] if is_table else url
     synced = s3.sync(
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
@@ -202,8 +204,8 @@ def _table(file: Path, options: SourceOptions) -> Listing:
         raise UsageError(
             "Labels from names of files go with a folder only.", where="--label-from", do="name the folder"
         )
-    if options.layout is None and file.suffix.lower() in tables.SUFFIXES:
-        return tables.list_table(file, options)
+    if options.layout is None and file.suffix.lower() in TABLES:
+        return list_table(file, options)
     return list_file(file, options)
 
 

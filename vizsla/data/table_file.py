@@ -15,6 +15,9 @@ from vizsla.errors import DataError, SourceError
 from vizsla.images.formats import ENDINGS as PICTURES
 from vizsla.optional import require
 
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+"""Endings of files that are tables; JSON may be anything."""
+
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 Row = tuple[int, dict[str, Any]]

@@ -141,43 +141,33 @@ def open_source(request: DataRequest, observer: Observer, watch: Watch) -> Sourc
 
 def look(source: Source, observer: Observer, watch: Watch, companion: Companion | None) -> DataCheck:
     """Look at every picture of a source and pass it through the gate; errors as of :func:`check_data`."""
-    with watch.stage("scan", len(source.listing.paths)):
-        return _look(source.request, source.listing, source.earlier, observer, companion)
-
-
-def _look(
-    request: DataRequest, listing: Listing, earlier: Decisions, observer: Observer, companion: Companion | None
-) -> DataCheck:
-    place, limits, folder = settings(), Limits.from_settings(), _folder(request)
-    scanned = scan(
-        listing.root,
-        listing.paths,
-        cache=place.cache,
-        threads=place.threads,
-        limits=limits,
-        with_quality=request.with_quality,
-        deadline=request.deadline,
-        companion=companion,
-        on_progress=observer.progress,
-    )
-    if scanned.errors and len(scanned.errors) == len(listing.paths):
-        first = min(scanned.errors)
-        raise DataError(
-            f"No picture could be read, such as {listing.paths[first]} ({scanned.errors[first].what})",
-            where=listing.root,
-            do=scanned.errors[first].do or "check that this is the right folder and that the copy is whole",
+    request, listing, folder = source.request, source.listing, _folder(source.request)
+    place, limits = settings(), Limits.from_settings()
+    with watch.stage("scan", len(listing.paths)):
+        seen = scan(
+            listing.root,
+            listing.paths,
+            cache=place.cache,
+            threads=place.threads,
+            limits=limits,
+            with_quality=request.with_quality,
+            deadline=request.deadline,
+            companion=companion,
+            on_progress=observer.progress,
         )
-    gated = pass_gate(
-        listing,
-        scanned,
-        earlier,
-        request.gate,
-        seed=request.seed,
-        repaired=folder / "repaired",
-        limits=limits,
-    )
-    checked = DataCheck(gated, folder, scanned.inspected, scanned.seconds)
-    _keep_manifest(checked, listing)
+        if seen.errors and len(seen.errors) == len(listing.paths):
+            first = min(seen.errors)
+            raise DataError(
+                f"No picture could be read, such as {listing.paths[first]} ({seen.errors[first].what})",
+                where=listing.root,
+                do=seen.errors[first].do or "check that this is the right folder and that the copy is whole",
+            )
+        repaired = folder / "repaired"
+        gated = pass_gate(
+            listing, seen, source.earlier, request.gate, seed=request.seed, repaired=repaired, limits=limits
+        )
+        checked = DataCheck(gated, folder, seen.inspected, seen.seconds)
+        _keep_manifest(checked, listing)
     return checked
 
 

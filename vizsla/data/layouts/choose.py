@@ -10,12 +10,12 @@ from vizsla.data.contents import Contents, read_contents
 from vizsla.data.folders import list_folder
 from vizsla.data.layouts.candidate import Candidate, candidates_of, no_labels
 from vizsla.data.layouts.file_names import list_by_names
-from vizsla.data.layouts.known import FOLDERS, LAYOUTS
+from vizsla.data.layouts.registry import FOLDERS, LAYOUTS
 from vizsla.data.layouts.remainder import remainder
 from vizsla.data.layouts.words import GATHERING, is_without_labels
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions
-from vizsla.data.tables import SUFFIXES
+from vizsla.data.table_file import TABLES
 from vizsla.errors import DataError, SourceError, UsageError, VizslaError
 
 _COVERED = 0.95
@@ -90,7 +90,7 @@ def _choose(
         return folders
     chosen = _the_one(candidates, contents.root)
     chosen.listing.notes += [f"Not read: {other.where}: {other.what}" for other in refusals]
-    unread = [file for file in contents.near(*SUFFIXES, depth=1) if is_without_labels(file)]
+    unread = [file for file in contents.near(*TABLES, depth=1) if is_without_labels(file)]
     if unread:
         chosen.listing.notes.append(f"Not read, as by its name it holds no labels: {', '.join(unread)}.")
     listing = _finished(chosen, contents)
@@ -105,10 +105,10 @@ def _class_names(listing: Listing) -> set[str]:
 
 def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
     """The one way to read the folder; what labels far fewer pictures, or says the same, is no other way."""
-    first = max(candidates, key=lambda candidate: candidate.there)  # of equals the first, which is the surest
+    first = max(candidates, key=lambda candidate: candidate.present)  # of equals the first, which is the surest
     table = first.listing.table()
     for other in candidates:
-        if other is first or other.there < _STRAY * first.there:
+        if other is first or other.present < _STRAY * first.present:
             continue
         if all(path in table and table[path][0] == label for path, (label, _) in other.listing.table().items()):
             continue
@@ -145,7 +145,7 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
     of_table = _by_number(of_table, of_folder)
     differ = [path for path in sorted(both) if _plain(of_folder[path]) != _plain(of_table[path])]
     if not differ:
-        says_more = chosen.there > len(of_folder) or (any(listing.splits) and not any(folders.splits))
+        says_more = chosen.present > len(of_folder) or (any(listing.splits) and not any(folders.splits))
         listing.labels = [of_table[path] for path in listing.paths]
         return listing if says_more else folders
     if (

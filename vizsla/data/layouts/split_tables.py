@@ -11,12 +11,12 @@ from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.layouts.words import split_and_rest
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import read_records
-from vizsla.data.tables import SUFFIXES
+from vizsla.data.table_file import TABLES
 
 
 def _find(contents: Contents) -> Iterable[Files]:
     groups: dict[str, dict[str, str]] = defaultdict(dict)
-    for file in contents.near(*SUFFIXES, depth=1):
+    for file in contents.near(*TABLES, depth=1):
         split, rest = split_and_rest(file)
         if split is not None:
             groups[rest].setdefault(split, file)
