@@ -142,42 +142,54 @@ def write_manifest(
     types = [text, kind, kind, text, text, text, whole, arrow.int32(), arrow.int32(), kind, text]
     schema = arrow.schema(list(zip(names, types, strict=True)))
 
-    def named(codes: Any, values: Sequence[str]) -> Any:
-        return arrow.DictionaryArray.from_arrays(arrow.array(codes, arrow.int32()), arrow.array(values, text))
-
     words = digests(dataset.paths)
     decided = _by_person(status, reasons)
     index = [_indexed(words, _words(records), dataset.splits, decided)]
     texts = {int(words[row]): reasons[row] for row in np.flatnonzero(decided != OK).tolist() if row in reasons}
     with replacing(path, make_folder=True) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(dataset), _BLOCK):
-            stop = min(start + _BLOCK, len(dataset))
-            part = records[start:stop]
-            unread = part["bytes"] == 0
-            columns = [
-                arrow.array([_text(dataset.paths[row]) for row in range(start, stop)], text),
-                named(dataset.labels[start:stop], [_text(label) for label in dataset.classes]),
-                named(dataset.splits[start:stop], SPLITS),
-                arrow.array([_group(groups[row]) for row in range(start, stop)], text)
-                if groups is not None
-                else arrow.nulls(stop - start, text),
-                _hexadecimal(arrow, part["sha256"], unread),
-                _hexadecimal(arrow, part["phash"], unread),
-                *(arrow.array(part[name], mask=unread) for name in ("bytes", "width", "height")),
-                named(status[start:stop], STATUSES),
-                arrow.array([reasons.get(row) for row in range(start, stop)], text),
-            ]
+            rows = slice(start, min(start + _BLOCK, len(dataset)))
+            columns = _columns(arrow, dataset, records, status, reasons, groups, rows)
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
-        for rows in _absent(path, parquet, words):
+        for absent in _absent(path, parquet, words):
             columns = []
             for name, target in zip(names, types, strict=True):
-                values = arrow.array([row.get(name) for row in rows], text if target == kind else target)
+                values = arrow.array([row.get(name) for row in absent], text if target == kind else target)
                 columns.append(values.dictionary_encode() if target == kind else values)
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
-            part_index, part_texts = _index_of(rows, path)
+            part_index, part_texts = _index_of(absent, path)
             index.append(part_index)
             texts |= part_texts
     _save_index(path, Decisions(_sorted(index), texts))
+
+
+def _columns(
+    arrow: Any,
+    dataset: Dataset,
+    records: Records,
+    status: npt.NDArray[np.int8],
+    reasons: Mapping[int, str],
+    groups: Sequence[str] | None,
+    rows: slice,
+) -> list[Any]:
+    """The columns of some rows, in the schema's order."""
+    text, part = arrow.string(), records[rows]
+    unread = part["bytes"] == 0
+
+    def codes(values: npt.NDArray[Any], names: Sequence[str]) -> Any:
+        return arrow.DictionaryArray.from_arrays(arrow.array(values[rows], arrow.int32()), arrow.array(names, text))
+
+    return [
+        arrow.array([_text(path) for path in dataset.paths[rows]], text),
+        codes(dataset.labels, [_text(label) for label in dataset.classes]),
+        codes(dataset.splits, SPLITS),
+        arrow.nulls(len(part), text) if groups is None else arrow.array([_group(name) for name in groups[rows]], text),
+        _hexadecimal(arrow, part["sha256"], unread),
+        _hexadecimal(arrow, part["phash"], unread),
+        *(arrow.array(part[name], mask=unread) for name in ("bytes", "width", "height")),
+        codes(status, STATUSES),
+        arrow.array([reasons.get(row) for row in range(rows.start, rows.stop)], text),
+    ]
 
 
 def _absent(path: Path, parquet: Any, present: npt.NDArray[np.uint64]) -> Iterator[list[dict[str, Any]]]:

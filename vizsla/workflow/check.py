@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vizsla.data import quality
 from vizsla.data.checks import label_errors
-from vizsla.data.dataset import SPLITS
+from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.errors import DataError, UsageError
 from vizsla.files import write_bytes
 from vizsla.findings import SEVERITIES, Finding, Severity
@@ -202,19 +202,7 @@ def _label_errors(
         on_progress=observer.progress,
     )
     seen = np.flatnonzero(extraction.usable)
-    fold_rows = seen[dataset.splits[seen] != SPLITS.index("test")]
-    sets = fold_rows if dataset.groups is None else dataset.groups[fold_rows]
-    apart = np.unique(np.column_stack([dataset.labels[fold_rows], sets]), axis=0)[:, 0]
-    counts = np.bincount(apart, minlength=len(dataset.classes))
-    notes, large = [], np.flatnonzero(counts >= FOLDS)
-    if len(large) < len(counts):
-        small = [f"{dataset.classes[i]!r} ({counts[i]})" for i in np.flatnonzero(counts < FOLDS)]
-        notes.append(
-            f"Label errors were not looked for in classes with fewer than {FOLDS} different pictures in train and "
-            + "valid: "
-            + ", ".join(small[:12])
-            + (f" and {len(small) - 12} more." if len(small) > 12 else ".")
-        )
+    large, notes = _large_classes(dataset, seen)
     if len(large) < 2:
         return None, notes
     seen = seen[np.isin(dataset.labels[seen], large)]
@@ -228,6 +216,21 @@ def _label_errors(
         dataset.groups,
     )
     return label_errors.find(gated.facts, rows[seen], probabilities, large), notes
+
+
+def _large_classes(dataset: Dataset, seen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """The classes that every fold has pictures of, and a note on the others."""
+    rows = seen[dataset.splits[seen] != SPLITS.index("test")]
+    sets = rows if dataset.groups is None else dataset.groups[rows]
+    apart = np.unique(np.column_stack([dataset.labels[rows], sets]), axis=0)[:, 0]
+    counts = np.bincount(apart, minlength=len(dataset.classes))
+    small = [f"{dataset.classes[i]!r} ({counts[i]})" for i in np.flatnonzero(counts < FOLDS)]
+    note = (
+        f"Label errors were not looked for in classes with fewer than {FOLDS} different pictures in train and valid: "
+        + ", ".join(small[:12])
+        + (f" and {len(small) - 12} more." if len(small) > 12 else ".")
+    )
+    return np.flatnonzero(counts >= FOLDS), [note] if small else []
 
 
 def out_of_fold(
