@@ -148,14 +148,7 @@ class GateResult:
 
 
 def pass_gate(
-    listing: Listing,
-    scan: Scan,
-    earlier: Decisions,
-    options: GateOptions,
-    *,
-    seed: int,
-    repaired: Path,
-    limits: Limits,
+    listing: Listing, scan: Scan, earlier: Decisions, options: GateOptions, *, seed: int, repaired: Path, limits: Limits
 ) -> GateResult:
     """Draw or keep the splits, run all checks, and decide about each picture.
 
@@ -240,11 +233,7 @@ def _decide_damaged(
 
 
 def _decide_leaks(
-    facts: Facts,
-    findings: Sequence[Finding],
-    choice: OnLeak,
-    status: npt.NDArray[np.int8],
-    reasons: dict[int, str],
+    facts: Facts, findings: Sequence[Finding], choice: OnLeak, status: npt.NDArray[np.int8], reasons: dict[int, str]
 ) -> None:
     """Of pictures in several splits, the one that is furthest from training stays."""
     leak_findings = [finding for finding in findings if finding.id in LEAKS]

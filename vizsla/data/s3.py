@@ -90,13 +90,7 @@ def sync(
         return replace(synced, others=others)
 
 
-def copy(
-    url: str,
-    cache: Path,
-    place: Path,
-    *,
-    on_progress: Progress = lambda done, total: None,
-) -> Mirror:
+def copy(url: str, cache: Path, place: Path, *, on_progress: Progress = lambda done, total: None) -> Mirror:
     """Copy everything under ``s3://bucket/prefix``, or the one object of that name, into the empty folder ``place``.
 
     By way of a mirror in the cache, as :func:`sync`; the copies are nobody else's.
@@ -265,12 +259,7 @@ def _is_there(file: Path, remote: Object, journal: Journal) -> bool:
 
 
 def _fetch_all(
-    store: Any,
-    folder: Path,
-    missing: list[tuple[str, Object]],
-    journal: Journal,
-    on_progress: Progress,
-    threads: int,
+    store: Any, folder: Path, missing: list[tuple[str, Object]], journal: Journal, on_progress: Progress, threads: int
 ) -> None:
     turn, stop, done = iter(missing), threading.Event(), 0
     lock = threading.Lock()

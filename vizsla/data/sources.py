@@ -40,11 +40,7 @@ Progress = Callable[[int, int], None]
 
 
 def open_dataset(
-    source: str | os.PathLike[str],
-    *,
-    seed: int = 0,
-    on_progress: Progress = lambda done, total: None,
-    **options: Any,
+    source: str | os.PathLike[str], *, seed: int = 0, on_progress: Progress = lambda done, total: None, **options: Any
 ) -> Dataset:
     """Read any source of labelled pictures into a split table.
 

@@ -101,10 +101,7 @@ def _owners(labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int32]) -> npt
 
 
 def _units(
-    rows: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int32] | None,
-    paths: Sequence[str],
-    seed: int,
+    rows: npt.NDArray[np.int64], groups: npt.NDArray[np.int32] | None, paths: Sequence[str], seed: int
 ) -> list[npt.NDArray[np.int64]]:
     """The groups that ``rows`` make up, in the order of the draw."""
     if not len(rows):

@@ -12,14 +12,7 @@ from vizsla.data.gate import GateOptions
 from vizsla.data.layouts import FOLDERS, LAYOUTS
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded
-from vizsla.jobs.spec import (
-    BUILTIN,
-    AlgorithmSpecification,
-    Channel,
-    DataSource,
-    S3DataSource,
-    TrainingJobSpec,
-)
+from vizsla.jobs.spec import BUILTIN, AlgorithmSpecification, Channel, DataSource, S3DataSource, TrainingJobSpec
 from vizsla.training.config import HYPERPARAMETERS, head_config
 from vizsla.tuning.request import SearchRequest
 from vizsla.workflow.request import FitRequest

@@ -38,12 +38,7 @@ class Facts:
         """One picture of a finding."""
         dataset = self.dataset
         return FindingFile(
-            row,
-            dataset.paths[row],
-            dataset.classes[dataset.labels[row]],
-            SPLITS[dataset.splits[row]],
-            detail,
-            cluster,
+            row, dataset.paths[row], dataset.classes[dataset.labels[row]], SPLITS[dataset.splits[row]], detail, cluster
         )
 
     def files(self, rows: Iterable[int], detail: Callable[[int], str]) -> tuple[FindingFile, ...]:

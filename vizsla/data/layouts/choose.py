@@ -70,10 +70,7 @@ def list_file(file: Path, options: SourceOptions) -> Listing:
 
 
 def _choose(
-    contents: Contents,
-    candidates: Sequence[Candidate],
-    refusals: Sequence[VizslaError],
-    options: SourceOptions,
+    contents: Contents, candidates: Sequence[Candidate], refusals: Sequence[VizslaError], options: SourceOptions
 ) -> Listing:
     folders, error = None, no_labels(contents.root, options)
     if not options.layout:
