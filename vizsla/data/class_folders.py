@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from vizsla.data.checks import layout
@@ -19,15 +19,13 @@ from vizsla.findings import Finding
 
 @dataclass
 class ClassFolders:
-    """What was read: pictures by label and split, sentences about how, and what was left unused, by place."""
+    """Pictures by label and split, sentences about how they were read, and pictures that are not used, by kind (of
+    :data:`vizsla.data.checks.layout.IDS`) and place."""
 
     root: Path
     classes: list[tuple[str, list[str], Split | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    stray: dict[str, list[str]] = field(default_factory=dict)
-    unlabelled: dict[str, list[str]] = field(default_factory=dict)
-    unused: dict[str, list[str]] = field(default_factory=dict)
-    repeated: dict[str, list[str]] = field(default_factory=dict)
+    unused: dict[str, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(dict))
     nested: dict[str, list[str]] = field(default_factory=dict)
     empty: list[Folder] = field(default_factory=list)
 
@@ -35,14 +33,10 @@ class ClassFolders:
         """One for each kind of thing that a person should know of."""
         labels = {unicodedata.normalize("NFC", label) for label, _, _ in self.classes}
         empty = [folder.path for folder in self.empty if folder.name not in labels]
-        kinds = (
-            (layout.stray_pictures, self.stray),
-            (partial(layout.unlabelled_pictures, root=self.root), self.unlabelled),
-            (layout.unused_folders, self.unused),
-            (layout.repeated_classes, self.repeated),
-            (layout.nested_classes, self.nested),
-        )
-        findings = [make(places) for make, places in kinds if places]
+        findings = [
+            layout.unused_pictures(kind, self.unused[kind], self.root) for kind in layout.IDS if kind in self.unused
+        ]
+        findings += [layout.nested_classes(self.nested)] if self.nested else []
         return [*findings, layout.empty_folders(empty)] if empty else findings
 
     def place(self, folder: Folder) -> str:
@@ -56,7 +50,7 @@ class ClassFolders:
             if folder in named or len(named) < 2:  # unlabelled goods may be what is to be told from labelled ones
                 self.add_class(folder, split)
             else:
-                self.unlabelled[self.place(folder)] = list(folder.walk())
+                self.unused["unlabelled-pictures"][self.place(folder)] = list(folder.walk())
 
     def add_class(self, folder: Folder, split: Split | None) -> None:
         """Take a folder as a class, with all that lies below it."""
@@ -68,7 +62,7 @@ class ClassFolders:
     def look_at(self, folder: Folder) -> None:
         """Write down what lies in a folder beside the folders with pictures."""
         if folder.pictures and folder.inside:
-            self.stray[self.place(folder)] = folder.pictures
+            self.unused["stray-pictures"][self.place(folder)] = folder.pictures
         self.empty += [below for below in folder.folders if not below.total and not below.has_system_folders]
 
 
@@ -91,7 +85,7 @@ def read_layout(top: Folder, root: Path) -> ClassFolders:
     is_gathering = len(labels) == 1 and says_nothing(labels[0])  # as images/ in DATA/images/<picture>
     if is_gathering or all(splits_of(labels, plainly=True).values()):
         places = [f"{label}/" for label in labels if f"{label}/" not in reading.nested]
-        _refuse_unlabelled(places or sorted(reading.unlabelled), top, root)
+        _refuse_unlabelled(places or sorted(reading.unused.get("unlabelled-pictures", ())), top, root)
     return reading
 
 
@@ -120,7 +114,7 @@ def _read(folder: Folder, reading: ClassFolders) -> None:
         classes = []
         for child in children:
             if len(names & {below.name for below in child.inside} - {child.name}) > 1:
-                reading.repeated[reading.place(child)] = list(child.walk())
+                reading.unused["repeated-classes"][reading.place(child)] = list(child.walk())
             else:
                 classes.append(child)
         reading.add_classes(classes, None)
@@ -132,8 +126,8 @@ def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: C
         reading.notes.append(f"Read as splits: {meant}.")
     for child in children:
         if child not in splits or _is_unlabelled(child):
-            places = reading.unlabelled if _is_unlabelled(child) else reading.unused
-            places[reading.place(child)] = list(child.walk())
+            kind = "unlabelled-pictures" if _is_unlabelled(child) else "unused-folders"
+            reading.unused[kind][reading.place(child)] = list(child.walk())
             continue
         for folder in (trail := trail_of(child, list(splits))):
             reading.look_at(folder)
@@ -152,7 +146,7 @@ def _read_split_classes(children: list[Folder], reading: ClassFolders) -> None:
         for below in child.inside:
             reading.classes.append((child.label, list(below.walk()), split_of(below.name, plainly=True)))
         if child.pictures:
-            reading.stray[reading.place(child)] = child.pictures
+            reading.unused["stray-pictures"][reading.place(child)] = child.pictures
 
 
 def _is_unlabelled(folder: Folder) -> bool:

@@ -32,8 +32,8 @@ _SIGNATURE = re.compile(
 """Query parameters of signed addresses (AWS, CloudFront, Google, Azure), which are new each time."""
 
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-_LABEL_FILES = (".json", ".xml", ".txt")
-"""Endings of files that hold labels and are no tables."""
+_LABELS = (*TABLES, ".json", ".xml", ".txt")
+"""Endings of files that hold labels: tables, and others."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all; 0 where that is unknown)."""
@@ -134,7 +134,7 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
     path = Path(source).expanduser()
     if path.is_dir() or not path.suffix:
         return _directory(path, cache, options, on_progress)
-    if path.suffix.lower() in (*TABLES, *_LABEL_FILES):
+    if path.suffix.lower() in _LABELS:
         return _table(path, options)
     if is_archive(path.name):
         return _archive(path, cache, options, on_progress)
@@ -156,7 +156,7 @@ def _no_source(file: Path) -> DataError:
     return DataError(
         f"This is {what}, and no data set.",
         where=file,
-        allowed=f"a folder, a table ({' '.join((*TABLES, *_LABEL_FILES))}), an archive ({' '.join(SUFFIXES)})",
+        allowed=f"a folder, a table ({' '.join(_LABELS)}), an archive ({' '.join(SUFFIXES)})",
         do=do,
     )
 
@@ -168,7 +168,7 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     if is_archive(name):
         file = s3.fetch(url, cache, endpoint_url=options.endpoint_url, on_progress=on_progress)
         return _archive(file, cache, options, on_progress)
-    is_table = PurePosixPath(name).suffix.lower() in (*TABLES, *_LABEL_FILES)
+    is_table = PurePosixPath(name).suffix.lower() in _LABELS
     prefix = url.rpartition("/")[0] if is_table else url
     synced = s3.sync(
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
