@@ -49,11 +49,11 @@ def arrange(
     if (missing or frozen is not None) and len(labels):
         pool = splits == SPLITS.index("train")
         if frozen is not None:
-            frozen = _placed(frozen, pool, missing)
+            frozen = _frozen_splits(frozen, pool, missing)
         splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)
         old = 0 if frozen is None else int((pool & (frozen != UNDRAWN)).sum())
         if missing:
-            notes.append(_drawn(missing, seed, old, int(pool.sum()) - old))
+            notes.append(_split_note(missing, seed, old, int(pool.sum()) - old))
         elif held := int((pool & (splits != SPLITS.index("train"))).sum()):
             notes.append(
                 f"{held:,} pictures that the source has in train stay in valid or test, where earlier runs had them "
@@ -64,7 +64,7 @@ def arrange(
     )
 
 
-def _placed(
+def _frozen_splits(
     frozen: npt.NDArray[np.int8], pool: npt.NDArray[np.bool_], missing: Sequence[Split]
 ) -> npt.NDArray[np.int8]:
     """The splits that stay. An earlier run that left one of the missing ones empty has trained on nothing: what it had
@@ -74,7 +74,7 @@ def _placed(
     return np.where(frozen == SPLITS.index("train"), np.int8(UNDRAWN), frozen)
 
 
-def _drawn(missing: Sequence[Split], seed: int, old: int, new: int) -> str:
+def _split_note(missing: Sequence[Split], seed: int, old: int, new: int) -> str:
     """How the splits that the source does not bring have come about."""
     share = f"{DEFAULT_SHARE:.0%} of every class {'each ' if len(missing) > 1 else ''}was drawn for it (seed {seed})"
     if old:

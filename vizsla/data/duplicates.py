@@ -79,7 +79,7 @@ def near(
     first, copy_of = _distinct(phash, rows)
     copies = np.bincount(copy_of)
     hashes = phash[rows[first]]
-    parent, pairs = _united(hashes, bits)
+    parent, pairs = _unions(hashes, bits)
     root = parent[copy_of]
     _, label, sizes = np.unique(root, return_inverse=True, return_counts=True)
     among = sizes[label] > 1
@@ -157,7 +157,7 @@ def _distinct(phash: npt.NDArray[np.uint64], rows: Rows) -> tuple[Rows, Rows]:
     return order[new], number
 
 
-def _united(hashes: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.int64], Rows]:
+def _unions(hashes: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.int64], Rows]:
     """Unite hashes (u, 4) that differ in at most ``bits`` bits, bucket by bucket.
 
     Pairs that are known to be connected are not compared: a burst of thousands is not millions of pairs.

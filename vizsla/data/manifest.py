@@ -144,7 +144,7 @@ def write_manifest(
 
     words = digests(dataset.paths)
     decided = _by_person(status, reasons)
-    index = [_indexed(words, _words(records), dataset.splits, decided)]
+    index = [_index_rows(words, _words(records), dataset.splits, decided)]
     texts = {int(words[row]): reasons[row] for row in np.flatnonzero(decided != OK).tolist() if row in reasons}
     with replacing(path, make_folder=True) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(dataset), _BLOCK):
@@ -160,7 +160,7 @@ def write_manifest(
             part_index, part_texts = _index_of(absent, path)
             index.append(part_index)
             texts |= part_texts
-    _save_index(path, Decisions(_sorted(index), texts))
+    _save_index(path, Decisions(_in_order(index), texts))
 
 
 def _columns(
@@ -254,7 +254,7 @@ def _read(path: Path) -> Decisions:
             allowed=f"the Parquet file that `vizsla check` has written, with its columns {', '.join(_NEEDED)}",
             do="restore it, or remove it: the splits are then drawn anew",
         ) from error
-    return Decisions(_sorted(parts), texts)
+    return Decisions(_in_order(parts), texts)
 
 
 def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict[int, str]]:
@@ -268,7 +268,7 @@ def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict
         [_person(_code(row["status"], STATUSES, "status", path), row["reason"]) for row in rows], np.int8
     )
     texts = {int(words[i]): rows[i]["reason"] for i in np.flatnonzero(statuses != OK).tolist() if rows[i]["reason"]}
-    return _indexed(words, contents, splits, statuses), texts
+    return _index_rows(words, contents, splits, statuses), texts
 
 
 def _code(value: object, names: Sequence[str], column: str, path: Path) -> int:
@@ -296,7 +296,7 @@ def _by_person(status: npt.NDArray[np.int8], reasons: Mapping[int, str]) -> npt.
     return decided
 
 
-def _indexed(
+def _index_rows(
     words: npt.NDArray[np.uint64],
     contents: npt.NDArray[np.uint64],
     splits: npt.NDArray[np.int8],
@@ -307,7 +307,7 @@ def _indexed(
     return rows
 
 
-def _sorted(parts: Sequence[Rows]) -> Rows:
+def _in_order(parts: Sequence[Rows]) -> Rows:
     rows = np.concatenate(parts) if parts else np.zeros(0, _INDEX)
     return rows[np.argsort(rows["path"], kind="stable")]
 

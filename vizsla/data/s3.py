@@ -138,7 +138,7 @@ def _mirror(
 
 
 def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: Counter[str]) -> dict[str, Object]:
-    objects = dict(_listed(store, prefix, where))
+    objects = dict(_objects(store, prefix, where))
     endings = {name: os.path.splitext(name)[1].lower() for name in objects}
     meant = ENDINGS.keys() if not ENDINGS.keys().isdisjoint(endings.values()) else {".tar"}  # shards
     wanted: dict[str, Object] = {}
@@ -158,7 +158,7 @@ def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: 
 
 
 def _everything(store: Any, prefix: str, where: str) -> dict[str, Object]:
-    objects = {name: remote for name, remote in _listed(store, prefix, where) if name}
+    objects = {name: remote for name, remote in _objects(store, prefix, where) if name}
     folders = {str(parent) for name in objects for parent in PurePosixPath(name).parents}
     for name, remote in list(objects.items()):
         # Consoles make a folder by an empty object whose name ends in a slash, which a list here does not show.
@@ -232,7 +232,7 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
     return home / name
 
 
-def _listed(store: Any, prefix: str, where: str) -> Iterator[tuple[str, Object]]:
+def _objects(store: Any, prefix: str, where: str) -> Iterator[tuple[str, Object]]:
     """Every object under the prefix, by its name relative to the prefix."""
     start = len(prefix) + 1 if prefix else 0
     for chunk in s3_session.obstore().list(store, prefix or None, chunk_size=1000):

@@ -31,8 +31,8 @@ _KINDS = {
         "move the pictures into the class folders if they belong to the data, or take the folder away",
     ),
 }
-"""Title, evidence and what to do, of pictures that are not used: beside folders, where only what lies in the folder of a
-class has a label; in a folder without class folders beside splits; under a name that means no split; and in a folder
+"""Title, evidence and what to do, of pictures that are not used: beside folders, where only what lies in a class folder
+has a label; in a folder without class folders beside splits; under a name that means no split; and in a folder
 that holds the classes again, as an older copy does."""
 
 IDS = (*_KINDS, "nested-classes", "empty-folders")

@@ -64,7 +64,7 @@ def list_file(file: Path, options: SourceOptions) -> Listing:
     candidates, refusals = candidates_of(alone, options)
     if not candidates:
         raise refusals[0] if refusals else no_labels(file, options)
-    listing = _finished(candidates[0], contents)
+    listing = _complete(candidates[0], contents)
     listing.name = file.stem
     return listing
 
@@ -85,12 +85,12 @@ def _choose(
         _refuse_options(contents.root, options)
         folders.notes += [f"Not read beside the class folders: {other.where}: {other.what}" for other in refusals]
         return folders
-    chosen = _the_one(candidates, contents.root)
+    chosen = _only_candidate(candidates, contents.root)
     chosen.listing.notes += [f"Not read: {other.where}: {other.what}" for other in refusals]
     unread = [file for file in contents.near(*TABLES, depth=1) if is_without_labels(file)]
     if unread:
         chosen.listing.notes.append(f"Not read, as by its name it holds no labels: {', '.join(unread)}.")
-    listing = _finished(chosen, contents)
+    listing = _complete(chosen, contents)
     if folders is None or not plausible or _columns_given(options):
         return listing
     return _against_folders(chosen, listing, folders)
@@ -100,7 +100,7 @@ def _class_names(listing: Listing) -> set[str]:
     return {label for label in listing.labels if label.lower() not in GATHERING}
 
 
-def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
+def _only_candidate(candidates: Sequence[Candidate], root: Path) -> Candidate:
     """The one way to read the folder; what labels far fewer pictures, or says the same, is no other way."""
     first = max(candidates, key=lambda candidate: candidate.present)  # of equals the first, which is the surest
     table = first.listing.table()
@@ -188,7 +188,7 @@ def _plain(label: str) -> str:
     return "".join(character for character in label.casefold() if character.isalnum())
 
 
-def _finished(chosen: Candidate, contents: Contents) -> Listing:
+def _complete(chosen: Candidate, contents: Contents) -> Listing:
     """The listing with names for its classes, and with notes on what it leaves out."""
     listing = chosen.listing
     listing.notes = [*chosen.reading.notes, *listing.notes]
