@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import FLOWERS, MOBILENET_WEIGHTS, SHARED, interleaved, ratio, spread, table
-from vizsla.data import read_folder
+from vizsla.data import open_dataset
 from vizsla.data.split import carve
 from vizsla.evaluation.intervals import wilson
 from vizsla.models.engine import OnnxEngine
@@ -43,7 +43,7 @@ DOGS = SHARED / "data" / "dogs"
 
 def features(folder: Any) -> tuple[Floats, npt.NDArray[np.int32]]:
     """Features (n, d) and labels (n,) of every picture of a folder."""
-    dataset = read_folder(folder)
+    dataset = open_dataset(folder)
     backbone = ensure_exported(WeightsRequest.resolve(None, MOBILENET_WEIGHTS), settings().cache)
     engine = OnnxEngine(backbone.path)
     space = FeatureSpace(settings().cache, backbone, engine)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from vizsla.data import read_folder
+from vizsla.data import open_dataset
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
 from vizsla.models.weights import WeightsRequest
@@ -68,7 +68,7 @@ def fresh_cache(exported: Path | None = None) -> Iterator[Path]:
 
 def bare_pass(flowers: Path, weights: WeightsRequest) -> float:
     """Seconds for the features of every picture, nothing else."""
-    dataset = read_folder(flowers)
+    dataset = open_dataset(flowers)
     backbone = ensure_exported(weights, settings().cache)
     engine = OnnxEngine(backbone.path)
     space = FeatureSpace(settings().cache, backbone, engine)
@@ -143,7 +143,7 @@ def usual_epoch(flowers: Path, name: str, pictures: int | None) -> tuple[float, 
 
 def cold(flowers: Path, weights: Path, sample: int | None, names: list[str], repeats: int) -> None:
     """20 x 5 from nothing, against one bare pass and against the usual loop."""
-    dataset = read_folder(flowers)
+    dataset = open_dataset(flowers)
     each = len(dataset.rows("train")) + len(dataset.rows("valid"))
     for name in names:
         local = weights if name.startswith("mobilenet") else None

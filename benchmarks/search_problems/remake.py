@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from vizsla.data import read_folder
+from vizsla.data import open_dataset
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
 from vizsla.models.weights import WeightsRequest
@@ -149,7 +149,7 @@ PROBLEMS: dict[str, Problem] = {
 
 def head_data(folder: Path, weights: Path, thin: Thin) -> HeadData:
     """Cached features of a folder, its training rows thinned out."""
-    dataset = read_folder(folder)
+    dataset = open_dataset(folder)
     backbone = ensure_exported(WeightsRequest.resolve(None, weights), settings().cache)
     engine = OnnxEngine(backbone.path)
     space = FeatureSpace(settings().cache, backbone, engine)

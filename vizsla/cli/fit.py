@@ -157,17 +157,13 @@ def fit(
 
 def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) -> None:
     """What was measured, and what to type next; of the warnings those that were not ``noted`` on the way."""
-    from rich.table import Table
     from rich.text import Text
 
-    from vizsla.cli.console import errors, print_note, results
+    from vizsla.cli.console import errors, print_note, results, titled_table
     from vizsla.reports.render import duration, percent
 
     e, out = result.evaluation, results(as_json)
-    table = Table(title=f"On {e.n:,} test pictures", title_justify="left", show_edge=False)
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
+    table = titled_table(f"On {e.n:,} test pictures", "metric", ">value", ">95 % interval")
     percents = [("accuracy", e.accuracy), ("macro F1", e.macro_f1), (f"top-{e.top_k}", e.top5)]
     if e.unequal:
         percents.insert(1, ("balanced accuracy", e.balanced_accuracy))
@@ -190,15 +186,10 @@ def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) 
 
 
 def _print_plan(planned: Plan, as_json: bool) -> None:
-    from rich.table import Table
-
-    from vizsla.cli.console import errors, print_note, results
+    from vizsla.cli.console import errors, print_note, results, titled_table
     from vizsla.reports.render import duration
 
-    table = Table(title="What would be done", title_justify="left", show_edge=False)
-    table.add_column("stage")
-    table.add_column("what")
-    table.add_column("expected", justify="right")
+    table = titled_table("What would be done", "stage", "what", ">expected")
     for stage in planned.stages:
         table.add_row(stage.name, stage.what, duration(stage.seconds))
     table.add_row("", "in all", f"about {duration(planned.seconds)}")

@@ -57,15 +57,11 @@ def unpack(
 
 
 def unpack_shards(
-    root: Path,
-    shards: Sequence[Path],
-    cache: Path,
-    bounds: Bounds = _BOUNDS,
-    on_progress: Progress = lambda done, total: None,
+    root: Path, shards: Sequence[Path], cache: Path, on_progress: Progress = lambda done, total: None
 ) -> Path:
     """Unpack the shards of a folder, each into a folder of its name; else as :func:`unpack`."""
     named = {shard.relative_to(root).with_suffix("").as_posix(): shard for shard in shards}
-    return _unpack_once(root, root.resolve().name, named, cache, bounds, on_progress)
+    return _unpack_once(root, root.resolve().name, named, cache, _BOUNDS, on_progress)
 
 
 def _unpack_once(

@@ -37,7 +37,7 @@ Rows = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
-class Known:
+class PictureDecisions:
     """What an earlier manifest says of some pictures.
 
     ``splits`` int8 (n,), -1 for an unknown picture; ``statuses`` int8 (n,), :data:`LEFT_OUT` or :data:`KEEP` for a
@@ -63,7 +63,7 @@ class Decisions:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def of(self, paths: Sequence[str], sha256: npt.NDArray[np.uint8] | None = None) -> Known:
+    def of(self, paths: Sequence[str], sha256: npt.NDArray[np.uint8] | None = None) -> PictureDecisions:
         """What is known of some pictures.
 
         A picture that was renamed, or moved to the folder of another label, is known by its content. A copy is not:
@@ -76,18 +76,18 @@ class Decisions:
         """
         splits, statuses = np.full(len(paths), -1, np.int8), np.full(len(paths), OK, np.int8)
         if not len(self.rows) or not len(paths):
-            return Known(splits, statuses, {})
+            return PictureDecisions(splits, statuses, {})
         words = digests(paths)
         at = np.minimum(np.searchsorted(self.rows["path"], words), len(self.rows) - 1)
         at = np.where(self.rows["path"][at] == words, at, -1)
         if sha256 is not None:
             at = self._by_content(at, np.ascontiguousarray(sha256).view(np.uint64)[:, 0])
-        known = at >= 0
-        found = self.rows[at[known]]
-        splits[known], statuses[known] = found["split"], found["status"]
+        has_row = at >= 0
+        rows = self.rows[at[has_row]]
+        splits[has_row], statuses[has_row] = rows["split"], rows["status"]
         decided = np.flatnonzero(statuses != OK)
         reasons = {int(row): self.reasons.get(int(self.rows["path"][at[row]]), "") for row in decided}
-        return Known(splits, statuses, {row: reason for row, reason in reasons.items() if reason})
+        return PictureDecisions(splits, statuses, {row: reason for row, reason in reasons.items() if reason})
 
     def _by_content(self, at: npt.NDArray[np.int64], contents: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """``at`` (rows by path), replaced where the content of a picture was elsewhere."""
@@ -142,42 +142,54 @@ def write_manifest(
     types = [text, kind, kind, text, text, text, whole, arrow.int32(), arrow.int32(), kind, text]
     schema = arrow.schema(list(zip(names, types, strict=True)))
 
-    def named(codes: Any, values: Sequence[str]) -> Any:
-        return arrow.DictionaryArray.from_arrays(arrow.array(codes, arrow.int32()), arrow.array(values, text))
-
     words = digests(dataset.paths)
     decided = _by_person(status, reasons)
-    index = [_indexed(words, _words(records), dataset.splits, decided)]
+    index = [_index_rows(words, _words(records), dataset.splits, decided)]
     texts = {int(words[row]): reasons[row] for row in np.flatnonzero(decided != OK).tolist() if row in reasons}
     with replacing(path, make_folder=True) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(dataset), _BLOCK):
-            stop = min(start + _BLOCK, len(dataset))
-            part = records[start:stop]
-            unread = part["bytes"] == 0
-            columns = [
-                arrow.array([_text(dataset.paths[row]) for row in range(start, stop)], text),
-                named(dataset.labels[start:stop], [_text(label) for label in dataset.classes]),
-                named(dataset.splits[start:stop], SPLITS),
-                arrow.array([_group(groups[row]) for row in range(start, stop)], text)
-                if groups is not None
-                else arrow.nulls(stop - start, text),
-                _hexadecimal(arrow, part["sha256"], unread),
-                _hexadecimal(arrow, part["phash"], unread),
-                *(arrow.array(part[name], mask=unread) for name in ("bytes", "width", "height")),
-                named(status[start:stop], STATUSES),
-                arrow.array([reasons.get(row) for row in range(start, stop)], text),
-            ]
+            rows = slice(start, min(start + _BLOCK, len(dataset)))
+            columns = _columns(arrow, dataset, records, status, reasons, groups, rows)
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
-        for rows in _absent(path, parquet, words):
+        for absent in _absent(path, parquet, words):
             columns = []
             for name, target in zip(names, types, strict=True):
-                values = arrow.array([row.get(name) for row in rows], text if target == kind else target)
+                values = arrow.array([row.get(name) for row in absent], text if target == kind else target)
                 columns.append(values.dictionary_encode() if target == kind else values)
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
-            part_index, part_texts = _index_of(rows, path)
+            part_index, part_texts = _index_of(absent, path)
             index.append(part_index)
             texts |= part_texts
-    _save_index(path, Decisions(_sorted(index), texts))
+    _save_index(path, Decisions(_in_order(index), texts))
+
+
+def _columns(
+    arrow: Any,
+    dataset: Dataset,
+    records: Records,
+    status: npt.NDArray[np.int8],
+    reasons: Mapping[int, str],
+    groups: Sequence[str] | None,
+    rows: slice,
+) -> list[Any]:
+    """The columns of some rows, in the schema's order."""
+    text, part = arrow.string(), records[rows]
+    unread = part["bytes"] == 0
+
+    def codes(values: npt.NDArray[Any], names: Sequence[str]) -> Any:
+        return arrow.DictionaryArray.from_arrays(arrow.array(values[rows], arrow.int32()), arrow.array(names, text))
+
+    return [
+        arrow.array([_text(path) for path in dataset.paths[rows]], text),
+        codes(dataset.labels, [_text(label) for label in dataset.classes]),
+        codes(dataset.splits, SPLITS),
+        arrow.nulls(len(part), text) if groups is None else arrow.array([_group(name) for name in groups[rows]], text),
+        _hexadecimal(arrow, part["sha256"], unread),
+        _hexadecimal(arrow, part["phash"], unread),
+        *(arrow.array(part[name], mask=unread) for name in ("bytes", "width", "height")),
+        codes(status, STATUSES),
+        arrow.array([reasons.get(row) for row in range(rows.start, rows.stop)], text),
+    ]
 
 
 def _absent(path: Path, parquet: Any, present: npt.NDArray[np.uint64]) -> Iterator[list[dict[str, Any]]]:
@@ -242,7 +254,7 @@ def _read(path: Path) -> Decisions:
             allowed=f"the Parquet file that `vizsla check` has written, with its columns {', '.join(_NEEDED)}",
             do="restore it, or remove it: the splits are then drawn anew",
         ) from error
-    return Decisions(_sorted(parts), texts)
+    return Decisions(_in_order(parts), texts)
 
 
 def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict[int, str]]:
@@ -256,15 +268,18 @@ def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict
         [_person(_code(row["status"], STATUSES, "status", path), row["reason"]) for row in rows], np.int8
     )
     texts = {int(words[i]): rows[i]["reason"] for i in np.flatnonzero(statuses != OK).tolist() if rows[i]["reason"]}
-    return _indexed(words, contents, splits, statuses), texts
+    return _index_rows(words, contents, splits, statuses), texts
 
 
-def _code(value: object, known: Sequence[str], column: str, path: Path) -> int:
-    if value not in known:
+def _code(value: object, names: Sequence[str], column: str, path: Path) -> int:
+    if value not in names:
         raise DataError(
-            f"The manifest's column {column!r} holds {value!r}.", where=path, allowed=", ".join(known), do="correct it"
+            f"The manifest's column {column!r} holds {value!r}.",
+            where=path,
+            allowed=", ".join(names),
+            do="correct it",
         )
-    return known.index(str(value))
+    return names.index(str(value))
 
 
 def _person(status: int, reason: str | None) -> int:
@@ -281,7 +296,7 @@ def _by_person(status: npt.NDArray[np.int8], reasons: Mapping[int, str]) -> npt.
     return decided
 
 
-def _indexed(
+def _index_rows(
     words: npt.NDArray[np.uint64],
     contents: npt.NDArray[np.uint64],
     splits: npt.NDArray[np.int8],
@@ -292,7 +307,7 @@ def _indexed(
     return rows
 
 
-def _sorted(parts: Sequence[Rows]) -> Rows:
+def _in_order(parts: Sequence[Rows]) -> Rows:
     rows = np.concatenate(parts) if parts else np.zeros(0, _INDEX)
     return rows[np.argsort(rows["path"], kind="stable")]
 

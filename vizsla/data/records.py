@@ -43,7 +43,7 @@ class Records:
     notes: list[str]
 
     @property
-    def told(self) -> str:
+    def columns_read(self) -> str:
         """The columns that were read, for a person."""
         return f"({self.columns.path}, {self.columns.label or 'a column for each class'})"
 

@@ -67,8 +67,8 @@ def parse(url: str) -> tuple[str, str]:
 
 def endpoint(url: str | None) -> str | None:
     """Where the service listens: as asked for, else as the environment says; None for AWS itself."""
-    found = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return found.rstrip("/") if found else None
+    address = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return address.rstrip("/") if address else None
 
 
 def connect(bucket: str, endpoint_url: str | None, *, patient: bool = False) -> Any:
@@ -121,17 +121,15 @@ def in_words(where: str) -> Iterator[None]:
         text = str(error)
         code = re.search(r"<Code>(\w+)</Code>", text)
         status = re.search(r"non-2xx status code: (\d+ [^:\n]*)", text)
+        by_status = {"403": "AccessDenied", "404": "NoSuchBucket", "412": "PreconditionFailed"}
+        if isinstance(error, FileNotFoundError):
+            by_status["404"] = "NoSuchKey"
         if code and code[1] in _ANSWERS:
             what, do = _ANSWERS[code[1]]
-        elif status or code:
-            answer = code[1] if code else status[1] if status else ""
-            what, do = f"The service answered {answer}.", "check the address, the credentials and --endpoint-url"
-            if status and status[1].startswith("412"):
-                what, do = _ANSWERS["PreconditionFailed"]
-            elif status and status[1].startswith("403"):
-                what, do = _ANSWERS["AccessDenied"]
-            elif status and status[1].startswith("404"):
-                what, do = _ANSWERS["NoSuchKey" if isinstance(error, FileNotFoundError) else "NoSuchBucket"]
+        elif status and status[1][:3] in by_status:
+            what, do = _ANSWERS[by_status[status[1][:3]]]
+        elif answer := code or status:
+            what, do = f"The service answered {answer[1]}.", "check the address, the credentials and --endpoint-url"
         elif "redirect without LOCATION" in text:  # how object_store words a 301
             what, do = _ANSWERS["PermanentRedirect"]
         elif "error sending request" in text:

@@ -48,8 +48,8 @@ def table(
     """The trials, the best and the running ones where not all fit."""
     from vizsla.tuning.trials import best
 
-    found = best(trials, objective)
-    marked = winner if winner is not None else None if found is None else found.number
+    leader = best(trials, objective)
+    marked = winner if winner is not None else None if leader is None else leader.number
     shown = _chosen(trials, objective, most)
     finite = [v for t in trials for v in (*t.curve, t.value) if v is not None and math.isfinite(v)]
     # One scale for all; the worst tenth would flatten the rest.

@@ -8,7 +8,7 @@ from typing import Any
 
 from vizsla.data.checks.classes import effective_classes
 from vizsla.data.dataset import SPLITS
-from vizsla.data.gate import Gated
+from vizsla.data.gate import GateResult
 from vizsla.data.manifest import DAMAGED, LEFT_OUT, REPAIRED
 from vizsla.errors import ImageError
 from vizsla.findings import SEVERITIES, Finding, FindingFile
@@ -20,7 +20,7 @@ _SHOWN = 24
 _THUMBNAIL = 160
 
 
-def page(gated: Gated, findings: Sequence[Finding], manifest: Path, notes: Sequence[str]) -> str:
+def page(gated: GateResult, findings: Sequence[Finding], manifest: Path, notes: Sequence[str]) -> str:
     """The whole page as HTML, pictures included. ``notes`` say how the data were read."""
     dataset = gated.facts.dataset
     counts = dataset.counts(gated.usable)
@@ -65,7 +65,7 @@ def _splits(counts: Any) -> list[tuple[int, str]]:
     return [(int(n), split) for n, split in zip(counts.sum(axis=0), SPLITS, strict=True)]
 
 
-def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
+def _finding(gated: GateResult, finding: Finding) -> dict[str, Any]:
     shown = finding.files[:_SHOWN]
     clusters: dict[int | None, list[dict[str, Any]]] = {}
     for file in shown:
@@ -77,7 +77,7 @@ def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _picture(gated: Gated, file: FindingFile) -> dict[str, Any]:
+def _picture(gated: GateResult, file: FindingFile) -> dict[str, Any]:
     dataset, limits, image, row = gated.facts.dataset, Limits.from_settings(), "", file.row
     if row not in gated.facts.scan.errors:
         try:

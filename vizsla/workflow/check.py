@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vizsla.data import quality
 from vizsla.data.checks import label_errors
-from vizsla.data.dataset import SPLITS
+from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.errors import DataError, UsageError
 from vizsla.files import write_bytes
 from vizsla.findings import SEVERITIES, Finding, Severity
@@ -24,7 +24,7 @@ from vizsla.training.folds import fold_of
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
-from vizsla.workflow.gate import Checked, DataRequest, check_data, write_findings
+from vizsla.workflow.gate import DataCheck, DataRequest, check_data, write_findings
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.watch import Watch
 
@@ -69,7 +69,7 @@ class CheckResult:
     >>> result.dataframe()[["id", "path", "detail"]]  # doctest: +SKIP
     """
 
-    checked: Checked
+    checked: DataCheck
     findings: list[Finding]
     notes: list[str]
     findings_file: Path
@@ -153,10 +153,10 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
         )
     if request.weights is not None:
         with watch.stage("labels"):
-            found, small = _label_errors(checked, request.weights, observer, request.data.seed)
+            suspects, small = _label_errors(checked, request.weights, observer, request.data.seed)
         notes += small
-        if found is not None:
-            findings = sorted([*findings, found], key=lambda finding: SEVERITIES.index(finding.severity))
+        if suspects is not None:
+            findings = sorted([*findings, suspects], key=lambda finding: SEVERITIES.index(finding.severity))
     refusal = _refusal(checked)
     if refusal is not None:
         title, fix = "These data cannot be trained on", refusal.do or refusal.allowed or "mend the data"
@@ -170,7 +170,7 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
     return CheckResult(checked, findings, notes, findings_file, report, watch.seconds, refusal)
 
 
-def _refusal(checked: Checked) -> DataError | None:
+def _refusal(checked: DataCheck) -> DataError | None:
     """What ``fit`` says of these data before it begins."""
     try:
         checked.gated.check()
@@ -180,7 +180,7 @@ def _refusal(checked: Checked) -> DataError | None:
 
 
 def _label_errors(
-    checked: Checked, weights: WeightsRequest, observer: Observer, seed: int
+    checked: DataCheck, weights: WeightsRequest, observer: Observer, seed: int
 ) -> tuple[Finding | None, list[str]]:
     """The finding, and notes about classes that are too small to judge."""
     from vizsla.models.engine import OnnxEngine
@@ -202,19 +202,7 @@ def _label_errors(
         on_progress=observer.progress,
     )
     seen = np.flatnonzero(extraction.usable)
-    known = seen[dataset.splits[seen] != SPLITS.index("test")]
-    sets = known if dataset.groups is None else dataset.groups[known]
-    apart = np.unique(np.column_stack([dataset.labels[known], sets]), axis=0)[:, 0]
-    counts = np.bincount(apart, minlength=len(dataset.classes))
-    notes, large = [], np.flatnonzero(counts >= FOLDS)
-    if len(large) < len(counts):
-        small = [f"{dataset.classes[i]!r} ({counts[i]})" for i in np.flatnonzero(counts < FOLDS)]
-        notes.append(
-            f"Label errors were not looked for in classes with fewer than {FOLDS} different pictures in train and "
-            + "valid: "
-            + ", ".join(small[:12])
-            + (f" and {len(small) - 12} more." if len(small) > 12 else ".")
-        )
+    large, notes = _large_classes(dataset, seen)
     if len(large) < 2:
         return None, notes
     seen = seen[np.isin(dataset.labels[seen], large)]
@@ -228,6 +216,21 @@ def _label_errors(
         dataset.groups,
     )
     return label_errors.find(gated.facts, rows[seen], probabilities, large), notes
+
+
+def _large_classes(dataset: Dataset, seen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """The classes that every fold has pictures of, and a note on the others."""
+    rows = seen[dataset.splits[seen] != SPLITS.index("test")]
+    sets = rows if dataset.groups is None else dataset.groups[rows]
+    apart = np.unique(np.column_stack([dataset.labels[rows], sets]), axis=0)[:, 0]
+    counts = np.bincount(apart, minlength=len(dataset.classes))
+    small = [f"{dataset.classes[i]!r} ({counts[i]})" for i in np.flatnonzero(counts < FOLDS)]
+    note = (
+        f"Label errors were not looked for in classes with fewer than {FOLDS} different pictures in train and valid: "
+        + ", ".join(small[:12])
+        + (f" and {len(small) - 12} more." if len(small) > 12 else ".")
+    )
+    return np.flatnonzero(counts >= FOLDS), [note] if small else []
 
 
 def out_of_fold(
@@ -246,15 +249,15 @@ def out_of_fold(
     is one): copies and pictures of one group lie in one fold, so that none vouches for the label of another.
     """
     test = SPLITS.index("test")
-    known = rows[splits[rows] != test]
-    fold = fold_of(known, labels, groups, FOLDS, seed)
+    fold_rows = rows[splits[rows] != test]
+    fold = fold_of(fold_rows, labels, groups, FOLDS, seed)
     probabilities = np.zeros((len(rows), classes), np.float32)
     held = splits[rows] != test
-    at_known, at_test = np.flatnonzero(held), np.flatnonzero(~held)
+    at_folds, at_test = np.flatnonzero(held), np.flatnonzero(~held)
     for k in range(FOLDS):
-        data = HeadData(table, labels, known[fold != k], known[fold == k], classes)
+        data = HeadData(table, labels, fold_rows[fold != k], fold_rows[fold == k], classes)
         (trained,) = train_heads(data, [StepConfig(seed=seed, epochs=15, patience=None)])
-        mine = at_known[fold == k]
+        mine = at_folds[fold == k]
         probabilities[mine] = trained.head.probabilities(table.take(rows[mine]))
         if len(at_test):
             probabilities[at_test] += trained.head.probabilities(table.take(rows[at_test])) / FOLDS

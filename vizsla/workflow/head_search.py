@@ -19,7 +19,7 @@ from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Value
 from vizsla.workflow.observer import Observer
-from vizsla.workflow.study import Problem, opened
+from vizsla.workflow.study import Problem, open_study
 
 SUMMARY, TABLE = "tuning.json", "trials.csv"
 
@@ -75,7 +75,7 @@ class SearchTrainer(Trainer):
             {"data or backbone": frozen.source}, _unseeded(fixed), lambda values: _canonical(fixed, values)
         )
         epochs = space.largest("epochs") or (member.epochs if isinstance(member, StepConfig) else 1)
-        with opened(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
+        with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
             for note in notes:
                 observer.note(note)
             runner = HeadsRunner(data, base, request.objective, static=space.static, seeds=request.seeds)
@@ -118,4 +118,4 @@ def _unseeded(config: HeadConfig) -> dict[str, Any]:
 
 def _canonical(base: HeadConfig, values: Mapping[str, Value]) -> dict[str, Any]:
     config = head_config(base, values).to_dict()
-    return {known: config.get(known) for known in map(head_name, values)}
+    return {name: config.get(name) for name in map(head_name, values)}

@@ -152,14 +152,14 @@ def _head_words(config: HeadConfig) -> str:
 
 def _cached_share(dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], space: FeatureSpace) -> float:
     index, limits = space.index(), Limits.from_settings()
-    found = sampled = 0
+    hits = sampled = 0
     for row in rows[:_SAMPLE_HASHED]:
         try:
-            found += hashlib.sha256(read_file(dataset[int(row)], limits)).digest() in index
+            hits += hashlib.sha256(read_file(dataset[int(row)], limits)).digest() in index
             sampled += 1
         except ImageError:
             continue
-    return found / sampled if sampled else 0.0
+    return hits / sampled if sampled else 0.0
 
 
 def _rate(

@@ -12,7 +12,7 @@ from vizsla.settings import settings
 from vizsla.training.look import FeatureLook
 from vizsla.tuning.heads_runner import check_space, default_space
 from vizsla.tuning.strategies import warm_up
-from vizsla.workflow.gate import Checked, look, open_source
+from vizsla.workflow.gate import DataCheck, look, open_source
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.request import FitRequest
 from vizsla.workflow.watch import Watch
@@ -27,7 +27,7 @@ class Preparation:
     """
 
     weights: WeightsRequest
-    checked: Checked
+    checked: DataCheck
     export: BackboneExport
     look: FeatureLook | None
 

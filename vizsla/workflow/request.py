@@ -84,19 +84,19 @@ class FitRequest:
         cls,
         data: str | os.PathLike[str],
         values: Mapping[str, Any],
-        given: HyperparameterInput = (),
+        hyperparameters: HyperparameterInput = (),
         *,
         tune: int | SearchRequest | None = None,
         seed: int = 0,
         **options: Any,
     ) -> FitRequest:
-        """From hyperparameters by name, as every door gets them; ``options`` are the other fields.
+        """From hyperparameters by name, as every door gets them; ``options`` are other fields, None for the default.
 
         Parameters
         ----------
         values:
             Those of a head. With ``tune`` they stay the same in every trial, and what they name is not searched.
-        given:
+        hyperparameters:
             More of them, as pairs, in a file, as JSON or by name; ``values`` come first.
         tune:
             So many trials of the default search (True: 20), or a search.
@@ -113,7 +113,8 @@ class FitRequest:
                     where=f"parameter {name}",
                     do=f"give it in {parameter}=vizsla.{config.__name__}({name}=...)",
                 )
-        named = by_name(read_hyperparameters(given)) | by_name(values)
+        options = {name: value for name, value in options.items() if value is not None}
+        named = by_name(read_hyperparameters(hyperparameters)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:
             return cls(os.fspath(data), head=head_config(named | {"seed": seed}), **options)
@@ -180,21 +181,21 @@ class FitResult:
         JobError
             When there is no such job, it has not completed, or it is none of ``fit``.
         """
-        found = controller.find(os.fspath(job), settings().home)
-        if not found.state.ended_well:
+        directory = controller.find(os.fspath(job), settings().home)
+        if not directory.state.ended_well:
             raise JobError(
-                f"Job {found.name!r} has no result: it is {found.state.status}.",
-                where=found.path,
-                do=f"`vizsla jobs resume {found.name}` goes on with it",
+                f"Job {directory.name!r} has no result: it is {directory.state.status}.",
+                where=directory.path,
+                do=f"`vizsla jobs resume {directory.name}` goes on with it",
             )
         try:
-            return _stored().validate_json((found.output / RESULT).read_bytes()).at(found)
+            return _stored().validate_json((directory.output / RESULT).read_bytes()).at(directory)
         except (OSError, ValidationError) as error:
             raise JobError(
-                f"Job {found.name!r} keeps no result of a fit that this version can read.",
-                where=found.output / RESULT,
+                f"Job {directory.name!r} keeps no result of a fit that this version can read.",
+                where=directory.output / RESULT,
                 allowed="a job of fit, tune, or train DATA",
-                do=f"vizsla.load({str(found.path)!r}) gives its model, where it has saved one",
+                do=f"vizsla.load({str(directory.path)!r}) gives its model, where it has saved one",
             ) from error
 
     def at(self, job: JobDirectory) -> FitResult:

@@ -73,10 +73,10 @@ def _empty(row: npt.NDArray[np.int64]) -> list[str]:
 def few(facts: Facts) -> Finding | None:
     """A class with hardly any training picture."""
     train = counts(facts)[:, SPLITS.index("train")]
-    found = [f"{facts.dataset.classes[i]!r} ({train[i]})" for i in np.flatnonzero((train > 0) & (train < FEW))]
-    if not found:
+    small = [f"{facts.dataset.classes[i]!r} ({train[i]})" for i in np.flatnonzero((train > 0) & (train < FEW))]
+    if not small:
         return None
-    shown = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
+    shown = ", ".join(small[:12]) + (f" and {len(small) - 12} more" if len(small) > 12 else "")
     return Finding(
         "few-pictures",
         "warning",

@@ -26,7 +26,7 @@ _PLAIN = [MODES.index("RGB"), MODES.index("L")]
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Trait:
     id: str
     severity: Severity
     title: str
@@ -71,7 +71,7 @@ def _megapixels(facts: Facts) -> npt.NDArray[np.float64]:
 
 
 _KINDS = (
-    _Kind(
+    _Trait(
         "stray-bytes",
         "warning",
         "JPEGs with stray bytes before their end",
@@ -80,7 +80,7 @@ _KINDS = (
         lambda facts: facts.scan.records["remark"] == STRAY_BYTES,
         lambda facts, row: REMARKS[STRAY_BYTES],
     ),
-    _Kind(
+    _Trait(
         "odd-metadata",
         "info",
         "Broken metadata",
@@ -89,7 +89,7 @@ _KINDS = (
         lambda facts: facts.scan.records["remark"] > STRAY_BYTES,
         lambda facts, row: REMARKS[facts.scan.records["remark"][row]],
     ),
-    _Kind(
+    _Trait(
         "wrong-type",
         "warning",
         "File names that lie about the format",
@@ -98,7 +98,7 @@ _KINDS = (
         _wrong_type,
         lambda facts, row: f"is a {FORMATS[facts.scan.records['format'][row]]}",
     ),
-    _Kind(
+    _Trait(
         "odd-mode",
         "info",
         "Unusual colour modes",
@@ -107,7 +107,7 @@ _KINDS = (
         _odd_mode,
         lambda facts, row: f"mode {MODES[facts.scan.records['mode'][row]]}",
     ),
-    _Kind(
+    _Trait(
         "gray",
         "info",
         "Gray pictures among coloured ones",
@@ -116,7 +116,7 @@ _KINDS = (
         _gray,
         lambda facts, row: "mode L",
     ),
-    _Kind(
+    _Trait(
         "animated",
         "info",
         "Animations",
@@ -125,7 +125,7 @@ _KINDS = (
         lambda facts: facts.scan.records["animated"],
         lambda facts, row: "several frames",
     ),
-    _Kind(
+    _Trait(
         "tiny",
         "warning",
         "Tiny pictures",
@@ -134,7 +134,7 @@ _KINDS = (
         lambda facts: _sides(facts)[0] < TINY_PIXELS,
         _size,
     ),
-    _Kind(
+    _Trait(
         "huge",
         "info",
         "Huge pictures",
@@ -143,7 +143,7 @@ _KINDS = (
         lambda facts: _megapixels(facts) > HUGE_MEGAPIXELS,
         _size,
     ),
-    _Kind(
+    _Trait(
         "extreme-aspect",
         "warning",
         "Extreme shapes",
@@ -155,7 +155,7 @@ _KINDS = (
 )
 
 
-def _check(kind: _Kind) -> Check:
+def _check(kind: _Trait) -> Check:
     def check(facts: Facts) -> Finding | None:
         rows = np.flatnonzero(kind.test(facts) & facts.scan.seen)
         if not len(rows):
