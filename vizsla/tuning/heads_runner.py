@@ -11,7 +11,8 @@ import numpy as np
 
 from vizsla.errors import UsageError
 from vizsla.training import config as configs
-from vizsla.training.config import HYPERPARAMETERS, HeadConfig, StepConfig
+from vizsla.training.config import HeadConfig, StepConfig
+from vizsla.training.fine_tuning.config import HYPERPARAMETERS
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.trained import EpochMetrics, TrainedHead

@@ -13,7 +13,7 @@ from vizsla.data.layouts import FOLDERS, LAYOUTS
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded
 from vizsla.jobs.spec import BUILTIN, AlgorithmSpecification, Channel, DataSource, S3DataSource, TrainingJobSpec
-from vizsla.training.config import HYPERPARAMETERS, head_config
+from vizsla.training.fine_tuning.config import HYPERPARAMETERS, training_config
 from vizsla.tuning.request import SearchRequest
 from vizsla.workflow.request import FitRequest
 
@@ -143,7 +143,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
-    return replace(request, head=head_config(values))
+    return replace(request, head=training_config(values))
 
 
 def _as_text(value: object, text: str | None) -> str | None:

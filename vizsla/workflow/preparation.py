@@ -9,6 +9,7 @@ from vizsla.images import Preprocessing
 from vizsla.models.export_process import BackboneExport
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
+from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.look import FeatureLook
 from vizsla.tuning.heads_runner import check_space, default_space
 from vizsla.tuning.strategies import warm_up
@@ -46,7 +47,7 @@ class Start:
     def __init__(self, request: FitRequest, watch: Watch, observer: Observer) -> None:
         self._request = request
         self._weights = request.weights_request()
-        if request.tune is not None:
+        if request.tune is not None and not isinstance(request.head, FineTuneConfig):
             check_space(request.head, request.tune.space or default_space())
             warm_up(request.tune.strategy, request.tune.limits.trials)
         # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.

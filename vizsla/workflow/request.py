@@ -26,7 +26,8 @@ from vizsla.models.weights import WeightsRequest
 from vizsla.optional import data_frame
 from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
-from vizsla.training.config import HeadConfig, LbfgsConfig, head_config
+from vizsla.training.config import LbfgsConfig
+from vizsla.training.fine_tuning.config import FineTuneConfig, TrainingConfig, training_config
 from vizsla.tuning.heads_runner import head_space
 from vizsla.tuning.heads_runner import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
@@ -57,7 +58,7 @@ class FitRequest:
     backbone: str | None = None
     weights: Path | None = None
     random_init: bool = False
-    head: HeadConfig = field(default_factory=LbfgsConfig)
+    head: TrainingConfig = field(default_factory=LbfgsConfig)
     minutes: float | None = None
     name: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
@@ -117,7 +118,15 @@ class FitRequest:
         named = by_name(read_hyperparameters(hyperparameters)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:
-            return cls(os.fspath(data), head=head_config(named | {"seed": seed}), **options)
+            return cls(os.fspath(data), head=training_config(named | {"seed": seed}), **options)
+        reaching = [name for name in ("depth", *FineTuneConfig.ONLY) if named.get(name, "head") != "head"]
+        if reaching:
+            raise UsageError(
+                f"A search is for hyperparameters of the head; {reaching[0]} reaches into the backbone.",
+                where=f"parameter {reaching[0]}",
+                do=f"leave {reaching[0]} out, or train without a search",
+            )
+        named.pop("depth", None)
         if tune is True:
             tune = SearchRequest()
         elif isinstance(tune, int):
