@@ -81,7 +81,7 @@ def options(verb: str, *nested: str) -> set[str]:
     return {name for option in found for name in (*option.opts, *option.secondary_opts)} - {"--help"}
 
 
-@pytest.mark.parametrize(("document", "verb"), [("serving.md", "serve"), ("jobs.md", "train")])
+@pytest.mark.parametrize(("document", "verb"), [("serving.md", "serve"), ("jobs.md", "train"), ("tune.md", "tune")])
 def test_the_table_of_options_is_that_of_the_help(document: str, verb: str) -> None:
     named = {name for row in rows(section(document, "Options")) for name in re.findall(r"`(--[\w-]+)`", row[0])}
     assert named == options(verb)
