@@ -23,11 +23,21 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 
+def anchors(document: Path) -> set[str]:
+    """The places in a document, named as GitHub names its headings."""
+    text = document.read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)", text, re.MULTILINE)
+    named = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a name="([^"]+)">', text))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+    for target, place in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", document.read_text("utf-8")):
         if not target.startswith("http"):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+            linked = document.parent / target if target else document
+            assert linked.exists(), f"{document.name} links to {target}"
+            assert not place or place in anchors(linked), f"{document.name} links to {target}#{place}"
 
 
 def test_the_python_guide_runs(folder_of_photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +91,10 @@ def options(verb: str, *nested: str) -> set[str]:
     return {name for option in found for name in (*option.opts, *option.secondary_opts)} - {"--help"}
 
 
-@pytest.mark.parametrize(("document", "verb"), [("serving.md", "serve"), ("jobs.md", "train"), ("tune.md", "tune")])
+@pytest.mark.parametrize(
+    ("document", "verb"),
+    [("serving.md", "serve"), ("jobs.md", "train"), ("tune.md", "tune"), ("fit.md", "fit"), ("data.md", "check")],
+)
 def test_the_table_of_options_is_that_of_the_help(document: str, verb: str) -> None:
     named = {name for row in rows(section(document, "Options")) for name in re.findall(r"`(--[\w-]+)`", row[0])}
     assert named == options(verb)
