@@ -65,7 +65,7 @@ class Study:
         space: Space,
         objective: Objective,
         strategy: Strategy,
-        stored: Any,
+        storage: Any,
         *,
         total: int,
         epochs: int = 0,
@@ -74,20 +74,22 @@ class Study:
         prior: Prior | None = None,
     ) -> None:
         optuna = require("optuna", extra="tune", feature=FEATURE)
-        self.id: str = stored.user_attrs[_ID]
+        self._storage, self._study_id = storage, storage.get_study_id_from_name(name)
+        self.id: str = storage.get_study_user_attrs(self._study_id)[_ID]
         """Tells this study from all others, of the same name too."""
         self.before = 0
         """Trials of earlier searches in the same study, which the limit on trials counts."""
         self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
-        self._optuna, self._stored, self._encoding = optuna, stored, Encoding(space)
+        self._optuna, self._encoding = optuna, Encoding(space)
         self._records: dict[int, TrialRecord] = {}
-        self._ids: dict[int, int] = {}
         self._thinking: dict[int, Any] = {}
         self._unlearned: list[TrialRecord] = []
         pruner = strategy.pruner(epochs) if strategy.pruner else median_pruner()
         self._prunes = early_stopping == "auto"
-        old = stored.get_trials(deepcopy=False)
+        old = storage.get_all_trials(self._study_id, deepcopy=False)
+        self._memory = optuna.storages.InMemoryStorage()
         self._mind = optuna.create_study(
+            storage=self._memory,
             study_name=name,
             direction=objective.direction,
             sampler=strategy.sampler(seed + len(old), total),
@@ -140,7 +142,7 @@ class Study:
                 check_topic(uri, name, earlier, space, objective, problem)
             if _ID not in stored.user_attrs:
                 stored.set_user_attr(_ID, uuid.uuid4().hex)
-        return cls(name, space, objective, strategy, stored, **options)
+        return cls(name, space, objective, strategy, backend, **options)
 
     def trials(self) -> list[TrialRecord]:
         """All trials, in order."""
@@ -165,7 +167,7 @@ class Study:
                     number, _trial_name(self.name, self.id, number, values), values, "InProgress", start=time.time()
                 )
                 frozen = self._frozen("RUNNING", values, shown=True, attributes={RECORD: facts_of(record)})
-                self._stored.add_trial(frozen)
+                self._storage.create_new_trial(self._study_id, template_trial=frozen)
                 self._records[number], self._thinking[number] = record, thought
                 self._tried.add(_key(values))
                 asked.append(record)
@@ -203,7 +205,7 @@ class Study:
             metrics=outcome.metrics,
         )
         self._records[outcome.number] = record
-        self._keep(outcome.number)
+        self._storage.set_trial_user_attr(self._trial_id(record.number), RECORD, facts_of(record))
         self._finish(record)
         return record
 
@@ -265,9 +267,9 @@ class Study:
         record = record_of(stored.number, facts)
         self._records[stored.number] = record
         self._tried.add(_key(record.params))
-        self._mind.add_trial(self._frozen("RUNNING", record.params))
-        frozen = self._mind.get_trials(deepcopy=False)[-1]
-        self._thinking[stored.number] = self._optuna.trial.Trial(self._mind, frozen._trial_id)
+        frozen, study_id = self._frozen("RUNNING", record.params), self._memory.get_study_id_from_name(self.name)
+        trial_id = self._memory.create_new_trial(study_id, template_trial=frozen)
+        self._thinking[stored.number] = self._optuna.trial.Trial(self._mind, trial_id)
         if not record.ended:
             self._records[stored.number] = replace(record, curve=())
             return
@@ -292,9 +294,9 @@ class Study:
             if record.status == "Failed":
                 self._unlearned.append(record)
         self._learn_late()
-        backend, trial_id = self._stored._storage, self._trial_id(record.number)
-        if not backend.get_trial(trial_id).state.is_finished():
-            backend.set_trial_state_values(trial_id, state, [record.value] if record.complete else None)
+        trial_id = self._trial_id(record.number)
+        if not self._storage.get_trial(trial_id).state.is_finished():
+            self._storage.set_trial_state_values(trial_id, state, [record.value] if record.complete else None)
 
     def _learn_late(self) -> None:
         """Teach what failed before there was any value."""
@@ -320,13 +322,9 @@ class Study:
         finite = [v for v in record.curve if math.isfinite(v)]
         return finite[-1] if finite else None
 
-    def _keep(self, number: int) -> None:
-        self._stored._storage.set_trial_user_attr(self._trial_id(number), RECORD, facts_of(self._records[number]))
-
     def _trial_id(self, number: int) -> int:
-        if number not in self._ids:
-            self._ids |= {t.number: t._trial_id for t in self._stored.get_trials(deepcopy=False)}
-        return self._ids[number]
+        trial_id: int = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return trial_id
 
     def _frozen(
         self,
