@@ -32,7 +32,6 @@ class Entry:
     pinned: bool
     uses: int = 0
     gone: bool = False
-    aliases: set[str] = field(default_factory=set)
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
 
