@@ -67,9 +67,8 @@ class Table:
     @property
     def optimum(self) -> float:
         """The best value in the table."""
-        found = self.objective.best_of([v for v in self._content["values"] if v is not None])
-        assert found is not None
-        return found
+        values = (float(v) for v in self._content["values"] if v is not None)
+        return min(filter(math.isfinite, values), key=self.objective.cost)
 
 
 class TableRunner:

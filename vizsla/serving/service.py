@@ -112,7 +112,7 @@ class Service:
         scope: Mapping[str, Any],
     ) -> list[Answered]:
         queued = time.perf_counter()
-        tasks = self.workers.submit_all(pictures, model, scope, explain=explain)
+        tasks = self.workers.submit(pictures, model, scope, explain=explain)
         if len(tasks) == 1:
             answers = [await tasks[0].future]
         else:

@@ -157,17 +157,7 @@ class Workers:
         """Pictures waiting."""
         return len(self._waiting)
 
-    def submit(self, picture: Picture, model: ServedModel, scope: Mapping[str, Any], *, explain: bool) -> Task:
-        """Queue a picture; the task's future gets its answer, an ImageError or a RequestError.
-
-        Raises
-        ------
-        RequestError
-            ``overloaded`` when too many are waiting.
-        """
-        return self.submit_all([picture], model, scope, explain=explain)[0]
-
-    def submit_all(
+    def submit(
         self, pictures: Sequence[Picture], model: ServedModel, scope: Mapping[str, Any], *, explain: bool
     ) -> list[Task]:
         """Queue a request's pictures, all of them or none. They take turns with those of other requests: a list does

@@ -58,11 +58,6 @@ class Objective:
         """The value, turned so that less is better."""
         return value if self.direction == "minimize" else -value
 
-    def best_of(self, values: Sequence[float]) -> float | None:
-        """The best of some values; None where there is no number."""
-        finite = [v for v in values if math.isfinite(v)]
-        return min(finite, key=self.cost) if finite else None
-
     def to_dict(self) -> dict[str, Any]:
         """In the field names of SageMaker's ``HyperParameterTuningJobObjective``."""
         return {"Type": self.direction.capitalize(), "MetricName": self.metric}
