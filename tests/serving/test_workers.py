@@ -15,6 +15,7 @@ from PIL import Image
 
 from vizsla.errors import ImageError
 from vizsla.images import Limits
+from vizsla.images.header import pixel_size
 from vizsla.models import artifact
 from vizsla.models.model import load
 from vizsla.serving import backbones as backbones_module
@@ -22,7 +23,7 @@ from vizsla.serving import workers as workers_module
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import ClientGoneError, RequestError
-from vizsla.serving.workers import Workers, is_heavy, pixel_size
+from vizsla.serving.workers import Workers, is_heavy
 
 LIMITS = Limits(64_000_000, 100_000_000, 20)
 

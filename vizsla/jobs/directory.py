@@ -266,8 +266,7 @@ class JobDirectory:
         try:
             state = self.state.then(status, reason, **facts)
         except JobError as error:
-            if error.where is None:
-                raise JobError(error.what, where=self.path, allowed=error.allowed, do=error.do) from None
+            error.where = error.where or str(self.path)
             raise
         write_state(self.path / "state.json", state)
         return state

@@ -292,4 +292,5 @@ def _head(data: bytes, card: ModelCard, where: Path) -> Head:
     try:
         return HEADS[card.head].read(tensors, len(card.classes), card.backbone.features)
     except ModelError as error:
-        raise ModelError(error.what, where=where, do=error.do) from error
+        error.where = str(where)
+        raise

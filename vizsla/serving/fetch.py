@@ -122,7 +122,7 @@ class Fetcher:
                 raise RequestError("url-failed", f"The picture cannot be fetched: {words}.", where=url[:200]) from error
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer.location)
+            url = urljoin(url, answer)
         raise RequestError("url-failed", f"More than {_MAX_REDIRECTS} redirects.", where=url[:200])
 
     def _checked(self, url: str) -> SplitResult:
@@ -142,7 +142,8 @@ class Fetcher:
             raise RequestError("url-refused", f"Port {port} is not fetched from.", where=url[:200], allowed="80, 443")
         return parts
 
-    def _get(self, parts: SplitResult, deadline: float, budget: Budget) -> bytes | _Moved:
+    def _get(self, parts: SplitResult, deadline: float, budget: Budget) -> bytes | str:
+        """The picture, or the address that it has moved to."""
         host = cast(str, parts.hostname)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
@@ -156,7 +157,7 @@ class Fetcher:
             connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "vizsla"})
             response = connection.getresponse()
             if response.status in _REDIRECTS and response.headers["Location"]:
-                return _Moved(response.headers["Location"])
+                return str(response.headers["Location"])
             if response.status != 200:
                 raise RequestError("url-failed", f"The address answered {response.status}.", where=parts.geturl()[:200])
             chunks = []
@@ -210,11 +211,6 @@ async def refuse_urls(urls: Sequence[str]) -> list[bytes]:
         where=urls[0][:200],
         do="send the picture itself, or start the server with --allow-urls",
     )
-
-
-@dataclass(frozen=True)
-class _Moved:
-    location: str
 
 
 _pool: list[ThreadPoolExecutor] = []

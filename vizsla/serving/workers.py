@@ -8,7 +8,6 @@ picture that is alone gets all cores.
 from __future__ import annotations
 
 import asyncio
-import struct
 import threading
 import time
 from bisect import insort_right
@@ -17,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vizsla.images import Limits
+from vizsla.images.header import pixel_size
 from vizsla.serving.answers import Answered
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
@@ -29,8 +29,6 @@ rank is the number of pictures taken before its request came, plus this for each
 
 _LIGHT_BYTES = 1_000_000
 _LIGHT_PIXELS = 4_000_000
-_MAX_SEGMENTS = 1000
-_START_OF_FRAME = frozenset(bytes((0xC0 + i,)) for i in range(16) if i not in (4, 8, 12))
 
 
 def is_heavy(picture: Picture) -> bool:
@@ -47,53 +45,6 @@ def is_heavy(picture: Picture) -> bool:
     if width * height > (4 * _LIGHT_PIXELS if jpeg else _LIGHT_PIXELS):
         return True
     return not picture.startswith(b"\x89PNG") and len(picture) > (_LIGHT_BYTES if jpeg else _LIGHT_BYTES // 4)
-
-
-def pixel_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels as a picture's header tells them, unchecked; (0, 0) where it does not.
-
-    Sources: the PNG, GIF89a and JPEG (ITU-T T.81, B.2.2) specifications, RFC 9649 for WebP, BITMAPINFOHEADER.
-    """
-    if data.startswith(b"\x89PNG") and len(data) >= 24:
-        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return _little(data[6:8]), _little(data[8:10])
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return _webp_size(data)
-    if data.startswith(b"BM") and len(data) >= 26:
-        if data[14] == 12:
-            return _little(data[18:20]), _little(data[20:22])
-        width, height = struct.unpack("<ii", data[18:26])
-        return abs(width), abs(height)
-    return _jpeg_size(data) if data.startswith(b"\xff\xd8") else (0, 0)
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    if data[12:16] == b"VP8X":
-        return 1 + _little(data[24:27]), 1 + _little(data[27:30])
-    if data[12:16] == b"VP8L":
-        bits = _little(data[21:25])
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return _little(data[26:28]) & 0x3FFF, _little(data[28:30]) & 0x3FFF
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    place = 2
-    for _ in range(_MAX_SEGMENTS):
-        if data[place : place + 1] != b"\xff":
-            break
-        kind = data[place + 1 : place + 2]
-        if kind == b"\xff":  # a byte that fills up
-            place += 1
-        elif kind in _START_OF_FRAME:
-            return int.from_bytes(data[place + 7 : place + 9]), int.from_bytes(data[place + 5 : place + 7])
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    return 0, 0
-
-
-def _little(data: bytes) -> int:
-    return int.from_bytes(data, "little")
 
 
 def _rank(task: Task) -> int:

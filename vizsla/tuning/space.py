@@ -53,15 +53,7 @@ class Space:
         """
         if is_tuning_document(parameters):
             return _written(parameters) if "Order" in parameters else space_of(tuning_document(parameters))
-        searched: dict[str, Parameter] = {}
-        static: dict[str, Value] = {}
-        for name, given in parameters.items():
-            found = named(str(name), given)
-            if isinstance(found, ContinuousParameter | IntegerParameter | CategoricalParameter):
-                searched[str(name)] = found
-            else:
-                static[str(name)] = found
-        return cls(searched, static)
+        return cls(*searched_and_static({str(name): named(str(name), given) for name, given in parameters.items()}))
 
     def with_static(self, values: Mapping[str, Value]) -> Space:
         """The space with further values that stay the same.
@@ -113,6 +105,12 @@ class Space:
         return size
 
 
+def searched_and_static(values: Mapping[str, Parameter | Value]) -> tuple[dict[str, Parameter], dict[str, Value]]:
+    """The parameters to search, and the values that stay the same."""
+    searched = {name: value for name, value in values.items() if isinstance(value, Parameter)}
+    return searched, {name: value for name, value in values.items() if not isinstance(value, Parameter)}
+
+
 def space_of(document: TuningDocument) -> Space:
     """The space of one of SageMaker's documents.
 
@@ -143,14 +141,14 @@ def named(name: str, given: Any) -> Parameter | Value:
     try:
         return parameter(given)
     except UsageError as error:
-        where = f"parameter {name}" + (f": {error.where}" if error.where else "")
-        raise UsageError(error.what, where=where, allowed=error.allowed, do=error.do) from None
+        error.where = f"parameter {name}" + (f": {error.where}" if error.where else "")
+        raise
 
 
 def _parameter(name: str, description: Mapping[str, Any]) -> Parameter:
-    found = named(name, description)
-    assert isinstance(found, ContinuousParameter | IntegerParameter | CategoricalParameter)
-    return found
+    value = named(name, description)
+    assert isinstance(value, Parameter)
+    return value
 
 
 def parameter(given: Any) -> Parameter | Value:
@@ -165,7 +163,7 @@ def parameter(given: Any) -> Parameter | Value:
     UsageError
         When it cannot be meant.
     """
-    if isinstance(given, ContinuousParameter | IntegerParameter | CategoricalParameter):
+    if isinstance(given, Parameter):
         return given
     if isinstance(given, list | tuple):
         return CategoricalParameter(list(given))
@@ -195,7 +193,8 @@ def parse_text(text: str) -> Parameter | Value:
         try:
             return _range(own_value(low), own_value(high), scaling)
         except UsageError as error:
-            raise UsageError(error.what, where=repr(text), allowed=error.allowed or _FORMS, do=error.do) from None
+            error.where, error.allowed = repr(text), error.allowed or _FORMS
+            raise
     if "," in text:
         values = [part.strip() for part in text.split(",")]
         if not all(values):

@@ -10,9 +10,6 @@ from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameter_input import read_mapping
 from vizsla.tuning.parameter_ranges import TuningDocument, is_tuning_document, tuning_document
 from vizsla.tuning.space import (
-    CategoricalParameter,
-    ContinuousParameter,
-    IntegerParameter,
     Parameter,
     Space,
     Value,
@@ -20,6 +17,7 @@ from vizsla.tuning.space import (
     no_range,
     own_space,
     parse_assignments,
+    searched_and_static,
 )
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -67,13 +65,7 @@ def read_space(
             found.setdefault(name, usual)
     if not found:
         return None
-    searched: dict[str, Parameter] = {}
-    static: dict[str, Value] = {}
-    for name, value in found.items():
-        if isinstance(value, ContinuousParameter | IntegerParameter | CategoricalParameter):
-            searched[name] = value
-        else:
-            static[name] = value
+    searched, static = searched_and_static(found)
     if default is None:
         return Space(searched, static)
     return own_space(Space(searched, static) if searched else default(static))
@@ -83,5 +75,5 @@ def _tuning_document(path: Path, content: dict[str, Any]) -> TuningDocument:
     try:
         return tuning_document(content)
     except UsageError as error:
-        where = f"{path}: {error.where}" if error.where else path
-        raise UsageError(error.what, where=where, allowed=error.allowed, do=error.do) from None
+        error.where = f"{path}: {error.where}" if error.where else str(path)
+        raise
