@@ -20,7 +20,7 @@ from vizsla.models import artifact
 from vizsla.models.model import load
 from vizsla.serving import backbones as backbones_module
 from vizsla.serving import workers as workers_module
-from vizsla.serving.answers import Answered
+from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.workers import Workers, is_heavy
@@ -41,7 +41,7 @@ def test_heads_on_one_backbone_answer_each_for_itself_and_every_bit_stays(
     served: list[ServedModel], models_dir: Path, jpegs: list[bytes]
 ) -> None:
 
-    async def ask() -> list[Answered]:
+    async def ask() -> list[Answer]:
         workers = Workers(2, LIMITS)
         workers.start()
         tasks = [workers.submit([jpegs[i % 12]], served[i % 4], {}, explain=False)[0] for i in range(48)]
@@ -72,9 +72,9 @@ def test_a_bad_picture_fails_alone_and_the_gone_are_skipped(served: list[ServedM
 
     first, bad, gone, last = asyncio.run(ask())
     assert isinstance(gone, ClientGoneError)
-    assert isinstance(first, Answered)
+    assert isinstance(first, Answer)
     assert isinstance(bad, ImageError)
-    assert isinstance(last, Answered)
+    assert isinstance(last, Answer)
 
 
 def test_heavy_pictures_leave_a_worker_to_the_others(
@@ -222,7 +222,7 @@ def test_a_head_that_fails_fails_its_own_requests(served: list[ServedModel], jpe
         return answers
 
     answers = asyncio.run(ask())
-    assert [type(answer) for answer in answers] == [Answered, ValueError, Answered, Answered]
+    assert [type(answer) for answer in answers] == [Answer, ValueError, Answer, Answer]
 
 
 def test_many_heavy_pictures_lock_no_light_one_out(served: list[ServedModel], jpegs: list[bytes]) -> None:

@@ -107,9 +107,9 @@ def _of_tiff(data: bytes) -> Iterator[Damage]:
         return
     for offsets, lengths in _PARTS:
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
-            found = check(data[offset : offset + length], tags.get(_JPEG_TABLES), most)
-            if found:
-                yield found
+            harm = check(data[offset : offset + length], tags.get(_JPEG_TABLES), most)
+            if harm:
+                yield harm
 
 
 def _of_deflated(part: bytes, tables: bytes | None, most: int) -> Damage | None:

@@ -128,13 +128,13 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
     try:
         # Opening a pipe that nobody writes to would wait for ever.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise ImageError(
                     "unreadable", "This is not a regular file.", where=path, do="take it out of the folder"
                 )
             # Asking for the whole limit would claim as much memory each time: 0.25 ms a picture.
-            data = file.read(min(found.st_size, limits.max_bytes) + 1)
+            data = file.read(min(status.st_size, limits.max_bytes) + 1)
     except FileNotFoundError as error:
         is_link = os.path.islink(path)
         raise ImageError(

@@ -6,7 +6,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from vizsla.jobs.handover import Ended
+from vizsla.jobs.handover import Exit
 from vizsla.jobs.states import Status
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
@@ -34,7 +34,7 @@ class Outcome:
     failure: str | None
 
 
-def outcome(ended: Ended, *, wrote: str | None = None) -> Outcome:
+def outcome(ended: Exit, *, wrote: str | None = None) -> Outcome:
     """The outcome of an attempt.
 
     Parameters
@@ -71,7 +71,7 @@ NO_MODEL = (
 )
 
 
-def _cause(ended: Ended, wrote: str | None) -> str:
+def _cause(ended: Exit, wrote: str | None) -> str:
     """One line: what happened, and the exit code. What the job itself wrote comes before what is guessed here."""
     code = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
     if wrote and wrote.strip():

@@ -39,12 +39,12 @@ class RecordedNames:
         return self.known[name]
 
     def _free(self, wanted: str) -> str:
-        found, count = wanted, 1
-        while found in self._taken:
+        name, count = wanted, 1
+        while name in self._taken:
             count += 1
             ending = f"_{count}"
-            found = wanted[: _LONGEST - len(ending)].rstrip("/") + ending
-        return found
+            name = wanted[: _LONGEST - len(ending)].rstrip("/") + ending
+        return name
 
 
 def _allowed(name: str) -> str:

@@ -26,7 +26,7 @@ def record_trials(
     -------
     How many were written.
     """
-    known = {
+    names_there = {
         run.data.tags.get("vizsla.trial")
         for run in client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=10_000)
     }
@@ -37,7 +37,7 @@ def record_trials(
     written = 0
     for trial in summary["TrainingJobSummaries"]:
         name, status = trial["TrainingJobName"], _STATUS.get(trial["TrainingJobStatus"])
-        if name in known or status is None or (home / name / "job.json").exists():
+        if name in names_there or status is None or (home / name / "job.json").exists():
             continue
         start, end = (_milliseconds(trial[key]) for key in ("TrainingStartTime", "TrainingEndTime"))
         tags = {"vizsla.trial": name, "vizsla.kind": "trial", "mlflow.parentRunId": parent}

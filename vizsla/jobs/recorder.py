@@ -72,10 +72,10 @@ def thinned(metrics: Sequence[Metric]) -> Sequence[Metric]:
     counts = Counter(m.name for m in metrics)
     if not counts or max(counts.values()) <= _MANY:
         return metrics
-    kept = {}
+    last = {}
     for at, m in enumerate(metrics):
-        kept[m.name, int(m.time * _POINTS_PER_SECOND) if counts[m.name] > _MANY else at] = m
-    return list(kept.values())
+        last[m.name, int(m.time * _POINTS_PER_SECOND) if counts[m.name] > _MANY else at] = m
+    return list(last.values())
 
 
 def make_database(uri: str) -> None:
@@ -97,8 +97,8 @@ def make_database(uri: str) -> None:
         if file.exists():  # by now
             return
         new = file.with_name(f".{file.name}.new")
-        for left in new.parent.glob(f"{new.name}*"):  # of one that was killed
-            left.unlink()
+        for leftover in new.parent.glob(f"{new.name}*"):  # of one that was killed
+            leftover.unlink()
         mlflow.MlflowClient(tracking_uri=sqlite_address(new)).search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(new)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -130,9 +130,9 @@ class Recorder:
         self.experiment = self._experiment(uri)
 
     def _experiment(self, uri: str) -> str:
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         return str(self.client.create_experiment(EXPERIMENT, artifact_root(self.home) if is_local(uri) else None))
 
     def record(self, job: JobDirectory) -> State:
@@ -152,8 +152,8 @@ class Recorder:
         names, written = RecordedNames(note.get("names")), None
         while written != note["metrics"]:  # a part at a time, to the end of the file
             written = note["metrics"]
-            found, note["metrics"] = read_metrics_after(job.metrics, written)
-            metrics = thinned(found)
+            values, note["metrics"] = read_metrics_after(job.metrics, written)
+            metrics = thinned(values)
             names.add(m.name for m in metrics)
             for start in range(0, len(metrics), _BATCH):
                 batch = [
@@ -179,9 +179,9 @@ class Recorder:
         quoted = directory.replace("'", "")
         # A directory may have been another job's, which was removed: only with its moment it is this one.
         same = f"tags.`vizsla.directory` = '{quoted}' and tags.`vizsla.created` = '{state.created}'"
-        found = self.client.search_runs([self.experiment], same, max_results=1)
-        if found:
-            run = found[0].info.run_id
+        runs = self.client.search_runs([self.experiment], same, max_results=1)
+        if runs:
+            run = runs[0].info.run_id
         else:
             names = RecordedNames()
             tags = {
@@ -242,14 +242,14 @@ class Recorder:
 
 
 @dataclass
-class Synced:
+class SyncCounts:
     """What :func:`sync` has left: jobs that still run, and jobs that could not be recorded."""
 
     running: int = 0
     failed: int = 0
 
 
-def sync(home: Path, uri: str | None = None, *, running: bool = False) -> Synced:
+def sync(home: Path, uri: str | None = None, *, running: bool = False) -> SyncCounts:
     """Bring the runs of the jobs in ``home`` up to date. Done again, it changes nothing.
 
     A job that cannot be recorded holds no other up: the error is kept in its ``.run/tracking-error.json``.
@@ -261,30 +261,30 @@ def sync(home: Path, uri: str | None = None, *, running: bool = False) -> Synced
     running:
         Also jobs that still run, where nobody may look at a server.
     """
-    left, recorders, refused = Synced(), dict[str, Recorder](), Counter[str]()
+    counts, recorders, refused = SyncCounts(), dict[str, Recorder](), Counter[str]()
     for job in due(home):
         place = str((load(job.run / NOTE) or {}).get("uri", ""))
         if not place or uri not in (None, place):
             continue
         if refused[place] >= _TRIES:
-            left.failed += 1
+            counts.failed += 1
             continue
         try:
             if is_local(place) and not running and not executor_of(job).state(Handle.of(job)).has_ended:
                 continue
             if place not in recorders:
                 recorders[place] = Recorder(place, home)
-            left.running += not recorders[place].record(job).has_ended
+            counts.running += not recorders[place].record(job).has_ended
             refused.pop(place, None)
             (job.run / ERROR).unlink(missing_ok=True)
         except Exception as error:  # noqa: BLE001 - of the server, of its client, of this job's files: words for all
             if not (job.path / "job.json").exists():
                 print(f"{job.name} was removed before it was recorded: {masked(str(error))}", flush=True)
                 continue
-            left.failed += 1
+            counts.failed += 1
             refused[place] += 1
             _keep_error(job, place, error)
-    return left
+    return counts
 
 
 def sync_in_turn(home: Path, turn: int, delay: float) -> None:
@@ -297,12 +297,12 @@ def sync_in_turn(home: Path, turn: int, delay: float) -> None:
         time.sleep(pause)
         with _alone(home):
             os.close(turn)
-            left = sync(home)
-            failures = failures + 1 if left.failed else 0
-            again = take_turn(home) if left.running or 0 < failures < _TRIES else None
+            counts = sync(home)
+            failures = failures + 1 if counts.failed else 0
+            again = take_turn(home) if counts.running or 0 < failures < _TRIES else None
         if again is None:
             return
-        turn, pause = again, _LIVE_SECONDS if left.running else _PAUSE * 2**failures
+        turn, pause = again, _LIVE_SECONDS if counts.running else _PAUSE * 2**failures
 
 
 def sync_beside(home: Path, process: int) -> None:

@@ -197,12 +197,12 @@ def builtin_spec(
         For anything that cannot be meant.
     """
     values = read_hyperparameters(hyperparameters) | ({} if minutes is None else {"minutes": minutes})
-    given = [source, *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
+    texts = [source, *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
     return _spec(
         name,
         AlgorithmSpecification(container_entrypoint=list(BUILTIN)),
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()},
-        channels(given),
+        channels(texts),
         instance_type,
     )
 

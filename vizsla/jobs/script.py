@@ -138,7 +138,7 @@ def variables(
     }
     inputs = input_data_config(spec)
     user_arguments = arguments(dict(spec.hyper_parameters))
-    known: dict[str, Any] = {
+    sm: dict[str, Any] = {
         "SM_HOSTS": [_HOST],
         "SM_CURRENT_HOST": _HOST,
         "SM_CURRENT_INSTANCE_TYPE": resources["current_instance_type"],
@@ -171,8 +171,8 @@ def variables(
         "SM_MODULE_DIR": code,
         "SM_USER_ENTRY_POINT": program,
     }
-    known["SM_TRAINING_ENV"] = _training_environment(known, job, places)
-    result = {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
+    sm["SM_TRAINING_ENV"] = _training_environment(sm, job, places)
+    result = {name: value if isinstance(value, str) else json.dumps(value) for name, value in sm.items()}
     result |= {f"SM_CHANNEL_{name.upper()}": place for name, place in places.items()}
     result |= {
         f"SM_HP_{spelt}": _as_variable(value, spec.hyper_parameters[name])
@@ -183,25 +183,25 @@ def variables(
     if gpus is not None:
         result["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    found = {"PATH": path} if environment is None else overlay.variables(environment, path)
-    asked = dict(spec.environment or {})
+    paths = {"PATH": path} if environment is None else overlay.variables(environment, path)
+    own = dict(spec.environment or {})
     first = [str(_STARTUP), str(COMPATIBILITY)] if program else [str(COMPATIBILITY)]
-    searched = [code if program else "", asked.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
+    searched = [code if program else "", own.pop("PYTHONPATH", ""), os.environ.get("PYTHONPATH", "")]
     return result | {
         "VIZSLA_JOB_DIR": str(job),
         "TRAINING_JOB_NAME": job.name,
         "SMDEBUG_CONFIG_FILE_PATH": str(job / "input" / "config" / "debughookconfig.json"),
         "PYTHONPATH": python_path(*first, *searched),
         "PYTHONUNBUFFERED": "1",
-        **found,
+        **paths,
         "VIZSLA_CACHE": str(settings().cache.absolute()),
-        **asked,
+        **own,
     }
 
 
-def _training_environment(known: dict[str, Any], job: Path, places: dict[str, str]) -> dict[str, Any]:
+def _training_environment(sm: dict[str, Any], job: Path, places: dict[str, str]) -> dict[str, Any]:
     """The toolkit's ``SM_TRAINING_ENV``: the same facts in one JSON object, in lower case."""
-    facts = {name.removeprefix("SM_").lower(): value for name, value in known.items()}
+    facts = {name.removeprefix("SM_").lower(): value for name, value in sm.items()}
     facts["hyperparameters"] = facts.pop("hps")
     facts["channel_input_dirs"] = places
     return facts | {
@@ -227,13 +227,13 @@ def input_data_config(spec: TrainingJobSpec) -> dict[str, Any]:
 
 def _link_checkpoints(job: Path, spec: TrainingJobSpec) -> None:
     """``CheckpointConfig.LocalPath``: another name below /opt/ml for ``checkpoints/``."""
-    asked = Path(spec.checkpoint_config.local_path if spec.checkpoint_config else _CHECKPOINTS)
-    inside = asked.relative_to(OPT_ML) if asked.is_relative_to(OPT_ML) else None
+    path = Path(spec.checkpoint_config.local_path if spec.checkpoint_config else _CHECKPOINTS)
+    inside = path.relative_to(OPT_ML) if path.is_relative_to(OPT_ML) else None
     if inside is None or ".." in inside.parts or not inside.parts or (job / inside.parts[0]).exists():
-        if asked == _CHECKPOINTS:
+        if path == _CHECKPOINTS:
             return
         raise JobError(
-            f"Checkpoints cannot lie in {str(asked)!r}.",
+            f"Checkpoints cannot lie in {str(path)!r}.",
             where="CheckpointConfig.LocalPath",
             allowed="/opt/ml/checkpoints, or another new folder below /opt/ml",
         )
@@ -269,10 +269,10 @@ def _check_modes(spec: TrainingJobSpec) -> None:
 def _check_length(job: Path, spec: TrainingJobSpec) -> None:
     """What Linux gives no program: an argument or variable of over 128 KiB, or very much of them (execve(2))."""
     algorithm = spec.algorithm_specification
-    given = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
-    given += arguments(dict(spec.hyper_parameters))
-    given += [f"{name}={value}" for name, value in variables(job, spec, cpus=1, gpus=(), program="x.py").items()]
-    sizes = [len(os.fsencode(text)) + 1 for text in given]
+    words = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
+    words += arguments(dict(spec.hyper_parameters))
+    words += [f"{name}={value}" for name, value in variables(job, spec, cpus=1, gpus=(), program="x.py").items()]
+    sizes = [len(os.fsencode(text)) + 1 for text in words]
     inherited = sum(len(os.fsencode(f"{name}={value}")) + 1 for name, value in os.environ.items())
     if max(sizes) <= _LONGEST_WORD and sum(sizes) + inherited <= os.sysconf("SC_ARG_MAX") - _LONGEST_WORD:
         return

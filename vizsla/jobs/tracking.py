@@ -65,8 +65,8 @@ def check_tracking_uri(uri: str, where: str = "--tracking-uri") -> str:
     """
     scheme, colon, _ = uri.partition(":")
     is_folder = not colon and os.sep in uri
-    known = scheme.partition("+")[0] in _ADDRESSES and (bool(colon) or scheme == "databricks")
-    if uri.lower() != OFF and not is_folder and not known:
+    is_known = scheme.partition("+")[0] in _ADDRESSES and (bool(colon) or scheme == "databricks")
+    if uri.lower() != OFF and not is_folder and not is_known:
         raise UsageError(
             f"Jobs cannot be recorded at {masked(uri)!r}.",
             where=where,
@@ -97,8 +97,8 @@ def masked(text: str) -> str:
 
 def error_of(job: JobDirectory) -> dict[str, str] | None:
     """Why the job could not be recorded the last time: ``uri``, ``error``, ``time``; None when nothing is wrong."""
-    found = load(job.run / ERROR)
-    return found and {name: masked(str(value)) for name, value in found.items()}
+    document = load(job.run / ERROR)
+    return document and {name: masked(str(value)) for name, value in document.items()}
 
 
 def begin(job: JobDirectory) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class TorchBackbone:
     """A timm model in evaluation mode, without a classifier, and how it wants its pictures."""
 
     module: nn.Module
@@ -32,7 +32,7 @@ class Backbone:
     """Length of the feature vector."""
 
 
-def load_backbone(request: WeightsRequest) -> Backbone:
+def load_backbone(request: WeightsRequest) -> TorchBackbone:
     """Build the backbone and fill it with the weights asked for; never silently with random ones.
 
     Raises
@@ -56,7 +56,7 @@ def load_backbone(request: WeightsRequest) -> Backbone:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = _create(timm, request)
-    return Backbone(
+    return TorchBackbone(
         module=module.eval().requires_grad_(False),
         preprocessing=Preprocessing.from_timm(timm.data.resolve_model_data_config(module)),
         features=int(module.head_hidden_size if hasattr(module, "head_hidden_size") else module.num_features),

@@ -62,14 +62,14 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
 
 def exported(cache: Path) -> list[tuple[str, str, Path]]:
     """Every exported backbone in the cache: its name, its weights, its file."""
-    found = {}
+    backbones = {}
     for index in (cache / "backbones").glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             entry = json.loads(index.read_text("utf-8"))
             path = cache / "backbones" / f"{entry['sha256']}.onnx"
             if path.is_file():
-                found[path] = (entry["backbone"], entry["weights"], path)
-    return list(found.values())
+                backbones[path] = (entry["backbone"], entry["weights"], path)
+    return list(backbones.values())
 
 
 def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
@@ -82,9 +82,9 @@ def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
     ModelError
         When the export does not answer as the original does.
     """
-    found = find_exported(request, cache)
-    if found:
-        return found
+    earlier = find_exported(request, cache)
+    if earlier:
+        return earlier
     from vizsla.models.backbone import load_backbone
 
     backbone = load_backbone(request)
@@ -159,9 +159,9 @@ def _verify(content: bytes, module: Any, preprocessing: Preprocessing, name: str
     with torch.inference_mode():
         tensor = torch.from_numpy(preprocessing.normalise(pixels))
         expected = module.forward_head(module.forward_features(tensor), pre_logits=True).numpy()
-    found = OnnxEngine(content).features(pixels)
+    features = OnnxEngine(content).features(pixels)
     scale = float(np.abs(expected).max()) or 1.0
-    difference = float(np.abs(found - expected).max()) / scale if found.shape == expected.shape else float("inf")
+    difference = float(np.abs(features - expected).max()) / scale if features.shape == expected.shape else float("inf")
     if not difference <= _TOLERANCE:
         raise ModelError(
             f"The ONNX export of {name} does not answer as torch does (relative difference {difference:.2g}).",

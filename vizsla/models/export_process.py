@@ -108,8 +108,8 @@ class BackboneExport:
 
 def _error(output: str, code: int) -> VizslaError:
     try:
-        told = json.loads(output.strip().splitlines()[-1])
-        error = of_kind(told.pop("kind"))(told.pop("what"), **told)
+        fields = json.loads(output.strip().splitlines()[-1])
+        error = of_kind(fields.pop("kind"))(fields.pop("what"), **fields)
     except (IndexError, ValueError, KeyError, TypeError):
         return ModelError(
             f"The process that exports the backbone has died (exit code {code}).",
@@ -120,15 +120,15 @@ def _error(output: str, code: int) -> VizslaError:
 
 def main() -> int:
     """Make one export; the exit code."""
-    asked = json.loads(sys.stdin.read())
-    values = asked["request"]
+    document = json.loads(sys.stdin.read())
+    values = document["request"]
     request = WeightsRequest(**(values | {"weights": values["weights"] and Path(values["weights"])}))
     try:
-        ensure_exported(request, Path(asked["cache"]))
+        ensure_exported(request, Path(document["cache"]))
     except VizslaError as error:
-        told = {"kind": type(error).__name__, "what": error.what}
-        told |= {name: value for name in ("where", "allowed", "do") if (value := getattr(error, name))}
-        print(json.dumps(told))
+        fields = {"kind": type(error).__name__, "what": error.what}
+        fields |= {name: value for name in ("where", "allowed", "do") if (value := getattr(error, name))}
+        print(json.dumps(fields))
         return error.exit_code
     return 0
 

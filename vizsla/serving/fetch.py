@@ -174,8 +174,8 @@ class Fetcher:
         return b"".join(chunks)
 
     def _connect(self, host: str, port: int, parts: SplitResult, deadline: float) -> socket.socket:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for entry in found:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for entry in addresses:
             address = ipaddress.ip_address(str(entry[4][0]).partition("%")[0])
             if not self.allowed(address):
                 raise RequestError(
@@ -184,7 +184,7 @@ class Fetcher:
                     where=parts.geturl()[:200],
                     allowed="addresses of the public internet",
                 )
-        family, kind, protocol, _, address_port = found[0]
+        family, kind, protocol, _, address_port = addresses[0]
         plain = socket.socket(family, kind, protocol)
         try:
             plain.settimeout(_left(deadline))
@@ -228,7 +228,7 @@ def _hang_up(sock: socket.socket) -> None:
 
 
 def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError("it took too long")
-    return left
+    return seconds

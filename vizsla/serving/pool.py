@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import RequestError
-from vizsla.serving.loading import Entry, Load, Loader, Locator, Served
+from vizsla.serving.loading import Entry, Load, Loader, Served, ShelfThreads
 from vizsla.serving.shelves import FolderShelf, Shelf
 from vizsla.serving.toolkit import ANSWER_SECONDS, CodeModel, still_starting
 
@@ -46,7 +46,7 @@ class Pool:
         self.shelf = shelf
         self.backbones = backbones
         self.memory = memory
-        self._locator = Locator(shelf)
+        self._locator = ShelfThreads(shelf)
         self._loader = Loader(shelf, backbones, memory=memory, allow_code=allow_code)
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._loading: dict[str, Load] = {}
@@ -289,12 +289,12 @@ class Pool:
     def _make_room(self, model: Served, *, evict: bool) -> None:
         """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits. What cannot
         fit unloads nothing."""
-        kept = [e.model for e in self._entries.values() if e.pinned or e.uses or not evict]
-        if _together([*kept, model]) > self.memory:
+        resident = [e.model for e in self._entries.values() if e.pinned or e.uses or not evict]
+        if _together([*resident, model]) > self.memory:
             raise RequestError(
                 "target-memory",
                 f"There is no room for the model {model.name[:200]!r} of {_together([model]) / 1e6:,.1f} MB: "
-                f"{_together(kept) / 1e6:,.1f} MB of {self.memory / 1e6:,.0f} MB are taken, and stay.",
+                f"{_together(resident) / 1e6:,.1f} MB of {self.memory / 1e6:,.0f} MB are taken, and stay.",
                 do="unload a model, or start the server with a larger --memory-mb",
             )
         idle = [n for n, e in self._entries.items() if not e.pinned and not e.uses]

@@ -93,15 +93,15 @@ class NamedShelf:
     def artifact(self, name: str) -> str:
         """The name that it was given."""
         safe_parts(name)
-        found = self._name(name)
-        if found is None:
+        match = self._name(name)
+        if match is None:
             raise unknown(name, f"loaded: {', '.join(sorted(self.paths)[:20])}")
-        return found
+        return match
 
     def url(self, name: str) -> str:
         """The path that was given."""
-        found = self._name(name)
-        return str(self.paths[found]) if found is not None else name
+        match = self._name(name)
+        return str(self.paths[match]) if match is not None else name
 
     def done(self, path: Path) -> None:
         """Nothing was fetched."""
@@ -261,7 +261,7 @@ def container() -> Path:
     return Path(os.environ.get("SAGEMAKER_BASE_DIR") or _OPT_ML)
 
 
-def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[str, Path]:
+def models_by_name(texts: Sequence[str], fetch: Callable[[str], Path]) -> dict[str, Path]:
     """Models given on the command line, by a name for each: that of the folder which says most.
 
     ``runs/dogs-1/model`` and ``dogs-1/model.tar.gz`` are both ``dogs-1``, and the model of a container is ``model``.
@@ -272,9 +272,9 @@ def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[s
     UsageError
         When two models would have one name.
     """
-    named: dict[str, Path] = {}
+    models: dict[str, Path] = {}
     containers = _OPT_ML, container().resolve()
-    for text in given:
+    for text in texts:
         remote = text.startswith("s3://")
         plain = Path(text.removeprefix("s3:/")) if remote else Path(text).resolve()
         stem = plain.name.removesuffix(".gz").removesuffix(".tar")
@@ -282,7 +282,7 @@ def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[s
             plain = plain.parent
             stem = "" if plain in containers and not remote else plain.name
         name = stem or "model"
-        if name in named:
+        if name in models:
             raise UsageError(f"Two models have the name {name!r}.", where=text, do="serve them with --models-dir")
-        named[name] = fetch(text) if remote else Path(text)
-    return named
+        models[name] = fetch(text) if remote else Path(text)
+    return models

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vizsla.serving.code_folder import CodeFolder
 from vizsla.serving.entry import REQUIREMENTS, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import folder_bytes, resident_bytes
-from vizsla.serving.unpacked import Unpacked
 from vizsla.serving.worker import Said, Worker
 
 ANSWER_SECONDS = 60.0
@@ -37,7 +37,7 @@ class CodeModel:
     def __init__(self, name: str, url: str, path: Path, check: Callable[[], None]) -> None:
         self.name = name
         self.url = url
-        self._unpacked = Unpacked(path, check)
+        self._unpacked = CodeFolder(path, check)
         self._unpacked_bytes = folder_bytes(self._unpacked.model)
         self._worker: Worker | None = None
         self._turn = asyncio.Lock()

@@ -17,7 +17,7 @@ from typing import Any
 
 from vizsla.images import Limits
 from vizsla.images.header import pixel_size
-from vizsla.serving.answers import Answered
+from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
 from vizsla.serving.explain import explained, opened
@@ -59,7 +59,7 @@ class Task:
     )  # fmt: skip
 
     def __init__(
-        self, picture: Picture, model: ServedModel, future: asyncio.Future[Answered], scope: Mapping[str, Any]
+        self, picture: Picture, model: ServedModel, future: asyncio.Future[Answer], scope: Mapping[str, Any]
     ) -> None:
         self.picture = picture
         self.model = model
@@ -69,7 +69,7 @@ class Task:
         self.rank = 0
         self.heavy = is_heavy(picture)
         self.taken = self.finished = 0.0
-        self.result: Answered | None = None
+        self.result: Answer | None = None
         self.error: Exception | None = None
 
 
@@ -200,7 +200,7 @@ def _answer(task: Task, limits: Limits, alone: bool, strict_images: bool) -> Non
         else:
             pixels = model.preprocessing.apply(decoded.image, decoded.full_size)
             features = model.backbone.features(pixels[None], alone=alone)
-            task.result = Answered(model.head.probabilities(features)[0], warning=warning)
+            task.result = Answer(model.head.probabilities(features)[0], warning=warning)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this picture's answer
         task.error = error
     task.finished = time.perf_counter()

@@ -19,7 +19,7 @@ from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
 from vizsla.tuning.space import CategoricalParameter, Space, Value, own_space, own_value
 from vizsla.tuning.strategies import START
-from vizsla.tuning.study import Outcome
+from vizsla.tuning.study import TrialOutcome
 from vizsla.tuning.trials import TrialRecord
 
 LONG = 64
@@ -72,21 +72,21 @@ def hyperparameters(values: Mapping[str, Value]) -> dict[str, Any]:
     """
     changes: dict[str, Any] = {}
     for name, value in values.items():
-        known = head_name(name)
-        if known not in HYPERPARAMETERS or known == "seed":
+        own = head_name(name)
+        if own not in HYPERPARAMETERS or own == "seed":
             allowed = ", ".join(n for n in HYPERPARAMETERS if n != "seed")
-            close = difflib.get_close_matches(known, HYPERPARAMETERS, 1)
+            close = difflib.get_close_matches(own, HYPERPARAMETERS, 1)
             raise UsageError(
                 f"There is no hyperparameter {name!r}.",
                 where=f"parameter {name}",
                 allowed=allowed,
                 do=f"did you mean {close[0]!r}?" if close else None,
             )
-        if known in changes:
-            raise UsageError(f"{name!r} and another name mean {known}.", where=f"parameter {name}", do="name it once")
-        if known in ("optimizer", "balance") and isinstance(value, str):
+        if own in changes:
+            raise UsageError(f"{name!r} and another name mean {own}.", where=f"parameter {name}", do="name it once")
+        if own in ("optimizer", "balance") and isinstance(value, str):
             value = value.lower()
-        changes[known] = value
+        changes[own] = value
     return changes
 
 
@@ -121,13 +121,13 @@ def _check_optimizers(base: HeadConfig, space: Space) -> None:
         static = hyperparameters(space.static)
         steps = [name for name in searched if name in StepConfig.ONLY and name not in static]
         optimizers = {static.get("optimizer") or ("adamw" if steps and base.optimizer == "lbfgs" else base.optimizer)}
-    for known in StepConfig.ONLY:
-        having = {"sgd"} if known in ("momentum", "nesterov") else {"sgd", "adam", "adamw"}
-        if known in searched and not optimizers & having:
-            one = sorted(having)[-1]
+    for name in StepConfig.ONLY:
+        owners = {"sgd"} if name in ("momentum", "nesterov") else {"sgd", "adam", "adamw"}
+        if name in searched and not optimizers & owners:
+            one = sorted(owners)[-1]
             raise UsageError(
-                f"{known} is searched, and no optimizer of this search has it: {', '.join(sorted(optimizers))}.",
-                where=f"parameter {searched[known]}",
+                f"{name} is searched, and no optimizer of this search has it: {', '.join(sorted(optimizers))}.",
+                where=f"parameter {searched[name]}",
                 allowed=f"with optimizer={one}, or {one} among the optimizers searched",
                 do=f"add optimizer={one}, or leave it out",
             )
@@ -154,7 +154,7 @@ def default_space(fixed: Mapping[str, Value] | None = None) -> Space:
     without = set(by_name)
     if by_name.get("optimizer") == "lbfgs" or by_name.get("head", "linear") != "linear":
         without |= set(StepConfig.ONLY)  # these heads are not trained in steps
-    rest = {name: given for name, given in _USUAL.items() if name not in without}
+    rest = {name: text for name, text in _USUAL.items() if name not in without}
     if not set(rest) - {"balance"}:
         raise UsageError(
             f"Nothing is left to search: {', '.join(fixed)} are fixed.",
@@ -243,17 +243,17 @@ class HeadsRunner:
         """End the trials after their next epoch."""
         self._stopped = reason
 
-    def step(self, report: Report) -> list[Outcome]:
+    def step(self, report: Report) -> list[TrialOutcome]:
         """Train what waits."""
         trials, self._waiting = self._waiting, []
         size = (self._data.table.features + 1) * self._data.classes * 4
         together = max(1, int(_WEIGHT_BYTES // size) // self._seeds)
-        outcomes: list[Outcome] = []
+        outcomes: list[TrialOutcome] = []
         for start in range(0, len(trials), together):
             outcomes += self._train(trials[start : start + together], report)
         return outcomes
 
-    def _train(self, trials: Sequence[TrialRecord], report: Report) -> list[Outcome]:
+    def _train(self, trials: Sequence[TrialRecord], report: Report) -> list[TrialOutcome]:
         # All heads of the first seed come first: what is given up there is not trained with the others.
         members = [
             _Member(trial, replace(head_config(self._base, trial.params), seed=self._base.seed + seed))
@@ -278,7 +278,7 @@ class HeadsRunner:
             for at, trial in enumerate(trials)
         ]
 
-    def _outcome(self, trial: TrialRecord, heads: Sequence[TrainedHead], given_up: bool) -> Outcome:
+    def _outcome(self, trial: TrialRecord, heads: Sequence[TrainedHead], given_up: bool) -> TrialOutcome:
         values = [kept_value(head, self._objective.metric) for head in heads]
         first = heads[0]
         pictures = sum(h.iterations or len(h.history) for h in heads) * len(self._data.train)
@@ -286,7 +286,7 @@ class HeadsRunner:
         metrics = {name: kept_value(first, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
         if len(values) > 1:
             metrics["objective_sd"] = float(np.std(values, ddof=1))
-        return Outcome(
+        return TrialOutcome(
             trial.number,
             value=float(np.mean(values)),
             stopped=unfinished,

@@ -84,17 +84,17 @@ def own_objective(metric: str | None, direction: str | None = None) -> Objective
     UsageError
         When the metric is the test split's, or is not measured, or the direction is the wrong one.
     """
-    asked = metric or "valid_loss"
-    name = _ALIASES.get(asked.strip().lower(), asked)
-    if names_test(asked):
+    wanted = metric or "valid_loss"
+    name = _ALIASES.get(wanted.strip().lower(), wanted)
+    if names_test(wanted):
         raise UsageError(
-            f"The objective {asked!r} is refused: {SEALED}.",
+            f"The objective {wanted!r} is refused: {SEALED}.",
             where="objective",
             allowed=", ".join(OWN_METRICS),
-            do="use " + ("valid_loss" if _SMALL_IS_GOOD.search(asked) else "valid_accuracy"),
+            do="use " + ("valid_loss" if _SMALL_IS_GOOD.search(wanted) else "valid_accuracy"),
         )
     if name not in OWN_METRICS:
-        raise UsageError(f"Training measures no metric {asked!r}.", where="objective", allowed=", ".join(OWN_METRICS))
+        raise UsageError(f"Training measures no metric {wanted!r}.", where="objective", allowed=", ".join(OWN_METRICS))
     natural = OWN_METRICS[name]
     if direction is not None and _direction(direction) != natural:
         raise UsageError(f"{name} cannot be {direction}d: nobody wants that.", where="objective", allowed=natural)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vizsla.errors import VizslaError
 from vizsla.tuning.limits import SAME_FAILURES, SearchLimits
-from vizsla.tuning.study import Outcome, Study
+from vizsla.tuning.study import Study, TrialOutcome
 from vizsla.tuning.trials import TrialRecord, common_failure
 
 Report = Callable[[int, int, float], bool]
@@ -30,7 +30,7 @@ class Runner(Protocol):
         """Begin trials; also those that an earlier controller began and did not see the end of."""
         ...
 
-    def step(self, report: Report) -> list[Outcome]:
+    def step(self, report: Report) -> list[TrialOutcome]:
         """Go on for a while, reporting values as they come; the trials that ended."""
         ...
 
@@ -72,9 +72,9 @@ def search(
     began = time.monotonic()
     if deadline is None and limits.minutes is not None:
         deadline = began + 60 * limits.minutes
-    left = study.running()
-    if left:
-        runner.start(left)
+    running = study.running()
+    if running:
+        runner.start(running)
     stopping: str | None = None
 
     def report(number: int, epoch: int, value: float) -> bool:
@@ -91,10 +91,10 @@ def search(
             if limits.max_parallel is not None:
                 room = min(room, limits.max_parallel - len(running))
             if room > 0:
-                asked = study.ask(room)
-                if asked:
-                    runner.start(asked)
-                    running += asked
+                drawn = study.ask(room)
+                if drawn:
+                    runner.start(drawn)
+                    running += drawn
                     watch(study.trials())
                 elif not running:
                     reason = "every combination was tried"

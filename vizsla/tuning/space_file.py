@@ -39,33 +39,35 @@ def read_space(
     UsageError
         When one cannot be read or meant.
     """
-    found: dict[str, Parameter | Value] = {}
+    values: dict[str, Parameter | Value] = {}
     auto: dict[str, str] = {}
     typed = []
     for text in texts:
         if text.lower().endswith(_SUFFIXES) and "=" not in text:
             content = read_mapping(Path(text))
             if not is_tuning_document(content):
-                found |= {str(name): named(str(name), given) for name, given in content.items()}
+                values |= {str(name): named(str(name), description) for name, description in content.items()}
                 continue
             document = _tuning_document(Path(text), content)
-            found |= document.static | {name: named(name, given) for name, given in document.ranges.items()}
+            values |= document.static | {
+                name: named(name, description) for name, description in document.ranges.items()
+            }
             auto |= document.auto
             if document.options:
                 options = " ".join(document.options)
                 note(f"Of {text} the ranges and static values are taken; what else it asks for is typed: {options}")
         else:
             typed.append(text)
-    found |= {name: named(name, given) for name, given in parse_assignments(typed).items()}
+    values |= {name: named(name, description) for name, description in parse_assignments(typed).items()}
     for name, hint in auto.items():
         usual = None if default is None else default({}).parameters.get(name)
-        if name not in found and usual is None:
+        if name not in values and usual is None:
             raise no_range(name, hint)
         if usual is not None:
-            found.setdefault(name, usual)
-    if not found:
+            values.setdefault(name, usual)
+    if not values:
         return None
-    searched, static = searched_and_static(found)
+    searched, static = searched_and_static(values)
     if default is None:
         return Space(searched, static)
     return own_space(Space(searched, static) if searched else default(static))

@@ -36,7 +36,7 @@ _ID = "vizsla-id"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How a trial ended. ``value`` is the objective; ``stopped`` a trial that was given up; else see TrialRecord."""
 
     number: int
@@ -154,14 +154,14 @@ class Study:
 
     def ask(self, count: int) -> list[TrialRecord]:
         """Draw up to ``count`` new trials and store them; fewer where every combination was tried."""
-        asked: list[TrialRecord] = []
+        records: list[TrialRecord] = []
         # A sampler's matrices are tiny: threads that wait for each other cost five times what they compute.
         with require("threadpoolctl", extra="tune", feature=FEATURE).threadpool_limits(1):
             for _ in range(count):
-                found = self._next()
-                if found is None:
+                draw = self._next()
+                if draw is None:
                     break
-                thought, values = found
+                thought, values = draw
                 number = len(self._records)
                 record = TrialRecord(
                     number, _trial_name(self.name, self.id, number, values), values, "InProgress", start=time.time()
@@ -170,8 +170,8 @@ class Study:
                 self._storage.create_new_trial(self._study_id, template_trial=frozen)
                 self._records[number], self._thinking[number] = record, thought
                 self._tried.add(_key(values))
-                asked.append(record)
-        return asked
+                records.append(record)
+        return records
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Take the objective after an epoch (counted from 1); True when the trial should be given up."""
@@ -183,7 +183,7 @@ class Study:
         trial.report(value, epoch)
         return bool(trial.should_prune())
 
-    def tell(self, outcome: Outcome) -> TrialRecord:
+    def tell(self, outcome: TrialOutcome) -> TrialRecord:
         """Store how a trial ended. A value that is no number is a failure."""
         record = self._records[outcome.number]
         status: TrialStatus = "Completed"
@@ -221,8 +221,8 @@ class Study:
         for trial in complete:
             study.add_trial(self._frozen("COMPLETE", trial.params, value=trial.value, shown=True))
         evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
-        found: dict[str, float] = self._optuna.importance.get_param_importances(study, evaluator=evaluator)
-        return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+        shares: dict[str, float] = self._optuna.importance.get_param_importances(study, evaluator=evaluator)
+        return {name: float(share) for name, share in shares.items() if math.isfinite(share)}
 
     def _starting(self, prior: Prior, total: int, seed: int) -> Iterator[dict[str, Value]]:
         yield from prior.first
