@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import ipaddress
 import socket
@@ -213,13 +214,9 @@ async def refuse_urls(urls: Sequence[str]) -> list[bytes]:
     )
 
 
-_pool: list[ThreadPoolExecutor] = []
-
-
+@functools.cache
 def _threads() -> ThreadPoolExecutor:
-    if not _pool:
-        _pool.append(ThreadPoolExecutor(8, thread_name_prefix="fetch"))
-    return _pool[0]
+    return ThreadPoolExecutor(8, thread_name_prefix="fetch")
 
 
 def _hang_up(sock: socket.socket) -> None:

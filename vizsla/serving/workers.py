@@ -13,6 +13,8 @@ import time
 from bisect import insort_right
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from vizsla.images import Limits
@@ -47,30 +49,24 @@ def is_heavy(picture: Picture) -> bool:
     return not picture.startswith(b"\x89PNG") and len(picture) > (_LIGHT_BYTES if jpeg else _LIGHT_BYTES // 4)
 
 
-def _rank(task: Task) -> int:
-    return task.rank
-
-
+@dataclass(slots=True, eq=False)
 class Task:
     """One picture on its way to its answer. ``scope`` is the ASGI scope, which says when the client has gone."""
 
-    __slots__ = (
-        "error", "explain", "finished", "future", "heavy", "model", "picture", "rank", "result", "scope", "taken",
-    )  # fmt: skip
+    picture: Picture
+    model: ServedModel
+    future: asyncio.Future[Answer]
+    scope: Mapping[str, Any]
+    explain: bool
+    rank: int = 0
+    heavy: bool = field(init=False)
+    taken: float = 0.0
+    finished: float = 0.0
+    result: Answer | None = None
+    error: Exception | None = None
 
-    def __init__(
-        self, picture: Picture, model: ServedModel, future: asyncio.Future[Answer], scope: Mapping[str, Any]
-    ) -> None:
-        self.picture = picture
-        self.model = model
-        self.future = future
-        self.scope = scope
-        self.explain = False
-        self.rank = 0
-        self.heavy = is_heavy(picture)
-        self.taken = self.finished = 0.0
-        self.result: Answer | None = None
-        self.error: Exception | None = None
+    def __post_init__(self) -> None:
+        self.heavy = is_heavy(self.picture)
 
 
 class Workers:
@@ -125,15 +121,14 @@ class Workers:
                 f"{len(self._waiting):,} pictures are waiting already.",
                 do="try again a little later, with less at a time",
             )
-        tasks = [Task(picture, model, self._loop.create_future(), scope) for picture in pictures]
+        tasks = [Task(picture, model, self._loop.create_future(), scope, explain) for picture in pictures]
         with self._changed:
             for place, task in enumerate(tasks):
-                task.explain = explain
                 task.rank = self._taken + _TURNS * place
                 if not self._waiting or self._waiting[-1].rank <= task.rank:
                     self._waiting.append(task)
                 else:
-                    insort_right(self._waiting, task, key=_rank)
+                    insort_right(self._waiting, task, key=attrgetter("rank"))
             self._changed.notify(len(tasks))
         return tasks
 
