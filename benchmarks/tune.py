@@ -34,7 +34,8 @@ from vizsla.training.config import StepConfig
 from vizsla.training.features import extract
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
-from vizsla.tuning.heads_runner import HeadsRunner, head_config, kept_value
+from vizsla.tuning.head_space import head_config
+from vizsla.tuning.heads_runner import HeadsRunner, kept_value
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest

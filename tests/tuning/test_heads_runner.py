@@ -14,7 +14,8 @@ from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 from vizsla.tuning.finalists import beside_default
-from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, generation, head_config, kept_value
+from vizsla.tuning.head_space import check_space, default_space, head_config
+from vizsla.tuning.heads_runner import HeadsRunner, generation, kept_value
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.search import search

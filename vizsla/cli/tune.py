@@ -306,7 +306,7 @@ def _request(
 ) -> SearchRequest:
     """The search asked for; ``metrics`` are a script's, None for our own training."""
     from vizsla.cli.console import print_note
-    from vizsla.tuning.heads_runner import default_space
+    from vizsla.tuning.head_space import default_space
     from vizsla.tuning.limits import SearchLimits
     from vizsla.tuning.objective import own_objective
     from vizsla.tuning.request import SearchRequest

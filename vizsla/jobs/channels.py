@@ -19,8 +19,8 @@ from vizsla.data import s3
 from vizsla.errors import VizslaError
 from vizsla.files import storage, write_json
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.job_input import FETCHED
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.script import FETCHED
 from vizsla.settings import settings
 
 _TELL_SECONDS = 2.0

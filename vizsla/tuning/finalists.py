@@ -15,7 +15,8 @@ from vizsla.training.config import HeadConfig, LbfgsConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.trained import TrainedHead
-from vizsla.tuning.heads_runner import head_config, kept_value
+from vizsla.tuning.head_space import head_config
+from vizsla.tuning.heads_runner import kept_value
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.trials import TrialRecord, ranked
 

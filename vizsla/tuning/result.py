@@ -12,7 +12,7 @@ from vizsla.errors import VizslaError
 from vizsla.notebook import Shown
 from vizsla.tuning.analytics import TuningAnalytics
 from vizsla.tuning.finalists import Verdict
-from vizsla.tuning.heads_runner import effective
+from vizsla.tuning.head_space import effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import SearchEnd
 from vizsla.tuning.space import Space

@@ -87,17 +87,12 @@ def search(
         running = [t for t in trials if not t.ended]
         reason = limits.reached(trials, study.objective, deadline, study.before)
         if reason is None and stopping is None:
-            room = min(runner.room(len(running), len(trials), limits.trials), limits.trials - len(trials))
-            if limits.max_parallel is not None:
-                room = min(room, limits.max_parallel - len(running))
-            if room > 0:
-                drawn = study.ask(room)
-                if drawn:
-                    runner.start(drawn)
-                    running += drawn
-                    watch(study.trials())
-                elif not running:
-                    reason = "every combination was tried"
+            drawn = _start(study, runner, limits, running=len(running), started=len(trials))
+            if drawn:
+                running += drawn
+                watch(study.trials())
+            elif drawn is None and not running:
+                reason = "every combination was tried"
         if reason is not None and not running:
             return SearchEnd(stopping or reason, time.monotonic() - began)
         if reason is not None and stopping is None and len(trials) < limits.trials:
@@ -110,6 +105,21 @@ def search(
             study.tell(outcome)
             watch(study.trials())
         _check_failures(study)
+
+
+def _start(
+    study: Study, runner: Runner, limits: SearchLimits, *, running: int, started: int
+) -> list[TrialRecord] | None:
+    """Draw and begin as many trials as there is room for; None where nothing is left to draw."""
+    room = min(runner.room(running, started, limits.trials), limits.trials - started)
+    if limits.max_parallel is not None:
+        room = min(room, limits.max_parallel - running)
+    if room <= 0:
+        return []
+    drawn = study.ask(room)
+    if drawn:
+        runner.start(drawn)
+    return drawn or None
 
 
 def _check_failures(study: Study) -> None:

@@ -10,7 +10,7 @@ from vizsla.models.export_process import BackboneExport
 from vizsla.models.weights import WeightsRequest
 from vizsla.settings import settings
 from vizsla.training.look import FeatureLook
-from vizsla.tuning.heads_runner import check_space, default_space
+from vizsla.tuning.head_space import check_space, default_space
 from vizsla.tuning.strategies import warm_up
 from vizsla.workflow.gate import Checked, look, open_source
 from vizsla.workflow.observer import Observer

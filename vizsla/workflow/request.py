@@ -27,8 +27,8 @@ from vizsla.optional import data_frame
 from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
 from vizsla.training.config import HeadConfig, LbfgsConfig, head_config
-from vizsla.tuning.heads_runner import head_space
-from vizsla.tuning.heads_runner import hyperparameters as by_name
+from vizsla.tuning.head_space import head_space
+from vizsla.tuning.head_space import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult

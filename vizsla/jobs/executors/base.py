@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import storage
 from vizsla.jobs import attempt as attempts
-from vizsla.jobs import script, source_code, tracking
+from vizsla.jobs import source_code, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import NOW, Cursor, Event, Handle, Place, Poll, end, events_after
+from vizsla.jobs.job_input import write_input
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.lock import ControllerLock, create_locked, holder, take
 from vizsla.jobs.log_reader import LogPosition, read_log_after
@@ -112,7 +113,7 @@ class Executor(ABC):
                 source_code.check_script(code, spec.script[1])
 
             def prepare(staging: Path) -> None:
-                script.write_input(staging, spec)
+                write_input(staging, spec)
                 if code is not None and spec.script is not None:
                     lasting = code == local_path(spec.script[0])
                     source_code.copy_code(code, staging / "code", may_link=lasting)
