@@ -21,7 +21,7 @@ from benchmarks.measure import FLOWERS, MOBILENET_WEIGHTS, photos, ratio, second
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 
 BACKBONE = ("--backbone", "mobilenetv2_100", "--weights", MOBILENET_WEIGHTS, "--seed", 0, "--json")
@@ -29,7 +29,7 @@ BACKBONE = ("--backbone", "mobilenetv2_100", "--weights", MOBILENET_WEIGHTS, "--
 
 def bare_pass() -> float:
     """Seconds that every photo takes to be read, decoded and run through the backbone, and nothing else: the limit."""
-    backbone = ensure_exported(WeightsRequest.resolve("mobilenetv2_100", MOBILENET_WEIGHTS), settings().cache)
+    backbone = ensure_exported(BackboneSpec.resolve("mobilenetv2_100", MOBILENET_WEIGHTS), settings().cache)
     engine, limits, threads = OnnxEngine(backbone.path), Limits.from_settings(), settings().threads
 
     def run(path: Path) -> None:

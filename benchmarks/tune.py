@@ -27,7 +27,7 @@ import numpy as np
 from vizsla.data import read_folder
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.config import StepConfig
@@ -67,7 +67,7 @@ def fresh_cache(exported: Path | None = None) -> Iterator[Path]:
                 os.environ["VIZSLA_CACHE"] = before
 
 
-def bare_pass(flowers: Path, weights: WeightsRequest) -> float:
+def bare_pass(flowers: Path, weights: BackboneSpec) -> float:
     """Seconds for the features of every picture, nothing else."""
     dataset = read_folder(flowers)
     backbone = ensure_exported(weights, settings().cache)
@@ -148,7 +148,7 @@ def cold(flowers: Path, weights: Path, sample: int | None, names: list[str], rep
     each = len(dataset.rows("train")) + len(dataset.rows("valid"))
     for name in names:
         local = weights if name.startswith("mobilenet") else None
-        asked = WeightsRequest.resolve(None if local else name, local, random_init=local is None)
+        asked = BackboneSpec.resolve(None if local else name, local, random_init=local is None)
         with fresh_cache() as exported:
             ensure_exported(asked, settings().cache)
             ratios, passes, tunes = [], [], []

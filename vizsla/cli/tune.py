@@ -167,7 +167,7 @@ def run(
             "vizsla tune --script",
             "write it as the script names it: --hp epochs=5",
         )
-        from vizsla.jobs.request import names_no_place, part_channels
+        from vizsla.jobs.spec_input import names_no_place, part_channels
         from vizsla.workflow.script_search import ScriptSearch, tune_script
 
         channels, own_ranges = part_channels([data, *(ranges or [])])

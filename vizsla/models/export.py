@@ -17,7 +17,7 @@ from vizsla.errors import ModelError
 from vizsla.files import sha256_file, write_bytes, write_json
 from vizsla.images import Preprocessing
 from vizsla.models.engine import OnnxEngine
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 
 _OPSET = 17
 _TOLERANCE = 2e-3
@@ -39,9 +39,9 @@ class ExportedBackbone:
     features: int
 
 
-def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | None:
+def find_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone | None:
     """The export of an earlier run, if there is one and its content is what it was. Needs no torch."""
-    index = _index(request, cache)
+    index = _index(spec, cache)
     try:
         entry = json.loads(index.read_text("utf-8"))
         path = cache / "backbones" / f"{entry['sha256']}.onnx"
@@ -49,8 +49,8 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
             return None
         os.utime(path)  # used now: what bounds the cache looks at this
         return ExportedBackbone(
-            name=request.backbone,
-            weights=request.describe(),
+            name=spec.backbone,
+            weights=spec.describe(),
             path=path,
             sha256=entry["sha256"],
             preprocessing=Preprocessing.from_dict(entry["preprocessing"]),
@@ -72,7 +72,7 @@ def exported(cache: Path) -> list[tuple[str, str, Path]]:
     return list(backbones.values())
 
 
-def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
+def ensure_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone:
     """The backbone as an ONNX file: the one in the cache, or a new export.
 
     Raises
@@ -82,32 +82,30 @@ def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
     ModelError
         When the export does not answer as the original does.
     """
-    earlier = find_exported(request, cache)
+    earlier = find_exported(spec, cache)
     if earlier:
         return earlier
     from vizsla.models.backbone import load_backbone
 
-    backbone = load_backbone(request)
+    backbone = load_backbone(spec)
     content = to_onnx(backbone.module, backbone.preprocessing)
-    _verify(content, backbone.module, backbone.preprocessing, request.backbone)
+    _verify(content, backbone.module, backbone.preprocessing, spec.backbone)
     import hashlib
 
     sha256 = hashlib.sha256(content).hexdigest()
     path = cache / "backbones" / f"{sha256}.onnx"
     write_bytes(path, content, make_folder=True)
     write_json(
-        _index(request, cache),
+        _index(spec, cache),
         {
-            "backbone": request.backbone,
-            "weights": request.describe(),
+            "backbone": spec.backbone,
+            "weights": spec.describe(),
             "sha256": sha256,
             "preprocessing": backbone.preprocessing.to_dict(),
             "features": backbone.features,
         },
     )
-    return ExportedBackbone(
-        request.backbone, request.describe(), path, sha256, backbone.preprocessing, backbone.features
-    )
+    return ExportedBackbone(spec.backbone, spec.describe(), path, sha256, backbone.preprocessing, backbone.features)
 
 
 def to_onnx(module: Any, preprocessing: Preprocessing) -> bytes:
@@ -170,5 +168,5 @@ def _verify(content: bytes, module: Any, preprocessing: Preprocessing, name: str
         )
 
 
-def _index(request: WeightsRequest, cache: Path) -> Path:
-    return cache / "backbones" / f"{request.key()}.json"
+def _index(spec: BackboneSpec, cache: Path) -> Path:
+    return cache / "backbones" / f"{spec.key()}.json"

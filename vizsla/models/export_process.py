@@ -15,7 +15,7 @@ from pathlib import Path
 
 from vizsla.errors import ModelError, VizslaError, of_kind
 from vizsla.models.export import ExportedBackbone, ensure_exported, find_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 
 
 class BackboneExport:
@@ -25,14 +25,14 @@ class BackboneExport:
 
     Examples
     --------
-    >>> export = BackboneExport(WeightsRequest.resolve("resnet18"), settings().cache)  # doctest: +SKIP
+    >>> export = BackboneExport(BackboneSpec.resolve("resnet18"), settings().cache)  # doctest: +SKIP
     >>> export.result().features  # doctest: +SKIP
     512
     """
 
-    def __init__(self, request: WeightsRequest, cache: Path) -> None:
-        self._request, self._cache = request, cache
-        self._backbone = find_exported(request, cache)
+    def __init__(self, spec: BackboneSpec, cache: Path) -> None:
+        self._spec, self._cache = spec, cache
+        self._backbone = find_exported(spec, cache)
         self._error: VizslaError | None = None
         self._ended = threading.Event()
         if self._backbone is not None:
@@ -87,7 +87,7 @@ class BackboneExport:
 
     def _export(self) -> None:
         try:
-            self._backbone = ensure_exported(self._request, self._cache)
+            self._backbone = ensure_exported(self._spec, self._cache)
         except VizslaError as error:
             self._error = error
         except BaseException as error:  # noqa: BLE001
@@ -97,10 +97,10 @@ class BackboneExport:
 
     def _wait(self) -> None:
         assert self._process is not None
-        values = asdict(self._request) | {"weights": self._request.weights and str(self._request.weights)}
+        values = asdict(self._spec) | {"weights": self._spec.weights and str(self._spec.weights)}
         output, _ = self._process.communicate(json.dumps({"request": values, "cache": str(self._cache)}))
         if self._process.returncode == 0:
-            self._backbone = find_exported(self._request, self._cache)
+            self._backbone = find_exported(self._spec, self._cache)
         if self._backbone is None:
             self._error = _error(output, self._process.returncode)
         self._ended.set()
@@ -122,9 +122,9 @@ def main() -> int:
     """Make one export; the exit code."""
     document = json.loads(sys.stdin.read())
     values = document["request"]
-    request = WeightsRequest(**(values | {"weights": values["weights"] and Path(values["weights"])}))
+    spec = BackboneSpec(**(values | {"weights": values["weights"] and Path(values["weights"])}))
     try:
-        ensure_exported(request, Path(document["cache"]))
+        ensure_exported(spec, Path(document["cache"]))
     except VizslaError as error:
         fields = {"kind": type(error).__name__, "what": error.what}
         fields |= {name: value for name in ("where", "allowed", "do") if (value := getattr(error, name))}

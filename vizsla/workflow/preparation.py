@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vizsla.images import Preprocessing
 from vizsla.models.export_process import BackboneExport
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.look import FeatureLook
 from vizsla.tuning.head_space import check_space, default_space
@@ -26,7 +26,7 @@ class Preparation:
     sample of the pictures comes first.
     """
 
-    weights: WeightsRequest
+    weights: BackboneSpec
     checked: Checked
     export: BackboneExport
     look: FeatureLook | None

@@ -12,8 +12,8 @@ from vizsla.errors import JobError, SourceError, UsageError
 from vizsla.jobs import request
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.hyperparameter_input import read_hyperparameters
-from vizsla.jobs.request import channels, metric_definitions
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, decoded, encoded
+from vizsla.jobs.spec_input import channels, metric_definitions
 
 
 @pytest.mark.parametrize("value", ["plain", "7", '"7"', "0.10", "true", "a\nb", '"', "{}", "", None, 3, 1e-5, [1, "x"]])

@@ -1,4 +1,4 @@
-"""Requests from what a person types or a program says: channels, metric definitions, a JSON file."""
+"""The spec of a job from what a person types or a program says: channels, metric definitions, a JSON file."""
 
 from __future__ import annotations
 
