@@ -35,7 +35,7 @@ from vizsla.training.features import extract
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.tuning.head_space import head_config
-from vizsla.tuning.heads_runner import HeadsRunner, kept_value
+from vizsla.tuning.heads_runner import HeadsRunner, best_value
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
@@ -210,7 +210,7 @@ def alone(data: HeadData) -> None:
         worst = 0.0
         for trial in study.trials():
             (single,) = train_heads(data, [head_config(head_config(base, space.static), trial.params)])
-            worst = max(worst, abs(kept_value(single, objective.metric) - (trial.value or 0.0)))
+            worst = max(worst, abs(best_value(single, objective.metric) - (trial.value or 0.0)))
     configs = [replace(head_config(head_config(base, space.static), t.params), seed=1) for t in study.trials()]
     rows = data.valid
     differences = []

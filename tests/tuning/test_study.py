@@ -333,7 +333,7 @@ def test_a_sampler_learns_from_trials_that_crashed(tmp_path: Path) -> None:
     study.tell(TrialOutcome(2, 0.7))
     study.tell(TrialOutcome(3, reason="out of memory"))
     again = open_study(tmp_path / "s.db")
-    for mind in (study._mind, again._mind):
+    for mind in (study._sampler_study, again._sampler_study):
         taught = sorted(t.value for t in mind.get_trials(deepcopy=False) if t.state.name == "COMPLETE")
         assert taught == [0.5, 0.5, 0.7, 0.7], "the two that crashed count as the worst that was seen then"
     assert [t.status for t in study.trials()] == ["Failed", "Completed", "Completed", "Failed", "InProgress"]

@@ -63,7 +63,7 @@ _OWN_TAGS = ("vizsla.", "mlflow.")
 """What tags of a person may not begin with: they mean something to us and to MLflow."""
 
 
-def thinned(metrics: Sequence[Metric]) -> Sequence[Metric]:
+def thin(metrics: Sequence[Metric]) -> Sequence[Metric]:
     """What MLflow is told of some values: all of a name's, or of more than 1,000 the last in each tenth of a second.
 
     A loop that logs 10,000 values a second would cost a core and 20 MB a minute to write there; ``metrics.jsonl`` has
@@ -153,7 +153,7 @@ class Recorder:
         while written != note["metrics"]:  # a part at a time, to the end of the file
             written = note["metrics"]
             values, note["metrics"] = read_metrics_after(job.metrics, written)
-            metrics = thinned(values)
+            metrics = thin(values)
             names.add(m.name for m in metrics)
             for start in range(0, len(metrics), _BATCH):
                 batch = [
@@ -161,10 +161,10 @@ class Recorder:
                     for m in metrics[start : start + _BATCH]
                 ]
                 self.client.log_batch(run, metrics=batch)
-            write_json(job.run / NOTE, note | {"names": names.known}, private=True)
+            write_json(job.run / NOTE, note | {"names": names.by_name}, private=True)
         if state.has_ended:
             self._end(job, state, run)
-            write_json(job.run / NOTE, note | {"names": names.known, RECORDED: state.updated}, private=True)
+            write_json(job.run / NOTE, note | {"names": names.by_name, RECORDED: state.updated}, private=True)
         return state
 
     def _note(self, job: JobDirectory) -> dict[str, Any] | None:

@@ -105,10 +105,10 @@ class Scraper:
             for number, line in enumerate(text.split("\n")):
                 if line.lstrip()[:1] == "{" and (fields := self._json(line)) is not None:
                     values.append((number, *fields))
-        taken = {number for number, *_ in values}
+        json_lines = {number for number, *_ in values}
         for definition in list(self._definitions):
             try:
-                matches = self._within_time(definition, text, taken)
+                matches = self._within_time(definition, text, json_lines)
             except _TooSlowError:
                 self._definitions.remove(definition)
                 self._on_slow(definition[0])
@@ -120,18 +120,18 @@ class Scraper:
                     self._no_numbers.setdefault(definition[0], matched)
                     self._refused[definition[0]] += 1
         for number, name, value, step, epoch in sorted(values, key=lambda row: row[0]):
-            if number not in taken:
+            if number not in json_lines:
                 self._counts[name] += 1
                 step = self._counts[name]
             self._append(name, value, step, epoch)
 
-    def _within_time(self, definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, str]]:
+    def _within_time(self, definition: _Definition, text: str, json_lines: set[int]) -> list[tuple[int, str]]:
         if self._seconds is None:
-            return _matches(definition, text, taken)
+            return _matches(definition, text, json_lines)
         try:
             self._armed = True
             signal.setitimer(signal.ITIMER_PROF, self._seconds)
-            return _matches(definition, text, taken)
+            return _matches(definition, text, json_lines)
         finally:
             self._armed = False
             signal.setitimer(signal.ITIMER_PROF, 0)
@@ -160,14 +160,14 @@ def no_value(matched: str | None) -> str:
     return f"its regular expression matched {matched!r:.80}, which is no number"
 
 
-def _matches(definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, str]]:
+def _matches(definition: _Definition, text: str, json_lines: set[int]) -> list[tuple[int, str]]:
     """Numbers of lines, and the texts found in them."""
     _, pattern, quick = definition
     result: list[tuple[int, str]] = []
     if quick is not None and not quick.search(text):
         return result
     for number, line in enumerate(text.split("\n")):
-        match = None if number in taken else pattern.search(line[:_LONGEST_LINE])
+        match = None if number in json_lines else pattern.search(line[:_LONGEST_LINE])
         if match and match.re.groups and match[1] is not None:
             result.append((number, match[1]))
     return result

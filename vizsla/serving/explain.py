@@ -14,7 +14,7 @@ from vizsla.serving.bodies import Picture
 from vizsla.serving.faults import RequestError
 
 
-def opened(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
+def open_picture(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
     """The upright RGB picture, and its full size (width, height)."""
     if isinstance(picture, bytes):
         return model.preprocessing.open(picture, limits)
@@ -22,7 +22,7 @@ def opened(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
     return Decoded(image, image.size, b"", suspect=False)
 
 
-def explained(decoded: Decoded, model: ServedModel, warning: ImageError | None) -> Answer:
+def explain(decoded: Decoded, model: ServedModel, warning: ImageError | None) -> Answer:
     """The answer to a picture with the map of its most likely class.
 
     The explanation is plain JSON: ``class_activation_map``, rows of numbers in 0..1 (1 the strongest evidence in

@@ -37,10 +37,10 @@ class Entry:
 
 @dataclass(eq=False)
 class Load:
-    """A model that is being loaded. ``asked`` is the name that finds it, unless ``POST /models`` gave its ``path`` and
+    """A model that is being loaded. ``name`` is what finds it, unless ``POST /models`` gave its ``path`` and
     ``url``. Who unloads it meanwhile sets ``dropped``; ``waiting`` requests wait for it."""
 
-    asked: str
+    name: str
     artifact: str
     path: Path | None = None
     url: str = ""
@@ -103,7 +103,7 @@ class ShelfThreads:
             await asyncio.wait([earlier])
         await self._turns.acquire()
         # By its own name where it has one: a link that was asked for may lead elsewhere by now.
-        name = load.asked if load.artifact == "." else load.artifact
+        name = load.name if load.artifact == "." else load.artifact
         locating = self._under_way[load.artifact] = _in_thread(lambda: self._shelf.locate(name))
 
         def ended(_: asyncio.Future[Path]) -> None:

@@ -22,7 +22,7 @@ from vizsla.images.header import pixel_size
 from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
-from vizsla.serving.explain import explained, opened
+from vizsla.serving.explain import explain, open_picture
 from vizsla.serving.faults import ClientGoneError, RequestError
 
 _TURNS = 2
@@ -186,12 +186,12 @@ def _answer(task: Task, limits: Limits, alone: bool, strict_images: bool) -> Non
     task.taken = time.perf_counter()
     model = task.model
     try:
-        decoded = opened(task.picture, model, limits)
+        decoded = open_picture(task.picture, model, limits)
         warning = decoded.warning()
         if warning and strict_images:
             raise warning
         if task.explain:
-            task.result = explained(decoded, model, warning)
+            task.result = explain(decoded, model, warning)
         else:
             pixels = model.preprocessing.apply(decoded.image, decoded.full_size)
             features = model.backbone.features(pixels[None], alone=alone)

@@ -37,7 +37,7 @@ class Encoding:
             if isinstance(p, CategoricalParameter) and len(p.values) > 2 and all(map(_is_number, p.values))
         }
 
-    def searched(self) -> dict[str, Any]:
+    def distributions(self) -> dict[str, Any]:
         """The distributions that a sampler works on."""
         d = require("optuna.distributions", extra="tune", feature="Searching for hyperparameters")
         distributions: dict[str, Any] = {}
@@ -50,7 +50,7 @@ class Encoding:
                 distributions[name] = _plain(d, p)
         return distributions
 
-    def shown(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, Any]:
         """The distributions that are stored: of the values as the person knows them."""
         d = require("optuna.distributions", extra="tune", feature="Searching for hyperparameters")
         return {name: _plain(d, p) for name, p in self.space.parameters.items()}

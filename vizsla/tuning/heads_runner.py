@@ -119,11 +119,11 @@ class HeadsRunner:
         ]
 
     def _outcome(self, trial: TrialRecord, heads: Sequence[TrainedHead], given_up: bool) -> TrialOutcome:
-        values = [kept_value(head, self._objective.metric) for head in heads]
+        values = [best_value(head, self._objective.metric) for head in heads]
         first = heads[0]
         pictures = sum(h.iterations or len(h.history) for h in heads) * len(self._data.train)
         unfinished = given_up and isinstance(first.config, StepConfig) and len(first.history) < first.config.epochs
-        metrics = {name: kept_value(first, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
+        metrics = {name: best_value(first, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
         if len(values) > 1:
             metrics["objective_sd"] = float(np.std(values, ddof=1))
         return TrialOutcome(
@@ -136,6 +136,6 @@ class HeadsRunner:
         )
 
 
-def kept_value(trained: TrainedHead, metric: str) -> float:
+def best_value(trained: TrainedHead, metric: str) -> float:
     """A metric at the epoch whose weights were kept."""
     return float(getattr(trained.best, metric))

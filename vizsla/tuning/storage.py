@@ -43,7 +43,7 @@ def database(uri: str) -> str:
     return f"postgresql+{driver}://{rest}"
 
 
-def shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """An address without its password, for messages."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
 
@@ -103,7 +103,7 @@ def understandable(uri: str) -> Iterator[None]:
     except Exception as error:  # SQLAlchemy, its drivers and Alembic share no base class
         raise VizslaError(
             f"The study cannot be opened: {type(error).__name__}: {(str(error) or '?').splitlines()[0]:.200}",
-            where=shown(uri),
+            where=without_password(uri),
             allowed="a file that is a study or does not exist, or postgresql://USER:PASSWORD@HOST/DATABASE",
             do="name another file, or correct the address",
         ) from error

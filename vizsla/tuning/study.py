@@ -82,24 +82,24 @@ class Study:
         self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
         self._optuna, self._encoding = optuna, Encoding(space)
         self._records: dict[int, TrialRecord] = {}
-        self._thinking: dict[int, Any] = {}
+        self._sampler_trials: dict[int, Any] = {}
         self._unlearned: list[TrialRecord] = []
         pruner = strategy.pruner(epochs) if strategy.pruner else median_pruner()
         self._prunes = early_stopping == "auto"
         old = storage.get_all_trials(self._study_id, deepcopy=False)
-        self._memory = optuna.storages.InMemoryStorage()
-        self._mind = optuna.create_study(
-            storage=self._memory,
+        self._sampler_storage = optuna.storages.InMemoryStorage()
+        self._sampler_study = optuna.create_study(
+            storage=self._sampler_storage,
             study_name=name,
             direction=objective.direction,
             sampler=strategy.sampler(seed + len(old), total),
             pruner=pruner,
         )
-        self._searched = self._encoding.searched()
+        self._searched = self._encoding.distributions()
         prior = prior or Prior()
         self._tried: set[str] = set()
         for values, value in prior.known:
-            self._mind.add_trial(self._frozen("COMPLETE", values, value=value))
+            self._sampler_study.add_trial(self._frozen("COMPLETE", values, value=value))
         self._start = self._starting(prior, total, seed)
         for trial in old:
             self._recall(trial)
@@ -161,14 +161,14 @@ class Study:
                 draw = self._next()
                 if draw is None:
                     break
-                thought, values = draw
+                trial, values = draw
                 number = len(self._records)
                 record = TrialRecord(
                     number, _trial_name(self.name, self.id, number, values), values, "InProgress", start=time.time()
                 )
-                frozen = self._frozen("RUNNING", values, shown=True, attributes={RECORD: facts_of(record)})
+                frozen = self._frozen("RUNNING", values, as_stored=True, attributes={RECORD: facts_of(record)})
                 self._storage.create_new_trial(self._study_id, template_trial=frozen)
-                self._records[number], self._thinking[number] = record, thought
+                self._records[number], self._sampler_trials[number] = record, trial
                 self._tried.add(_key(values))
                 records.append(record)
         return records
@@ -179,7 +179,7 @@ class Study:
         self._records[number] = replace(record, curve=(*record.curve, value))
         if not math.isfinite(value) or not self._prunes:
             return False
-        trial = self._thinking[number]
+        trial = self._sampler_trials[number]
         trial.report(value, epoch)
         return bool(trial.should_prune())
 
@@ -219,7 +219,7 @@ class Study:
             return {}
         study = self._optuna.create_study(direction=self.objective.direction)
         for trial in complete:
-            study.add_trial(self._frozen("COMPLETE", trial.params, value=trial.value, shown=True))
+            study.add_trial(self._frozen("COMPLETE", trial.params, value=trial.value, as_stored=True))
         evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
         shares: dict[str, float] = self._optuna.importance.get_param_importances(study, evaluator=evaluator)
         return {name: float(share) for name, share in shares.items() if math.isfinite(share)}
@@ -234,22 +234,22 @@ class Study:
         """A configuration that was not tried, as a trial in memory and as the person's values."""
         for values in self._start:
             if _key(values) not in self._tried:
-                self._mind.enqueue_trial(self._encoding.encode(values))
-                return self._mind.ask(self._searched), values
+                self._sampler_study.enqueue_trial(self._encoding.encode(values))
+                return self._sampler_study.ask(self._searched), values
         if self.strategy.finite:
             return None
         size = self.space.grid_size()
         if size is not None and len(self._tried) >= size:
             return None
         for _ in range(_DRAWS):
-            thought = self._mind.ask(self._searched)
-            values = self._encoding.decode(thought.params)
+            trial = self._sampler_study.ask(self._searched)
+            values = self._encoding.decode(trial.params)
             if _key(values) not in self._tried:
-                return thought, values
-            self._mind.tell(thought, state=self._optuna.trial.TrialState.FAIL)
+                return trial, values
+            self._sampler_study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
         for values in self._untried():
-            self._mind.enqueue_trial(self._encoding.encode(values))
-            return self._mind.ask(self._searched), values
+            self._sampler_study.enqueue_trial(self._encoding.encode(values))
+            return self._sampler_study.ask(self._searched), values
         return None
 
     def _untried(self) -> Iterator[dict[str, Value]]:
@@ -267,17 +267,20 @@ class Study:
         record = record_of(stored.number, facts)
         self._records[stored.number] = record
         self._tried.add(_key(record.params))
-        frozen, study_id = self._frozen("RUNNING", record.params), self._memory.get_study_id_from_name(self.name)
-        trial_id = self._memory.create_new_trial(study_id, template_trial=frozen)
-        self._thinking[stored.number] = self._optuna.trial.Trial(self._mind, trial_id)
+        frozen, study_id = (
+            self._frozen("RUNNING", record.params),
+            self._sampler_storage.get_study_id_from_name(self.name),
+        )
+        trial_id = self._sampler_storage.create_new_trial(study_id, template_trial=frozen)
+        self._sampler_trials[stored.number] = self._optuna.trial.Trial(self._sampler_study, trial_id)
         if not record.ended:
             self._records[stored.number] = replace(record, curve=())
             return
         if self._prunes:
             for epoch, value in enumerate(record.curve, 1):
                 if math.isfinite(value):
-                    self._thinking[stored.number].report(value, epoch)
-                    self._thinking[stored.number].should_prune()  # ASHA marks the rungs here
+                    self._sampler_trials[stored.number].report(value, epoch)
+                    self._sampler_trials[stored.number].should_prune()  # ASHA marks the rungs here
         self._finish(record)
 
     def _finish(self, record: TrialRecord) -> None:
@@ -285,12 +288,12 @@ class Study:
         states = self._optuna.trial.TrialState
         pruned = record.status == "Stopped" and any(math.isfinite(v) for v in record.curve)
         state = states.COMPLETE if record.complete else states.PRUNED if pruned else states.FAIL
-        thought = self._thinking.pop(record.number)
+        trial = self._sampler_trials.pop(record.number)
         lesson = self._lesson(record)
         if record.complete or lesson is not None:
-            self._mind.tell(thought, record.value if record.complete else lesson)
+            self._sampler_study.tell(trial, record.value if record.complete else lesson)
         else:
-            self._mind.tell(thought, state=states.PRUNED if pruned and self._prunes else states.FAIL)
+            self._sampler_study.tell(trial, state=states.PRUNED if pruned and self._prunes else states.FAIL)
             if record.status == "Failed":
                 self._unlearned.append(record)
         self._learn_late()
@@ -303,7 +306,7 @@ class Study:
         lessons = [(record, self._lesson(record)) for record in self._unlearned]
         for record, lesson in lessons:
             if lesson is not None:
-                self._mind.add_trial(self._frozen("COMPLETE", record.params, value=lesson))
+                self._sampler_study.add_trial(self._frozen("COMPLETE", record.params, value=lesson))
                 self._unlearned.remove(record)
 
     def _lesson(self, record: TrialRecord) -> float | None:
@@ -332,14 +335,14 @@ class Study:
         values: Mapping[str, Value],
         *,
         value: float | None = None,
-        shown: bool = False,
+        as_stored: bool = False,
         attributes: dict[str, Any] | None = None,
     ) -> Any:
         trial = self._optuna.trial
         return trial.create_trial(
             state=trial.TrialState[state],
-            params=dict(values) if shown else self._encoding.encode(values),
-            distributions=self._encoding.shown() if shown else self._searched,
+            params=dict(values) if as_stored else self._encoding.encode(values),
+            distributions=self._encoding.stored() if as_stored else self._searched,
             value=value,
             user_attrs=attributes or {},
         )
