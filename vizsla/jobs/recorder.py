@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from vizsla.jobs.hyperparameters import decoded, is_number
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_names import RecordedNames
-from vizsla.jobs.recorded_trials import record_trials
+from vizsla.jobs.recorded_trials import LONGEST_TAG, STATUS, milliseconds, record_trials
 from vizsla.jobs.states import State, now
 from vizsla.jobs.tracking import (
     ERROR,
@@ -55,9 +54,7 @@ _TRIES = 5
 _BATCH = 1000
 _MANY, _POINTS_PER_SECOND = 1000, 10
 _LONGEST_PARAMETER = 6000
-_LONGEST_TAG = 5000
 _ARTIFACT_BYTES = 10 << 20
-_STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Stopped": "KILLED"}
 _LARGEST_STEP = 2**63 - 1
 _OWN_TAGS = ("vizsla.", "mlflow.")
 """What tags of a person may not begin with: they mean something to us and to MLflow."""
@@ -198,7 +195,7 @@ class Recorder:
             }
             tags |= self._parent(job)
             created = self.client.create_run(
-                self.experiment, start_time=_milliseconds(state.created), tags=tags, run_name=job.name
+                self.experiment, start_time=milliseconds(state.created), tags=tags, run_name=job.name
             )
             run = created.info.run_id
         channels = {f"channel.{channel.channel_name}": channel.uri for channel in spec.input_data_config}
@@ -229,7 +226,7 @@ class Recorder:
     def _end(self, job: JobDirectory, state: State, run: str) -> None:
         self.client.set_tag(run, "vizsla.status", state.status)
         if state.reason:
-            self.client.set_tag(run, "vizsla.reason", state.reason[:_LONGEST_TAG])
+            self.client.set_tag(run, "vizsla.reason", state.reason[:LONGEST_TAG])
         for path in [*sorted(job.output.glob("*")), job.model / "model.json", job.path / "job.json"]:
             if path.is_file() and path.suffix != ".gz" and path.stat().st_size <= _ARTIFACT_BYTES:
                 self.client.log_artifact(run, str(path))
@@ -237,8 +234,7 @@ class Recorder:
         summary = None if trials is None else load(job.output / trials)
         if summary is not None:
             record_trials(self.client, self._entities, self.experiment, run, summary, self.home)
-        ended = _milliseconds(state.ended) if state.ended else None
-        self.client.set_terminated(run, _STATUS[state.status], ended)
+        self.client.set_terminated(run, STATUS[state.status], milliseconds(state.ended))
 
 
 @dataclass
@@ -322,7 +318,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def _keep_error(job: JobDirectory, uri: str, error: Exception) -> None:
-    words, uri = masked(f"{type(error).__name__}: {error}")[:_LONGEST_TAG], masked(uri)
+    words, uri = masked(f"{type(error).__name__}: {error}")[:LONGEST_TAG], masked(uri)
     print(f"{job.name} could not be recorded at {uri}: {words}", flush=True)
     with contextlib.suppress(StorageError):
         write_json(job.run / ERROR, {"uri": uri, "error": words, "time": now()})
@@ -335,10 +331,6 @@ def _text(text: str) -> str:
 
 def _step(step: int | None, epoch: float | None) -> int:
     return max(-_LARGEST_STEP, min(_LARGEST_STEP, step if step is not None else int(epoch or 0)))
-
-
-def _milliseconds(moment: str) -> int:
-    return int(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def main(home: str, process: str, delay: str | None = None) -> None:

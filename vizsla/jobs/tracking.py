@@ -225,20 +225,8 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
             file.parent.mkdir(parents=True, exist_ok=True)
         _make_database(chosen)
     keep_up(home)
-    served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
-    return [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        *served,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+    server = [sys.executable, *"-m mlflow server --host 127.0.0.1 --workers 1 --port".split(), str(port)]
+    return [*server, "--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
 
 
 def artifact_root(home: Path) -> str:

@@ -32,10 +32,11 @@ class BackboneExport:
 
     def __init__(self, spec: BackboneSpec, cache: Path) -> None:
         self._spec, self._cache = spec, cache
-        self._backbone = find_exported(spec, cache)
+        self.backbone = find_exported(spec, cache)
+        """The backbone once it is there; None before, and where the export has failed."""
         self._error: VizslaError | None = None
         self._ended = threading.Event()
-        if self._backbone is not None:
+        if self.backbone is not None:
             self._ended.set()
             return
         self._process: subprocess.Popen[str] | None = None
@@ -48,11 +49,6 @@ class BackboneExport:
             )
         target = self._export if self._process is None else self._wait
         threading.Thread(target=target, name="export", daemon=True).start()
-
-    @property
-    def backbone(self) -> ExportedBackbone | None:
-        """The backbone once it is there; None before, and where the export has failed."""
-        return self._backbone
 
     @property
     def ended(self) -> bool:
@@ -74,10 +70,10 @@ class BackboneExport:
             When the export does not answer as the original does, or its process has died.
         """
         self._ended.wait()
-        if self._backbone is None:
+        if self.backbone is None:
             assert self._error is not None
             raise self._error
-        return self._backbone
+        return self.backbone
 
     def close(self) -> None:
         """End the export's process if it still runs."""
@@ -87,7 +83,7 @@ class BackboneExport:
 
     def _export(self) -> None:
         try:
-            self._backbone = ensure_exported(self._spec, self._cache)
+            self.backbone = ensure_exported(self._spec, self._cache)
         except VizslaError as error:
             self._error = error
         except BaseException as error:  # noqa: BLE001
@@ -100,8 +96,8 @@ class BackboneExport:
         values = asdict(self._spec) | {"weights": self._spec.weights and str(self._spec.weights)}
         output, _ = self._process.communicate(json.dumps({"request": values, "cache": str(self._cache)}))
         if self._process.returncode == 0:
-            self._backbone = find_exported(self._spec, self._cache)
-        if self._backbone is None:
+            self.backbone = find_exported(self._spec, self._cache)
+        if self.backbone is None:
             self._error = _error(output, self._process.returncode)
         self._ended.set()
 

@@ -198,18 +198,14 @@ class Server:
             if self._workers.in_flight or time.monotonic() - self._workers.last_active < _TIDY_SECONDS:
                 continue
             try:
-                trimmed = await self._tidy_once(loop, trimmed)
+                if trimmed < self.telemetry.last_finished:  # whatever was asked, pictures or not
+                    trimmed = time.monotonic()
+                    for backbone in self._pool.backbones.all():
+                        await loop.run_in_executor(None, backbone.shrink)
+                    give_memory_back()
             except Exception:  # noqa: BLE001 - tidying may fail and is tried again; serving goes on
                 self.telemetry.log("error", "tidying failed", trace=traceback.format_exc())
                 await asyncio.sleep(60 * _TIDY_SECONDS)
-
-    async def _tidy_once(self, loop: asyncio.AbstractEventLoop, trimmed: float) -> float:
-        if trimmed < self.telemetry.last_finished:  # whatever was asked, pictures or not
-            trimmed = time.monotonic()
-            for backbone in self._pool.backbones.all():
-                await loop.run_in_executor(None, backbone.shrink)
-            give_memory_back()
-        return trimmed
 
 
 class _QuietServer(uvicorn.Server):
