@@ -201,8 +201,7 @@ class _Attempt:
             self._reap()
 
     def _ask_to_stop(self, why: Why) -> None:
-        document = load(self.run_folder / "stop.json") or {}
-        kill_at = time.monotonic() + float(document.get("grace", self.command.grace))
+        kill_at = self._kill_time()
         if self.why != "exited":  # asked again: the shorter patience counts
             if self.kill_at is not None and why == "stopped":
                 self.kill_at = min(self.kill_at, kill_at)
@@ -213,6 +212,11 @@ class _Attempt:
         else:  # its workers are its own to end: PyTorch takes a worker's end by SIGTERM for a crash of the loop
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
+
+    def _kill_time(self) -> float:
+        """When the patience ends of whoever has asked the job to stop."""
+        document = load(self.run_folder / "stop.json") or {}
+        return time.monotonic() + float(document.get("grace", self.command.grace))
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -276,8 +280,7 @@ class _Attempt:
                 error, left_out = packing.result()
                 return str(archive) if error is None else None, error, left_out
             if wake in ready and signal.SIGTERM in os.read(wake, 256) and why == "exited":
-                document = load(self.run_folder / "stop.json") or {}
-                kill_at = time.monotonic() + float(document.get("grace", self.command.grace))
+                kill_at = self._kill_time()
                 why, deadline = "stopped", kill_at if deadline is None else min(deadline, kill_at)
             if deadline is not None and time.monotonic() >= deadline:
                 packing.end()
