@@ -86,7 +86,7 @@ class _Attempt:
         reserve.unlink(missing_ok=True)
         missing = self.output.close(tell_missing=code == 0 or self.why != "exited")
         packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
-        ended = Exit(
+        end = Exit(
             attempt=self.command.attempt,
             code=code,
             why=self.why,
@@ -102,7 +102,7 @@ class _Attempt:
             left_out=left_out,
             missing_metrics=missing,
         )
-        write_json(self.run_folder / "exit.json", asdict(ended))
+        write_json(self.run_folder / "exit.json", asdict(end))
 
     def _start(self) -> tuple[int, int]:
         """Fork the job; it waits until its number is written down, so that no job runs that nobody knows."""
