@@ -158,11 +158,12 @@ def warm_up(name: str, trials: int) -> threading.Thread:
         for module in modules:
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
-        _optuna("logging").set_verbosity(_optuna("logging").ERROR)
-        study = _optuna("study").create_study(sampler=chosen.sampler(0, trials))
-        space = {"x": _optuna("distributions").FloatDistribution(0, 1)}
-        for value in (0.0, 1.0, 0.0):  # the second and third draws of a model import what it is made of
-            study.tell(study.ask(space), value)
+        with contextlib.suppress(Exception):  # what is wrong with the sampler, the search itself says
+            _optuna("logging").set_verbosity(_optuna("logging").ERROR)
+            study = _optuna("study").create_study(sampler=chosen.sampler(0, trials))
+            space = {"x": _optuna("distributions").FloatDistribution(0, 1)}
+            for value in (0.0, 1.0, 0.0):  # the second and third draws of a model import what it is made of
+                study.tell(study.ask(space), value)
 
     thread = threading.Thread(target=load, name="warm-up", daemon=True)
     thread.start()
