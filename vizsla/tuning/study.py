@@ -267,11 +267,8 @@ class Study:
         record = record_of(stored.number, facts)
         self._records[stored.number] = record
         self._tried.add(_key(record.params))
-        frozen, study_id = (
-            self._frozen("RUNNING", record.params),
-            self._sampler_storage.get_study_id_from_name(self.name),
-        )
-        trial_id = self._sampler_storage.create_new_trial(study_id, template_trial=frozen)
+        study_id = self._sampler_storage.get_study_id_from_name(self.name)
+        trial_id = self._sampler_storage.create_new_trial(study_id, self._frozen("RUNNING", record.params))
         self._sampler_trials[stored.number] = self._optuna.trial.Trial(self._sampler_study, trial_id)
         if not record.ended:
             self._records[stored.number] = replace(record, curve=())
