@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from vizsla.jobs.request import DEFAULT_CHANNEL, channel
 from vizsla.jobs.spec import Channel
+from vizsla.jobs.spec_input import DEFAULT_CHANNEL, channel
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Data: TypeAlias = Mapping[str, PathLike] | PathLike

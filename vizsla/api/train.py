@@ -11,8 +11,8 @@ from vizsla.api.inputs import Data, PathLike, channels
 from vizsla.jobs.events import Event, LogEvent
 from vizsla.jobs.executors import open_executor
 from vizsla.jobs.hyperparameter_input import HyperparameterInput
-from vizsla.jobs.request import metric_definition, script_spec
 from vizsla.jobs.result import JobResult, result_of
+from vizsla.jobs.spec_input import metric_definition, script_spec
 
 
 def _print_log(text: str) -> None:

@@ -13,7 +13,7 @@ from vizsla.data.gate import GateOptions
 from vizsla.data.sources import SourceOptions
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameter_input import HyperparameterInput
-from vizsla.jobs.request import metric_definition, script_spec
+from vizsla.jobs.spec_input import metric_definition, script_spec
 from vizsla.progress.watching import watching
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import Direction

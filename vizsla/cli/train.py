@@ -75,7 +75,7 @@ def train(
     from vizsla.cli.following import follow_to_end
     from vizsla.errors import UsageError
     from vizsla.jobs.executors import open_executor
-    from vizsla.jobs.request import builtin_spec, read_spec, typed_script_spec
+    from vizsla.jobs.spec_input import builtin_spec, read_spec, typed_script_spec
 
     record_on(tracking_uri)
     runs = open_executor(executor, parameter="--executor")

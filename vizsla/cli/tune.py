@@ -138,7 +138,7 @@ def run(
     from vizsla.cli.console import print_note
     from vizsla.cli.trials import trial_view
     from vizsla.errors import UsageError
-    from vizsla.tuning.heads_runner import default_space
+    from vizsla.tuning.head_space import default_space
     from vizsla.tuning.limits import SearchLimits
     from vizsla.tuning.space_file import read_space
     from vizsla.workflow.script_search import ScriptSearch, channels_and_ranges, search_request, tune_script

@@ -79,9 +79,9 @@ class OnnxEngine:
         ModelError
             When they do not.
         """
-        given = self._session.get_inputs()[0].shape[1:3]
-        made = self._session.get_outputs()[0].shape[1]
-        for what, wanted, there in (("pictures of size", size, given[0]), ("features", width, made)):
+        image_shape = self._session.get_inputs()[0].shape[1:3]
+        feature_width = self._session.get_outputs()[0].shape[1]
+        for what, wanted, there in (("pictures of size", size, image_shape[0]), ("features", width, feature_width)):
             if isinstance(there, int) and there != wanted:
                 raise ModelError(
                     f"The model does not fit its backbone: {what} {wanted:,}, where the backbone has {there:,}.",

@@ -19,10 +19,10 @@ from vizsla.errors import ModelError
 from vizsla.files import sha256_file, write_bytes, write_json
 from vizsla.images import Preprocessing
 from vizsla.models.engine import OnnxEngine
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 
 if TYPE_CHECKING:
-    from vizsla.models.backbone import Backbone
+    from vizsla.models.backbone import TorchBackbone
 
 _OPSET = 17
 _TOLERANCE = 2e-3
@@ -44,9 +44,9 @@ class ExportedBackbone:
     features: int
 
 
-def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | None:
+def find_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone | None:
     """The export of an earlier run, if there is one and its content is what it was. Needs no torch."""
-    index = _index(request, cache)
+    index = _index(spec, cache)
     try:
         entry = json.loads(index.read_text("utf-8"))
         path = cache / "backbones" / f"{entry['sha256']}.onnx"
@@ -54,8 +54,8 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
             return None
         os.utime(path)  # used now: what bounds the cache looks at this
         return ExportedBackbone(
-            name=request.backbone,
-            weights=request.describe(),
+            name=spec.backbone,
+            weights=spec.describe(),
             path=path,
             sha256=entry["sha256"],
             preprocessing=Preprocessing.from_dict(entry["preprocessing"]),
@@ -67,17 +67,17 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
 
 def exported(cache: Path) -> list[tuple[str, str, Path]]:
     """Every exported backbone in the cache: its name, its weights, its file."""
-    found = {}
+    backbones = {}
     for index in (cache / "backbones").glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             entry = json.loads(index.read_text("utf-8"))
             path = cache / "backbones" / f"{entry['sha256']}.onnx"
             if path.is_file():
-                found[path] = (entry["backbone"], entry["weights"], path)
-    return list(found.values())
+                backbones[path] = (entry["backbone"], entry["weights"], path)
+    return list(backbones.values())
 
 
-def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
+def ensure_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone:
     """The backbone as an ONNX file: the one in the cache, or a new export.
 
     Raises
@@ -87,18 +87,18 @@ def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
     ModelError
         When the export does not answer as the original does.
     """
-    found = find_exported(request, cache)
-    if found:
-        return found
+    earlier = find_exported(spec, cache)
+    if earlier:
+        return earlier
     from vizsla.models.backbone import load_backbone
 
-    backbone = load_backbone(request)
-    made = export(backbone, request.backbone, request.describe(), cache)
+    backbone = load_backbone(spec)
+    made = export(backbone, spec.backbone, spec.describe(), cache)
     write_json(
-        _index(request, cache),
+        _index(spec, cache),
         {
-            "backbone": request.backbone,
-            "weights": request.describe(),
+            "backbone": spec.backbone,
+            "weights": spec.describe(),
             "sha256": made.sha256,
             "preprocessing": backbone.preprocessing.to_dict(),
             "features": backbone.features,
@@ -107,7 +107,7 @@ def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
     return made
 
 
-def export(backbone: Backbone, name: str, weights: str, cache: Path) -> ExportedBackbone:
+def export(backbone: TorchBackbone, name: str, weights: str, cache: Path) -> ExportedBackbone:
     """A backbone as it is now, as an ONNX file in the cache; ``weights`` says where its weights come from.
 
     Raises
@@ -186,9 +186,9 @@ def _verify(content: bytes, module: Any, preprocessing: Preprocessing, name: str
     with torch.inference_mode():
         tensor = torch.from_numpy(preprocessing.normalise(pixels))
         expected = module.forward_head(module.forward_features(tensor), pre_logits=True).numpy()
-    found = OnnxEngine(content).features(pixels)
+    features = OnnxEngine(content).features(pixels)
     scale = float(np.abs(expected).max()) or 1.0
-    difference = float(np.abs(found - expected).max()) / scale if found.shape == expected.shape else float("inf")
+    difference = float(np.abs(features - expected).max()) / scale if features.shape == expected.shape else float("inf")
     if not difference <= _TOLERANCE:
         raise ModelError(
             f"The ONNX export of {name} does not answer as torch does (relative difference {difference:.2g}).",
@@ -197,5 +197,5 @@ def _verify(content: bytes, module: Any, preprocessing: Preprocessing, name: str
         )
 
 
-def _index(request: WeightsRequest, cache: Path) -> Path:
-    return cache / "backbones" / f"{request.key()}.json"
+def _index(spec: BackboneSpec, cache: Path) -> Path:
+    return cache / "backbones" / f"{spec.key()}.json"

@@ -15,7 +15,7 @@ from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vizsla.errors import ModelError, UsageError
-from vizsla.models.backbone import Backbone
+from vizsla.models.backbone import TorchBackbone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,13 +79,13 @@ class DividedBackbone:
 
     Examples
     --------
-    >>> divided = DividedBackbone(load_backbone(WeightsRequest.resolve("resnet18")))  # doctest: +SKIP
+    >>> divided = DividedBackbone(load_backbone(BackboneSpec.resolve("resnet18")))  # doctest: +SKIP
     >>> [cut.place for cut in divided.cuts]  # doctest: +SKIP
     ['layer1.0', 'layer1.1', ..., 'layer4.1']
     >>> trunk, tail = divided.split("layer4.0")  # doctest: +SKIP
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: TorchBackbone) -> None:
         self.backbone = backbone
         self.features = Features(backbone.module).eval()
         try:

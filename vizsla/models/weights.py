@@ -24,7 +24,7 @@ _EXPORT_VERSION = 2
 
 
 @dataclass(frozen=True)
-class WeightsRequest:
+class BackboneSpec:
     """A backbone by timm's name and where its weights come from: the hub, ``weights``, or chance.
 
     Use :meth:`resolve`, which checks.
@@ -38,7 +38,7 @@ class WeightsRequest:
     @classmethod
     def resolve(
         cls, backbone: str | None, weights: Path | None = None, *, random_init: bool = False, seed: int = 0
-    ) -> WeightsRequest:
+    ) -> BackboneSpec:
         """Check a request and fill in what it leaves open.
 
         A folder of weights names its own architecture; else the default is resnet18.

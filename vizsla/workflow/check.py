@@ -15,7 +15,7 @@ from vizsla.data.dataset import SPLITS, Dataset
 from vizsla.errors import DataError, UsageError
 from vizsla.files import write_bytes
 from vizsla.findings import SEVERITIES, Finding, Severity
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame, require
 from vizsla.reports.render import fragment_of
 from vizsla.settings import settings
@@ -36,7 +36,7 @@ class CheckRequest:
     """What to check. ``weights`` (of a backbone) turns on the search for label errors."""
 
     data: DataRequest
-    weights: WeightsRequest | None = None
+    weights: BackboneSpec | None = None
 
     @classmethod
     def of(cls, data: DataRequest, label_errors: bool, backbone: str | None, weights: Path | None) -> CheckRequest:
@@ -51,7 +51,7 @@ class CheckRequest:
             raise UsageError(
                 "--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out"
             )
-        return cls(data, WeightsRequest.resolve(backbone, weights) if label_errors else None)
+        return cls(data, BackboneSpec.resolve(backbone, weights) if label_errors else None)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _refusal(checked: DataCheck) -> DataError | None:
 
 
 def _label_errors(
-    checked: DataCheck, weights: WeightsRequest, observer: Observer, seed: int
+    checked: DataCheck, weights: BackboneSpec, observer: Observer, seed: int
 ) -> tuple[Finding | None, list[str]]:
     """The finding, and notes about classes that are too small to judge."""
     from vizsla.models.engine import OnnxEngine

@@ -13,7 +13,8 @@ from vizsla.training.config import HeadConfig, StepConfig
 from vizsla.training.trained import TrainedHead
 from vizsla.training.trainer import Frozen, Trainer, Training
 from vizsla.tuning.finalists import beside_default, judge, retrain_heads
-from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, head_config, head_name
+from vizsla.tuning.head_space import check_space, default_space, head_config, head_name
+from vizsla.tuning.heads_runner import HeadsRunner
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search

@@ -15,7 +15,7 @@ from vizsla.errors import ImageError
 from vizsla.images import Limits, Preprocessing, read_file
 from vizsla.models.engine import Engine, OnnxEngine
 from vizsla.models.export import find_exported, to_onnx
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.config import HeadConfig, StepConfig
@@ -102,7 +102,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     else:
         from vizsla.models.backbone import load_backbone
 
-        untrained = load_backbone(WeightsRequest.resolve(weights.backbone, random_init=True))
+        untrained = load_backbone(BackboneSpec.resolve(weights.backbone, random_init=True))
         preprocessing, features = untrained.preprocessing, untrained.features
         engine, cached = OnnxEngine(to_onnx(untrained.module, preprocessing)), 0.0
         what = (

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from vizsla.images import Preprocessing
 from vizsla.models.export_process import BackboneExport
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.look import FeatureLook
-from vizsla.tuning.heads_runner import check_space, default_space
+from vizsla.tuning.head_space import check_space, default_space
 from vizsla.tuning.strategies import warm_up
 from vizsla.workflow.gate import DataCheck, look, open_source
 from vizsla.workflow.observer import Observer
@@ -27,7 +27,7 @@ class Preparation:
     sample of the pictures comes first.
     """
 
-    weights: WeightsRequest
+    weights: BackboneSpec
     checked: DataCheck
     export: BackboneExport
     look: FeatureLook | None

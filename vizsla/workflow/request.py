@@ -22,14 +22,14 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.models import artifact
 from vizsla.models.model import Model, load
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame
 from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning.config import FineTuneConfig, TrainingConfig, training_config
-from vizsla.tuning.heads_runner import head_space
-from vizsla.tuning.heads_runner import hyperparameters as by_name
+from vizsla.tuning.head_space import head_space
+from vizsla.tuning.head_space import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
@@ -141,9 +141,9 @@ class FitRequest:
         """
         return DataRequest(str(self.data), self.source, self.gate, self.head.seed, deadline, with_quality=False)
 
-    def weights_request(self) -> WeightsRequest:
+    def weights_request(self) -> BackboneSpec:
         """The backbone asked for, checked."""
-        return WeightsRequest.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
+        return BackboneSpec.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
 
 
 @dataclass(frozen=True)

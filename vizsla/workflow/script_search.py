@@ -21,9 +21,9 @@ from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.request import names_no_place, part_channels, typed_script_spec
 from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
+from vizsla.jobs.spec_input import names_no_place, part_channels, typed_script_spec
 from vizsla.reports.render import fragment_of
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner

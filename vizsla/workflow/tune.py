@@ -16,7 +16,7 @@ from vizsla.reports.render import fragment_of
 from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
 from vizsla.tuning.analytics import TuningAnalytics
-from vizsla.tuning.heads_runner import default_space, effective
+from vizsla.tuning.head_space import default_space, effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vizsla.errors import DataError, ModelError, UsageError
 from vizsla.files import sha256_json
 from vizsla.models.heads.linear import LinearHead
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint, interval
 from vizsla.training.config import LbfgsConfig
@@ -66,7 +66,7 @@ class FineTuner(Trainer):
         self,
         folder: Path,
         config: FineTuneConfig,
-        weights: WeightsRequest,
+        weights: BackboneSpec,
         pictures: Pictures,
         cache: Path,
         *,
