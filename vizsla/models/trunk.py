@@ -18,10 +18,12 @@ from vizsla.errors import ModelError, UsageError
 from vizsla.models.backbone import TorchBackbone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _LEAST_SHARE = 0.01
 """Behind a place with less there is nothing to train."""
+_MOST_SHARE = 0.35
+"""Of the operations, behind a cut that is chosen for a person."""
 _MODULE = "module."
 
 
@@ -31,6 +33,11 @@ class Features(nn.Module):  # type: ignore[misc]
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+
+    def named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters by name, but those of the classifier that the backbone came with."""
+        own = {id(parameter) for parameter in self.module.get_classifier().parameters()}
+        yield from ((name, p) for name, p in self.named_parameters() if id(p) not in own)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         features: torch.Tensor = self.module.forward_head(self.module.forward_features(pixels), pre_logits=True)
@@ -56,6 +63,31 @@ class Cut:
         for length in self.shape:
             size *= length
         return size
+
+
+def choose_cut(cuts: Sequence[Cut], place: str | None) -> Cut:
+    """The cut before the block ``place``; by default the first behind which about a third of the operations lies.
+
+    Raises
+    ------
+    UsageError
+        When the backbone has no such place.
+    ModelError
+        When it has none in its last third.
+    """
+    if place is not None:
+        match = next((cut for cut in cuts if cut.place == place), None)
+        if match is None:
+            raise UsageError(
+                f"The backbone has no block {place!r} to be cut before.",
+                where="parameter cut",
+                allowed=", ".join(cut.place for cut in cuts),
+            )
+        return match
+    late = [cut for cut in cuts if cut.share <= _MOST_SHARE]
+    if not late:
+        raise ModelError("This backbone cannot be cut before its last third.", do="train all of it: depth full")
+    return max(late, key=lambda cut: cut.share)
 
 
 class _Tracer(fx.Tracer):  # type: ignore[misc]
@@ -107,12 +139,7 @@ class DividedBackbone:
         UsageError
             When the backbone has no such place.
         """
-        if place not in self._at:
-            raise UsageError(
-                f"The backbone cannot be cut before {place!r}.",
-                where="parameter cut",
-                allowed=", ".join(self._at),
-            )
+        choose_cut(self.cuts, place)
         last = self._at[place]
         position = self._nodes.index(last)
         trunk, tail = fx.Graph(), fx.Graph()

@@ -143,7 +143,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
-    return replace(request, head=training_config(values))
+    return replace(request, head=training_config(values, request.minutes))
 
 
 def _as_text(value: object, text: str | None) -> str | None:

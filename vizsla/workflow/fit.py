@@ -30,7 +30,8 @@ from vizsla.training.cache import FeatureSpace
 from vizsla.training.callbacks import Callback, Callbacks
 from vizsla.training.features import Extraction, extract
 from vizsla.training.fine_tuning.config import FineTuneConfig
-from vizsla.training.fine_tuning.trainer import FineTuner, Pictures
+from vizsla.training.fine_tuning.pictures import Pictures
+from vizsla.training.fine_tuning.trainer import FineTuner
 from vizsla.training.head_data import HeadData
 from vizsla.training.head_trainer import HeadTrainer
 from vizsla.training.trained import TrainedHead
@@ -51,6 +52,8 @@ from vizsla.workflow.watch import Watch
 _CHUNK = 1024
 _PROOF_PICTURES = 16
 _RESERVE_SECONDS = 3.0
+_EXPORT_SECONDS = 12.0
+"""To export a backbone that was trained, and to save and prove the model."""
 _RESERVE_SECONDS_PER_PICTURE = 0.001
 
 
@@ -276,6 +279,7 @@ class _Fit:
                 Pictures(self.dataset.sealed(), self.extraction.keys),
                 settings().cache,
                 threads=settings().threads,
+                deadline=self.watch.before(_EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)),
                 on_progress=self.observer.progress,
                 note=self.observer.note,
             )

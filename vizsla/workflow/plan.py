@@ -15,10 +15,12 @@ from vizsla.errors import ImageError
 from vizsla.images import Limits, Preprocessing, read_file
 from vizsla.models.engine import Engine, OnnxEngine
 from vizsla.models.export import find_exported, to_onnx
+from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.config import HeadConfig, StepConfig
+from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
@@ -115,7 +117,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     rate = _rate(dataset, rows, preprocessing, engine)
     missing = round(len(dataset) * (1 - cached))
     train = len(dataset.rows("train"))
-    head = _head_seconds(request.head, train, features, len(dataset.classes))
+    head, words = _training(request, weights, train, len(dataset.rows("valid")), features, len(dataset.classes))
     tested = len(dataset.rows("test"))
     stages = (
         Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
@@ -126,7 +128,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
             f"about {missing:,} pictures at {rate:.0f} a second; about {100 * cached:.0f} % are in the cache",
             missing / rate + len(dataset) * 2e-4,
         ),
-        Stage("head", f"{_head_words(request.head)} on {train:,} pictures", 0.2 + head),
+        Stage("head", f"{words} on {train:,} pictures", 0.2 + head),
         Stage("evaluation", f"{tested:,} test pictures, model and report", 1.0 + tested * _TEST_SECONDS),
     )
     return Plan(len(dataset), dataset.classes, cached, rate, stages, tuple(warnings))
@@ -144,6 +146,27 @@ def _head_seconds(config: HeadConfig, train: int, features: int, classes: int) -
         return config.epochs * (time.monotonic() - began) * train / len(rows)
     (trained,) = train_heads(data, [replace(config, weight_decay=0.03)])
     return _ITERATIONS * (time.monotonic() - began) / max(1, trained.iterations) * train / len(rows)
+
+
+def _training(
+    request: FitRequest, spec: BackboneSpec, train: int, valid: int, features: int, classes: int
+) -> tuple[float, str]:
+    """The seconds of training, and what it is."""
+    config = request.head
+    if not isinstance(config, FineTuneConfig):
+        return _head_seconds(config, train, features, classes), _head_words(config)
+    from vizsla.models.backbone import load_backbone
+    from vizsla.training.fine_tuning import schedule
+    from vizsla.training.fine_tuning.stage import best_device
+
+    untrained = load_backbone(BackboneSpec.resolve(spec.backbone, random_init=True))
+    head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
+    planned = schedule.asked_for(untrained, config)
+    costs = schedule.measure(untrained, planned, head, settings().threads, best_device())
+    seconds = np.inf if request.minutes is None else 60 * request.minutes
+    timed = schedule.within(planned, costs, train, valid, seconds)
+    words = "; then ".join(f"{stage.epochs} epochs at depth {stage.depth}" for stage, _ in timed)
+    return sum(took for _, took in timed), words or "the head alone, as the time allows no more,"
 
 
 def _head_words(config: HeadConfig) -> str:

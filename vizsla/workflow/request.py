@@ -118,7 +118,7 @@ class FitRequest:
         named = by_name(read_hyperparameters(hyperparameters)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:
-            return cls(os.fspath(data), head=training_config(named | {"seed": seed}), **options)
+            return cls(os.fspath(data), head=training_config(named | {"seed": seed}, options.get("minutes")), **options)
         reaching = [name for name in ("depth", *FineTuneConfig.ONLY) if named.get(name, "head") != "head"]
         if reaching:
             raise UsageError(

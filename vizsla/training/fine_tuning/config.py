@@ -93,9 +93,9 @@ HYPERPARAMETERS = tuple(dict.fromkeys(["depth", *HEAD_HYPERPARAMETERS, *(f.name 
 """The names of all hyperparameters of a training."""
 
 
-def training_config(values: Mapping[str, Any]) -> TrainingConfig:
+def training_config(values: Mapping[str, Any], minutes: float | None = None) -> TrainingConfig:
     """The configuration that some hyperparameters by name mean: of the head alone (``depth`` head, the default), or of
-    a training that reaches into the backbone.
+    a training that reaches into the backbone. Who names ``minutes`` and nothing else gets the best that they allow.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def training_config(values: Mapping[str, Any]) -> TrainingConfig:
     UsageError
         When a value is out of range, or a name means nothing at that depth.
     """
-    depth = values.get("depth") or "head"
+    depth = values.get("depth") or ("auto" if minutes is not None and not values.keys() - {"seed"} else "head")
     own = [name for name in FineTuneConfig.ONLY if name in values]
     if depth == "head":
         if own:
@@ -126,7 +126,7 @@ def training_config(values: Mapping[str, Any]) -> TrainingConfig:
             allowed="with depth head",
             do=f"leave {name} or depth out",
         )
-    given = {name: value for name, value in values.items() if name != "head"}
+    given = {name: value for name, value in values.items() if name != "head"} | {"depth": depth}
     if given.get("patience") in (0, "none"):
         given["patience"] = None
     return FineTuneConfig(**given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from vizsla.errors import VizslaError
+from vizsla.models.heads.linear import LinearHead
+from vizsla.models.trunk import Features
 from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint, State
 from vizsla.training.fine_tuning.config import FineTuneConfig
@@ -32,9 +34,28 @@ Floats = npt.NDArray[np.float32]
 class Network(nn.Module):  # type: ignore[misc]
     """What trains: a body that ends in features (n, d), and a linear head on them."""
 
+    trains_statistics = False
+    """Whether batch normalisation learns statistics of its own."""
+
     def __init__(self, body: nn.Module, head: nn.Linear) -> None:
         super().__init__()
         self.body, self.head = body, head
+
+    @classmethod
+    def of(cls, body: nn.Module, head: LinearHead, device: torch.device) -> Network:
+        """A body with a head that was trained on its features."""
+        linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+        network = cls(body, linear)
+        fill(network, {"head.weight": torch.from_numpy(head.weight), "head.bias": torch.from_numpy(head.bias)})
+        network.to(device, memory_format=torch.channels_last).eval().requires_grad_(True)
+        return network
+
+    def prepare(self) -> None:
+        """For steps: nothing is dropped out, as the pictures are few; statistics are learned where they shall be."""
+        self.eval()
+        for module in self.modules() if self.trains_statistics else ():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+                module.train()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.body(inputs))
@@ -72,6 +93,7 @@ def fine_tune(
     data: HeadData,
     config: FineTuneConfig,
     *,
+    history: Sequence[EpochMetrics] = (),
     callback: Callback,
     checkpoint: Checkpoint | None = None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
@@ -92,16 +114,17 @@ def fine_tune(
     optimizer = make_optimizer(groups, config)
     loss_of = Loss(data, config, device)
     average = {name: p.detach().clone() for name, p in network.named_parameters()} if config.ema else {}
-    progress = Progress(parts=config.accumulation)
+    progress = Progress(parts=config.accumulation, history=[*history])
     if checkpoint is not None and (kept := checkpoint.load()) is not None:
         restore(kept[1], network, optimizer, average, progress)
-        for metrics in progress.history:
-            callback.on_epoch(metrics, epochs)
+        for metrics in progress.history[len(history) :]:
+            callback.on_epoch(metrics, epochs + len(history))
     stop: Stop | None = None
     stopped_by: StoppedBy = "epochs"
     while progress.step < total and stop is None:
         epoch, first = divmod(progress.step, per_epoch)
         order = list(batches(data.train, data.labels, config.batch_size, config.seed, epoch, balanced=loss_of.sampled))
+        network.prepare()
         thaw(groups, epoch, config)
         for rows, batch in zip(order[first:], inputs.epoch(order, [config.seed, epoch], first), strict=True):
             for group, options in zip(groups, optimizer.param_groups, strict=True):
@@ -126,16 +149,17 @@ def fine_tune(
         if stopped_by != "epochs":
             break
         with swapped(network, average):
-            metrics = measure(network, inputs, data, epoch + 1, progress.loss_sum / progress.pictures)
+            number = len(progress.history) + 1
+            metrics = measure(network, inputs, data, number, progress.loss_sum / progress.pictures)
             progress.history.append(metrics)
             progress.loss_sum, progress.pictures = 0.0, 0
-            if metrics.valid_loss <= min(m.valid_loss for m in progress.history):
-                progress.best_epoch = epoch + 1
+            if metrics.valid_loss <= min(m.valid_loss for m in progress.history[len(history) :]):
+                progress.best_epoch = number
                 progress.best = {name: p.detach().clone() for name, p in network.named_parameters()}
                 progress.best |= {name: b.detach().clone() for name, b in network.named_buffers()}
-        if (stop := callback.on_epoch(metrics, epochs)) is not None:
+        if (stop := callback.on_epoch(metrics, epochs + len(history))) is not None:
             stopped_by = "watcher"
-        elif config.patience is not None and epoch + 1 - progress.best_epoch >= config.patience:
+        elif config.patience is not None and number - progress.best_epoch >= config.patience:
             stopped_by = "patience"
             break
         if checkpoint is not None:
@@ -167,12 +191,20 @@ class LayerGroup:
 
 
 def layer_groups(network: Network) -> list[LayerGroup]:
-    """The head, then the blocks from the last to the first."""
+    """The head, then the blocks from the last to the first; a normalisation belongs to the block before it."""
     blocks: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in network.body.named_parameters():
-        blocks.setdefault(".".join(name.removeprefix("module.").split(".")[:2]), []).append(parameter)
+    body = network.body
+    for name, parameter in body.named_weights() if isinstance(body, Features) else body.named_parameters():
+        *modules, _ = name.removeprefix("module.").split(".")
+        blocks.setdefault(".".join(modules[:2]), []).append(parameter)
+    layers: list[list[nn.Parameter]] = []
+    for parameters in blocks.values():
+        if layers and all(parameter.ndim == 1 for parameter in parameters):
+            layers[-1] += parameters
+        else:
+            layers.append(parameters)
     groups = []
-    for above, parameters in enumerate([list(network.head.parameters()), *reversed(blocks.values())]):
+    for above, parameters in enumerate([list(network.head.parameters()), *reversed(layers)]):
         for decays in (True, False):
             own = [parameter for parameter in parameters if (parameter.ndim > 1) == decays]
             groups.append(LayerGroup(own, above, decays))
@@ -308,6 +340,7 @@ def measure(network: Network, inputs: Inputs, data: HeadData, epoch: int, train_
 
 def predict(network: Network, inputs: Inputs, rows: npt.NDArray[np.int64]) -> Floats:
     """Logits (len(rows), classes) of the plain pictures."""
+    network.eval()
     with torch.inference_mode():
         parts: list[Floats] = []
         for chunk in chunks(rows, _EVALUATED):
@@ -331,7 +364,7 @@ def fill(network: Network, values: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in tensors(network):
             if name in values:
-                tensor.copy_(values[name])
+                tensor.copy_(values[name].reshape(tensor.shape))
 
 
 def tensors(network: Network) -> Iterator[tuple[str, torch.Tensor]]:
@@ -374,12 +407,12 @@ def restore(
 
     fill(network, named("network"))
     for name, tensor in named("average").items():
-        average[name].copy_(tensor)
+        average[name].copy_(tensor.reshape(average[name].shape))
     progress.best = named("best")
     values: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in named("optimizer").items():
         at, _, key = name.partition("/")
-        values.setdefault(int(at), {})[key] = tensor
+        values.setdefault(int(at), {})[key] = tensor.reshape(()) if key == "step" else tensor  # no array is 0-d there
     optimizer.load_state_dict(optimizer.state_dict() | {"state": values})
     progress.history = [EpochMetrics(int(e), *rest) for e, *rest in arrays["history"].tolist()]
     step, progress.loss_sum, pictures, parts, best = arrays["progress"].tolist()
