@@ -8,20 +8,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from vizsla.archives import SUFFIXES, Bounds, is_archive
 from vizsla.archives import unpack as unpack_into
 from vizsla.cache import filling, remove_older, use
+from vizsla.data.progress import Progress
 from vizsla.data.tree import is_picture, type_of_file
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
 from vizsla.images import readable_suffixes
-
-Progress = Callable[[int, int], None]
-"""Called with (done, in all)."""
 
 _DONE = ".vizsla-unpacked-2.json"
 _BOUNDS = Bounds()

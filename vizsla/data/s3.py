@@ -22,15 +22,13 @@ from typing import Any
 
 from vizsla.cache import filling, release, use
 from vizsla.data import s3_session
+from vizsla.data.progress import Progress
 from vizsla.data.s3_journal import Journal, Object
 from vizsla.data.tree import LABEL_ENDINGS
 from vizsla.errors import SourceError
 from vizsla.files import storage
 from vizsla.images import readable_suffixes
 from vizsla.images.formats import ENDINGS
-
-Progress = Callable[[int, int], None]
-"""Called with (objects done, objects to fetch), from any thread."""
 
 THREADS = 32
 _LARGE = 8 << 20

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import urllib.parse
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +19,7 @@ from vizsla.data.layouts import SHARDS, list_directory, list_file
 from vizsla.data.layouts.table import list_table
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
+from vizsla.data.progress import Progress
 from vizsla.data.table_file import TABLES
 from vizsla.data.tree import in_counts, type_of_file
 from vizsla.errors import DataError, SourceError, UsageError
@@ -34,9 +34,6 @@ _SIGNATURE = re.compile(
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _LABELS = (*TABLES, ".json", ".xml", ".txt")
 """Endings of files that hold labels: tables, and others."""
-
-Progress = Callable[[int, int], None]
-"""Called with (done, in all; 0 where that is unknown)."""
 
 
 def open_dataset(
