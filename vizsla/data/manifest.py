@@ -175,6 +175,7 @@ def _columns(
     """The columns of some rows, in the schema's order."""
     text, part = arrow.string(), records[rows]
     unread = part["bytes"] == 0
+    keys = [None] * len(part) if groups is None else [_text(key) if key[:1] != "\0" else None for key in groups[rows]]
 
     def codes(values: npt.NDArray[Any], names: Sequence[str]) -> Any:
         return arrow.DictionaryArray.from_arrays(arrow.array(values[rows], arrow.int32()), arrow.array(names, text))
@@ -183,7 +184,7 @@ def _columns(
         arrow.array([_text(path) for path in dataset.paths[rows]], text),
         codes(dataset.labels, [_text(label) for label in dataset.classes]),
         codes(dataset.splits, SPLITS),
-        arrow.nulls(len(part), text) if groups is None else arrow.array([_group(name) for name in groups[rows]], text),
+        arrow.array(keys, text),
         _hexadecimal(arrow, part["sha256"], unread),
         _hexadecimal(arrow, part["phash"], unread),
         *(arrow.array(part[name], mask=unread) for name in ("bytes", "width", "height")),
@@ -346,10 +347,6 @@ def _hexadecimal(arrow: Any, values: npt.NDArray[Any], unread: npt.NDArray[np.bo
     return arrow.array(
         [None if unread[i] else digits[64 * i : 64 * i + 64] for i in range(len(values))], arrow.string()
     )
-
-
-def _group(name: str) -> str | None:
-    return None if name.startswith("\0") else _text(name)
 
 
 def _text(value: str) -> str:
