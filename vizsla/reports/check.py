@@ -8,8 +8,8 @@ from typing import Any
 
 from vizsla.data.checks.classes import effective_classes
 from vizsla.data.dataset import SPLITS
+from vizsla.data.decisions import DAMAGED, LEFT_OUT, REPAIRED
 from vizsla.data.gate import GateResult
-from vizsla.data.manifest import DAMAGED, LEFT_OUT, REPAIRED
 from vizsla.errors import ImageError
 from vizsla.findings import SEVERITIES, Finding, FindingFile
 from vizsla.images import Limits, decode, read_file
