@@ -14,7 +14,7 @@ from vizsla.errors import ImageError
 from vizsla.findings import SEVERITIES, Finding, FindingFile
 from vizsla.images import Limits, decode, read_file
 from vizsla.reports import charts
-from vizsla.reports.render import render, thumbnail
+from vizsla.reports.render import count_of, render, thumbnail
 
 _SHOWN = 24
 _THUMBNAIL = 160
@@ -56,9 +56,7 @@ def _headline(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing to object to"
     parts = [(severity, sum(finding.severity == severity for finding in findings)) for severity in SEVERITIES]
-    plural = {"error": "errors", "warning": "warnings", "info": "remarks"}
-    single = {"error": "error", "warning": "warning", "info": "remark"}
-    return ", ".join(f"{n} {single[severity] if n == 1 else plural[severity]}" for severity, n in parts if n)
+    return ", ".join(count_of(n, "remark" if severity == "info" else severity) for severity, n in parts if n)
 
 
 def _finding(gated: GateResult, finding: Finding) -> dict[str, Any]:
