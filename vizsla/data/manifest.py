@@ -129,12 +129,12 @@ def _absent(path: Path, parquet: Any, present: npt.NDArray[np.uint64]) -> Iterat
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(_BLOCK):
             words = digests(batch.column("path").to_pylist())
-            gone = np.ones(len(words), bool)
+            absent = np.ones(len(words), bool)
             if len(present):
-                gone = present[np.minimum(np.searchsorted(present, words), len(present) - 1)] != words
-            if not gone.any():
+                absent = present[np.minimum(np.searchsorted(present, words), len(present) - 1)] != words
+            if not absent.any():
                 continue
-            rows = batch.take(np.flatnonzero(gone)).to_pylist()
+            rows = batch.take(np.flatnonzero(absent)).to_pylist()
             for row in rows:
                 if _person(_code(row["status"], STATUSES, "status", path), row["reason"]) == OK:
                     row["status"], row["reason"] = STATUSES[ABSENT], None

@@ -167,15 +167,15 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
         return _archive(file, cache, options, on_progress)
     is_table = PurePosixPath(name).suffix.lower() in _LABELS
     prefix = url.rpartition("/")[0] if is_table else url
-    synced = s3.sync(
+    mirror = s3.sync(
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
     )
     if is_table:
-        return _table(synced.folder / name, options)
-    listing = _directory(synced.folder, cache, options, on_progress)
-    if synced.others:
+        return _table(mirror.folder / name, options)
+    listing = _directory(mirror.folder, cache, options, on_progress)
+    if mirror.others:
         listing.notes.append(
-            f"Not fetched, as their names end like no picture's: {in_counts(synced.others, 'object')}."
+            f"Not fetched, as their names end like no picture's: {in_counts(mirror.others, 'object')}."
         )
     return listing
 

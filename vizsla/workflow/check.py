@@ -68,8 +68,8 @@ class CheckResult:
     def __repr__(self) -> str:
         usable = self.checked.gated.usable
         grave = [(f"{severity}s", [f.id for f in self.findings if f.severity == severity]) for severity in SEVERITIES]
-        told = "".join(f"; {severity}: {', '.join(ids)}" for severity, ids in grave if ids)
-        return f"CheckResult({int(usable.sum()):,} of {len(usable):,} pictures are used{told})"
+        words = "".join(f"; {severity}: {', '.join(ids)}" for severity, ids in grave if ids)
+        return f"CheckResult({int(usable.sum()):,} of {len(usable):,} pictures are used{words})"
 
     def _repr_html_(self) -> str | None:
         return fragment_of(self.report)
