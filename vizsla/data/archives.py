@@ -78,7 +78,7 @@ def _unpack_once(
             for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
             _unpack_anew(source, parts, folder, bounds, on_progress)
-        use(folder, source.name, _unpacked(folder))
+        use(folder, source.name, int(json.loads((folder / _DONE).read_text("utf-8"))["bytes"]))
     remove_older(folder, prefix)
     return folder
 
@@ -97,11 +97,6 @@ def _unpack_anew(source: Path, parts: Mapping[str, Path], folder: Path, bounds: 
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _unpacked(folder: Path) -> int:
-    size = json.loads((folder / _DONE).read_text("utf-8"))["bytes"]
-    return int(size)
 
 
 def _digest(text: str) -> str:

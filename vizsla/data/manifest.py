@@ -70,9 +70,9 @@ def write_manifest(
     types = [text, kind, kind, text, text, text, whole, arrow.int32(), arrow.int32(), kind, text]
     schema = arrow.schema(list(zip(names, types, strict=True)))
 
-    words = digests(dataset.paths)
+    words, contents = digests(dataset.paths), np.ascontiguousarray(records["sha256"]).view(np.uint64)[:, 0]
     decided = _by_person(status, reasons)
-    index = [index_rows(words, _words(records), dataset.splits, decided)]
+    index = [index_rows(words, contents, dataset.splits, decided)]
     texts = {int(words[row]): reasons[row] for row in np.flatnonzero(decided != OK).tolist() if row in reasons}
     with replacing(path, make_folder=True) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(dataset), _BLOCK):
@@ -223,11 +223,6 @@ def _by_person(status: npt.NDArray[np.int8], reasons: Mapping[int, str]) -> npt.
     for row in np.flatnonzero((status == LEFT_OUT) | (status == KEEP)).tolist():
         decided[row] = _person(int(status[row]), reasons.get(row))
     return decided
-
-
-def _words(records: Records) -> npt.NDArray[np.uint64]:
-    """The first eight bytes of each content, uint64 (n,)."""
-    return np.ascontiguousarray(records["sha256"][:, :8]).view(np.uint64)[:, 0]
 
 
 def _hexadecimal(arrow: Any, values: npt.NDArray[Any], unread: npt.NDArray[np.bool_]) -> Any:

@@ -115,7 +115,9 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     rate = _rate(dataset, rows, preprocessing, engine)
     missing = round(len(dataset) * (1 - cached))
     train = len(dataset.rows("train"))
-    head = _head_seconds(request.head, train, features, len(dataset.classes))
+    config = request.head
+    words = f"at most {config.epochs} epochs" if isinstance(config, StepConfig) else "to the optimum"
+    head = _head_seconds(config, train, features, len(dataset.classes))
     tested = len(dataset.rows("test"))
     stages = (
         Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
@@ -126,7 +128,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
             f"about {missing:,} pictures at {rate:.0f} a second; about {100 * cached:.0f} % are in the cache",
             missing / rate + len(dataset) * 2e-4,
         ),
-        Stage("head", f"{_head_words(request.head)} on {train:,} pictures", 0.2 + head),
+        Stage("head", f"{words} on {train:,} pictures", 0.2 + head),
         Stage("evaluation", f"{tested:,} test pictures, model and report", 1.0 + tested * _TEST_SECONDS),
     )
     return Plan(len(dataset), dataset.classes, cached, rate, stages, tuple(warnings))
@@ -144,10 +146,6 @@ def _head_seconds(config: HeadConfig, train: int, features: int, classes: int) -
         return config.epochs * (time.monotonic() - began) * train / len(rows)
     (trained,) = train_heads(data, [replace(config, weight_decay=0.03)])
     return _ITERATIONS * (time.monotonic() - began) / max(1, trained.iterations) * train / len(rows)
-
-
-def _head_words(config: HeadConfig) -> str:
-    return f"at most {config.epochs} epochs" if isinstance(config, StepConfig) else "to the optimum"
 
 
 def _cached_share(dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], space: FeatureSpace) -> float:
