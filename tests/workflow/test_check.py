@@ -17,10 +17,11 @@ from vizsla.data import SPLITS
 from vizsla.errors import DataError
 from vizsla.models.weights import BackboneSpec
 from vizsla.training.table import FeatureTable
-from vizsla.workflow.check import CheckRequest, check, out_of_fold
+from vizsla.workflow.check import CheckRequest, check
 from vizsla.workflow.fit import fit
 from vizsla.workflow.gate import DataRequest, read_data
 from vizsla.workflow.request import FitRequest
+from vizsla.workflow.suspect_labels import out_of_fold
 
 pytest.importorskip("cleanvision")
 pytest.importorskip("cleanlab")

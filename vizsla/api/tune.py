@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 from vizsla.api.fit import fit
-from vizsla.api.inputs import Data, PathLike, channels
+from vizsla.api.inputs import Data, PathLike, script_job
 from vizsla.data.gate import GateOptions
 from vizsla.data.sources import SourceOptions
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameter_input import HyperparameterInput
-from vizsla.jobs.spec_input import metric_definition, script_spec
 from vizsla.progress.watching import watching
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import Direction
@@ -115,12 +113,7 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         limits = SearchLimits(trials, max_parallel, minutes, target, patience)
         names = list(metrics or {})
         search = search_request(space, objective, direction, names, finalists, limits=limits, seed=seed, **options)
-        spec = script_spec(
-            os.fspath(script),
-            source_dir=None if source_dir is None else Path(source_dir),
-            data=channels(data),
-            metrics=[metric_definition(called, regex) for called, regex in (metrics or {}).items()],
-        )
+        spec = script_job(script, source_dir, data, metrics)
         request = ScriptSearch.with_fixed(spec, search, hyperparameters, instance_type, Path(script).stem, name)
         with watching(progress, trials=True) as observer:
             return tune_script(request, observer)

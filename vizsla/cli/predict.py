@@ -59,7 +59,6 @@ def predict(
 def _paths(data: bytes) -> list[str]:
     """The paths of a list, one a line, as Unix and Windows write them: UTF-8 or, with its mark, UTF-16."""
     import codecs
-    import os
 
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         lines = data.decode("utf-16", "replace").split("\n")

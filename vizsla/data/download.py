@@ -11,17 +11,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vizsla.cache import filling, use
+from vizsla.data.progress import Progress
 from vizsla.errors import SourceError
 from vizsla.files import sha256_file, storage, write_json
 from vizsla.version import VERSION
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all; 0 where that is unknown)."""
 
 _BLOCK = 1 << 18
 _ATTEMPTS = 5

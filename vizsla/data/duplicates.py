@@ -52,8 +52,8 @@ def exact(sha256: npt.NDArray[np.uint8], readable: npt.NDArray[np.bool_]) -> Clu
     new = np.diff(words[order], prepend=words[order][:1]) != 0
     number = np.cumsum(new)
     counts = np.bincount(number)
-    kept = counts[number] > 1
-    _, of[rows[order][kept]] = np.unique(number[kept], return_inverse=True)
+    shared = counts[number] > 1
+    _, of[rows[order][shared]] = np.unique(number[shared], return_inverse=True)
     return Clusters(of)
 
 

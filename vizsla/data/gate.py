@@ -16,11 +16,11 @@ from vizsla.data import checks
 from vizsla.data.arrange import arrange, group_codes
 from vizsla.data.checks import Facts
 from vizsla.data.dataset import SPLITS, Dataset
+from vizsla.data.decisions import DAMAGED, KEEP, LEFT_OUT, OK, OURS, REPAIRED, Decisions
 from vizsla.data.duplicates import Clusters, exact, together
 from vizsla.data.inspection import inspect
 from vizsla.data.leaks import LEAKS, leaks
 from vizsla.data.listing import Listing
-from vizsla.data.manifest import DAMAGED, KEEP, LEFT_OUT, OK, OURS, REPAIRED, Decisions
 from vizsla.data.near_copies import bits_of, near_copies
 from vizsla.data.repair import repair
 from vizsla.data.scan import Scan

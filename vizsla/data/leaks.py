@@ -36,7 +36,7 @@ def leaks(facts: Facts, live: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]
         "leak-exact": (facts.exact, _any),
         "leak-near": (
             facts.near.clusters,
-            lambda rows, others: close(facts.phash, rows, others, int(facts.near.limits[rows[0]])),
+            lambda rows, others: close(facts.scan.records["phash"], rows, others, int(facts.near.limits[rows[0]])),
         ),
         "leak-group": (facts.groups, _any),
     }

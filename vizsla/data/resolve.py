@@ -59,7 +59,7 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
     if missing:
         listing.notes.append(
             f"{_count(len(missing), 'row')} of {len(seen):,} name pictures that are not there, such as "
-            f"{missing[0].picture!r} ({_short(missing[0].where)})."
+            f"{missing[0].picture!r} ({missing[0].where.rpartition('/')[2]})."
         )
     if unlabelled:
         listing.notes.append(
@@ -137,7 +137,3 @@ def _check_classes_repeat(listing: Listing, seen: dict[str, Record]) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def _short(where: str) -> str:
-    return where.rpartition("/")[2]

@@ -22,15 +22,13 @@ from typing import Any
 
 from vizsla.cache import filling, release, use
 from vizsla.data import s3_session
+from vizsla.data.progress import Progress
 from vizsla.data.s3_journal import Journal, Object
 from vizsla.data.tree import LABEL_ENDINGS
 from vizsla.errors import SourceError
 from vizsla.files import storage
 from vizsla.images import readable_suffixes
 from vizsla.images.formats import ENDINGS
-
-Progress = Callable[[int, int], None]
-"""Called with (objects done, objects to fetch), from any thread."""
 
 THREADS = 32
 _LARGE = 8 << 20
@@ -86,8 +84,8 @@ def sync(
     def pictures(store: Any, prefix: str, where: str) -> dict[str, Object]:
         return _pictures(store, prefix, where, also, others)
 
-    with _mirror(url, cache, "s3", endpoint_url, pictures, on_progress, threads) as (synced, _):
-        return replace(synced, others=others)
+    with _mirror(url, cache, "s3", endpoint_url, pictures, on_progress, threads) as (mirror, _):
+        return replace(mirror, others=others)
 
 
 def copy(url: str, cache: Path, place: Path, *, on_progress: Progress = lambda done, total: None) -> Mirror:
@@ -102,13 +100,13 @@ def copy(url: str, cache: Path, place: Path, *, on_progress: Progress = lambda d
     StorageError
         When the disk is full.
     """
-    with _mirror(url, cache, "all", None, _everything, on_progress, THREADS) as (synced, names):
+    with _mirror(url, cache, "all", None, _everything, on_progress, THREADS) as (mirror, names):
         for name in names:
             with storage(place / name):
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
-                _clone(synced.folder / name, place / name)
-    release(synced.folder.parent)
-    return synced
+                _clone(mirror.folder / name, place / name)
+    release(mirror.folder.parent)
+    return mirror
 
 
 @contextlib.contextmanager
@@ -130,21 +128,21 @@ def _mirror(
     home = cache / "sources" / f"{kind}-{place}"
     with filling(home):
         with s3_session.in_words(where):
-            wanted = choose(store, prefix, where)
+            objects = choose(store, prefix, where)
         store = s3_session.connect(bucket, endpoint_url, patient=True)
-        synced = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), wanted, on_progress, threads)
-        use(home, where, synced.bytes)
-        yield synced, list(wanted)
+        mirror = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), objects, on_progress, threads)
+        use(home, where, mirror.bytes)
+        yield mirror, list(objects)
 
 
 def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: Counter[str]) -> dict[str, Object]:
     objects = dict(_objects(store, prefix, where))
     endings = {name: os.path.splitext(name)[1].lower() for name in objects}
     meant = ENDINGS.keys() if not ENDINGS.keys().isdisjoint(endings.values()) else {".tar"}  # shards
-    wanted: dict[str, Object] = {}
+    chosen: dict[str, Object] = {}
     for name, remote in objects.items():
         if endings[name] in meant or endings[name] in LABEL_ENDINGS or name in also:
-            wanted[name] = remote
+            chosen[name] = remote
         elif remote.size:  # consoles make a folder by an empty object
             others[endings[name] or "no ending"] += 1
     if meant.isdisjoint(endings.values()):
@@ -154,7 +152,7 @@ def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: 
             allowed="objects whose names end in " + " ".join(sorted(readable_suffixes())),
             do="check the prefix (upper and lower case count)",
         )
-    return wanted
+    return chosen
 
 
 def _everything(store: Any, prefix: str, where: str) -> dict[str, Object]:
@@ -188,19 +186,19 @@ def _head(store: Any, key: str) -> Object | None:
 
 
 def _sync(
-    store: Any, where: str, folder: Path, wanted: dict[str, Object], on_progress: Progress, threads: int
+    store: Any, where: str, folder: Path, objects: dict[str, Object], on_progress: Progress, threads: int
 ) -> Mirror:
     home = folder.parent
     with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(home / _JOURNAL)
-    removed = _remove_others(folder, wanted, journal)  # first: a file may give way to a folder of its name
-    missing = [(name, remote) for name, remote in wanted.items() if not _is_there(folder / name, remote, journal)]
+    removed = _remove_others(folder, objects, journal)  # first: a file may give way to a folder of its name
+    missing = [(name, remote) for name, remote in objects.items() if not _is_there(folder / name, remote, journal)]
     with s3_session.in_words(where):
         _fetch_all(store, folder, missing, journal, on_progress, threads)
-    journal.compact(wanted)
-    size = sum(remote.size for remote in wanted.values())
-    return Mirror(folder, len(missing), len(wanted) - len(missing), removed, size)
+    journal.compact(objects)
+    size = sum(remote.size for remote in objects.values())
+    return Mirror(folder, len(missing), len(objects) - len(missing), removed, size)
 
 
 def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress: Progress) -> Path:
@@ -341,18 +339,18 @@ def _part(file: Path, remote: Object) -> Path:
     return file.with_name(f".{file.name}.{hashlib.sha256(remote.etag.encode()).hexdigest()[:8]}.part")
 
 
-def _remove_others(folder: Path, wanted: dict[str, Object], journal: Journal) -> int:
-    keys = {remote.key for remote in wanted.values()}
-    gone = [key for key in journal.entries if key not in keys]
-    if not gone:
+def _remove_others(folder: Path, objects: dict[str, Object], journal: Journal) -> int:
+    keys = {remote.key for remote in objects.values()}
+    lost = [key for key in journal.entries if key not in keys]
+    if not lost:
         return 0
     removed = 0
-    parts = {_part(folder / name, remote) for name, remote in wanted.items()}
+    parts = {_part(folder / name, remote) for name, remote in objects.items()}
     for file in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
         if file.is_dir():
             with contextlib.suppress(OSError):
                 file.rmdir()  # an empty one
-        elif file.relative_to(folder).as_posix() not in wanted and file not in parts:
+        elif file.relative_to(folder).as_posix() not in objects and file not in parts:
             file.unlink(missing_ok=True)
             removed += 1
     return removed

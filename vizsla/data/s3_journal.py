@@ -46,10 +46,10 @@ class Journal:
         with storage(self.path):
             self._file.flush()
 
-    def compact(self, wanted: dict[str, Object]) -> None:
+    def compact(self, objects: dict[str, Object]) -> None:
         """Rewrite the journal with what is wanted, when it has grown by more than that."""
         self._file.close()
-        keys = {remote.key for remote in wanted.values()}
+        keys = {remote.key for remote in objects.values()}
         if len(self.entries) > len(keys):
             self.entries = {key: value for key, value in self.entries.items() if key in keys}
             temporary = self.path.with_suffix(".tmp")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,11 @@ import numpy.typing as npt
 
 from vizsla.data import quality
 from vizsla.data.inspection import RECORD, SHORT_SIDE, Record, inspect
+from vizsla.data.progress import Progress
 from vizsla.data.remarks import listening
 from vizsla.data.scan_store import FileIndex, Records, ScanStore
 from vizsla.errors import ImageError
 from vizsla.images import Decoded, Limits, decode, read_file
-
-Progress = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
 
 _CHUNK = 512
 

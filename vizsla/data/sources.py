@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import urllib.parse
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +19,7 @@ from vizsla.data.layouts import SHARDS, list_directory, list_file
 from vizsla.data.layouts.table import list_table
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
+from vizsla.data.progress import Progress
 from vizsla.data.table_file import TABLES
 from vizsla.data.tree import in_counts, type_of_file
 from vizsla.errors import DataError, SourceError, UsageError
@@ -34,9 +34,6 @@ _SIGNATURE = re.compile(
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _LABELS = (*TABLES, ".json", ".xml", ".txt")
 """Endings of files that hold labels: tables, and others."""
-
-Progress = Callable[[int, int], None]
-"""Called with (done, in all; 0 where that is unknown)."""
 
 
 def open_dataset(
@@ -170,15 +167,15 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
         return _archive(file, cache, options, on_progress)
     is_table = PurePosixPath(name).suffix.lower() in _LABELS
     prefix = url.rpartition("/")[0] if is_table else url
-    synced = s3.sync(
+    mirror = s3.sync(
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
     )
     if is_table:
-        return _table(synced.folder / name, options)
-    listing = _directory(synced.folder, cache, options, on_progress)
-    if synced.others:
+        return _table(mirror.folder / name, options)
+    listing = _directory(mirror.folder, cache, options, on_progress)
+    if mirror.others:
         listing.notes.append(
-            f"Not fetched, as their names end like no picture's: {in_counts(synced.others, 'object')}."
+            f"Not fetched, as their names end like no picture's: {in_counts(mirror.others, 'object')}."
         )
     return listing
 

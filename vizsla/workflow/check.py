@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from vizsla.data import quality
-from vizsla.data.checks import label_errors
-from vizsla.data.dataset import SPLITS, Dataset
+from vizsla.data.dataset import SPLITS
 from vizsla.errors import DataError, UsageError
 from vizsla.files import write_bytes
 from vizsla.findings import SEVERITIES, Finding, Severity
 from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame, require
 from vizsla.reports.render import fragment_of
-from vizsla.settings import settings
-from vizsla.training.config import StepConfig
-from vizsla.training.folds import fold_of
-from vizsla.training.head_data import HeadData
-from vizsla.training.heads import train_heads
-from vizsla.training.table import FeatureTable
 from vizsla.workflow.gate import DataCheck, DataRequest, check_data, write_findings
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.watch import Watch
-
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -80,8 +68,8 @@ class CheckResult:
     def __repr__(self) -> str:
         usable = self.checked.gated.usable
         grave = [(f"{severity}s", [f.id for f in self.findings if f.severity == severity]) for severity in SEVERITIES]
-        told = "".join(f"; {severity}: {', '.join(ids)}" for severity, ids in grave if ids)
-        return f"CheckResult({int(usable.sum()):,} of {len(usable):,} pictures are used{told})"
+        words = "".join(f"; {severity}: {', '.join(ids)}" for severity, ids in grave if ids)
+        return f"CheckResult({int(usable.sum()):,} of {len(usable):,} pictures are used{words})"
 
     def _repr_html_(self) -> str | None:
         return fragment_of(self.report)
@@ -152,8 +140,10 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
             "Dark, bright, blurry and empty pictures were not looked for: that needs pip install 'vizsla[check]'."
         )
     if request.weights is not None:
+        from vizsla.workflow.suspect_labels import suspect_labels
+
         with watch.stage("labels"):
-            suspects, small = _label_errors(checked, request.weights, observer, request.data.seed)
+            suspects, small = suspect_labels(checked, request.weights, observer, request.data.seed)
         notes += small
         if suspects is not None:
             findings = sorted([*findings, suspects], key=lambda finding: SEVERITIES.index(finding.severity))
@@ -177,88 +167,3 @@ def _refusal(checked: DataCheck) -> DataError | None:
     except DataError as error:
         return error
     return None
-
-
-def _label_errors(
-    checked: DataCheck, weights: BackboneSpec, observer: Observer, seed: int
-) -> tuple[Finding | None, list[str]]:
-    """The finding, and notes about classes that are too small to judge."""
-    from vizsla.models.engine import OnnxEngine
-    from vizsla.models.export import ensure_exported
-    from vizsla.training.cache import FeatureSpace
-    from vizsla.training.features import extract
-
-    gated, place = checked.gated, settings()
-    rows = np.flatnonzero(gated.usable)
-    dataset = replace(gated.facts.dataset, copies=gated.copies).take(rows)
-    backbone = ensure_exported(weights, place.cache)
-    engine = OnnxEngine(backbone.path)
-    extraction = extract(
-        dataset,
-        FeatureSpace(place.cache, backbone, engine),
-        backbone.preprocessing,
-        engine,
-        threads=place.threads,
-        on_progress=observer.progress,
-    )
-    seen = np.flatnonzero(extraction.usable)
-    large, notes = _large_classes(dataset, seen)
-    if len(large) < 2:
-        return None, notes
-    seen = seen[np.isin(dataset.labels[seen], large)]
-    probabilities = out_of_fold(
-        extraction.table,
-        np.searchsorted(large, dataset.labels).astype(np.int32),
-        dataset.splits,
-        seen,
-        len(large),
-        seed,
-        dataset.groups,
-    )
-    return label_errors.find(gated.facts, rows[seen], probabilities, large), notes
-
-
-def _large_classes(dataset: Dataset, seen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """The classes that every fold has pictures of, and a note on the others."""
-    rows = seen[dataset.splits[seen] != SPLITS.index("test")]
-    sets = rows if dataset.groups is None else dataset.groups[rows]
-    apart = np.unique(np.column_stack([dataset.labels[rows], sets]), axis=0)[:, 0]
-    counts = np.bincount(apart, minlength=len(dataset.classes))
-    small = [f"{dataset.classes[i]!r} ({counts[i]})" for i in np.flatnonzero(counts < FOLDS)]
-    note = (
-        f"Label errors were not looked for in classes with fewer than {FOLDS} different pictures in train and valid: "
-        + ", ".join(small[:12])
-        + (f" and {len(small) - 12} more." if len(small) > 12 else ".")
-    )
-    return np.flatnonzero(counts >= FOLDS), [note] if small else []
-
-
-def out_of_fold(
-    table: FeatureTable,
-    labels: npt.NDArray[np.int32],
-    splits: npt.NDArray[np.int8],
-    rows: npt.NDArray[np.int64],
-    classes: int,
-    seed: int,
-    groups: npt.NDArray[np.int32] | None = None,
-) -> npt.NDArray[np.float32]:
-    """Probabilities (len(rows), classes) for ``rows``, each from heads that have not seen its label.
-
-    Train and valid pictures are judged by the head of the other folds; test pictures, which no head is trained
-    on, by the mean of all. Every class needs pictures of at least two ``groups`` (int32 (n,); by default each picture
-    is one): copies and pictures of one group lie in one fold, so that none vouches for the label of another.
-    """
-    test = SPLITS.index("test")
-    fold_rows = rows[splits[rows] != test]
-    fold = fold_of(fold_rows, labels, groups, FOLDS, seed)
-    probabilities = np.zeros((len(rows), classes), np.float32)
-    held = splits[rows] != test
-    at_folds, at_test = np.flatnonzero(held), np.flatnonzero(~held)
-    for k in range(FOLDS):
-        data = HeadData(table, labels, fold_rows[fold != k], fold_rows[fold == k], classes)
-        (trained,) = train_heads(data, [StepConfig(seed=seed, epochs=15, patience=None)])
-        mine = at_folds[fold == k]
-        probabilities[mine] = trained.head.probabilities(table.take(rows[mine]))
-        if len(at_test):
-            probabilities[at_test] += trained.head.probabilities(table.take(rows[at_test])) / FOLDS
-    return probabilities

@@ -63,10 +63,10 @@ def _channel(data: Path | str) -> Channel:
 
 def to_spec(request: FitRequest) -> TrainingJobSpec:
     """The document: hyperparameters as strings, the data set and local weights as channels."""
-    asked = {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
+    options = {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
     data = asdict(request.source) | asdict(request.gate)
-    asked |= {name: value for name, value in data.items() if value != _DEFAULTS[name]}
-    values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in asked.items() if v is not None}
+    options |= {name: value for name, value in data.items() if value != _DEFAULTS[name]}
+    values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in options.items() if v is not None}
     channels = [_channel(request.data)]
     if request.weights is not None:
         channels.append(Channel.of_path(_WEIGHTS, request.weights))

@@ -14,9 +14,10 @@ from vizsla.data.arrange import arrange
 from vizsla.data.checks import layout
 from vizsla.data.checks.copies import SCENE
 from vizsla.data.dataset import Dataset
+from vizsla.data.decisions import LEFT_OUT, Decisions
 from vizsla.data.gate import GateOptions, GateResult, pass_gate
 from vizsla.data.listing import Listing
-from vizsla.data.manifest import LEFT_OUT, Decisions, read_decisions, write_manifest
+from vizsla.data.manifest import read_decisions, write_manifest
 from vizsla.data.scan import Companion, scan
 from vizsla.data.sources import SourceOptions, list_source, source_key
 from vizsla.errors import DataError

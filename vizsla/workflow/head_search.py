@@ -72,9 +72,9 @@ class SearchTrainer(Trainer):
         space = request.space or default_space()
         member = check_space(base, space)
         fixed = head_config(base, space.static)
-        problem = Problem(
-            {"data or backbone": frozen.source}, _unseeded(fixed), lambda values: _canonical(fixed, values)
-        )
+        values = fixed.to_dict()
+        values.pop("seed", None)  # two searches of one problem may differ in it
+        problem = Problem({"data or backbone": frozen.source}, values, lambda values: _canonical(fixed, values))
         epochs = space.largest("epochs") or (member.epochs if isinstance(member, StepConfig) else 1)
         with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
             for note in notes:
@@ -110,11 +110,6 @@ def write_result(job: JobDirectory, result: SearchResult) -> None:
     """Leave the table and the summary in the job's output."""
     write_json(job.output / SUMMARY, result.to_dict())
     write_bytes(job.output / TABLE, result.analytics().csv().encode())
-
-
-def _unseeded(config: HeadConfig) -> dict[str, Any]:
-    # Two searches of one problem may differ in their seeds.
-    return {name: value for name, value in config.to_dict().items() if name != "seed"}
 
 
 def _canonical(base: HeadConfig, values: Mapping[str, Value]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ _SCAN_SECONDS = 0.005
 """Looking at one picture on one thread, at most (docs/data.md)."""
 _ITERATIONS = 150
 """Iterations of a head whose strength is chosen, the six strengths that share a product counted by what they cost."""
+_ENOUGH_SECONDS = 1e9
 _TEST_SECONDS = 2e-4
 """Measuring and writing down one test picture."""
 
@@ -163,7 +164,7 @@ def _training(
     head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
     planned = schedule.asked_for(untrained, config)
     costs = schedule.measure(untrained, planned, head, settings().threads, best_device())
-    seconds = np.inf if request.minutes is None else 60 * request.minutes
+    seconds = _ENOUGH_SECONDS if request.minutes is None else 60 * request.minutes
     timed = schedule.within(planned, costs, train, valid, seconds)
     words = "; then ".join(f"{stage.epochs} epochs at depth {stage.depth}" for stage, _ in timed)
     return sum(took for _, took in timed), words or "the head alone, as the time allows no more,"

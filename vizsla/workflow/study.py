@@ -15,7 +15,7 @@ from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.settings import settings
 from vizsla.tuning.request import SearchRequest
-from vizsla.tuning.space import CategoricalParameter, Parameter, Space, Value
+from vizsla.tuning.space import CategoricalParameter, Space, Value
 from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Prior, Study
@@ -42,7 +42,11 @@ class Problem:
 
     def outside(self, space: Space, fixed: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
         """What a training with ``fixed`` and ``values`` gets for the hyperparameters that ``space`` does not search."""
-        searched = self.canonical({name: _some(p) for name, p in space.parameters.items()})
+        any_values = {
+            name: p.values[0] if isinstance(p, CategoricalParameter) else p.min_value
+            for name, p in space.parameters.items()
+        }
+        searched = self.canonical(any_values)
         all_values = dict(fixed) | self.canonical(values)
         return {name: value for name, value in all_values.items() if name not in searched}
 
@@ -144,7 +148,3 @@ def _about(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _some(p: Parameter) -> Value:
-    return p.values[0] if isinstance(p, CategoricalParameter) else p.min_value

@@ -48,10 +48,11 @@ def imbalance(facts: Facts) -> Finding | None:
 def missing(facts: Facts) -> Finding | None:
     """A class without a picture in some split."""
     table = counts(facts)
+    empty = [[split for split, count in zip(SPLITS, row, strict=True) if not count] for row in table.tolist()]
     absent = [
-        f"{facts.dataset.classes[i]!r} in {'any split' if not row.any() else ' and '.join(_empty(row))}"
-        for i, row in enumerate(table)
-        if not row.all()
+        f"{name!r} in {'any split' if len(splits) == len(SPLITS) else ' and '.join(splits)}"
+        for name, splits in zip(facts.dataset.classes, empty, strict=True)
+        if splits
     ]
     if not absent:
         return None
@@ -64,10 +65,6 @@ def missing(facts: Facts) -> Finding | None:
         f"No readable picture of {shown}.",
         "add pictures: without them the class cannot be learnt (train), watched (valid) or measured (test)",
     )
-
-
-def _empty(row: npt.NDArray[np.int64]) -> list[str]:
-    return [SPLITS[j] for j in np.flatnonzero(row == 0)]
 
 
 def few(facts: Facts) -> Finding | None:

@@ -28,12 +28,6 @@ class Facts:
     near: NearCopies
     groups: Clusters
 
-    @property
-    def phash(self) -> npt.NDArray[np.uint64]:
-        """Perceptual hashes, uint64 (n, 4)."""
-        hashes: npt.NDArray[np.uint64] = self.scan.records["phash"]
-        return hashes
-
     def file(self, row: int, detail: str, cluster: int | None = None) -> FindingFile:
         """One picture of a finding."""
         dataset = self.dataset

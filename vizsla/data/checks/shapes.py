@@ -44,10 +44,6 @@ def _wrong_type(facts: Facts) -> Mask:
     return lies
 
 
-def _odd_mode(facts: Facts) -> Mask:
-    return ~np.isin(facts.scan.records["mode"], _PLAIN)
-
-
 def _gray(facts: Facts) -> Mask:
     """Gray pictures, where they are the exception."""
     gray: Mask = facts.scan.records["mode"] == MODES.index("L")
@@ -63,11 +59,6 @@ def _sides(facts: Facts) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 def _size(facts: Facts, row: int) -> str:
     record = facts.scan.records[row]
     return f"{record['width']} x {record['height']} pixels"
-
-
-def _megapixels(facts: Facts) -> npt.NDArray[np.float64]:
-    small, large = _sides(facts)
-    return small * large / 1e6
 
 
 _KINDS = (
@@ -104,7 +95,7 @@ _KINDS = (
         "Unusual colour modes",
         "pictures are not plain RGB or gray; they are converted (transparency on white, CMYK and 16 bits to RGB)",
         "look whether the conversion shows what you mean",
-        _odd_mode,
+        lambda facts: ~np.isin(facts.scan.records["mode"], _PLAIN),
         lambda facts, row: f"mode {MODES[facts.scan.records['mode'][row]]}",
     ),
     _Trait(
@@ -140,7 +131,7 @@ _KINDS = (
         "Huge pictures",
         f"pictures have more than {HUGE_MEGAPIXELS} megapixels: slow to read, and nothing is gained",
         "scale them down once",
-        lambda facts: _megapixels(facts) > HUGE_MEGAPIXELS,
+        lambda facts: np.prod(_sides(facts), axis=0) > HUGE_MEGAPIXELS * 1e6,
         _size,
     ),
     _Trait(

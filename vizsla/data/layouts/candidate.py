@@ -44,7 +44,7 @@ def candidates_of(contents: Contents, options: SourceOptions) -> tuple[list[Cand
     candidates: list[Candidate] = []
     refusals: list[VizslaError] = []
     for name in [options.layout] if options.layout else LAYOUTS:
-        for files in list(LAYOUTS[name].find(contents)):
+        for files in filter(None, list(LAYOUTS[name].find(contents))):
             try:
                 reading = LAYOUTS[name].read(contents, files, options)
                 if reading is None or not reading.records:

@@ -195,14 +195,10 @@ def _complete(chosen: Candidate, contents: Contents) -> Listing:
     name_classes(listing, contents)
     there = set(listing.paths)
     listing.notes += remainder([path for path in contents.pictures if path not in there], listing.paths, contents.root)
-    places = sorted({_top(path) for path in listing.paths} - {""})
+    places = sorted({path.partition("/")[0] for path in listing.paths if "/" in path})
     folders = f" with pictures in {', '.join(f'{top}/' for top in places)}" if 0 < len(places) < 5 else ""
     listing.layout = f"{chosen.reading.title}{folders}; {listing.numbers()}"
     return listing
-
-
-def _top(path: str) -> str:
-    return path.partition("/")[0] if "/" in path else ""
 
 
 def _refuse_options(root: Path, options: SourceOptions) -> None:

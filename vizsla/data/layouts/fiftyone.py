@@ -20,8 +20,7 @@ from vizsla.data.table_file import read_json
 
 
 def _find(contents: Contents) -> Iterable[Files]:
-    files = tuple(file for file in contents.near(".json") if posixpath.basename(file) == "labels.json")
-    return [files] if files else []
+    return [tuple(file for file in contents.near(".json") if posixpath.basename(file) == "labels.json")]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:

@@ -19,8 +19,7 @@ _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def _find(contents: Contents) -> Iterable[Files]:
-    files = tuple(file for file in contents.near(*_NAMES) if posixpath.basename(file).lower() in _NAMES)
-    return [files] if files else []
+    return [tuple(file for file in contents.near(*_NAMES) if posixpath.basename(file).lower() in _NAMES)]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:

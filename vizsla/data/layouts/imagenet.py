@@ -36,13 +36,12 @@ _MOST = 16
 
 def _find(contents: Contents) -> Iterable[Files]:
     lists = contents.near(".txt", depth=1)
-    files = tuple(
+    yield tuple(
         file
         for file in contents.near(".txt", ".csv")
         if (_split(file) is not None and (file.endswith(".txt") or _SOLUTION.fullmatch(file)))
         or (file in lists and len(lists) <= _MOST)
     )
-    return [files] if files else []
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:

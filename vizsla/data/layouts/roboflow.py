@@ -16,8 +16,7 @@ from vizsla.data.split_names import split_of
 
 
 def _find(contents: Contents) -> Iterable[Files]:
-    files = tuple(file for file in contents.near(".csv") if posixpath.basename(file) == "_classes.csv")
-    return [files] if files else []
+    return [tuple(file for file in contents.near(".csv") if posixpath.basename(file) == "_classes.csv")]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
