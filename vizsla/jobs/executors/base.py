@@ -115,8 +115,7 @@ class Executor(ABC):
             def prepare(staging: Path) -> None:
                 write_input(staging, spec)
                 if code is not None and spec.script is not None:
-                    lasting = code == local_path(spec.script[0])
-                    source_code.copy_code(code, staging / "code", may_link=lasting)
+                    source_code.copy_code(code, staging / "code", may_link=code == local_path(spec.script[0]))
 
             job, lock = create_locked(
                 kind,
