@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commandline import vizsla
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import UsageError
@@ -146,10 +147,10 @@ def test_a_server_that_fails_holds_no_other_job_up(
         os.kill(pid, signal.SIGKILL)
     client = mlflow.MlflowClient(tracking.tracking_uri(home))
     assert [run.info.run_name for run in client.search_runs(["1"])] == ["good"]
-    shown = subprocess.run([sys.executable, "-m", "vizsla", "jobs", "show", str(bad.path)], capture_output=True)
-    assert b"not recorded" in shown.stdout
-    assert address.encode() in shown.stdout
-    assert b"the disk of the server is full" in shown.stdout
+    shown = vizsla("jobs", "show", bad.path).stdout
+    assert "not recorded" in shown
+    assert address in shown
+    assert "the disk of the server is full" in shown
 
 
 @contextlib.contextmanager
