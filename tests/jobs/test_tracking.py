@@ -52,7 +52,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch, tables: Path, tmp_path: Path) -> No
 
 def recorded(home: Path) -> None:
     """Wait until nothing is left to record."""
-    wait_for(lambda: not list(tracking.due(home)), 90)
+    wait_for(lambda: not list(tracking.due(home)), 300)
 
 
 def test_jobs_become_runs_with_parameters_metrics_results_and_parents(
@@ -151,7 +151,7 @@ def test_a_server_that_fails_holds_no_other_job_up(
         monkeypatch.setenv("VIZSLA_TRACKING", "")
         run_to_end(executor, executor.submit(script_spec("print(1)", name="good"), "x"))
         error = bad.path / ".run" / "tracking-error.json"
-        wait_for(lambda: [job.name for job in tracking.due(home)] == ["a-bad-one"] and error.exists(), 90)
+        wait_for(lambda: [job.name for job in tracking.due(home)] == ["a-bad-one"] and error.exists(), 300)
         pid = recorder_of(home)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
