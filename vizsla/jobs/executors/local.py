@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vizsla.errors import JobError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import overlay, script, source_code
 from vizsla.jobs.directory import JobDirectory
@@ -64,6 +65,14 @@ class LocalExecutor(Executor):
         return spec.resource_config.share(self.cpus, len(self.gpus))
 
     def _check(self, spec: TrainingJobSpec) -> None:
+        if sys.platform != "linux":
+            raise JobError(
+                f"A job cannot be started on this system ({sys.platform}): its supervisor needs what only Linux has.",
+                where="the local executor",
+                allowed="Linux",
+                do="use Linux, or a container of it; `vizsla check`, `fit`, `predict` and `serve` start no job, and "
+                "`--executor debug` runs one within its own process",
+            )
         self._want(spec)
 
     def _room(self, spec: TrainingJobSpec) -> Share | None:
