@@ -72,7 +72,7 @@ def test_both_depths_learn_what_the_frozen_backbone_misses(setting: Setting, tmp
 
 
 def test_what_gains_nothing_is_not_kept(setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Gain, "beyond_chance", property(lambda gain: False))
+    monkeypatch.setattr(Gain, "kept", property(lambda gain: False))
     training = setting.train(tmp_path / "a", LAST)
     assert training.backbone is setting.frozen.backbone
     assert training.frozen is None
@@ -168,8 +168,8 @@ def test_with_depth_auto_all_blocks_follow_the_last_ones(setting: Setting, tmp_p
     config = FineTuneConfig("auto", epochs=2, batch_size=8, views=2)
     training = setting.train(tmp_path / "a", config)
     assert [metrics.epoch for metrics in training.trained.history] == [1, 2, 3, 4]
-    assert any(note.startswith("Depth last: ") for note in setting.notes)
-    assert any(note.startswith("Depth full: ") for note in setting.notes)
+    assert any(note.startswith("Trained at depth last: ") for note in setting.notes)
+    assert any(note.startswith("Trained at depth full: ") for note in setting.notes)
 
 
 def test_folded_statistics_are_told_and_left(setting: Setting, tmp_path: Path) -> None:

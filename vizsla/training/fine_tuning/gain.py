@@ -30,17 +30,16 @@ class Gain:
         return cls(float(difference.mean()), error, *right)
 
     @property
-    def beyond_chance(self) -> bool:
-        """Whether the loss fell by more than two standard errors."""
-        return self.loss < -2 * self.error
+    def kept(self) -> bool:
+        """Whether the loss fell by more than a standard error: more likely than not by far, and it costs nothing more."""
+        return self.loss < -self.error
 
     @property
     def words(self) -> str:
         """For a person."""
+        low, high = self.loss - 2 * self.error, self.loss + 2 * self.error
         change = (
-            f"right before fine-tuning {100 * self.before:.1f} %, after it {100 * self.after:.1f} %; loss "
-            f"{self.loss:+.3f} nats, give or take {2 * self.error:.3f}"
+            f"of the validation pictures {100 * self.before:.1f} % were right before, {100 * self.after:.1f} % are after; "
+            f"the loss changed by {self.loss:+.3f} nats (95 %: {low:+.3f} to {high:+.3f})"
         )
-        if self.beyond_chance:
-            return f"On the validation pictures: {change}."
-        return f"On the validation pictures: {change}. That may be chance: what was before is kept."
+        return f"{change}." if self.kept else f"{change}. That may be chance: what was before is kept."

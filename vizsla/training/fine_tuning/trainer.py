@@ -112,8 +112,8 @@ class FineTuner(Trainer):
             result, answers = self._stage(workshop, stage, best.head, frozen.identity, history, callback)
             if len(result.history) > len(history):
                 gain = Gain.of(logits, answers, labels)
-                self._note(f"Depth {stage.depth}: {gain.words}")
-                if gain.beyond_chance:
+                self._note(f"Trained at depth {stage.depth}: {gain.words}")
+                if gain.kept:
                     best, logits = result, answers
                 else:
                     backbone.module.load_state_dict(before)
@@ -181,7 +181,7 @@ class FineTuner(Trainer):
         if config.batch_norm != "auto":
             return config.batch_norm == "train"
         means = [buffer for name, buffer in network.named_buffers() if name.endswith("running_mean")]
-        folded = bool(means) and not any(bool(mean.any()) for mean in means)
+        folded = bool(means) and not self._spec.random_init and not any(bool(mean.any()) for mean in means)
         if folded:
             self._note(
                 "In these weights batch normalisation is folded into the convolutions, so its statistics stay as they "
