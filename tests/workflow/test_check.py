@@ -16,6 +16,7 @@ from vizsla.cli.main import app
 from vizsla.data import SPLITS
 from vizsla.errors import DataError
 from vizsla.models.weights import WeightsRequest
+from vizsla.parameters import COMMAND, speaking
 from vizsla.training.table import FeatureTable
 from vizsla.workflow.check import CheckRequest, check, out_of_fold
 from vizsla.workflow.fit import fit
@@ -192,7 +193,8 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400)
 
 
 def run_check(*arguments: object):
-    result = CliRunner().invoke(app, ["check", *map(str, arguments), "--json"], env={"COLUMNS": "200"})
+    with speaking(COMMAND):
+        result = CliRunner().invoke(app, ["check", *map(str, arguments), "--json"], env={"COLUMNS": "200"})
     assert not isinstance(result.exception, Exception), result.output
     return result, json.loads(result.stdout.splitlines()[-1])
 

@@ -77,7 +77,7 @@ def train(
     from vizsla.jobs.request import builtin_spec, read_spec, typed_script_spec
 
     record_on(tracking_uri)
-    runs = open_executor(executor, parameter="--executor")
+    runs = open_executor(executor)
     given = {"DATA": source, "--script": script, "--request": request}
     given = {option: value for option, value in given.items() if value is not None}
     if len(given) != 1:
@@ -125,10 +125,12 @@ def train(
             Path(script).stem,
         )
     else:
+        from vizsla.parameters import DOCUMENT, speaking
         from vizsla.workflow.document import from_spec
 
         assert source is not None
         spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
-        from_spec(spec)  # what it cannot mean is said before there is a job
+        with speaking(DOCUMENT):  # all that it is given are hyperparameters
+            from_spec(spec)  # what it cannot mean is said before there is a job
     handle = runs.submit(spec, about)
     follow_to_end(runs, handle, as_json=as_json)

@@ -17,6 +17,7 @@ from vizsla.jobs import overlay, own_package
 from vizsla.jobs.hyperparameters import decoded, is_number, is_users
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.parameters import spelled
 from vizsla.settings import settings
 from vizsla.version import PACKAGE, python_path
 
@@ -346,7 +347,7 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
             raise JobError(
                 f"There are no data for channel {channel.channel_name!r}.",
                 where=source,
-                do="correct the path in --data",
+                do=f"correct the path in {spelled('data')}",
             )
         if source.is_dir():
             place.symlink_to(source.resolve(), target_is_directory=True)

@@ -6,6 +6,7 @@ the last line of its output, as JSON.
 
 from __future__ import annotations
 
+import contextvars
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from vizsla.errors import ModelError, VizslaError, of_kind
 from vizsla.models.export import ExportedBackbone, ensure_exported, find_exported
 from vizsla.models.weights import WeightsRequest
+from vizsla.parameters import DOORS, door, speak
 
 
 class BackboneExport:
@@ -47,7 +49,8 @@ class BackboneExport:
                 text=True,
             )
         target = self._export if self._process is None else self._wait
-        threading.Thread(target=target, name="export", daemon=True).start()
+        context = contextvars.copy_context()  # errors are worded in the thread, or told from it to the process
+        threading.Thread(target=context.run, args=(target,), name="export", daemon=True).start()
 
     @property
     def backbone(self) -> ExportedBackbone | None:
@@ -98,7 +101,8 @@ class BackboneExport:
     def _wait(self) -> None:
         assert self._process is not None
         values = asdict(self._request) | {"weights": self._request.weights and str(self._request.weights)}
-        output, _ = self._process.communicate(json.dumps({"request": values, "cache": str(self._cache)}))
+        asked = {"request": values, "cache": str(self._cache), "door": door().name}
+        output, _ = self._process.communicate(json.dumps(asked))
         if self._process.returncode == 0:
             self._backbone = find_exported(self._request, self._cache)
         if self._backbone is None:
@@ -121,13 +125,14 @@ def _error(output: str, code: int) -> VizslaError:
 def main() -> int:
     """Make one export; the exit code."""
     asked = json.loads(sys.stdin.read())
+    speak(DOORS[asked["door"]])
     values = asked["request"]
     request = WeightsRequest(**(values | {"weights": values["weights"] and Path(values["weights"])}))
     try:
         ensure_exported(request, Path(asked["cache"]))
     except VizslaError as error:
         told = {"kind": type(error).__name__, "what": error.what}
-        told |= {name: value for name in ("where", "allowed", "do") if (value := getattr(error, name))}
+        told |= {name: value for name in ("parameter", "where", "allowed", "do") if (value := getattr(error, name))}
         print(json.dumps(told))
         return error.exit_code
     return 0

@@ -75,7 +75,7 @@ class FitRequest:
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(
                 f"minutes={self.minutes!r} leaves no time.",
-                where="parameter minutes",
+                parameter="minutes",
                 allowed="a number above 0, such as 5",
             )
 

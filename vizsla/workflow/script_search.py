@@ -22,6 +22,7 @@ from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.request import typed_script_spec
 from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
+from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
@@ -135,9 +136,9 @@ def objective_of(metric: str | None, direction: str | None, names: Sequence[str]
         if len(names) != 1:
             raise UsageError(
                 "It is not said which metric decides.",
-                where="--objective",
-                allowed=", ".join(names) or "the name of a --metric NAME=REGEX",
-                do="add --objective NAME, and --minimize or --maximize",
+                parameter="objective",
+                allowed=", ".join(names) or f"the name of a metric that {spelled('metrics')} defines",
+                do=f"name it by {spelled('objective')}, and say {spelled('direction')}",
             )
         metric = names[0]
     return script_objective(metric, direction, names)[0]
@@ -288,7 +289,7 @@ def _space(request: ScriptSearch) -> Space:
     if request.search.space is None:
         raise UsageError(
             "It is not said what to search.",
-            where="--space",
+            parameter="space",
             allowed="at least one range, such as lr=0.001..0.1:log batch-size=16,32,64",
         )
     return request.search.space
