@@ -357,8 +357,6 @@ def test_copies_of_the_same_bytes_that_keep_a_class_together_are_named(folder_of
     for name in ("red", "green"):
         for i in range(1, 12):
             shutil.copy(root / name / "000.jpg", root / name / f"{i:03}.jpg")
-    with pytest.raises(
-        DataError, match="kept together as one group, by group_by or as copies of each other"
-    ) as error:
+    with pytest.raises(DataError, match="kept together as one group, by group_by or as copies of each other") as error:
         checked(root, near_copies="off").gated.check()
     assert error.value.do.startswith("take copies of the same bytes away")

@@ -47,7 +47,7 @@ def test_an_unknown_metric_lists_those_defined() -> None:
     assert "No metric definition is named 'acc'" in str(caught.value)
     assert "allowed: loss, valid accuracy" in str(caught.value)
     assert "do: choose one of them, or add metrics={'acc': 'REGEX'}" in str(caught.value)
-    with pytest.raises(UsageError, match="add metrics={'test acc': 'REGEX'}"):
+    with pytest.raises(UsageError, match=r"add metrics=\{'test acc': 'REGEX'\}"):
         script_objective("test acc", None, ["loss"])
 
 
