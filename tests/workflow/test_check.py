@@ -163,7 +163,8 @@ def test_options_that_cannot_be_meant(folder_of_photos):
         (["--drop-class", "cat"], "no class 'cat' to drop"),
         (["--group-by", "["], "is broken"),
     ):
-        result = CliRunner().invoke(app, ["check", root, *arguments])
+        with speaking(COMMAND):
+            result = CliRunner().invoke(app, ["check", root, *arguments])
         assert result.exit_code != 0
         assert words in str(result.exception)
 
