@@ -17,7 +17,7 @@ import onnx
 from benchmarks.measure import interleaved, ratio, seconds, spread, table
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 
 PICTURES = 12
@@ -29,7 +29,7 @@ def main() -> None:
     asked = options.parse_args()
     rows = []
     for name in ("mobilenetv2_100", "resnet18"):
-        backbone = ensure_exported(WeightsRequest.resolve(name, random_init=True), settings().cache)
+        backbone = ensure_exported(BackboneSpec.resolve(name, random_init=True), settings().cache)
         graph = onnx.load(backbone.path)
         del graph.graph.output[1]
         both, one = OnnxEngine(backbone.path), OnnxEngine(graph.SerializeToString())

@@ -22,17 +22,17 @@ from benchmarks.measure import MOBILENET_WEIGHTS, interleaved, photos, ratio, se
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone, ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.features import extract
 
 
-def request(name: str) -> WeightsRequest:
+def request(name: str) -> BackboneSpec:
     """Trained weights where they are at hand; speed does not depend on them."""
     if name == "mobilenetv2_100" and MOBILENET_WEIGHTS.exists():
-        return WeightsRequest.resolve(name, MOBILENET_WEIGHTS)
-    return WeightsRequest.resolve(name, random_init=True)
+        return BackboneSpec.resolve(name, MOBILENET_WEIGHTS)
+    return BackboneSpec.resolve(name, random_init=True)
 
 
 PROCESSOR: dict[str, list[float]] = {}

@@ -21,7 +21,7 @@ from benchmarks.measure import FLOWERS, MOBILENET_WEIGHTS, photos, ratio, second
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 
 BACKBONE = ("--backbone", "mobilenetv2_100", "--weights", MOBILENET_WEIGHTS, "--seed", 0, "--json")
@@ -29,7 +29,7 @@ BACKBONE = ("--backbone", "mobilenetv2_100", "--weights", MOBILENET_WEIGHTS, "--
 
 def bare_pass() -> float:
     """Seconds that every photo takes to be read, decoded and run through the backbone, and nothing else: the limit."""
-    backbone = ensure_exported(WeightsRequest.resolve("mobilenetv2_100", MOBILENET_WEIGHTS), settings().cache)
+    backbone = ensure_exported(BackboneSpec.resolve("mobilenetv2_100", MOBILENET_WEIGHTS), settings().cache)
     engine, limits, threads = OnnxEngine(backbone.path), Limits.from_settings(), settings().threads
 
     def run(path: Path) -> None:
@@ -59,7 +59,8 @@ def cold_and_warm(rounds: int, folder: Path) -> None:
     print("\nflowers, mobilenetv2_100, the whole command with its imports, from an empty cache and again")
     header = ("test accuracy", "pictures a second", "cold", "warm", "warm/cold", "peak cold (with torch)", "peak warm")
     table(header, rows)
-    print(f"cold against one bare pass of reading, decoding and the engine: {ratio(colds, bares)} (pass: {spread(bares)} s)")
+    passed = f"{ratio(colds, bares)} (pass: {spread(bares)} s)"
+    print(f"cold against one bare pass of reading, decoding and the engine: {passed}")
 
 
 def another(photo: Image.Image, seed: int) -> Image.Image:

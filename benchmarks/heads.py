@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measure import FLOWERS, MOBILENET_WEIGHTS, SHARED, interleaved, ratio, spread, table
-from vizsla.data import read_folder
+from vizsla.data import open_dataset
 from vizsla.data.split import carve
 from vizsla.evaluation.intervals import wilson
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.config import HeadConfig, LbfgsConfig, StepConfig
@@ -43,8 +43,8 @@ DOGS = SHARED / "data" / "dogs"
 
 def features(folder: Any) -> tuple[Floats, npt.NDArray[np.int32]]:
     """Features (n, d) and labels (n,) of every picture of a folder."""
-    dataset = read_folder(folder)
-    backbone = ensure_exported(WeightsRequest.resolve(None, MOBILENET_WEIGHTS), settings().cache)
+    dataset = open_dataset(folder)
+    backbone = ensure_exported(BackboneSpec.resolve(None, MOBILENET_WEIGHTS), settings().cache)
     engine = OnnxEngine(backbone.path)
     space = FeatureSpace(settings().cache, backbone, engine)
     extraction = extract(dataset, space, backbone.preprocessing, engine, threads=settings().threads)

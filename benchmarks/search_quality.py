@@ -25,7 +25,7 @@ from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report, search
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter, IntegerParameter, Parameter, Space, Value
 from vizsla.tuning.strategies import strategy
-from vizsla.tuning.study import Outcome, Study
+from vizsla.tuning.study import Study, TrialOutcome
 from vizsla.tuning.trials import TrialRecord, best
 
 HERE = Path(__file__).parent / "search_problems"
@@ -67,9 +67,8 @@ class Table:
     @property
     def optimum(self) -> float:
         """The best value in the table."""
-        found = self.objective.best_of([v for v in self._content["values"] if v is not None])
-        assert found is not None
-        return found
+        values = (float(v) for v in self._content["values"] if v is not None)
+        return min(filter(math.isfinite, values), key=self.objective.cost)
 
 
 class TableRunner:
@@ -90,10 +89,10 @@ class TableRunner:
     def stop(self, reason: str) -> None:
         """Nothing runs on."""
 
-    def step(self, report: Report) -> list[Outcome]:
+    def step(self, report: Report) -> list[TrialOutcome]:
         """The values."""
         trials, self._waiting = self._waiting, []
-        return [Outcome(t.number, value=self._table.value(t.params)) for t in trials]
+        return [TrialOutcome(t.number, value=self._table.value(t.params)) for t in trials]
 
 
 def once(table: Table, name: str, trials: int, seed: int) -> float:

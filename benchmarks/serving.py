@@ -34,7 +34,7 @@ from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
 from vizsla.models.heads import LinearHead
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings, usable_cores
 
 HERE = Path(__file__).resolve().parent
@@ -43,7 +43,7 @@ CORES = usable_cores()
 
 def build_model(folder: Path, name: str, weights: Path | None, seed: int = 0) -> Path:
     """A saved model with 133 classes; its head is drawn at random, which costs the same as a trained one."""
-    request = WeightsRequest.resolve(name, weights, random_init=weights is None, seed=0)
+    request = BackboneSpec.resolve(name, weights, random_init=weights is None, seed=0)
     exported = ensure_exported(request, settings().cache)
     rng = np.random.default_rng(seed)
     head = LinearHead(

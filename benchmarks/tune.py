@@ -24,17 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from vizsla.data import read_folder
+from vizsla.data import open_dataset
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.config import StepConfig
 from vizsla.training.features import extract
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
-from vizsla.tuning.heads_runner import HeadsRunner, head_config, kept_value
+from vizsla.tuning.head_space import head_config
+from vizsla.tuning.heads_runner import HeadsRunner, best_value
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.request import SearchRequest
@@ -66,9 +67,9 @@ def fresh_cache(exported: Path | None = None) -> Iterator[Path]:
                 os.environ["VIZSLA_CACHE"] = before
 
 
-def bare_pass(flowers: Path, weights: WeightsRequest) -> float:
+def bare_pass(flowers: Path, weights: BackboneSpec) -> float:
     """Seconds for the features of every picture, nothing else."""
-    dataset = read_folder(flowers)
+    dataset = open_dataset(flowers)
     backbone = ensure_exported(weights, settings().cache)
     engine = OnnxEngine(backbone.path)
     space = FeatureSpace(settings().cache, backbone, engine)
@@ -143,11 +144,11 @@ def usual_epoch(flowers: Path, name: str, pictures: int | None) -> tuple[float, 
 
 def cold(flowers: Path, weights: Path, sample: int | None, names: list[str], repeats: int) -> None:
     """20 x 5 from nothing, against one bare pass and against the usual loop."""
-    dataset = read_folder(flowers)
+    dataset = open_dataset(flowers)
     each = len(dataset.rows("train")) + len(dataset.rows("valid"))
     for name in names:
         local = weights if name.startswith("mobilenet") else None
-        asked = WeightsRequest.resolve(None if local else name, local, random_init=local is None)
+        asked = BackboneSpec.resolve(None if local else name, local, random_init=local is None)
         with fresh_cache() as exported:
             ensure_exported(asked, settings().cache)
             ratios, passes, tunes = [], [], []
@@ -209,7 +210,7 @@ def alone(data: HeadData) -> None:
         worst = 0.0
         for trial in study.trials():
             (single,) = train_heads(data, [head_config(head_config(base, space.static), trial.params)])
-            worst = max(worst, abs(kept_value(single, objective.metric) - (trial.value or 0.0)))
+            worst = max(worst, abs(best_value(single, objective.metric) - (trial.value or 0.0)))
     configs = [replace(head_config(head_config(base, space.static), t.params), seed=1) for t in study.trials()]
     rows = data.valid
     differences = []

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from vizsla.models.export import ExportedBackbone, ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 
 SHARED = Path(os.environ.get("VIZSLA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
@@ -104,7 +104,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def tiny_backbone(_own_cache: None) -> ExportedBackbone:
     """A real timm network, small and untrained: for tests of what goes around a backbone."""
-    return ensure_exported(WeightsRequest.resolve("test_resnet", random_init=True), settings().cache)
+    return ensure_exported(BackboneSpec.resolve("test_resnet", random_init=True), settings().cache)
 
 
 @pytest.fixture(scope="module")

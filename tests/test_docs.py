@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import vizsla
 from vizsla.cli.main import VERBS
+from vizsla.jobs.states import _NEXT
+from vizsla.serving.faults import FAULTS, RequestError, runtime_answer
+from vizsla.serving.openapi import document
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 
+def anchors(document: Path) -> set[str]:
+    """The places in a document, named as GitHub names its headings."""
+    text = document.read_text("utf-8")
+    headings = re.findall(r"^#+ (.+)", text, re.MULTILINE)
+    named = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a name="([^"]+)">', text))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
+    for target, place in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", document.read_text("utf-8")):
         if not target.startswith("http"):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+            linked = document.parent / target if target else document
+            assert linked.exists(), f"{document.name} links to {target}"
+            assert not place or place in anchors(linked), f"{document.name} links to {target}#{place}"
 
 
 def test_the_python_guide_runs(folder_of_photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +67,96 @@ def test_the_architecture_draws_every_room_and_no_other() -> None:
     drawn = set(re.findall(r"\b(\w+)/  +", (ROOT / "docs" / "architecture.md").read_text("utf-8")))
     built = {path.name for path in Path(vizsla.__file__).parent.iterdir() if path.is_dir() and path.name[0] != "_"}
     assert drawn == built
+
+
+def section(document: str, title: str) -> str:
+    """What stands between a heading and the next one."""
+    text = (ROOT / "docs" / document).read_text("utf-8")
+    (found,) = re.findall(rf"^(?:#+ {re.escape(title)}\n)(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the tables in a text, without their heads' lines."""
+    lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def options(verb: str, *nested: str) -> set[str]:
+    """What ``--help`` of a verb names, ``--help`` itself aside."""
+    command: Any = typer.main.get_command(importlib.import_module(f"vizsla.cli.{verb}").app)
+    for name in nested or ("run",) * (verb == "tune"):
+        command = command.commands[name]
+    found = [option for option in command.params if option.param_type_name == "option"]
+    return {name for option in found for name in (*option.opts, *option.secondary_opts)} - {"--help"}
+
+
+@pytest.mark.parametrize(
+    ("document", "verb"),
+    [("serving.md", "serve"), ("jobs.md", "train"), ("tune.md", "tune"), ("fit.md", "fit"), ("data.md", "check")],
+)
+def test_the_table_of_options_is_that_of_the_help(document: str, verb: str) -> None:
+    named = {name for row in rows(section(document, "Options")) for name in re.findall(r"`(--[\w-]+)`", row[0])}
+    assert named == options(verb)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_is_shown_has_its_options(document: Path) -> None:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", document.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    shown = "\n".join(text for language, text in blocks if language in ("", "console")).replace("\\\n", " ")
+    for verb, rest in re.findall(r"^(?:\$ |\w+=\S+ )*vizsla (\w+) (.*)", shown, re.MULTILINE):
+        words = rest.partition("  #")[0].split()
+        nested = words[:1] if verb == "jobs" or words[0] in ("show", "resume", "export") else []
+        used = {word for word in words if re.fullmatch(r"--[a-z-]+", word)}
+        assert used <= options(verb, *nested), rest
+
+
+def test_the_table_of_routes_is_that_of_the_server() -> None:
+    named = set(re.findall(r"`([A-Z]+) (/[^`]*)`", section("serving.md", "Routes")))
+    described = {(method.upper(), path) for path, methods in document()["paths"].items() for method in methods}
+    assert named == described | {("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json")}
+
+
+def test_the_table_of_errors_is_that_of_the_server() -> None:
+    told = {}
+    for status, codes, shape in rows(section("serving.md", "Errors"))[1:]:
+        name, _, runtime = shape.partition(", ")
+        for kind in re.findall(r"`([a-z-]+)`", codes):
+            told[kind] = (status.partition(" ")[0], name.strip("`"), runtime)
+    known = {}
+    for kind, fault in FAULTS.items():
+        error = RequestError(kind, "")
+        known[kind] = (str(fault.status), fault.runtime, str(runtime_answer(error, "")[0]))
+    assert told == known
+
+
+def test_the_table_of_states_is_that_of_the_jobs() -> None:
+    told = {
+        row[0].strip("`"): set(re.findall(r"`([A-Z]\w+)`", row[2])) for row in rows(section("jobs.md", "States"))[1:]
+    }
+    assert told == {status: set(following) for status, following in _NEXT.items()}
+
+
+def test_the_script_of_the_jobs_guide_trains(
+    folder_of_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIZSLA_HOME", str(tmp_path / "runs"))
+    photos = folder_of_photos({"rose": 4, "tulip": 4})
+    script, functions, _, call = examples("jobs.md")
+    source = tmp_path / "src"
+    source.mkdir()
+    (source / "colours.py").write_text(script)
+    (source / "inference.py").write_text(functions)
+    names: dict[str, Any] = {}
+    call = call.replace('"photos"', repr(str(photos))).replace('"src"', repr(str(source)))
+    exec(call.replace("    metrics=", '    executor="debug",\n    metrics='), names)
+    assert names["result"].metrics["accuracy"] > 0
+    monkeypatch.syspath_prepend(str(source))
+    answer: dict[str, Any] = {}
+    exec(functions, answer)
+    picture = answer["input_fn"]((photos / "rose" / "000.jpg").read_bytes(), "image/jpeg")
+    label = answer["predict_fn"](picture, answer["model_fn"](names["result"].model))
+    assert json.loads(answer["output_fn"](label, "application/json"))["flower"] in ("rose", "tulip")
 
 
 def examples(document: str) -> list[str]:

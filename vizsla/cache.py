@@ -22,7 +22,12 @@ from pathlib import Path
 from vizsla.files import storage, write_json
 
 _SOURCES = ("sources", "downloads")
-_FILES = {"features": ("*/*.features", 0), "backbones": ("*.onnx", 1)}
+_FILES = {
+    "features": ("*/*.features", 0),
+    "backbones": ("*.onnx", 1),
+    "pixels": ("*.pixels", 0),
+    "activations": ("*.f16", 0),
+}
 """Files that are evicted one by one, and how many of those used last always stay."""
 _PLACES = (*_SOURCES, *_FILES, "scans")
 _Candidate = tuple[float, Path, int, Callable[[Path], bool]]

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from vizsla.data import read_folder
+from vizsla.data import open_dataset
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.config import StepConfig
@@ -149,8 +149,8 @@ PROBLEMS: dict[str, Problem] = {
 
 def head_data(folder: Path, weights: Path, thin: Thin) -> HeadData:
     """Cached features of a folder, its training rows thinned out."""
-    dataset = read_folder(folder)
-    backbone = ensure_exported(WeightsRequest.resolve(None, weights), settings().cache)
+    dataset = open_dataset(folder)
+    backbone = ensure_exported(BackboneSpec.resolve(None, weights), settings().cache)
     engine = OnnxEngine(backbone.path)
     space = FeatureSpace(settings().cache, backbone, engine)
     found = extract(dataset, space, backbone.preprocessing, engine, threads=settings().threads)

@@ -14,7 +14,7 @@ from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space, Value
 from vizsla.tuning.strategies import strategy
-from vizsla.tuning.study import Outcome, Study
+from vizsla.tuning.study import Study, TrialOutcome
 from vizsla.tuning.trials import TrialRecord
 
 
@@ -45,7 +45,7 @@ def test_show_of_a_search_with_an_outlier(capsys: pytest.CaptureFixture[str]) ->
             base = -1000.0 if trial.number == 5 else 0.8
             for epoch in (1, 2):
                 study.report(trial.number, epoch, base + epoch / 100)
-            study.tell(Outcome(trial.number, base + 0.02))
+            study.tell(TrialOutcome(trial.number, base + 0.02))
     show("outlier", as_json=False)
     assert "outlier is Completed" in capsys.readouterr().out
 

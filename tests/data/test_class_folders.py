@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vizsla.data import SPLITS, list_source, read_folder
+from vizsla.data import SPLITS, list_source, open_dataset
 from vizsla.errors import DataError
 
 A_B = {"a": 4, "b": 4}
@@ -55,7 +55,7 @@ def test_usual_names_need_no_note(folder_of_photos):
 def test_folders_that_hold_the_same_folders_are_no_classes(folder_of_photos, names):
     root = folder_of_photos(splits=dict.fromkeys(names, A_B))
     with pytest.raises(DataError, match=r"hold the same folders \(a, b\), and nothing says whether they") as error:
-        read_folder(root)
+        open_dataset(root)
     assert f"{names[0]}/" in error.value.what
     assert "name them train, valid and test" in error.value.do
     assert f"name it: {root / names[0]}" in error.value.do
@@ -143,7 +143,7 @@ def test_a_folder_with_classes_inside_is_no_session(folder_of_photos, name):
 def test_the_classes_once_more_in_another_folder(folder_of_photos):
     root = folder_of_photos(splits={"images": A_B, "data/images": A_B})  # as an archive that many use holds it
     with pytest.raises(DataError, match=r"data/ and images/ hold the same folders \(a, b\)") as error:
-        read_folder(root)
+        open_dataset(root)
     assert f"where one of them is the data set, name it: {root / 'data'}" in error.value.do
 
 
@@ -177,7 +177,7 @@ def test_vehicles_are_no_splits(folder_of_photos):
 def test_split_folders_of_pictures_without_labels_are_no_classes(folder_of_photos, names):
     root = folder_of_photos(splits={name: {"": 4} for name in names})
     with pytest.raises(DataError, match="pictures and no class folders: nothing says what they show") as error:
-        read_folder(root)
+        open_dataset(root)
     assert "train" in error.value.what
     assert "a table with a column path and a column label" in error.value.do
 
@@ -185,7 +185,7 @@ def test_split_folders_of_pictures_without_labels_are_no_classes(folder_of_photo
 def test_an_unlabelled_train_folder_beside_class_folders(folder_of_photos):
     root = folder_of_photos(splits={"train": {"": 4}, "val": A_B})
     with pytest.raises(DataError, match=r"^train/ holds pictures and no class folders: nothing says what they show\."):
-        read_folder(root)
+        open_dataset(root)
 
 
 def test_pictures_beside_the_class_folders(folder_of_photos):
@@ -199,7 +199,7 @@ def test_pictures_beside_the_class_folders(folder_of_photos):
         "4 pictures lie directly in photos/ (3), train/ (1), beside the folders that are read, and are not used."
     )
     assert {file.path for file in finding.files} == {"0.jpg", "1.jpg", "2.jpg", "train/x.jpg"}
-    assert f"{finding.evidence} Do: move them into the folder of their class." in read_folder(root).notes
+    assert f"{finding.evidence} Do: move them into the folder of their class." in open_dataset(root).notes
 
 
 def test_an_unlabelled_test_folder(folder_of_photos):
@@ -238,7 +238,7 @@ def test_the_classes_once_more_beside_the_classes(folder_of_photos):
 def test_one_class_of_several_days_is_one_class(folder_of_photos):
     root = folder_of_photos(splits={"daisy": {"2024-05-01": 3, "2024-05-02": 3}})
     with pytest.raises(DataError, match="There is one class only: 'daisy'"):
-        read_folder(root).check()
+        open_dataset(root).check()
 
 
 def test_class_folders_beside_the_splits(folder_of_photos):
@@ -260,5 +260,5 @@ def test_empty_folders(folder_of_photos):
 def test_the_train_split_may_be_the_one_without_a_name(folder_of_photos):
     root = folder_of_photos(splits={"main": A_B, "Test Set": A_B})
     with pytest.raises(DataError, match="There is no train folder beside Test Set/") as error:
-        read_folder(root)
+        open_dataset(root)
     assert "is main/, which holds the same folders, the train split?" in error.value.do

@@ -12,22 +12,22 @@ import pytest
 
 from vizsla.data import SourceOptions
 from vizsla.errors import UsageError
-from vizsla.workflow.gate import Checked, DataRequest, check_data
+from vizsla.workflow.gate import DataCheck, DataRequest, check_data
 
 
-def checked(root: Path, seed: int = 0, drop: tuple[str, ...] = ()) -> Checked:
+def checked(root: Path, seed: int = 0, drop: tuple[str, ...] = ()) -> DataCheck:
     return check_data(DataRequest(str(root), SourceOptions(drop_classes=drop), seed=seed))
 
 
-def rows_of(result: Checked) -> dict[str, dict]:
+def rows_of(result: DataCheck) -> dict[str, dict]:
     return {row["path"]: row for row in pq.read_table(result.manifest).to_pylist()}
 
 
-def splits_of(result: Checked) -> dict[str, str]:
+def splits_of(result: DataCheck) -> dict[str, str]:
     return {path: row["split"] for path, row in rows_of(result).items() if row["status"] != "absent"}
 
 
-def notes_of(result: Checked) -> str:
+def notes_of(result: DataCheck) -> str:
     return " ".join(result.gated.facts.dataset.notes)
 
 

@@ -12,14 +12,14 @@ from PIL import Image, ImageDraw
 
 from vizsla.data.gate import GateOptions
 from vizsla.errors import DataError, UsageError
-from vizsla.workflow.gate import Checked, DataRequest, check_data
+from vizsla.workflow.gate import DataCheck, DataRequest, check_data
 
 
-def checked(root: Path, **gate) -> Checked:
+def checked(root: Path, **gate) -> DataCheck:
     return check_data(DataRequest(str(root), gate=GateOptions(**gate), with_quality=False))
 
 
-def found(result: Checked) -> dict[str, set[str]]:
+def found(result: DataCheck) -> dict[str, set[str]]:
     return {finding.id: {file.path for file in finding.files} for finding in result.gated.findings}
 
 
@@ -129,7 +129,7 @@ def test_copies_within_a_scene_are_told_where_it_leaves_room(scene: Path, tmp_pa
     assert splits["bolt/007.jpg"] == splits["bolt/again.jpg"]
 
 
-def _splits(result: Checked) -> tuple[list[str], list[int]]:
+def _splits(result: DataCheck) -> tuple[list[str], list[int]]:
     dataset = result.gated.facts.dataset
     return list(dataset.paths), dataset.splits.tolist()
 

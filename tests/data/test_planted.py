@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from planted import KINDS, Planted, clean
 
-from vizsla.data.gate import Gated, GateOptions, pass_gate
+from vizsla.data.gate import GateOptions, GateResult, pass_gate
 from vizsla.data.manifest import read_decisions
 from vizsla.data.scan import scan
 from vizsla.data.sources import list_source
@@ -28,7 +28,7 @@ def ground(flowers: Path, tmp_path_factory) -> Path:
     return folder
 
 
-def gated(root: Path, cache: Path) -> Gated:
+def gated(root: Path, cache: Path) -> GateResult:
     listing = list_source(root)
     seen = scan(listing.root, listing.paths, cache=cache, threads=2, limits=Limits(10**8, 10**8, 20))
     decisions = read_decisions(root / "none")
@@ -37,7 +37,7 @@ def gated(root: Path, cache: Path) -> Gated:
     )
 
 
-def found(result: Gated) -> dict[str, set[str]]:
+def found(result: GateResult) -> dict[str, set[str]]:
     return {finding.id: {file.path for file in finding.files} for finding in result.findings}
 
 

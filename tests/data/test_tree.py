@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from vizsla.data import open_dataset, read_folder
+from vizsla.data import open_dataset
 from vizsla.data.tree import read_tree
 from vizsla.settings import settings
 
 
 def notes_of(root: Path) -> str:
-    return " ".join(read_folder(root).notes)
+    return " ".join(open_dataset(root).notes)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_folders_of_systems_and_tools_are_no_data(folder_of_photos, name):
         (place / name / "deeper").mkdir(parents=True)
         shutil.copy(root / "red/000.jpg", place / name / "deeper/thumb.jpg")
         shutil.copy(root / "red/000.jpg", place / name / "thumb.jpg")
-    dataset = read_folder(root)
+    dataset = open_dataset(root)
     assert dataset.counts().sum(axis=1).tolist() == [20, 20]
     assert f"as systems and tools make such folders: 2 folders (2 {name})." in dataset.notes[0]
 
@@ -39,7 +39,7 @@ def test_folders_of_systems_and_tools_are_no_data(folder_of_photos, name):
 def test_a_folder_that_cannot_be_opened_but_is_the_systems(folder_of_photos):
     root = folder_of_photos()
     (root / "lost+found").mkdir(mode=0)
-    assert len(read_folder(root)) == 40
+    assert len(open_dataset(root)) == 40
 
 
 @pytest.mark.parametrize("marker", ["pyvenv.cfg", "conda-meta/history"])
@@ -48,7 +48,7 @@ def test_environments_are_known_by_what_lies_in_them(folder_of_photos, marker):
     shutil.copytree(root / "red", root / "my-env/lib/sample")
     (root / "my-env" / marker).parent.mkdir(exist_ok=True)
     (root / "my-env" / marker).touch()
-    assert read_folder(root).classes == ("green", "red")
+    assert open_dataset(root).classes == ("green", "red")
 
 
 def test_the_folder_of_jobs_is_no_class_wherever_it_lies(folder_of_photos, monkeypatch):
@@ -60,7 +60,7 @@ def test_the_folder_of_jobs_is_no_class_wherever_it_lies(folder_of_photos, monke
         (root / home / "datasets/photos-1/repaired").mkdir(parents=True)
         (root / home / "datasets/photos-1/.manifest.parquet.digest").touch()
         shutil.copy(root / "red/000.jpg", root / home / "datasets/photos-1/repaired/x.png")
-    dataset = read_folder(root)
+    dataset = open_dataset(root)
     assert dataset.classes == ("green", "red")
     assert "No picture is inside" not in " ".join(dataset.notes)
     monkeypatch.chdir(root)
@@ -72,9 +72,9 @@ def test_the_folder_of_jobs_is_no_class_wherever_it_lies(folder_of_photos, monke
 def test_a_data_set_inside_the_folder_of_jobs_is_read(folder_of_photos, monkeypatch):
     root = folder_of_photos()
     monkeypatch.setenv("VIZSLA_HOME", str(root))
-    assert len(read_folder(root)) == 40
+    assert len(open_dataset(root)) == 40
     monkeypatch.setenv("VIZSLA_HOME", str(root.parent))
-    assert len(read_folder(root)) == 40
+    assert len(open_dataset(root)) == 40
     assert settings().home == root.parent
 
 
@@ -83,7 +83,7 @@ def test_pictures_are_known_by_content_where_the_name_says_nothing(folder_of_pho
     (root / "red/000.jpg").rename(root / "red/000.jpg_large")
     (root / "red/001.jpg").rename(root / "red/0a1b2c")
     paint(5).save(root / "red/x.tmp", format="PNG")
-    dataset = read_folder(root)
+    dataset = open_dataset(root)
     assert dataset.counts().sum(axis=1).tolist() == [20, 21]
     (note,) = [note for note in dataset.notes if "Read by their content" in note]
     assert note.startswith("Read by their content, whatever the ending of the name: 3 files (")
@@ -96,7 +96,7 @@ def test_pictures_in_formats_that_are_not_read_are_listed_for_the_gate(folder_of
     (root / "red/shot.psd").write_bytes(b"8BPS" + bytes(90))
     (root / "red/shot.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(90))
     (root / "red/drawing.bin").write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
-    assert {"red/shot.psd", "red/shot.heic", "red/drawing.bin"} <= set(read_folder(root).paths)
+    assert {"red/shot.psd", "red/shot.heic", "red/drawing.bin"} <= set(open_dataset(root).paths)
 
 
 def test_what_is_no_picture_is_counted_by_ending(folder_of_photos):

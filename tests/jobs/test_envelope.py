@@ -17,7 +17,7 @@ from vizsla.jobs.envelope import Envelope
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.request import read_spec
+from vizsla.jobs.spec_input import read_spec
 from vizsla.jobs.states import State, write_state
 from vizsla.tuning.request import SearchRequest
 from vizsla.workflow.document import from_job

@@ -20,7 +20,7 @@ from vizsla.errors import UsageError
 from vizsla.jobs import inside, metrics
 from vizsla.jobs.inside import log_metric
 from vizsla.jobs.metrics import MetricWriter, read_metrics
-from vizsla.jobs.recorder import thinned
+from vizsla.jobs.recorder import thin
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_what_an_exit_handler_logs_is_written(tmp_path: Path) -> None:
 def test_mlflow_is_told_a_part_of_a_fast_stream_and_all_of_a_slow_one() -> None:
     fast = [metrics.Metric("fast", float(i), i, time=1000 + i / 10_000) for i in range(20_000)]
     slow = [metrics.Metric("slow", float(i), i, time=1000.0) for i in range(40)]
-    kept = thinned([*slow, *fast])
+    kept = thin([*slow, *fast])
     assert [m.value for m in kept if m.name == "slow"] == [m.value for m in slow]
     found = [m for m in kept if m.name == "fast"]
     assert len(found) == 20

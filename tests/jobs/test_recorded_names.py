@@ -40,8 +40,8 @@ ODD = {
 def test_names_are_rewritten_and_none_is_taken_for_another() -> None:
     names = RecordedNames()
     names.add(ODD)
-    assert names.known == ODD
-    again = RecordedNames(json.loads(json.dumps(names.known)))
+    assert names.by_name == ODD
+    again = RecordedNames(json.loads(json.dumps(names.by_name)))
     assert {name: again[name] for name in reversed(list(ODD))} == ODD
     assert again["/val/acc"] == "val/acc_3"
 

@@ -15,7 +15,7 @@ from wheels import wheel
 
 from tests.jobs.conftest import MakeSpec, run_to_end, source_of, wait_for
 from vizsla.errors import JobError
-from vizsla.jobs import overlay, request, source_code
+from vizsla.jobs import overlay, source_code, spec_input
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.environment import _named, environment
 from vizsla.jobs.executors.local import LocalExecutor
@@ -28,7 +28,7 @@ def test_the_folder_of_the_jobs_may_lie_within_the_code(tmp_path: Path) -> None:
     (source / "package" / "part.py").write_text("value = 7")
     (source / "train.py").write_text("from package.part import value; print('value', value)")
     executor = LocalExecutor(source / "package" / "jobs", cpus=2)
-    spec = request.script_spec("train.py", source_dir=source)
+    spec = spec_input.script_spec("train.py", source_dir=source)
     handle = executor.submit(spec, "within")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Completed", state.reason
@@ -50,7 +50,7 @@ def test_packages_called_runs_and_pipes_in_the_folder(tmp_path: Path) -> None:
         server.bind(os.path.relpath(source / "socket"))
         (source / "train.py").write_text("import runs.part, venv.part; print(runs.part.value, venv.part.value)")
         executor = LocalExecutor(tmp_path / "jobs", cpus=2)
-        handle = executor.submit(request.script_spec("train.py", source_dir=source), "names")
+        handle = executor.submit(spec_input.script_spec("train.py", source_dir=source), "names")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Completed", state.reason
     assert (handle.path / "logs.txt").read_text() == "runs venv\n"
@@ -65,7 +65,7 @@ def test_links_that_lead_out_of_the_folder_mean_the_same_in_the_copy(tmp_path: P
     (source / "own.txt").symlink_to("train.py")
     (source / "train.py").write_text("import os; print(open('data.txt').read(), os.readlink('own.txt'))")
     executor = LocalExecutor(tmp_path / "jobs", cpus=2)
-    handle = executor.submit(request.script_spec("train.py", source_dir=source), "links")
+    handle = executor.submit(spec_input.script_spec("train.py", source_dir=source), "links")
     run_to_end(executor, handle)
     assert (handle.path / "logs.txt").read_text() == "photos train.py\n"
 
@@ -163,7 +163,7 @@ def test_much_more_than_code_in_the_folder_is_linked_not_copied(tmp_path: Path) 
     with open(source / "data.bin", "wb") as file:
         file.truncate(60 << 20)
     executor = LocalExecutor(tmp_path / "jobs", cpus=2)
-    handle = executor.submit(request.script_spec("train.py", source_dir=source), "big")
+    handle = executor.submit(spec_input.script_spec("train.py", source_dir=source), "big")
     run_to_end(executor, handle)
     assert (handle.path / "logs.txt").read_text() == f"{60 << 20}\n"
     assert (handle.path / "code").is_symlink()

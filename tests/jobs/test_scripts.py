@@ -13,7 +13,7 @@ from tests.jobs.conftest import metrics_of, run_to_end
 from vizsla.debugging.store import read_scalars
 from vizsla.jobs.events import Event, Handle
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.request import typed_script_spec
+from vizsla.jobs.spec_input import typed_script_spec
 from vizsla.jobs.states import State
 
 SCRIPTS = Path(__file__).parent / "scripts"

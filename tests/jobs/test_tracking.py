@@ -26,7 +26,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.here import running_here
 from vizsla.jobs.lock import ControllerLock
-from vizsla.jobs.recorder import Recorder, Synced, sync
+from vizsla.jobs.recorder import Recorder, SyncCounts, sync
 from vizsla.jobs.states import State
 
 mlflow = pytest.importorskip("mlflow")
@@ -207,7 +207,7 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
     job.set_state("InProgress", pid=os.getpid())
     job.append_metric("m", 1.0)
     job.close()
-    assert sync(home, running=True) == Synced(running=1)
+    assert sync(home, running=True) == SyncCounts(running=1)
     monkeypatch.setenv("VIZSLA_TRACKING", second)
     tracking.begin(job)
     assert json.loads((job.run / tracking.NOTE).read_text())["uri"] == first
@@ -230,7 +230,7 @@ def test_a_sync_done_again_changes_nothing_and_keeps_to_its_address(
         tracking.begin(job)
         job.set_state("Failed", "exit code 1")
     assert [job.name for job in tracking.due(home)] == ["first", "second"]
-    assert sync(home, places["first"]) == Synced()
+    assert sync(home, places["first"]) == SyncCounts()
     assert [job.name for job in tracking.due(home)] == ["second"]
     recorded: list[str] = []
     monkeypatch.setattr(Recorder, "_end", lambda writer, job, state, run: recorded.append(job.name))
@@ -288,7 +288,7 @@ def test_a_job_that_is_removed_while_it_is_recorded_does_not_come_back(
         return parent(writer, of)
 
     monkeypatch.setattr(Recorder, "_parent", slow_parent)
-    assert sync(home) == Synced()
+    assert sync(home) == SyncCounts()
     assert not job.path.exists()
     JobDirectory.create("train", "x", {}, home, "mine")
 

@@ -24,7 +24,7 @@ import pytest
 from vizsla.models import artifact
 from vizsla.models.export import ExportedBackbone, ensure_exported
 from vizsla.models.heads import LinearHead
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 
 OWN_CODE = """
 import io, json, os, subprocess, sys, time
@@ -154,7 +154,7 @@ def start(arguments: list[str], log_file: Path, **environment: str) -> Running:
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> ExportedBackbone:
     """A small backbone that is quick to export and to run."""
-    request = WeightsRequest.resolve("test_resnet", None, random_init=True, seed=0)
+    request = BackboneSpec.resolve("test_resnet", None, random_init=True, seed=0)
     return ensure_exported(request, tmp_path_factory.mktemp("backbone"))
 
 

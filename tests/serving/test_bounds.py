@@ -19,7 +19,7 @@ from patience import come
 
 from vizsla.models import artifact
 from vizsla.serving.backbones import Backbones
-from vizsla.serving.observe import Observer, Record
+from vizsla.serving.telemetry import RequestRecord, Telemetry
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -161,9 +161,9 @@ def test_refused_bodies_leave_nothing_behind(
 
 
 def test_memory_is_given_back_after_what_never_reached_a_worker() -> None:
-    observer = Observer(log_requests=False)
-    before = observer.last_finished
-    observer.finished(Record("1", "GET", "/ping", ""))
-    assert observer.last_finished == before
-    observer.finished(Record("2", "POST", "/invocations", "", bytes_in=5))
-    assert observer.last_finished > before
+    telemetry = Telemetry(log_requests=False)
+    before = telemetry.last_finished
+    telemetry.finished(RequestRecord("1", "GET", "/ping", ""))
+    assert telemetry.last_finished == before
+    telemetry.finished(RequestRecord("2", "POST", "/invocations", "", bytes_in=5))
+    assert telemetry.last_finished > before

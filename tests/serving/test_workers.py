@@ -15,14 +15,15 @@ from PIL import Image
 
 from vizsla.errors import ImageError
 from vizsla.images import Limits
+from vizsla.images.header import pixel_size
 from vizsla.models import artifact
 from vizsla.models.model import load
 from vizsla.serving import backbones as backbones_module
 from vizsla.serving import workers as workers_module
-from vizsla.serving.answers import Answered
+from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import ClientGoneError, RequestError
-from vizsla.serving.workers import Workers, is_heavy, pixel_size
+from vizsla.serving.workers import Workers, is_heavy
 
 LIMITS = Limits(64_000_000, 100_000_000, 20)
 
@@ -40,10 +41,10 @@ def test_heads_on_one_backbone_answer_each_for_itself_and_every_bit_stays(
     served: list[ServedModel], models_dir: Path, jpegs: list[bytes]
 ) -> None:
 
-    async def ask() -> list[Answered]:
+    async def ask() -> list[Answer]:
         workers = Workers(2, LIMITS)
         workers.start()
-        tasks = [workers.submit(jpegs[i % 12], served[i % 4], {}, explain=False) for i in range(48)]
+        tasks = [workers.submit([jpegs[i % 12]], served[i % 4], {}, explain=False)[0] for i in range(48)]
         answers = await asyncio.gather(*(task.future for task in tasks))
         workers.close()
         return answers
@@ -61,7 +62,7 @@ def test_a_bad_picture_fails_alone_and_the_gone_are_skipped(served: list[ServedM
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(workers, "_loop", asyncio.get_running_loop(), raising=False)
             tasks = [
-                workers.submit(data, served[0], {"vizsla.gone": gone}, explain=False)
+                workers.submit([data], served[0], {"vizsla.gone": gone}, explain=False)[0]
                 for data, gone in ((jpegs[0], False), (b"nonsense", False), (jpegs[1], True), (jpegs[2], False))
             ]
         workers.start()
@@ -71,9 +72,9 @@ def test_a_bad_picture_fails_alone_and_the_gone_are_skipped(served: list[ServedM
 
     first, bad, gone, last = asyncio.run(ask())
     assert isinstance(gone, ClientGoneError)
-    assert isinstance(first, Answered)
+    assert isinstance(first, Answer)
     assert isinstance(bad, ImageError)
-    assert isinstance(last, Answered)
+    assert isinstance(last, Answer)
 
 
 def test_heavy_pictures_leave_a_worker_to_the_others(
@@ -93,8 +94,8 @@ def test_heavy_pictures_leave_a_worker_to_the_others(
     async def ask() -> None:
         workers = Workers(2, LIMITS)
         workers.start()
-        heavy = [workers.submit(bytes(2_000_000), served[0], {}, explain=False) for _ in range(2)]
-        light = [workers.submit(jpeg, served[0], {}, explain=False) for jpeg in jpegs]
+        heavy = [workers.submit([bytes(2_000_000)], served[0], {}, explain=False)[0] for _ in range(2)]
+        light = [workers.submit([jpeg], served[0], {}, explain=False)[0] for jpeg in jpegs]
         async with asyncio.timeout(60):
             await asyncio.gather(*(task.future for task in light))
         assert not any(task.future.done() for task in heavy)
@@ -110,9 +111,9 @@ def test_a_queue_that_is_full_says_so(served: list[ServedModel], jpegs: list[byt
     async def ask() -> None:
         workers = Workers(1, LIMITS, max_waiting=3)
         workers._loop = asyncio.get_running_loop()
-        tasks = [workers.submit(jpegs[0], served[0], {}, explain=False) for _ in range(3)]
+        tasks = [workers.submit([jpegs[0]], served[0], {}, explain=False)[0] for _ in range(3)]
         with pytest.raises(RequestError) as full:
-            workers.submit(jpegs[0], served[0], {}, explain=False)
+            workers.submit([jpegs[0]], served[0], {}, explain=False)
         assert full.value.kind == "overloaded"
         workers.start()
         await asyncio.gather(*(task.future for task in tasks))
@@ -126,10 +127,10 @@ def test_a_list_is_queued_whole_or_not_at_all(served: list[ServedModel], jpegs: 
         workers = Workers(1, LIMITS, max_waiting=4)
         workers._loop = asyncio.get_running_loop()
         with pytest.raises(RequestError) as full:
-            workers.submit_all(jpegs[:5], served[0], {}, explain=False)
+            workers.submit(jpegs[:5], served[0], {}, explain=False)
         assert full.value.kind == "overloaded"
         assert workers.waiting == 0
-        assert len(workers.submit_all(jpegs[:4], served[0], {}, explain=False)) == workers.waiting == 4
+        assert len(workers.submit(jpegs[:4], served[0], {}, explain=False)) == workers.waiting == 4
 
     asyncio.run(ask())
 
@@ -138,16 +139,16 @@ def test_a_list_takes_turns_with_single_pictures(served: list[ServedModel], jpeg
     async def ask() -> None:
         workers = Workers(1, LIMITS)
         workers._loop = asyncio.get_running_loop()
-        listed = workers.submit_all([jpegs[1]] * 100, served[0], {}, explain=False)
-        single = [workers.submit(jpegs[2], served[0], {}, explain=False) for _ in range(3)]
+        listed = workers.submit([jpegs[1]] * 100, served[0], {}, explain=False)
+        single = [workers.submit([jpegs[2]], served[0], {}, explain=False)[0] for _ in range(3)]
         order = [workers._take() for _ in range(103)]
         assert [order.index(task) for task in single] == [1, 2, 3]
         assert [task for task in order if task in listed] == listed
 
-        listed = workers.submit_all([jpegs[1]] * 10, served[0], {}, explain=False)
+        listed = workers.submit([jpegs[1]] * 10, served[0], {}, explain=False)
         late = []
         for _ in range(40):  # single pictures that never stop coming do not stop the list either
-            workers.submit(jpegs[2], served[0], {}, explain=False)
+            workers.submit([jpegs[2]], served[0], {}, explain=False)
             late.append(workers._take())
         assert set(listed) <= set(late)
 
@@ -214,14 +215,14 @@ def test_a_head_that_fails_fails_its_own_requests(served: list[ServedModel], jpe
         workers = Workers(1, LIMITS)
         workers._loop = asyncio.get_running_loop()
         models = [served[0], broken, served[2], served[3]]
-        tasks = [workers.submit(jpegs[0], model, {}, explain=False) for model in models]
+        tasks = [workers.submit([jpegs[0]], model, {}, explain=False)[0] for model in models]
         workers.start()
         answers = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
         workers.close()
         return answers
 
     answers = asyncio.run(ask())
-    assert [type(answer) for answer in answers] == [Answered, ValueError, Answered, Answered]
+    assert [type(answer) for answer in answers] == [Answer, ValueError, Answer, Answer]
 
 
 def test_many_heavy_pictures_lock_no_light_one_out(served: list[ServedModel], jpegs: list[bytes]) -> None:
@@ -229,8 +230,8 @@ def test_many_heavy_pictures_lock_no_light_one_out(served: list[ServedModel], jp
         workers = Workers(2, LIMITS)
         workers._loop = asyncio.get_running_loop()
         for picture in [np.zeros((2100, 2000, 3), np.uint8)] * 100:
-            workers.submit(picture, served[0], {}, explain=False)
-        light = workers.submit(jpegs[0], served[0], {}, explain=False)
+            workers.submit([picture], served[0], {}, explain=False)
+        light = workers.submit([jpegs[0]], served[0], {}, explain=False)[0]
         workers._heavy_running = 1  # the one worker that may has one
         assert workers._take() is light
         assert workers._take() is None

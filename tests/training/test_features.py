@@ -20,7 +20,7 @@ from vizsla.errors import StorageError
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone, ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.training import cache
 from vizsla.training.features import Extraction, extract
 
@@ -144,7 +144,7 @@ import os, sys, time
 from pathlib import Path
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ensure_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training import cache
 from vizsla.training.features import extract
@@ -156,7 +156,7 @@ class Slow(OnnxEngine):
         time.sleep({pause})
         return super().features(pixels)
 
-backbone = ensure_exported(WeightsRequest.resolve("test_resnet", random_init=True), settings().cache)
+backbone = ensure_exported(BackboneSpec.resolve("test_resnet", random_init=True), settings().cache)
 engine = Slow(backbone.path)
 space = cache.FeatureSpace(Path(sys.argv[1]), backbone, engine)
 paths = sorted(Path(sys.argv[2]).rglob("*.jpg"))
@@ -259,7 +259,7 @@ def test_the_cache_is_shown_bounded_and_cleared(
 
 
 def test_backbones_are_bounded_too_but_the_one_in_use_stays(tmp_path: Path) -> None:
-    requests = [WeightsRequest.resolve("test_resnet", random_init=True, seed=seed) for seed in (11, 12)]
+    requests = [BackboneSpec.resolve("test_resnet", random_init=True, seed=seed) for seed in (11, 12)]
     first, second = (ensure_exported(request, tmp_path) for request in requests)
     os.utime(first.path, (1, 1))
     sizes = {used.path: used.bytes for used in cache.usage(tmp_path)}

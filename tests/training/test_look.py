@@ -15,14 +15,14 @@ from vizsla.images import Limits, Preprocessing
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
 from vizsla.models.export_process import BackboneExport
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.features import extract
 from vizsla.training.look import FeatureLook
 
 LIMITS = Limits(10**8, 10**8, 20)
-REQUEST = WeightsRequest.resolve("test_resnet", random_init=True)
+REQUEST = BackboneSpec.resolve("test_resnet", random_init=True)
 
 
 class Late:
@@ -147,7 +147,7 @@ def test_what_an_export_refuses_is_told(process: bool, tmp_path: Path, request: 
     pytest.importorskip("torch")
     if process:
         request.getfixturevalue("_without_torch")
-    export = BackboneExport(WeightsRequest("resnet18x"), tmp_path)
+    export = BackboneExport(BackboneSpec("resnet18x"), tmp_path)
     with pytest.raises(WeightsError, match="timm has no image model named 'resnet18x'") as error:
         export.result()
     assert "near: resnet18" in str(error.value.allowed)

@@ -14,7 +14,8 @@ from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 from vizsla.tuning.finalists import beside_default
-from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, generation, head_config, kept_value
+from vizsla.tuning.head_space import check_space, default_space, head_config
+from vizsla.tuning.heads_runner import HeadsRunner, best_value, generation
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.objective import own_objective
 from vizsla.tuning.search import search
@@ -65,7 +66,7 @@ def test_every_trial_is_what_training_it_alone_gives(metric: str, seeds: int, tm
         values = []
         for seed in range(seeds):
             (alone,) = train_heads(data(), [StepConfig(**(config.to_dict() | {"seed": seed}))])
-            values.append(kept_value(alone, metric))
+            values.append(best_value(alone, metric))
         assert trial.value == pytest.approx(np.mean(values), abs=1e-5)
         assert len(trial.curve) == 4
         assert trial.cost == 4 * 300, "epochs times pictures, whatever the batch"

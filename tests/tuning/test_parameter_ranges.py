@@ -10,7 +10,7 @@ import pytest
 
 from vizsla.errors import UsageError
 from vizsla.parameters import COMMAND, speaking
-from vizsla.tuning.heads_runner import default_space
+from vizsla.tuning.head_space import default_space
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter, IntegerParameter, Space
 from vizsla.tuning.space_file import read_space
 

@@ -20,7 +20,7 @@ from vizsla.training.config import StepConfig
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
-from vizsla.tuning.storage import shown, stored_trials
+from vizsla.tuning.storage import stored_trials, without_password
 from vizsla.tuning.study_lock import controlling
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
@@ -116,6 +116,6 @@ def test_a_database_that_is_not_there_is_said_without_its_password() -> None:
     uri = f"postgresql://vizsla:hidden@127.0.0.1:{port}/postgres"
     with pytest.raises(VizslaError, match="The study cannot be opened") as caught:
         stored_trials(uri, "x")
-    assert shown(uri) == f"postgresql://vizsla:***@127.0.0.1:{port}/postgres"
-    assert shown(uri) in str(caught.value)
+    assert without_password(uri) == f"postgresql://vizsla:***@127.0.0.1:{port}/postgres"
+    assert without_password(uri) in str(caught.value)
     assert "hidden" not in str(caught.value)

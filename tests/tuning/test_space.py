@@ -144,7 +144,7 @@ def test_every_point_of_the_cube_is_in_the_space_and_survives_the_encoding(point
     assert SPACE.contains(back)
     for name, value in values.items():
         assert back[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
-    for name, distribution in encoding.searched().items():
+    for name, distribution in encoding.distributions().items():
         assert distribution._contains(distribution.to_internal_repr(encoding.encode(values)[name]))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vizsla.errors import UsageError
-from vizsla.tuning.heads_runner import default_space
+from vizsla.tuning.head_space import default_space
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter
 from vizsla.tuning.space_file import read_space
 

@@ -21,7 +21,7 @@ from vizsla.tuning.search import Report, search
 from vizsla.tuning.space import Space, Value
 from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.strategies import STRATEGIES, strategy
-from vizsla.tuning.study import Outcome, Prior, Study
+from vizsla.tuning.study import Prior, Study, TrialOutcome
 from vizsla.tuning.trials import TrialRecord, best
 
 SPACE = Space.of({"x": "0.0..1.0", "n": "16,32,64", "kind": "a,b"})
@@ -51,12 +51,12 @@ class Instant:
 
     def stop(self, reason: str) -> None: ...
 
-    def step(self, report: Report) -> list[Outcome]:
+    def step(self, report: Report) -> list[TrialOutcome]:
         trials, self.waiting = self.waiting, []
         outcomes = []
         for t in trials:
             value = self.of(t.params)
-            outcomes.append(value if isinstance(value, Outcome) else Outcome(t.number, value=value))
+            outcomes.append(value if isinstance(value, TrialOutcome) else TrialOutcome(t.number, value=value))
         return outcomes
 
 
@@ -111,9 +111,9 @@ def test_what_is_stored_is_what_was_told(tmp_path: Path) -> None:
     a, b, c, d = study.ask(4)
     assert not study.report(a.number, 1, 0.9)
     study.report(a.number, 2, 0.5)
-    study.tell(Outcome(a.number, value=0.5, cost=12.0, metrics={"acc": 0.8}))
-    study.tell(Outcome(b.number, value=float("nan")))
-    study.tell(Outcome(c.number, reason="it crashed"))
+    study.tell(TrialOutcome(a.number, value=0.5, cost=12.0, metrics={"acc": 0.8}))
+    study.tell(TrialOutcome(b.number, value=float("nan")))
+    study.tell(TrialOutcome(c.number, reason="it crashed"))
     again = open_study(path).trials()
     assert again[0].curve == (0.9, 0.5)
     assert (again[0].value, again[0].cost, again[0].metrics) == (0.5, 12.0, {"acc": 0.8})
@@ -213,7 +213,7 @@ def test_a_file_that_is_no_study_is_said(tmp_path: Path) -> None:
 def test_three_failures_end_a_search_with_the_common_reason(tmp_path: Path) -> None:
     reasons = iter(["CUDA out of memory", "no module named foo", "no module named foo"])
     numbers = iter(range(100))
-    runner = Instant(lambda p: Outcome(next(numbers), reason=next(reasons)), room=1)
+    runner = Instant(lambda p: TrialOutcome(next(numbers), reason=next(reasons)), room=1)
     with pytest.raises(VizslaError) as caught:
         search(open_study(tmp_path / "s.db"), runner, SearchLimits(trials=20))
     assert "All of the first 3 trials failed, 2 of them because: no module named foo" in str(caught.value)
@@ -258,16 +258,16 @@ def test_hopeless_trials_are_given_up(name: str, tmp_path: Path) -> None:
     study = open_study(tmp_path / "s.db", how=name, total=30, epochs=9)
 
     class Epochs(Instant):
-        def step(self, report: Report) -> list[Outcome]:
+        def step(self, report: Report) -> list[TrialOutcome]:
             trials, self.waiting = self.waiting, []
             return [self._run(t, report) for t in trials]
 
-        def _run(self, trial: TrialRecord, report: Report) -> Outcome:
+        def _run(self, trial: TrialRecord, report: Report) -> TrialOutcome:
             for epoch in range(1, 10):
                 value = loss(trial.params) + 1 / epoch
                 if report(trial.number, epoch, value) and epoch < 9:
-                    return Outcome(trial.number, stopped=True, value=value)
-            return Outcome(trial.number, value=value)
+                    return TrialOutcome(trial.number, stopped=True, value=value)
+            return TrialOutcome(trial.number, value=value)
 
     search(study, Epochs(room=1), SearchLimits(trials=30))
     trials = study.trials()
@@ -328,12 +328,12 @@ def test_what_differs_is_said_though_it_is_typed_alike(tmp_path: Path) -> None:
 def test_a_sampler_learns_from_trials_that_crashed(tmp_path: Path) -> None:
     study = open_study(tmp_path / "s.db")
     asked = study.ask(5)
-    study.tell(Outcome(0, reason="out of memory"))
-    study.tell(Outcome(1, 0.5))
-    study.tell(Outcome(2, 0.7))
-    study.tell(Outcome(3, reason="out of memory"))
+    study.tell(TrialOutcome(0, reason="out of memory"))
+    study.tell(TrialOutcome(1, 0.5))
+    study.tell(TrialOutcome(2, 0.7))
+    study.tell(TrialOutcome(3, reason="out of memory"))
     again = open_study(tmp_path / "s.db")
-    for mind in (study._mind, again._mind):
+    for mind in (study._sampler_study, again._sampler_study):
         taught = sorted(t.value for t in mind.get_trials(deepcopy=False) if t.state.name == "COMPLETE")
         assert taught == [0.5, 0.5, 0.7, 0.7], "the two that crashed count as the worst that was seen then"
     assert [t.status for t in study.trials()] == ["Failed", "Completed", "Completed", "Failed", "InProgress"]

@@ -15,13 +15,14 @@ from typer.testing import CliRunner
 from vizsla.cli.main import app
 from vizsla.data import SPLITS
 from vizsla.errors import DataError
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.parameters import COMMAND, speaking
 from vizsla.training.table import FeatureTable
-from vizsla.workflow.check import CheckRequest, check, out_of_fold
+from vizsla.workflow.check import CheckRequest, check
 from vizsla.workflow.fit import fit
 from vizsla.workflow.gate import DataRequest, read_data
 from vizsla.workflow.request import FitRequest
+from vizsla.workflow.suspect_labels import out_of_fold
 
 pytest.importorskip("cleanvision")
 pytest.importorskip("cleanlab")
@@ -46,7 +47,7 @@ def _breeds(dogs: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_wrong_labels_are_found_and_little_else(three_kinds: Path, dogs: Path, flowers: Path, mobilenet_weights: Path):
-    weights = WeightsRequest.resolve(None, mobilenet_weights)
+    weights = BackboneSpec.resolve(None, mobilenet_weights)
     request = CheckRequest(DataRequest(str(three_kinds)), weights)
     assert "label-errors" not in {finding.id for finding in check(request).findings}
     terrier = _breeds(dogs)[0].name
@@ -95,7 +96,7 @@ def test_pictures_of_one_group_never_vouch_for_one_another():
 def test_classes_too_small_for_label_errors_are_left_out_and_told(folder_of_photos):
     counts = {"train": {"a": 3, "b": 30, "c": 30}, "valid": {"a": 1, "b": 4, "c": 4}, "test": {"a": 1, "b": 4, "c": 4}}
     root = folder_of_photos(splits=counts)
-    weights = WeightsRequest.resolve("test_resnet", random_init=True)
+    weights = BackboneSpec.resolve("test_resnet", random_init=True)
     result = check(CheckRequest(DataRequest(str(root)), weights))
     (note,) = [note for note in result.notes if "Label errors" in note]
     assert "fewer than 5 different pictures in train and valid: 'a' (4)." in note
@@ -113,7 +114,7 @@ def test_cleanlab_is_asked_for_before_the_pictures(folder_of_photos, monkeypatch
 
     monkeypatch.delitem(sys.modules, "cleanlab.filter", raising=False)
     monkeypatch.setitem(sys.modules, "cleanlab", None)
-    weights = WeightsRequest.resolve("test_resnet", random_init=True)
+    weights = BackboneSpec.resolve("test_resnet", random_init=True)
     with pytest.raises(MissingExtraError, match="Looking for label errors needs the package 'cleanlab"):
         check(CheckRequest(DataRequest(str(folder_of_photos())), weights))
     assert not (settings().home / "datasets").exists()

@@ -72,7 +72,7 @@ def test_a_search_ends_in_a_measured_saved_model(tuned: FitResult, photos: Path)
 
 
 def test_what_is_exported_trains_the_same_head(tuned: FitResult, photos: Path) -> None:
-    from vizsla.tuning.heads_runner import head_config
+    from vizsla.tuning.head_space import head_config
 
     best = load_tuning("tune-it").best_hyperparameters()
     again = fit(FitRequest(photos, "test_resnet", None, True, head_config(StepConfig(epochs=3), best)))

@@ -46,7 +46,7 @@ def check(
     [('leak', 3), ('blurry', 12)]
     >>> result.dataframe()  # doctest: +SKIP
     """
-    wanted = DataRequest(os.fspath(data), source or SourceOptions(), gate or GateOptions(), seed)
-    request = CheckRequest.of(wanted, label_errors, backbone, None if weights is None else Path(weights))
+    data_request = DataRequest(os.fspath(data), source or SourceOptions(), gate or GateOptions(), seed)
+    request = CheckRequest.of(data_request, label_errors, backbone, None if weights is None else Path(weights))
     with watching(progress) as observer:
         return _check(request, observer)

@@ -79,8 +79,8 @@ def fit(
         random_init=random_init,
         minutes=minutes,
         name=name,
-        source=source or SourceOptions(),
-        gate=gate or GateOptions(),
+        source=source,
+        gate=gate,
     )
     with watching(progress, trials=request.tune is not None) as observer:
         return _fit(request, observer)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from vizsla.api.inputs import Data, PathLike, channels
+from vizsla.api.inputs import Data, PathLike, script_job
 from vizsla.jobs.events import Event, LogEvent
 from vizsla.jobs.executors import open_executor
 from vizsla.jobs.hyperparameter_input import HyperparameterInput
-from vizsla.jobs.request import metric_definition, script_spec
 from vizsla.jobs.result import JobResult, result_of
 
 
@@ -73,17 +72,8 @@ def train(
     ... )
     JobResult('train-train-2026-11-29-10-00-00-000', Completed, loss=0.31)
     """
-    spec = script_spec(
-        os.fspath(script),
-        source_dir=None if source_dir is None else Path(source_dir),
-        data=channels(data),
-        hyperparameters=hyperparameters,
-        metrics=[metric_definition(called, regex) for called, regex in (metrics or {}).items()],
-        instance_type=instance_type,
-        minutes=minutes,
-        name=name,
-    )
-
+    limits: dict[str, Any] = {"instance_type": instance_type, "minutes": minutes, "name": name}
+    spec = script_job(script, source_dir, data, metrics, hyperparameters=hyperparameters, **limits)
     runs = open_executor(executor)
     show_log = on_log or _print_log
 

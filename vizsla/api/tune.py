@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 from vizsla.api.fit import fit
-from vizsla.api.inputs import Data, PathLike, channels
+from vizsla.api.inputs import Data, PathLike, script_job
 from vizsla.data.gate import GateOptions
 from vizsla.data.sources import SourceOptions
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameter_input import HyperparameterInput
-from vizsla.jobs.request import metric_definition, script_spec
 from vizsla.progress.watching import watching
 from vizsla.tuning.limits import SearchLimits
-from vizsla.tuning.objective import Direction, own_objective
-from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.objective import Direction
 from vizsla.tuning.space import Space
 from vizsla.tuning.strategies import EarlyStopping
 from vizsla.workflow.request import FitResult
-from vizsla.workflow.script_search import ScriptSearch, ScriptSearchResult, objective_of, tune_script
+from vizsla.workflow.script_search import ScriptSearch, ScriptSearchResult, search_request, tune_script
 
 
 @overload
@@ -102,8 +99,8 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
     ...     {"train": "a", "val": "b"}, {"lr": "0.001..0.1"}, script="hpo.py", metrics={"loss": "loss=(.*)"}
     ... )
     """
-    asked: dict[str, Any] = {
-        "space": None if space is None else space if isinstance(space, Space) else Space.of(space),
+    space = None if space is None else space if isinstance(space, Space) else Space.of(space)
+    options: dict[str, Any] = {
         "strategy": strategy,
         "early_stopping": early_stopping,
         "finalist_seeds": finalist_seeds,
@@ -113,33 +110,19 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
     if script is not None:
         own = {"seeds": seeds != 1, "backbone": backbone, "weights": weights, "random_init": random_init}
         _check_effect(own | {"source": source, "gate": gate}, "a search with a script")
-        search = SearchRequest(
-            objective=objective_of(objective, direction, list(metrics or {})),
-            limits=SearchLimits(trials, max_parallel, minutes, target, patience),
-            finalists=finalists or 0,
-            seed=seed,
-            **asked,
-        )
-        spec = script_spec(
-            os.fspath(script),
-            source_dir=None if source_dir is None else Path(source_dir),
-            data=channels(data),
-            metrics=[metric_definition(called, regex) for called, regex in (metrics or {}).items()],
-        )
-        wanted = ScriptSearch.with_fixed(spec, search, hyperparameters, instance_type, Path(script).stem, name)
+        limits = SearchLimits(trials, max_parallel, minutes, target, patience)
+        names = list(metrics or {})
+        search = search_request(space, objective, direction, names, finalists, limits=limits, seed=seed, **options)
+        spec = script_job(script, source_dir, data, metrics)
+        request = ScriptSearch.with_fixed(spec, search, hyperparameters, instance_type, Path(script).stem, name)
         with watching(progress, trials=True) as observer:
-            return tune_script(wanted, observer)
+            return tune_script(request, observer)
     scripts = {"source_dir": source_dir, "metrics": metrics, "instance_type": instance_type}
     _check_effect(scripts | {"max_parallel": max_parallel}, "a search without a script")
     if data is None or isinstance(data, Mapping):
         raise UsageError("Heads are trained on one data set.", where="vizsla.tune(data=...)", allowed="a path")
-    search = SearchRequest(
-        objective=own_objective(objective, direction),
-        limits=SearchLimits(trials=trials, target=target, patience=patience),
-        seeds=seeds,
-        finalists=4 if finalists is None else finalists,
-        **asked,
-    )
+    limits = SearchLimits(trials=trials, target=target, patience=patience)
+    search = search_request(space, objective, direction, None, finalists, limits=limits, seeds=seeds, **options)
     return fit(
         data,
         backbone=backbone,
@@ -157,5 +140,5 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
 
 
 def _check_effect(options: Mapping[str, object], what: str) -> None:
-    if given := [option for option, value in options.items() if value]:
-        raise UsageError(f"{', '.join(given)} would have no effect in {what}.", where="vizsla.tune", do="leave it out")
+    if idle := [option for option, value in options.items() if value]:
+        raise UsageError(f"{', '.join(idle)} would have no effect in {what}.", where="vizsla.tune", do="leave it out")

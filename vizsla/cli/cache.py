@@ -20,13 +20,12 @@ def cache(
     Everything here can be computed again and may be deleted at any time. VIZSLA_CACHE_GB (20) is the bound that
     every run keeps to.
     """
+    from dataclasses import asdict
     from datetime import datetime
-
-    from rich.table import Table
 
     from vizsla.cache import bound, sources
     from vizsla.cache import clear as clear_all
-    from vizsla.cli.console import print_json, results
+    from vizsla.cli.console import print_json, results, titled_table
     from vizsla.files import check_folder
     from vizsla.settings import settings
     from vizsla.training.cache import usage
@@ -38,9 +37,7 @@ def cache(
         removed += bound(s.cache, int(bound_gb * 1e9))
     spaces = usage(s.cache)
     out = results(as_json)
-    table = Table(title=f"Kept in {s.cache}", title_justify="left", show_edge=False)
-    for column in ("backbone", "weights", "features of", "MB", "last used"):
-        table.add_column(column, justify="right" if column in ("features of", "MB") else "left")
+    table = titled_table(f"Kept in {s.cache}", "backbone", "weights", ">features of", ">MB", "last used")
     for space in spaces:
         used = datetime.fromtimestamp(space.last_used).strftime("%Y-%m-%d %H:%M") if space.last_used else "never"
         what = "the backbone itself" if space.pictures is None else f"{space.pictures:,} pictures"
@@ -48,9 +45,7 @@ def cache(
     out.print(table)
     folders = sources(s.cache)
     if folders:
-        table = Table(title="Sources", title_justify="left", show_edge=False)
-        for column in ("source", "kept as", "MB", "last used"):
-            table.add_column(column, justify="right" if column == "MB" else "left")
+        table = titled_table("Sources", "source", "kept as", ">MB", "last used")
         for source in folders:
             used = datetime.fromtimestamp(source.last_used).strftime("%Y-%m-%d %H:%M")
             folder = str(source.path.relative_to(s.cache))
@@ -68,23 +63,9 @@ def cache(
                 "bound": s.cache_bytes,
                 "removed": removed,
                 "spaces": [
-                    {
-                        "backbone": space.backbone,
-                        "weights": space.weights,
-                        "pictures": space.pictures,
-                        "bytes": space.bytes,
-                        "last_used": space.last_used,
-                    }
+                    {name: getattr(space, name) for name in ("backbone", "weights", "pictures", "bytes", "last_used")}
                     for space in spaces
                 ],
-                "sources": [
-                    {
-                        "source": source.source,
-                        "path": str(source.path),
-                        "bytes": source.bytes,
-                        "last_used": source.last_used,
-                    }
-                    for source in folders
-                ],
+                "sources": [asdict(source) | {"path": str(source.path)} for source in folders],
             }
         )

@@ -67,10 +67,9 @@ def check(
 
 
 def _print(result: CheckResult, as_json: bool, data: str) -> None:
-    from rich.table import Table
     from rich.text import Text
 
-    from vizsla.cli.console import print_note, results
+    from vizsla.cli.console import print_note, results, titled_table
     from vizsla.data.checks import layout
 
     dataset, out = result.checked.gated.facts.dataset, results(as_json)
@@ -78,11 +77,7 @@ def _print(result: CheckResult, as_json: bool, data: str) -> None:
     for note in result.notes:
         print_note(note)
     if result.findings:
-        table = Table(title=f"In {len(dataset):,} pictures", title_justify="left", show_edge=False)
-        table.add_column("severity")
-        table.add_column("finding")
-        table.add_column("files", justify="right")
-        table.add_column("what was seen")
+        table = titled_table(f"In {len(dataset):,} pictures", "severity", "finding", ">files", "what was seen")
         for finding in result.findings:
             colour = _COLOURS[finding.severity]
             first = f" Such as {finding.files[0].path}." if finding.files else ""

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from vizsla.progress.bars import AS_IT_IS, LiveView, note_on, stages_on
 
@@ -20,8 +21,16 @@ def results(as_json: bool = False) -> Console:
     """Where a verb prints what it was asked for: stdout, or stderr where stdout is to hold JSON alone."""
     if as_json:
         return errors
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else _WIDTH_OF_A_FILE, **AS_IT_IS)  # for grep, names are not cut at 80
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if has_width else _WIDTH_OF_A_FILE, **AS_IT_IS)  # for grep, names are not cut at 80
+
+
+def titled_table(title: str, *columns: str) -> Table:
+    """An empty table; a column whose name begins with ``>`` is aligned on the right."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
 
 
 def print_note(text: str) -> None:

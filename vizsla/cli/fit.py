@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vizsla.cli.hyperparameters import hyperparameter_options
 from vizsla.cli.source import DATA_HELP, data_options
 from vizsla.cli.track import TrackingUri, record_on
 
@@ -22,11 +23,11 @@ app = typer.Typer(add_completion=False)
 
 _BACKBONE = "Backbone"
 _HEAD = "Head"
-_STEPS = "Head, trained in steps (any of these asks for AdamW)"
 
 
 @app.command()
 @data_options
+@hyperparameter_options
 def fit(
     data: str = typer.Argument(..., help=DATA_HELP),
     *,
@@ -44,34 +45,7 @@ def fit(
     random_init: bool = typer.Option(
         False, "--random-init", help="An untrained backbone, for trying things out.", rich_help_panel=_BACKBONE
     ),
-    head: str | None = typer.Option(
-        None, help="linear (the default), or cosine: the direction of the features alone counts.", rich_help_panel=_HEAD
-    ),
-    balance: str | None = typer.Option(
-        None, help="Against unequal classes: none (the default), weights or sampling.", rich_help_panel=_HEAD
-    ),
-    weight_decay: float | None = typer.Option(
-        None, help="Strength of the decay. Default: the best of a path of them.", rich_help_panel=_HEAD
-    ),
-    label_smoothing: float | None = typer.Option(None, help="Share of the label; 0 by default.", rich_help_panel=_HEAD),
-    optimizer: str | None = typer.Option(
-        None, help="lbfgs (the default) goes to the optimum; sgd, adam and adamw take steps.", rich_help_panel=_HEAD
-    ),
-    lr: float | None = typer.Option(None, help="Learning rate; 0.0003 by default.", rich_help_panel=_STEPS),
-    batch_size: int | None = typer.Option(None, help="Pictures a step; 64 by default.", rich_help_panel=_STEPS),
-    epochs: int | None = typer.Option(
-        None, help="Most passes over the training split; 40 by default.", rich_help_panel=_STEPS
-    ),
-    momentum: float | None = typer.Option(None, help="SGD's momentum; 0.9 by default.", rich_help_panel=_STEPS),
-    nesterov: bool | None = typer.Option(
-        None, "--nesterov", help="SGD with Nesterov's momentum.", rich_help_panel=_STEPS
-    ),
-    patience: int | None = typer.Option(
-        None,
-        min=0,
-        help="Stop after so many epochs without a better validation loss; 5 by default, 0 never stops.",
-        rich_help_panel=_STEPS,
-    ),
+    values: dict[str, Any],
     hyperparameters: list[str] = typer.Option(
         [],
         "--hyperparameters",
@@ -104,22 +78,9 @@ def fit(
     from vizsla.workflow.request import FitRequest
 
     record_on(tracking_uri)
-    options = {
-        "head": head,
-        "optimizer": optimizer,
-        "lr": lr,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "weight_decay": weight_decay,
-        "momentum": momentum,
-        "nesterov": nesterov,
-        "label_smoothing": label_smoothing,
-        "balance": balance,
-        "patience": patience,
-    }
     request = FitRequest.of(
         data,
-        {option: value for option, value in options.items() if value is not None},
+        values,
         hyperparameters,
         tune=tune,
         seed=seed,
@@ -157,17 +118,13 @@ def fit(
 
 def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) -> None:
     """What was measured, and what to type next; of the warnings those that were not ``noted`` on the way."""
-    from rich.table import Table
     from rich.text import Text
 
-    from vizsla.cli.console import errors, print_note, results
+    from vizsla.cli.console import errors, print_note, results, titled_table
     from vizsla.reports.render import duration, percent
 
     e, out = result.evaluation, results(as_json)
-    table = Table(title=f"On {e.n:,} test pictures", title_justify="left", show_edge=False)
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
+    table = titled_table(f"On {e.n:,} test pictures", "metric", ">value", ">95 % interval")
     percents = [("accuracy", e.accuracy), ("macro F1", e.macro_f1), (f"top-{e.top_k}", e.top5)]
     if e.unequal:
         percents.insert(1, ("balanced accuracy", e.balanced_accuracy))
@@ -190,15 +147,10 @@ def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) 
 
 
 def _print_plan(planned: Plan, as_json: bool) -> None:
-    from rich.table import Table
-
-    from vizsla.cli.console import errors, print_note, results
+    from vizsla.cli.console import errors, print_note, results, titled_table
     from vizsla.reports.render import duration
 
-    table = Table(title="What would be done", title_justify="left", show_edge=False)
-    table.add_column("stage")
-    table.add_column("what")
-    table.add_column("expected", justify="right")
+    table = titled_table("What would be done", "stage", "what", ">expected")
     for stage in planned.stages:
         table.add_row(stage.name, stage.what, duration(stage.seconds))
     table.add_row("", "in all", f"about {duration(planned.seconds)}")

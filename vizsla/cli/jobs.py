@@ -37,10 +37,10 @@ def list_(
     if status is not None and status.lower() not in {known.lower() for known in (*STATUSES, UNREADABLE)}:
         raise UsageError(f"There is no state {status!r}.", where="--status", allowed=", ".join((*STATUSES, UNREADABLE)))
     home = settings().home
-    found = [job for job in summaries(home) if status is None or job.status.lower() == status.lower()]
-    shown = found[-last:] if last else found
+    jobs = [job for job in summaries(home) if status is None or job.status.lower() == status.lower()]
+    shown = jobs[-last:] if last else jobs
     if as_json:
-        print_json({"home": str(home.absolute()), "count": len(found), "jobs": [job.to_dict() for job in shown]})
+        print_json({"home": str(home.absolute()), "count": len(jobs), "jobs": [job.to_dict() for job in shown]})
         return
     table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False, expand=True)
     for column in ("name", "kind", "state", "took"):
@@ -50,17 +50,48 @@ def list_(
         took = "" if job.seconds is None else f"{job.seconds:.1f} s"
         table.add_row(job.name, job.kind, job.status, took, (job.reason or job.problem or "").split("\n")[0])
     results().print(table)
-    if len(shown) < len(found):
-        errors.print(f"{len(found) - len(shown):,} older jobs are not shown (--last 0 shows all).")
+    if len(shown) < len(jobs):
+        errors.print(f"{len(jobs) - len(shown):,} older jobs are not shown (--last 0 shows all).")
 
 
 @app.command()
 def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     """Show one job: its state, request, metrics and results."""
-    import contextlib
     from dataclasses import asdict
 
     from vizsla.cli.console import print_json, results
+    from vizsla.jobs.metrics import last_metrics
+    from vizsla.jobs.tracking import error_of
+
+    job = _find(name)
+    if not as_json:
+        out = results()
+        for label, value in _lines(job):
+            if value is not None:
+                out.print(f"{label:<24} {value}", soft_wrap=True)
+        return
+    metrics = last_metrics(job.metrics)
+    print_json(
+        {
+            "name": job.name,
+            "directory": str(job.path),
+            "kind": job.kind,
+            "executor": job.executor,
+            "parent": job.parent,
+            "state": asdict(job.state),
+            "request": job.document,
+            "metrics": {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in metrics.items()},
+            "missing_metrics": job.state.missing_metrics,
+            "failure": job.failure.read_text(errors="replace") if job.failure.is_file() else None,
+            "tracking_error": error_of(job),
+        }
+    )
+
+
+def _lines(job: JobDirectory) -> list[tuple[str, str | None]]:
+    """What ``show`` prints of a job: labels and values."""
+    import contextlib
+
     from vizsla.errors import VizslaError
     from vizsla.jobs.hyperparameters import decoded, is_users
     from vizsla.jobs.kinds import kind_of
@@ -68,29 +99,7 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     from vizsla.jobs.scrape import no_value
     from vizsla.jobs.tracking import error_of
 
-    job = _find(name)
     state = job.state
-    not_recorded = error_of(job)
-    last = last_metrics(job.metrics)
-    if as_json:
-        metrics = {name: {"value": m.value, "step": m.step, "epoch": m.epoch} for name, m in last.items()}
-        failure = job.failure.read_text(errors="replace") if job.failure.is_file() else None
-        print_json(
-            {
-                "name": job.name,
-                "directory": str(job.path),
-                "kind": job.kind,
-                "executor": job.executor,
-                "parent": job.parent,
-                "state": asdict(state),
-                "request": job.document,
-                "metrics": metrics,
-                "missing_metrics": state.missing_metrics,
-                "failure": failure,
-                "tracking_error": not_recorded,
-            }
-        )
-        return
     lines = [("job", job.name), ("state", state.status), ("reason", state.reason), ("folder", str(job.path))]
     lines += [("executor", job.executor)]
     lines += [("created", state.created), ("started", state.started), ("ended", state.ended)]
@@ -101,17 +110,13 @@ def show(name: str = _NAME, as_json: bool = _JSON) -> None:
     values = decoded(strings)
     if "sagemaker_program" in values:
         lines += [("script", f"{values['sagemaker_program']} of {values.get('sagemaker_submit_directory')}")]
-    for name, value in values.items():
-        if is_users(name):
-            lines += [(f"  {name}", value if isinstance(value, str) else strings[name])]
-    lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last.values()]
+    users = {name: value for name, value in values.items() if is_users(name)}
+    lines += [(f"  {name}", value if isinstance(value, str) else strings[name]) for name, value in users.items()]
+    lines += [(f"{metric.name} (last)", f"{metric.value:g}") for metric in last_metrics(job.metrics).values()]
     lines += [(f"{name} (no value)", no_value(matched)) for name, matched in state.missing_metrics.items()]
-    if not_recorded is not None:
-        lines += [("not recorded", f"{not_recorded['error']} (at {not_recorded['uri']}, {not_recorded['time']})")]
-    out = results()
-    for label, value in lines:
-        if value is not None:
-            out.print(f"{label:<24} {value}", soft_wrap=True)
+    if error := error_of(job):
+        lines += [("not recorded", f"{error['error']} (at {error['uri']}, {error['time']})")]
+    return lines
 
 
 @app.command()

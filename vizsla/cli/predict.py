@@ -33,7 +33,7 @@ def predict(
     from vizsla.errors import ImageError
     from vizsla.models.model import load
 
-    paths = _listed(sys.stdin.buffer.read()) if images == ["-"] else images
+    paths = _paths(sys.stdin.buffer.read()) if images == ["-"] else images
     paths = [picture for path in paths for picture in _pictures(path)]
     loaded = load(model)
     failed = 0
@@ -56,10 +56,9 @@ def predict(
         raise typer.Exit(1)
 
 
-def _listed(data: bytes) -> list[str]:
+def _paths(data: bytes) -> list[str]:
     """The paths of a list, one a line, as Unix and Windows write them: UTF-8 or, with its mark, UTF-16."""
     import codecs
-    import os
 
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         lines = data.decode("utf-16", "replace").split("\n")

@@ -118,7 +118,7 @@ def configurations(values: dict[str, Any]) -> tuple[SourceOptions, GateOptions]:
     from vizsla.data.gate import GateOptions
 
     source = {name: value for name, value in values.items() if name in _SOURCE}
-    source["drop_classes"] = tuple(source.get("drop_classes") or ())
+    source["drop_classes"] = source.get("drop_classes") or ()
     return SourceOptions(**source), GateOptions(**{name: value for name, value in values.items() if name in _GATE})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -74,63 +75,62 @@ def train(
     from vizsla.cli.following import follow_to_end
     from vizsla.errors import UsageError
     from vizsla.jobs.executors import open_executor
-    from vizsla.jobs.request import builtin_spec, read_spec, typed_script_spec
+    from vizsla.jobs.spec_input import builtin_spec, read_spec, typed_script_spec
 
     record_on(tracking_uri)
     runs = open_executor(executor)
-    given = {"DATA": source, "--script": script, "--request": request}
-    given = {option: value for option, value in given.items() if value is not None}
-    if len(given) != 1:
-        words = " and ".join(f"{option} {str(value)!r}" for option, value in given.items())
-        raise UsageError(
-            "Nothing to train." if not given else f"More than one thing to train: {words}.",
-            allowed="one of a source of pictures (DATA), --script, or --request; data of a script are --data",
-            do="vizsla train photos/, or vizsla train --script train.py --data photos/",
-        )
+    _check_one({"DATA": source, "--script": script, "--request": request})
     if source is not None and source.endswith((".py", ".sh")):
         raise UsageError(
             f"{source!r} is a script, and DATA are pictures.", where="DATA", do=f"vizsla train --script {source}"
         )
     instance = instance_type or "local"
-    foreign: dict[str, object] = {}  # what was given and says nothing in this mode
-    if script is None:
-        foreign |= {"--source-dir": source_dir, "--data": data, "--metric": metric}
+    of_scripts = {"--source-dir": source_dir, "--data": data, "--metric": metric}
+    of_jobs = {"--hyperparameters": hyperparameters, "--instance-type": instance_type, "--minutes": minutes}
     if request is not None:
-        foreign |= {"--hyperparameters": hyperparameters, "--instance-type": instance_type}
-        foreign |= {"--minutes": minutes}
-    refused = [option for option, value in foreign.items() if value]
-    if refused:
-        raise UsageError(
-            f"{', '.join(refused)} would have no effect here.",
-            where="vizsla train --request" if request is not None else "vizsla train DATA",
-            allowed="--name, --executor, --tracking-uri and --json beside --request"
-            if request is not None
-            else "--source-dir, --data and --metric belong to --script",
-            do="write it into the document" if request is not None else "leave it out, or name a script",
+        _check_effect(
+            of_scripts | of_jobs,
+            where="vizsla train --request",
+            allowed="--name, --executor, --tracking-uri and --json beside --request",
+            do="write it into the document",
         )
-    if request is not None:
         spec, about = read_spec(request, name), request.stem
     elif script is not None:
-        spec, about = (
-            typed_script_spec(
-                script,
-                source_dir,
-                data,
-                hyperparameters,
-                metric,
-                instance_type=instance,
-                minutes=minutes,
-                name=name,
-            ),
-            Path(script).stem,
-        )
+        limits: dict[str, Any] = {"instance_type": instance, "minutes": minutes, "name": name}
+        spec = typed_script_spec(script, source_dir, data, hyperparameters, metric, **limits)
+        about = Path(script).stem
     else:
         from vizsla.parameters import DOCUMENT, speaking
         from vizsla.workflow.document import from_spec
 
+        _check_effect(
+            of_scripts,
+            where="vizsla train DATA",
+            allowed="--source-dir, --data and --metric belong to --script",
+            do="leave it out, or name a script",
+        )
         assert source is not None
         spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
         with speaking(DOCUMENT):  # all that it is given are hyperparameters
             from_spec(spec)  # what it cannot mean is said before there is a job
     handle = runs.submit(spec, about)
     follow_to_end(runs, handle, as_json=as_json)
+
+
+def _check_one(sources: dict[str, Any]) -> None:
+    from vizsla.errors import UsageError
+
+    named = [f"{option} {str(value)!r}" for option, value in sources.items() if value is not None]
+    if len(named) != 1:
+        raise UsageError(
+            f"More than one thing to train: {' and '.join(named)}." if named else "Nothing to train.",
+            allowed="one of a source of pictures (DATA), --script, or --request; data of a script are --data",
+            do="vizsla train photos/, or vizsla train --script train.py --data photos/",
+        )
+
+
+def _check_effect(options: dict[str, Any], **words: str) -> None:
+    from vizsla.errors import UsageError
+
+    if idle := [option for option, value in options.items() if value]:
+        raise UsageError(f"{', '.join(idle)} would have no effect here.", **words)

@@ -15,7 +15,6 @@ from vizsla.cli.track import TrackingUri, record_on
 if TYPE_CHECKING:
     from vizsla.data import SourceOptions
     from vizsla.data.gate import GateOptions
-    from vizsla.tuning.request import SearchRequest
     from vizsla.workflow.request import FitResult
     from vizsla.workflow.script_search import ScriptSearchResult
 
@@ -139,12 +138,17 @@ def run(
     from vizsla.cli.console import print_note
     from vizsla.cli.trials import trial_view
     from vizsla.errors import UsageError
+    from vizsla.tuning.head_space import default_space
+    from vizsla.tuning.limits import SearchLimits
+    from vizsla.tuning.space_file import read_space
+    from vizsla.workflow.script_search import ScriptSearch, channels_and_ranges, search_request, tune_script
 
     record_on(tracking_uri)
     if minimize and maximize:
         raise UsageError("--minimize and --maximize exclude each other.", do="leave one of them out")
     direction = "minimize" if minimize else "maximize" if maximize else None
-    asked = {
+    options: dict[str, Any] = {
+        "limits": SearchLimits(trials, max_parallel, minutes, target, patience),
         "strategy": strategy,
         "early_stopping": early_stopping,
         "seeds": seeds,
@@ -153,7 +157,6 @@ def run(
         "study": study,
         "seed": seed,
     }
-    limits = (trials, max_parallel, minutes, target, patience)
     if script is not None:
         if typed(source, gate):
             raise UsageError(
@@ -162,41 +165,30 @@ def run(
                 do="leave out " + ", ".join(typed(source, gate)),
             )
         own = {"--epochs": epochs, "--backbone": backbone, "--weights": weights, "--random-init": random_init}
-        _check_effect(
-            {option for option, value in own.items() if value},
-            "vizsla tune --script",
-            "write it as the script names it: --hp epochs=5",
-        )
-        from vizsla.jobs.request import names_no_place, part_channels
-        from vizsla.workflow.script_search import ScriptSearch, tune_script
-
-        channels, own_ranges = part_channels([data, *(ranges or [])])
-        for text in channels[1:]:
-            print_note(f"{text} is a channel, as there are data at that place; --hp {text} makes it a hyperparameter")
-        for text in filter(names_no_place, own_ranges):
-            print_note(f"{text} is a hyperparameter and no channel, as nothing is at that place")
+        _check_effect(own, "vizsla tune --script", "write it as the script names it: --hp epochs=5")
+        channels, own_ranges = channels_and_ranges([data, *(ranges or [])], print_note)
         names = [text.partition("=")[0] for text in metric]
-        wanted = _request([*space, *own_ranges], limits, asked, finalists or 0, objective, direction, names)
+        own_space = read_space([*space, *own_ranges], note=print_note)
+        search = search_request(own_space, objective, direction, names, finalists, **options)
         request = ScriptSearch.of(
-            script, source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name, search=wanted
+            script, source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name, search=search
         )
         with trial_view() as view:
-            found = tune_script(request, view)
-        _print_script(found, as_json, view.noted)
+            result = tune_script(request, view)
+        _print_script(result, as_json, view.noted)
         return
 
     scripts = {"--source-dir": source_dir, "--data": channel, "--metric": metric, "--instance-type": instance_type}
-    _check_effect({option for option, value in scripts.items() if value}, "vizsla tune DATA", "add --script")
+    _check_effect(scripts, "vizsla tune DATA", "add --script")
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
-    texts = [*space, *(ranges or [])]
-    wanted = _request(texts, limits, asked, 4 if finalists is None else finalists, objective, direction, None)
-    request_for_fit = FitRequest.of(
+    head_space = read_space([*space, *(ranges or [])], default_space, note=print_note)
+    fit_request = FitRequest.of(
         data,
         {} if epochs is None else {"epochs": epochs},
         hyperparameters,
-        tune=wanted,
+        tune=search_request(head_space, objective, direction, None, finalists, **options),
         seed=seed,
         backbone=backbone,
         weights=weights,
@@ -207,8 +199,8 @@ def run(
         gate=gate,
     )
     with trial_view() as view:
-        result = fit(request_for_fit, view)
-    _print_fit(result, as_json, view.noted)
+        fit_result = fit(fit_request, view)
+    _print_fit(fit_result, as_json, view.noted)
 
 
 @app.command("resume")
@@ -226,8 +218,8 @@ def resume(
         from vizsla.workflow.script_search import resume_script
 
         with trial_view() as view:
-            found = resume_script(name, view)
-        _print_script(found, as_json, view.noted)
+            script_result = resume_script(name, view)
+        _print_script(script_result, as_json, view.noted)
         return
     with trial_view() as view:
         result = go_on(name, view)
@@ -295,39 +287,11 @@ def export(
     errors.print(f"next    {script if is_script(tuning.job) else own}", soft_wrap=True)
 
 
-def _request(
-    texts: list[str],
-    limits: tuple[int, int | None, float | None, float | None, int | None],
-    asked: dict[str, Any],
-    finalists: int,
-    objective: str | None,
-    direction: str | None,
-    metrics: list[str] | None,
-) -> SearchRequest:
-    """The search asked for; ``metrics`` are a script's, None for our own training."""
-    from vizsla.cli.console import print_note
-    from vizsla.tuning.heads_runner import default_space
-    from vizsla.tuning.limits import SearchLimits
-    from vizsla.tuning.objective import own_objective
-    from vizsla.tuning.request import SearchRequest
-    from vizsla.tuning.space_file import read_space
-    from vizsla.workflow.script_search import objective_of
-
-    decided = own_objective(objective, direction) if metrics is None else objective_of(objective, direction, metrics)
-    return SearchRequest(
-        space=read_space(texts, default_space if metrics is None else None, note=print_note),
-        objective=decided,
-        limits=SearchLimits(*limits),
-        finalists=finalists,
-        **asked,
-    )
-
-
-def _check_effect(options: set[str], where: str, do: str) -> None:
+def _check_effect(options: dict[str, Any], where: str, do: str) -> None:
     from vizsla.errors import UsageError
 
-    if options:
-        raise UsageError(f"{', '.join(sorted(options))} would have no effect here.", where=where, do=do)
+    if idle := sorted(option for option, value in options.items() if value):
+        raise UsageError(f"{', '.join(idle)} would have no effect here.", where=where, do=do)
 
 
 def _print_fit(result: FitResult, as_json: bool, noted: Collection[str]) -> None:
@@ -343,14 +307,14 @@ def _print_fit(result: FitResult, as_json: bool, noted: Collection[str]) -> None
         print_json(result.to_dict())
 
 
-def _print_script(found: ScriptSearchResult, as_json: bool, noted: Collection[str]) -> None:
+def _print_script(result: ScriptSearchResult, as_json: bool, noted: Collection[str]) -> None:
     from vizsla.cli.console import print_json
     from vizsla.cli.trials import print_search
 
-    print_search(found.result, as_json, noted)
-    _print_next(found.job, found.report, as_json)
+    print_search(result.search, as_json, noted)
+    _print_next(result.job, result.report, as_json)
     if as_json:
-        print_json({"job": str(found.job), "report": str(found.report), "tuning": found.result.to_dict()})
+        print_json({"job": str(result.job), "report": str(result.report), "tuning": result.search.to_dict()})
 
 
 def _print_next(job: Path, report: Path, as_json: bool) -> None:

@@ -8,20 +8,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from vizsla.archives import SUFFIXES, Bounds, is_archive
 from vizsla.archives import unpack as unpack_into
 from vizsla.cache import filling, remove_older, use
+from vizsla.data.progress import Progress
 from vizsla.data.tree import is_picture, type_of_file
 from vizsla.errors import SourceError
 from vizsla.files import storage, write_json
 from vizsla.images import readable_suffixes
-
-Progress = Callable[[int, int], None]
-"""Called with (done, in all)."""
 
 _DONE = ".vizsla-unpacked-2.json"
 _BOUNDS = Bounds()
@@ -57,15 +55,11 @@ def unpack(
 
 
 def unpack_shards(
-    root: Path,
-    shards: Sequence[Path],
-    cache: Path,
-    bounds: Bounds = _BOUNDS,
-    on_progress: Progress = lambda done, total: None,
+    root: Path, shards: Sequence[Path], cache: Path, on_progress: Progress = lambda done, total: None
 ) -> Path:
     """Unpack the shards of a folder, each into a folder of its name; else as :func:`unpack`."""
     named = {shard.relative_to(root).with_suffix("").as_posix(): shard for shard in shards}
-    return _unpack_once(root, root.resolve().name, named, cache, bounds, on_progress)
+    return _unpack_once(root, root.resolve().name, named, cache, _BOUNDS, on_progress)
 
 
 def _unpack_once(
@@ -84,7 +78,7 @@ def _unpack_once(
             for stale in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
             _unpack_anew(source, parts, folder, bounds, on_progress)
-        use(folder, source.name, _unpacked(folder))
+        use(folder, source.name, int(json.loads((folder / _DONE).read_text("utf-8"))["bytes"]))
     remove_older(folder, prefix)
     return folder
 
@@ -103,11 +97,6 @@ def _unpack_anew(source: Path, parts: Mapping[str, Path], folder: Path, bounds: 
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _unpacked(folder: Path) -> int:
-    size = json.loads((folder / _DONE).read_text("utf-8"))["bytes"]
-    return int(size)
 
 
 def _digest(text: str) -> str:

@@ -41,19 +41,19 @@ def arrange(
     splits = np.fromiter((code[split] for split in listing.splits), np.int8, len(listing.splits))
     if groups is None:
         groups = group_codes(listing)
-    given = set(listing.splits)
-    missing = [split for split in SPLITS[1:] if split not in given]
+    present = set(listing.splits)
+    missing = [split for split in SPLITS[1:] if split not in present]
     notes = list(listing.notes)
     if with_findings:
         notes += [finding.note for finding in listing.findings]
     if (missing or frozen is not None) and len(labels):
         pool = splits == SPLITS.index("train")
         if frozen is not None:
-            frozen = _placed(frozen, pool, missing)
+            frozen = _frozen_splits(frozen, pool, missing)
         splits = carve(listing.paths, labels, splits, missing, seed, groups=groups, frozen=frozen)
-        known = 0 if frozen is None else int((pool & (frozen != UNDRAWN)).sum())
+        old = 0 if frozen is None else int((pool & (frozen != UNDRAWN)).sum())
         if missing:
-            notes.append(_drawn(missing, seed, known, int(pool.sum()) - known))
+            notes.append(_split_note(missing, seed, old, int(pool.sum()) - old))
         elif held := int((pool & (splits != SPLITS.index("train"))).sum()):
             notes.append(
                 f"{held:,} pictures that the source has in train stay in valid or test, where earlier runs had them "
@@ -64,7 +64,7 @@ def arrange(
     )
 
 
-def _placed(
+def _frozen_splits(
     frozen: npt.NDArray[np.int8], pool: npt.NDArray[np.bool_], missing: Sequence[Split]
 ) -> npt.NDArray[np.int8]:
     """The splits that stay. An earlier run that left one of the missing ones empty has trained on nothing: what it had
@@ -74,12 +74,12 @@ def _placed(
     return np.where(frozen == SPLITS.index("train"), np.int8(UNDRAWN), frozen)
 
 
-def _drawn(missing: Sequence[Split], seed: int, known: int, new: int) -> str:
+def _split_note(missing: Sequence[Split], seed: int, old: int, new: int) -> str:
     """How the splits that the source does not bring have come about."""
     share = f"{DEFAULT_SHARE:.0%} of every class {'each ' if len(missing) > 1 else ''}was drawn for it (seed {seed})"
-    if known:
-        kept = f"{known:,} pictures keep what an earlier run drew"
-        share = f"{kept}; {new:,} new ones were drawn (seed {seed})" if new else kept
+    if old:
+        words = f"{old:,} pictures keep what an earlier run drew"
+        share = f"{words}; {new:,} new ones were drawn (seed {seed})" if new else words
     return f"No {' and no '.join(missing)} split is given: {share}."
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from vizsla.data.checks import layout
@@ -18,16 +18,14 @@ from vizsla.findings import Finding
 
 
 @dataclass
-class Reading:
-    """What was read: pictures by label and split, sentences about how, and what was left unused, by place."""
+class ClassFolders:
+    """Pictures by label and split, sentences about how they were read, and pictures that are not used, by kind (of
+    :data:`vizsla.data.checks.layout.IDS`) and place."""
 
     root: Path
     classes: list[tuple[str, list[str], Split | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    stray: dict[str, list[str]] = field(default_factory=dict)
-    unlabelled: dict[str, list[str]] = field(default_factory=dict)
-    unused: dict[str, list[str]] = field(default_factory=dict)
-    repeated: dict[str, list[str]] = field(default_factory=dict)
+    unused: dict[str, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(dict))
     nested: dict[str, list[str]] = field(default_factory=dict)
     empty: list[Folder] = field(default_factory=list)
 
@@ -35,15 +33,11 @@ class Reading:
         """One for each kind of thing that a person should know of."""
         labels = {unicodedata.normalize("NFC", label) for label, _, _ in self.classes}
         empty = [folder.path for folder in self.empty if folder.name not in labels]
-        kinds = (
-            (layout.stray_pictures, self.stray),
-            (partial(layout.unlabelled_pictures, root=self.root), self.unlabelled),
-            (layout.unused_folders, self.unused),
-            (layout.repeated_classes, self.repeated),
-            (layout.nested_classes, self.nested),
-        )
-        found = [make(places) for make, places in kinds if places]
-        return [*found, layout.empty_folders(empty)] if empty else found
+        findings = [
+            layout.unused_pictures(kind, self.unused[kind], self.root) for kind in layout.IDS if kind in self.unused
+        ]
+        findings += [layout.nested_classes(self.nested)] if self.nested else []
+        return [*findings, layout.empty_folders(empty)] if empty else findings
 
     def place(self, folder: Folder) -> str:
         """How to name a folder to a person."""
@@ -56,7 +50,7 @@ class Reading:
             if folder in named or len(named) < 2:  # unlabelled goods may be what is to be told from labelled ones
                 self.add_class(folder, split)
             else:
-                self.unlabelled[self.place(folder)] = list(folder.walk())
+                self.unused["unlabelled-pictures"][self.place(folder)] = list(folder.walk())
 
     def add_class(self, folder: Folder, split: Split | None) -> None:
         """Take a folder as a class, with all that lies below it."""
@@ -68,11 +62,11 @@ class Reading:
     def look_at(self, folder: Folder) -> None:
         """Write down what lies in a folder beside the folders with pictures."""
         if folder.pictures and folder.inside:
-            self.stray[self.place(folder)] = folder.pictures
+            self.unused["stray-pictures"][self.place(folder)] = folder.pictures
         self.empty += [below for below in folder.folders if not below.total and not below.has_system_folders]
 
 
-def read_layout(top: Folder, root: Path) -> Reading:
+def read_layout(top: Folder, root: Path) -> ClassFolders:
     """Find the splits and classes below a folder.
 
     Folders are splits where their names say so, or where several hold the same folders and their names tell which is
@@ -85,13 +79,13 @@ def read_layout(top: Folder, root: Path) -> Reading:
         Where folders could be splits or classes, there is no train split, the folder holds several data sets, or
         nothing labels the pictures.
     """
-    reading = Reading(root)
+    reading = ClassFolders(root)
     _read(top, reading)
     labels = sorted({label for label, _, _ in reading.classes})
     is_gathering = len(labels) == 1 and says_nothing(labels[0])  # as images/ in DATA/images/<picture>
     if is_gathering or all(splits_of(labels, plainly=True).values()):
         places = [f"{label}/" for label in labels if f"{label}/" not in reading.nested]
-        _refuse_unlabelled(places or sorted(reading.unlabelled), top, root)
+        _refuse_unlabelled(places or sorted(reading.unused.get("unlabelled-pictures", ())), top, root)
     return reading
 
 
@@ -105,7 +99,7 @@ def _refuse_unlabelled(places: list[str], top: Folder, root: Path) -> None:
         )
 
 
-def _read(folder: Folder, reading: Reading) -> None:
+def _read(folder: Folder, reading: ClassFolders) -> None:
     reading.look_at(folder)
     children = folder.inside
     if are_splits_inside(children):
@@ -120,20 +114,20 @@ def _read(folder: Folder, reading: Reading) -> None:
         classes = []
         for child in children:
             if len(names & {below.name for below in child.inside} - {child.name}) > 1:
-                reading.repeated[reading.place(child)] = list(child.walk())
+                reading.unused["repeated-classes"][reading.place(child)] = list(child.walk())
             else:
                 classes.append(child)
         reading.add_classes(classes, None)
 
 
-def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: Reading) -> None:
+def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: ClassFolders) -> None:
     if any(folder.name.lower() not in SPLIT_FOLDERS for folder in splits):
         meant = ", ".join(f"{folder.name}/ is {split}" for folder, split in splits.items())
         reading.notes.append(f"Read as splits: {meant}.")
     for child in children:
         if child not in splits or _is_unlabelled(child):
-            places = reading.unlabelled if _is_unlabelled(child) else reading.unused
-            places[reading.place(child)] = list(child.walk())
+            kind = "unlabelled-pictures" if _is_unlabelled(child) else "unused-folders"
+            reading.unused[kind][reading.place(child)] = list(child.walk())
             continue
         for folder in (trail := trail_of(child, list(splits))):
             reading.look_at(folder)
@@ -142,7 +136,7 @@ def _read_splits(children: list[Folder], splits: dict[Folder, Split], reading: R
         reading.add_classes(trail[-1].inside, splits[child])
 
 
-def _read_split_classes(children: list[Folder], reading: Reading) -> None:
+def _read_split_classes(children: list[Folder], reading: ClassFolders) -> None:
     first = next(child for child in children if child.is_parent).inside[0]
     reading.notes.append(f"The splits are read inside the class folders, as in {first.path}/.")
     for child in children:
@@ -152,7 +146,7 @@ def _read_split_classes(children: list[Folder], reading: Reading) -> None:
         for below in child.inside:
             reading.classes.append((child.label, list(below.walk()), split_of(below.name, plainly=True)))
         if child.pictures:
-            reading.stray[reading.place(child)] = child.pictures
+            reading.unused["stray-pictures"][reading.place(child)] = child.pictures
 
 
 def _is_unlabelled(folder: Folder) -> bool:

@@ -88,9 +88,9 @@ def missing(needed: str, names: Sequence[str], where: object) -> DataError:
     )
 
 
-def _first(known: Sequence[str], names: Sequence[str], taken: set[str | None]) -> str | None:
+def _first(usual: Sequence[str], names: Sequence[str], taken: set[str | None]) -> str | None:
     plain = {_plain(name): name for name in reversed(names) if name not in taken}
-    return next((plain[name] for name in known if name in plain), None)
+    return next((plain[name] for name in usual if name in plain), None)
 
 
 def _label(names: Sequence[str], taken: set[str | None], where: object) -> str | None:

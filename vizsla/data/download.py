@@ -11,17 +11,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vizsla.cache import filling, use
+from vizsla.data.progress import Progress
 from vizsla.errors import SourceError
 from vizsla.files import sha256_file, storage, write_json
 from vizsla.version import VERSION
-
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all; 0 where that is unknown)."""
 
 _BLOCK = 1 << 18
 _ATTEMPTS = 5
@@ -36,7 +33,7 @@ _WORDS = {
 
 
 @dataclass
-class _Card:
+class _RemoteFile:
     """What is known of the remote file; kept beside what has arrived of it."""
 
     url: str
@@ -121,7 +118,7 @@ def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progr
     card = _read_card(card_file)
     if card is None or card.url != url:
         part.unlink(missing_ok=True)
-        card = _Card(url)
+        card = _RemoteFile(url)
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": f"vizsla/{VERSION}", "Accept-Encoding": "identity"})
     unchanged = card.etag or card.modified
@@ -145,7 +142,7 @@ def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progr
             raise http.client.HTTPException("the file has changed on the server")
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else 0
-        new = _Card(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total or None)
+        new = _RemoteFile(url, response.headers.get("ETag"), response.headers.get("Last-Modified"), total or None)
         with storage(part):
             write_json(card_file, asdict(new), make_folder=True)
             target = open(part, "ab" if have else "wb")  # noqa: SIM115 -- a broken connection is no fault of the disk
@@ -164,7 +161,7 @@ def _fetch(url: str, file: Path, part: Path, card_file: Path, on_progress: Progr
         part.replace(file)
 
 
-def _continues(response: http.client.HTTPResponse, card: _Card, have: int) -> bool:
+def _continues(response: http.client.HTTPResponse, card: _RemoteFile, have: int) -> bool:
     """Whether what comes is the rest of the file that has begun to arrive: not every server heeds If-Range."""
     span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if span is None or int(span[1]) != have or (card.size and span[2] not in ("*", str(card.size))):
@@ -176,11 +173,11 @@ def _continues(response: http.client.HTTPResponse, card: _Card, have: int) -> bo
 
 
 def _verify(file: Path, expected: str, url: str) -> None:
-    found = sha256_file(file)
-    if found != expected.lower():
+    digest = sha256_file(file)
+    if digest != expected.lower():
         file.unlink()
         raise SourceError(
-            f"The file's SHA-256 is {found}, not {expected.lower()}.",
+            f"The file's SHA-256 is {digest}, not {expected.lower()}.",
             where=_shown(url),
             do="check the checksum and the address; the file was thrown away",
         )
@@ -201,8 +198,8 @@ def _shown(url: str) -> str:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _read_card(path: Path) -> _Card | None:
+def _read_card(path: Path) -> _RemoteFile | None:
     try:
-        return _Card(**json.loads(path.read_text("utf-8")))
+        return _RemoteFile(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None

@@ -52,8 +52,8 @@ def exact(sha256: npt.NDArray[np.uint8], readable: npt.NDArray[np.bool_]) -> Clu
     new = np.diff(words[order], prepend=words[order][:1]) != 0
     number = np.cumsum(new)
     counts = np.bincount(number)
-    kept = counts[number] > 1
-    _, of[rows[order][kept]] = np.unique(number[kept], return_inverse=True)
+    shared = counts[number] > 1
+    _, of[rows[order][shared]] = np.unique(number[shared], return_inverse=True)
     return Clusters(of)
 
 
@@ -79,7 +79,7 @@ def near(
     first, copy_of = _distinct(phash, rows)
     copies = np.bincount(copy_of)
     hashes = phash[rows[first]]
-    parent, pairs = _united(hashes, bits)
+    parent, pairs = _unions(hashes, bits)
     root = parent[copy_of]
     _, label, sizes = np.unique(root, return_inverse=True, return_counts=True)
     among = sizes[label] > 1
@@ -98,13 +98,13 @@ def close(phash: npt.NDArray[np.uint64], rows: Rows, others: Rows, bits: int = N
     -------
     int64 (len(rows),); -1 where there is none.
     """
-    found = np.full(len(rows), -1, np.int64)
+    matches = np.full(len(rows), -1, np.int64)
     step = max(1, _BLOCK // max(1, len(others)))
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         near = bits_apart(phash[part], phash[others]) <= bits
-        found[start : start + step] = np.where(near.any(axis=1), near.argmax(axis=1), -1)
-    return found
+        matches[start : start + step] = np.where(near.any(axis=1), near.argmax(axis=1), -1)
+    return matches
 
 
 def bits_apart(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
@@ -157,7 +157,7 @@ def _distinct(phash: npt.NDArray[np.uint64], rows: Rows) -> tuple[Rows, Rows]:
     return order[new], number
 
 
-def _united(hashes: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.int64], Rows]:
+def _unions(hashes: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.int64], Rows]:
     """Unite hashes (u, 4) that differ in at most ``bits`` bits, bucket by bucket.
 
     Pairs that are known to be connected are not compared: a burst of thousands is not millions of pairs.
@@ -168,14 +168,14 @@ def _united(hashes: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.i
     row, bits.
     """
     parent = np.arange(len(hashes))
-    found: list[Rows] = []
+    matches: list[Rows] = []
     bands = hashes.view(np.uint16)
     for band in range(_BANDS):
         order = np.argsort(bands[:, band], kind="stable")
         values = bands[order, band]
         at, grown = np.arange(len(order)), False
         for step in range(1, _MOST_BUCKET):
-            if step & (step - 1) == 0 and (grown or step == 1) and found:
+            if step & (step - 1) == 0 and (grown or step == 1) and matches:
                 parent, grown = _flat(parent), False
                 at = at[_mixed(values, parent[order])[at]]
             at = at[at < len(order) - step]
@@ -185,15 +185,15 @@ def _united(hashes: npt.NDArray[np.uint64], bits: int) -> tuple[npt.NDArray[np.i
             for start in range(0, len(at), _BLOCK):
                 part = at[start : start + _BLOCK]
                 a, b = order[part], order[part + step]
-                if found:
+                if matches:
                     apart = parent[a] != parent[b]
                     a, b = a[apart], b[apart]
                 pairs = _verified(hashes, a, b, bits)
                 if len(pairs):
                     _unite(parent, pairs)
-                    found.append(pairs)
+                    matches.append(pairs)
                     grown = True
-    return _flat(parent), np.concatenate(found) if found else np.zeros((0, 3), np.int64)
+    return _flat(parent), np.concatenate(matches) if matches else np.zeros((0, 3), np.int64)
 
 
 def _mixed(values: npt.NDArray[np.uint16], roots: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

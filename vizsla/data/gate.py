@@ -15,11 +15,11 @@ from vizsla.data import checks
 from vizsla.data.arrange import arrange, group_codes
 from vizsla.data.checks import Facts
 from vizsla.data.dataset import SPLITS, Dataset
+from vizsla.data.decisions import DAMAGED, KEEP, LEFT_OUT, OK, OURS, REPAIRED, Decisions
 from vizsla.data.duplicates import Clusters, exact, together
 from vizsla.data.inspection import inspect
 from vizsla.data.leaks import LEAKS, leaks
 from vizsla.data.listing import Listing
-from vizsla.data.manifest import DAMAGED, KEEP, LEFT_OUT, OK, OURS, REPAIRED, Decisions
 from vizsla.data.near_copies import bits_of, near_copies
 from vizsla.data.repair import repair
 from vizsla.data.scan import Scan
@@ -59,7 +59,7 @@ class GateOptions:
 
 
 @dataclass(frozen=True)
-class Gated:
+class GateResult:
     """What came through the gate.
 
     ``facts`` hold every picture of the source; ``status`` (int8, (n,)) is what became of each and ``reasons`` why,
@@ -147,15 +147,8 @@ class Gated:
 
 
 def pass_gate(
-    listing: Listing,
-    scan: Scan,
-    earlier: Decisions,
-    options: GateOptions,
-    *,
-    seed: int,
-    repaired: Path,
-    limits: Limits,
-) -> Gated:
+    listing: Listing, scan: Scan, earlier: Decisions, options: GateOptions, *, seed: int, repaired: Path, limits: Limits
+) -> GateResult:
     """Draw or keep the splits, run all checks, and decide about each picture.
 
     Splits that are drawn here never part copies or groups. A picture that ``earlier`` knows keeps its split.
@@ -178,29 +171,29 @@ def pass_gate(
     same = exact(scan.records["sha256"], visible)
     labels = np.unique(listing.labels, return_inverse=True)[1].astype(np.int32)
     alike = near_copies(scan.records["phash"], visible, labels, same, options.near_copies)
-    known = earlier.of(listing.paths, scan.records["sha256"])
+    before = earlier.of(listing.paths, scan.records["sha256"])
     dataset = arrange(
         listing,
         seed=seed,
         groups=together([named, same.of, alike.clusters.of]),
-        frozen=known.splits if len(earlier) else None,
+        frozen=before.splits if len(earlier) else None,
         with_findings=False,
     )
     groups = Clusters(np.full(len(dataset), -1, np.int32) if named is None else named)
     facts = Facts(dataset, scan, same, alike, groups)
     findings = checks.run(facts, listing.findings)
-    for row in np.flatnonzero(known.statuses == LEFT_OUT).tolist():
-        status[row], reasons[row] = LEFT_OUT, known.reasons.get(row, "left out by hand")
-    for row in np.flatnonzero(known.statuses == KEEP).tolist():
+    for row in np.flatnonzero(before.statuses == LEFT_OUT).tolist():
+        status[row], reasons[row] = LEFT_OUT, before.reasons.get(row, "left out by hand")
+    for row in np.flatnonzero(before.statuses == KEEP).tolist():
         decodes = status[row] == OK or (row in scan.errors and scan.errors[row].kind == "corrupt-data")
         if not decodes:
             continue
         status[row] = KEEP
         reasons.pop(row, None)
-        if row in known.reasons:
-            reasons[row] = known.reasons[row]
+        if row in before.reasons:
+            reasons[row] = before.reasons[row]
     _decide_leaks(facts, findings, options.on_leak, status, reasons)
-    return Gated(facts, findings, status, reasons, copies)
+    return GateResult(facts, findings, status, reasons, copies)
 
 
 def _decide_damaged(
@@ -240,24 +233,20 @@ def _decide_damaged(
 
 
 def _decide_leaks(
-    facts: Facts,
-    findings: Sequence[Finding],
-    choice: OnLeak,
-    status: npt.NDArray[np.int8],
-    reasons: dict[int, str],
+    facts: Facts, findings: Sequence[Finding], choice: OnLeak, status: npt.NDArray[np.int8], reasons: dict[int, str]
 ) -> None:
     """Of pictures in several splits, the one that is furthest from training stays."""
-    found = [finding for finding in findings if finding.id in LEAKS]
-    if not found or choice == "warn":
+    leak_findings = [finding for finding in findings if finding.id in LEAKS]
+    if not leak_findings or choice == "warn":
         return
-    gone = leaks(facts, np.isin(status, (OK, REPAIRED, KEEP)), status == KEEP)
-    if gone and choice == "fail":
-        first = min(gone)
+    leaked = leaks(facts, np.isin(status, (OK, REPAIRED, KEEP)), status == KEEP)
+    if leaked and choice == "fail":
+        first = min(leaked)
         raise DataError(
-            "Pictures lie in more than one split: " + " ".join(finding.evidence for finding in found),
-            where=f"{facts.dataset.root}, such as {facts.dataset.paths[first]} ({gone[first]})",
+            "Pictures lie in more than one split: " + " ".join(finding.evidence for finding in leak_findings),
+            where=f"{facts.dataset.root}, such as {facts.dataset.paths[first]} ({leaked[first]})",
             do=f"take the copies out of one split, or choose {spelled('on_leak', 'drop-from-train')} or "
             f"{spelled('on_leak', 'warn')}",
         )
-    for row, reason in gone.items():
+    for row, reason in leaked.items():
         status[row], reasons[row] = LEFT_OUT, OURS + reason

@@ -79,12 +79,9 @@ def inspect(data: bytes, limits: Limits, *, with_quality: bool, short_side: int 
     record["width"], record["height"] = decoded.full_size
     with hearing() as again, Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         record["format"] = FORMATS.index("JPEG" if header.format == "MPO" else header.format or "JPEG")
-        record["mode"] = MODES.index(header.mode if header.mode in MODES else _kin(header.mode))
+        kin = "I;16" if header.mode.startswith("I;16") else "other"
+        record["mode"] = MODES.index(header.mode if header.mode in MODES else kin)
         record["animated"] = header.format not in _SEVERAL and bool(getattr(header, "is_animated", False))
     record["remark"] = STRAY_BYTES if harm else remark(words + again)
     record["scores"] = np.nan
     return Inspection(record, quality.statistics(decoded.image) if with_quality else None, decoded)
-
-
-def _kin(mode: str) -> str:
-    return "I;16" if mode.startswith("I;16") else "other"

@@ -31,12 +31,12 @@ def leaks(facts: Facts, live: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]
     keep:
         bool (n,): those that stay whatever they are copies of.
     """
-    live, gone = live.copy(), dict[int, str]()
+    live, reasons = live.copy(), dict[int, str]()
     kinds: Mapping[str, tuple[Clusters, Closest]] = {
         "leak-exact": (facts.exact, _any),
         "leak-near": (
             facts.near.clusters,
-            lambda rows, others: close(facts.phash, rows, others, int(facts.near.limits[rows[0]])),
+            lambda rows, others: close(facts.scan.records["phash"], rows, others, int(facts.near.limits[rows[0]])),
         ),
         "leak-group": (facts.groups, _any),
     }
@@ -52,9 +52,9 @@ def leaks(facts: Facts, live: npt.NDArray[np.bool_], keep: npt.NDArray[np.bool_]
                 later = later[np.argsort(-splits[later], kind="stable")]
                 at = closest(rows, later)
                 for row, other in zip(rows[at >= 0].tolist(), later[at[at >= 0]].tolist(), strict=True):
-                    gone[row] = f"{name}: {paths[other]} is in another split"
+                    reasons[row] = f"{name}: {paths[other]} is in another split"
                 live[rows[at >= 0]] = False
-    return gone
+    return reasons
 
 
 def _across(clusters: Clusters, splits: npt.NDArray[np.int8]) -> list[Rows]:

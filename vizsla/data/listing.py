@@ -61,6 +61,10 @@ class Listing:
         pictures, classes = len(self.paths), len(set(self.labels))
         return f"{pictures:,} picture{'s' * (pictures != 1)} of {classes:,} class{'es' * (classes != 1)}{inside}"
 
+    def table(self) -> dict[str, tuple[str, Split | None]]:
+        """Label and split by path."""
+        return dict(zip(self.paths, zip(self.labels, self.splits, strict=True), strict=True))
+
     def drop(self, unwanted: Sequence[str]) -> None:
         """Take out classes, by their name or the name without its number (``257.clutter`` or ``clutter``).
 
@@ -74,14 +78,14 @@ class Listing:
         classes = self.classes()
         gone: set[str] = set()
         for name in (unicodedata.normalize("NFC", name) for name in unwanted):
-            found = {label for label in classes if name in (label, _NUMBER.sub("", label, count=1))}
-            if not found:
+            matches = {label for label in classes if name in (label, _NUMBER.sub("", label, count=1))}
+            if not matches:
                 raise UsageError(
                     f"There is no class {name!r} to drop.",
                     parameter="drop_classes",
                     allowed=_some(classes),
                 )
-            gone |= found
+            gone |= matches
         keep = [i for i, label in enumerate(self.labels) if label not in gone]
         if not keep:
             raise UsageError(

@@ -8,6 +8,7 @@ import re
 import unicodedata
 import urllib.parse
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cached_property
 
 from vizsla.data.contents import Contents
@@ -67,17 +68,18 @@ class Locator:
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
-        names: dict[str, list[str]] = defaultdict(list)
-        for path in self._contents.pictures:
-            names[_alike(posixpath.basename(path))].append(path)
-        return dict(names)
+        return self._by(lambda name: name)
 
     @cached_property
     def _stems(self) -> dict[str, list[str]]:
-        stems: dict[str, list[str]] = defaultdict(list)
+        return self._by(lambda name: posixpath.splitext(name)[0])
+
+    def _by(self, part: Callable[[str], str]) -> dict[str, list[str]]:
+        """The pictures by a part of their names, whatever its case."""
+        paths: dict[str, list[str]] = defaultdict(list)
         for path in self._contents.pictures:
-            stems[_alike(posixpath.splitext(posixpath.basename(path))[0])].append(path)
-        return dict(stems)
+            paths[_alike(part(posixpath.basename(path)))].append(path)
+        return dict(paths)
 
     @cached_property
     def _numbers(self) -> dict[int, list[str]]:
@@ -120,8 +122,8 @@ def _narrow(candidates: list[str], name: str, split: Split | None) -> list[str]:
     parts = name.split("/")[-2::-1]
     common = [_common(path.split("/")[-2::-1], parts) for path in candidates]
     candidates = [path for path, length in zip(candidates, common, strict=True) if length == max(common)]
-    for wanted in (split, "train"):
-        inside = [path for path in candidates if split_of_path(path) == wanted]
+    for preferred in (split, "train"):
+        inside = [path for path in candidates if split_of_path(path) == preferred]
         if len(inside) == 1:
             return inside
     return candidates

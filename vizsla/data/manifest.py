@@ -6,9 +6,7 @@ It is written and read in blocks, so that memory does not grow with its rows by 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,98 +14,28 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data.dataset import SPLITS, Dataset
+from vizsla.data.decisions import (
+    ABSENT,
+    INDEX,
+    KEEP,
+    LEFT_OUT,
+    OK,
+    OURS,
+    STATUSES,
+    Decisions,
+    Rows,
+    in_order,
+    index_rows,
+    load_index,
+    save_index,
+)
 from vizsla.data.scan_store import Records, digests
 from vizsla.errors import DataError
 from vizsla.files import check_folder, replacing
 from vizsla.optional import require
 
-STATUSES = ("ok", "damaged", "repaired", "left-out", "keep", "absent")
-"""What became of a picture. ``left-out`` and ``keep`` may be written by a person: the gate then obeys. ``absent`` was
-there in an earlier run: its row keeps its split until it comes back, under this or another name."""
-OURS = "gate: "
-"""How reasons begin that the gate has written; a ``left-out`` with any other reason is a person's decision."""
-
-OK, DAMAGED, REPAIRED, LEFT_OUT, KEEP, ABSENT = range(len(STATUSES))
-
 _BLOCK = 1 << 14
 _NEEDED = ("path", "split", "status", "reason", "sha256")
-_INDEX = np.dtype([("path", np.uint64), ("sha256", np.uint64), ("split", np.int8), ("status", np.int8)])
-
-Rows = npt.NDArray[np.void]
-
-
-@dataclass(frozen=True)
-class Known:
-    """What an earlier manifest says of some pictures.
-
-    ``splits`` int8 (n,), -1 for an unknown picture; ``statuses`` int8 (n,), :data:`LEFT_OUT` or :data:`KEEP` for a
-    person's decision and :data:`OK` for everything else; ``reasons`` the person's words, by row.
-    """
-
-    splits: npt.NDArray[np.int8]
-    statuses: npt.NDArray[np.int8]
-    reasons: dict[int, str]
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What an earlier manifest says, by path and by content: the split it froze, and what a person decided.
-
-    ``rows`` is sorted by the path's digest and holds the first eight bytes of the SHA-256 (0 where the picture could
-    not be read); ``reasons`` are those of a person's decisions, by the path's digest.
-    """
-
-    rows: Rows
-    reasons: Mapping[int, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def of(self, paths: Sequence[str], sha256: npt.NDArray[np.uint8] | None = None) -> Known:
-        """What is known of some pictures.
-
-        A picture that was renamed, or moved to the folder of another label, is known by its content. A copy is not:
-        a content speaks only for one that is no longer where it was.
-
-        Parameters
-        ----------
-        sha256:
-            uint8 (n, 32), zeros where unknown; without it, pictures are known by their paths only.
-        """
-        splits, statuses = np.full(len(paths), -1, np.int8), np.full(len(paths), OK, np.int8)
-        if not len(self.rows) or not len(paths):
-            return Known(splits, statuses, {})
-        words = digests(paths)
-        at = np.minimum(np.searchsorted(self.rows["path"], words), len(self.rows) - 1)
-        at = np.where(self.rows["path"][at] == words, at, -1)
-        if sha256 is not None:
-            at = self._by_content(at, np.ascontiguousarray(sha256).view(np.uint64)[:, 0])
-        known = at >= 0
-        found = self.rows[at[known]]
-        splits[known], statuses[known] = found["split"], found["status"]
-        decided = np.flatnonzero(statuses != OK)
-        reasons = {int(row): self.reasons.get(int(self.rows["path"][at[row]]), "") for row in decided}
-        return Known(splits, statuses, {row: reason for row, reason in reasons.items() if reason})
-
-    def _by_content(self, at: npt.NDArray[np.int64], contents: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """``at`` (rows by path), replaced where the content of a picture was elsewhere."""
-        before = self.rows["sha256"][at]
-        stayed = (at >= 0) & ((before == contents) | (before == 0) | (contents == 0))
-        moved = self.rows["sha256"] != 0
-        moved[at[stayed]] = False
-        candidates = np.flatnonzero(moved)
-        seek = np.flatnonzero(~stayed & (contents != 0))
-        if not len(candidates) or not len(seek):
-            return at
-        rows = self.rows[candidates]
-        # Of one content under several names, the one furthest from training comes last and is the one that is found.
-        candidates = candidates[np.lexsort((rows["status"], rows["split"], rows["sha256"]))]
-        words = self.rows["sha256"][candidates]
-        place = np.searchsorted(words, contents[seek], side="right") - 1
-        same = (place >= 0) & (words[place] == contents[seek])
-        at = at.copy()
-        at[seek[same]] = candidates[place[same]]
-        return at
 
 
 def write_manifest(
@@ -142,42 +70,55 @@ def write_manifest(
     types = [text, kind, kind, text, text, text, whole, arrow.int32(), arrow.int32(), kind, text]
     schema = arrow.schema(list(zip(names, types, strict=True)))
 
-    def named(codes: Any, values: Sequence[str]) -> Any:
-        return arrow.DictionaryArray.from_arrays(arrow.array(codes, arrow.int32()), arrow.array(values, text))
-
-    words = digests(dataset.paths)
+    words, contents = digests(dataset.paths), np.ascontiguousarray(records["sha256"]).view(np.uint64)[:, 0]
     decided = _by_person(status, reasons)
-    index = [_indexed(words, _words(records), dataset.splits, decided)]
+    index = [index_rows(words, contents, dataset.splits, decided)]
     texts = {int(words[row]): reasons[row] for row in np.flatnonzero(decided != OK).tolist() if row in reasons}
     with replacing(path, make_folder=True) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for start in range(0, len(dataset), _BLOCK):
-            stop = min(start + _BLOCK, len(dataset))
-            part = records[start:stop]
-            unread = part["bytes"] == 0
-            columns = [
-                arrow.array([_text(dataset.paths[row]) for row in range(start, stop)], text),
-                named(dataset.labels[start:stop], [_text(label) for label in dataset.classes]),
-                named(dataset.splits[start:stop], SPLITS),
-                arrow.array([_group(groups[row]) for row in range(start, stop)], text)
-                if groups is not None
-                else arrow.nulls(stop - start, text),
-                _hexadecimal(arrow, part["sha256"], unread),
-                _hexadecimal(arrow, part["phash"], unread),
-                *(arrow.array(part[name], mask=unread) for name in ("bytes", "width", "height")),
-                named(status[start:stop], STATUSES),
-                arrow.array([reasons.get(row) for row in range(start, stop)], text),
-            ]
+            rows = slice(start, min(start + _BLOCK, len(dataset)))
+            columns = _columns(arrow, dataset, records, status, reasons, groups, rows)
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
-        for rows in _absent(path, parquet, words):
+        for absent in _absent(path, parquet, words):
             columns = []
             for name, target in zip(names, types, strict=True):
-                values = arrow.array([row.get(name) for row in rows], text if target == kind else target)
+                values = arrow.array([row.get(name) for row in absent], text if target == kind else target)
                 columns.append(values.dictionary_encode() if target == kind else values)
             writer.write_table(arrow.Table.from_arrays(columns, schema=schema))
-            part_index, part_texts = _index_of(rows, path)
+            part_index, part_texts = _index_of(absent, path)
             index.append(part_index)
             texts |= part_texts
-    _save_index(path, Decisions(_sorted(index), texts))
+    save_index(path, Decisions(in_order(index), texts))
+
+
+def _columns(
+    arrow: Any,
+    dataset: Dataset,
+    records: Records,
+    status: npt.NDArray[np.int8],
+    reasons: Mapping[int, str],
+    groups: Sequence[str] | None,
+    rows: slice,
+) -> list[Any]:
+    """The columns of some rows, in the schema's order."""
+    text, part = arrow.string(), records[rows]
+    unread = part["bytes"] == 0
+    keys = [None] * len(part) if groups is None else [_text(key) if key[:1] != "\0" else None for key in groups[rows]]
+
+    def codes(values: npt.NDArray[Any], names: Sequence[str]) -> Any:
+        return arrow.DictionaryArray.from_arrays(arrow.array(values[rows], arrow.int32()), arrow.array(names, text))
+
+    return [
+        arrow.array([_text(path) for path in dataset.paths[rows]], text),
+        codes(dataset.labels, [_text(label) for label in dataset.classes]),
+        codes(dataset.splits, SPLITS),
+        arrow.array(keys, text),
+        _hexadecimal(arrow, part["sha256"], unread),
+        _hexadecimal(arrow, part["phash"], unread),
+        *(arrow.array(part[name], mask=unread) for name in ("bytes", "width", "height")),
+        codes(status, STATUSES),
+        arrow.array([reasons.get(row) for row in range(rows.start, rows.stop)], text),
+    ]
 
 
 def _absent(path: Path, parquet: Any, present: npt.NDArray[np.uint64]) -> Iterator[list[dict[str, Any]]]:
@@ -188,12 +129,12 @@ def _absent(path: Path, parquet: Any, present: npt.NDArray[np.uint64]) -> Iterat
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(_BLOCK):
             words = digests(batch.column("path").to_pylist())
-            gone = np.ones(len(words), bool)
+            absent = np.ones(len(words), bool)
             if len(present):
-                gone = present[np.minimum(np.searchsorted(present, words), len(present) - 1)] != words
-            if not gone.any():
+                absent = present[np.minimum(np.searchsorted(present, words), len(present) - 1)] != words
+            if not absent.any():
                 continue
-            rows = batch.take(np.flatnonzero(gone)).to_pylist()
+            rows = batch.take(np.flatnonzero(absent)).to_pylist()
             for row in rows:
                 if _person(_code(row["status"], STATUSES, "status", path), row["reason"]) == OK:
                     row["status"], row["reason"] = STATUSES[ABSENT], None
@@ -214,12 +155,12 @@ def read_decisions(path: Path) -> Decisions:
         stat = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         check_folder(path.parent)  # not after minutes of looking at pictures
-        return Decisions(np.zeros(0, _INDEX))
-    index = _load_index(path, stat.st_size, stat.st_mtime_ns)
+        return Decisions(np.zeros(0, INDEX))
+    index = load_index(path, stat.st_size, stat.st_mtime_ns)
     if index is None:
         index = _read(path)
         with contextlib.suppress(OSError):
-            _save_index(path, index)
+            save_index(path, index)
     return index
 
 
@@ -242,7 +183,7 @@ def _read(path: Path) -> Decisions:
             allowed=f"the Parquet file that `vizsla check` has written, with its columns {', '.join(_NEEDED)}",
             do="restore it, or remove it: the splits are then drawn anew",
         ) from error
-    return Decisions(_sorted(parts), texts)
+    return Decisions(in_order(parts), texts)
 
 
 def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict[int, str]]:
@@ -256,15 +197,18 @@ def _index_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[Rows, dict
         [_person(_code(row["status"], STATUSES, "status", path), row["reason"]) for row in rows], np.int8
     )
     texts = {int(words[i]): rows[i]["reason"] for i in np.flatnonzero(statuses != OK).tolist() if rows[i]["reason"]}
-    return _indexed(words, contents, splits, statuses), texts
+    return index_rows(words, contents, splits, statuses), texts
 
 
-def _code(value: object, known: Sequence[str], column: str, path: Path) -> int:
-    if value not in known:
+def _code(value: object, names: Sequence[str], column: str, path: Path) -> int:
+    if value not in names:
         raise DataError(
-            f"The manifest's column {column!r} holds {value!r}.", where=path, allowed=", ".join(known), do="correct it"
+            f"The manifest's column {column!r} holds {value!r}.",
+            where=path,
+            allowed=", ".join(names),
+            do="correct it",
         )
-    return known.index(str(value))
+    return names.index(str(value))
 
 
 def _person(status: int, reason: str | None) -> int:
@@ -281,60 +225,11 @@ def _by_person(status: npt.NDArray[np.int8], reasons: Mapping[int, str]) -> npt.
     return decided
 
 
-def _indexed(
-    words: npt.NDArray[np.uint64],
-    contents: npt.NDArray[np.uint64],
-    splits: npt.NDArray[np.int8],
-    statuses: npt.NDArray[np.int8],
-) -> Rows:
-    rows = np.zeros(len(words), _INDEX)
-    rows["path"], rows["sha256"], rows["split"], rows["status"] = words, contents, splits, statuses
-    return rows
-
-
-def _sorted(parts: Sequence[Rows]) -> Rows:
-    rows = np.concatenate(parts) if parts else np.zeros(0, _INDEX)
-    return rows[np.argsort(rows["path"], kind="stable")]
-
-
-def _words(records: Records) -> npt.NDArray[np.uint64]:
-    """The first eight bytes of each content, uint64 (n,)."""
-    return np.ascontiguousarray(records["sha256"][:, :8]).view(np.uint64)[:, 0]
-
-
-def _index_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.index")
-
-
-def _save_index(path: Path, index: Decisions) -> None:
-    stat = path.stat()
-    reasons = json.dumps({str(word): reason for word, reason in index.reasons.items()}).encode()
-    with replacing(_index_path(path)) as file:
-        np.save(file, np.array([stat.st_size, stat.st_mtime_ns], np.int64))
-        np.save(file, index.rows)
-        np.save(file, np.frombuffer(reasons, np.uint8))
-
-
-def _load_index(path: Path, size: int, mtime_ns: int) -> Decisions | None:
-    try:
-        with open(_index_path(path), "rb") as file:
-            stamp, rows, reasons = (np.load(file, allow_pickle=False) for _ in range(3))
-        texts = {int(word): reason for word, reason in json.loads(reasons.tobytes()).items()}
-    except (OSError, ValueError, EOFError, AttributeError):
-        return None
-    same = stamp.tolist() == [size, mtime_ns] and rows.dtype == _INDEX
-    return Decisions(rows, texts) if same else None
-
-
 def _hexadecimal(arrow: Any, values: npt.NDArray[Any], unread: npt.NDArray[np.bool_]) -> Any:
     digits = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), 32).tobytes().hex()
     return arrow.array(
         [None if unread[i] else digits[64 * i : 64 * i + 64] for i in range(len(values))], arrow.string()
     )
-
-
-def _group(name: str) -> str | None:
-    return None if name.startswith("\0") else _text(name)
 
 
 def _text(value: str) -> str:

@@ -86,13 +86,13 @@ def near_copies(
     exact:
         Copies of the same bytes.
     """
-    n, asked = len(phash), bits_of(choice)
+    n, most_bits = len(phash), bits_of(choice)
     alone = Clusters(np.full(n, -1, np.int32))
-    if asked == -1:
+    if most_bits == -1:
         return NearCopies(alone, np.full(n, -1, np.int16), np.full(n, -1, np.int16), alone)
-    clusters, bits = near(phash, readable, NEAR_BITS if asked is None else asked)
-    limits = np.full(n, NEAR_BITS if asked is None else asked, np.int16)
-    if asked is not None:
+    clusters, bits = near(phash, readable, NEAR_BITS if most_bits is None else most_bits)
+    limits = np.full(n, NEAR_BITS if most_bits is None else most_bits, np.int16)
+    if most_bits is not None:
         return NearCopies(clusters, bits, limits, alone)
     _limit_by_classes(limits, clusters, phash, np.flatnonzero(readable & phash.any(axis=1)), labels, exact)
     _limit_by_coverage(limits, clusters, phash, labels, readable, exact)

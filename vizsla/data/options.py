@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -20,7 +21,7 @@ class SourceOptions:
     'breed'
     """
 
-    drop_classes: tuple[str, ...] = ()
+    drop_classes: Sequence[str] = ()
     group_by: str | None = None
     endpoint_url: str | None = None
     sha256: str | None = None
@@ -29,3 +30,6 @@ class SourceOptions:
     label_column: str | None = None
     split_column: str | None = None
     label_from: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drop_classes", tuple(self.drop_classes))

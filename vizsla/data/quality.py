@@ -33,10 +33,10 @@ def statistics(image: Image.Image) -> dict[str, Any]:
     """cleanvision's raw numbers of one RGB picture."""
     small = image.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC, reducing_gap=2)
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for property_ in _properties()[1].values():
-        found |= property_.calculate(small)
-    return found
+        numbers |= property_.calculate(small)
+    return numbers
 
 
 def scores(raw: Sequence[dict[str, Any]]) -> npt.NDArray[np.float32]:
@@ -57,13 +57,13 @@ def scores(raw: Sequence[dict[str, Any]]) -> npt.NDArray[np.float32]:
 @cache
 def _properties() -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """cleanvision's parameters by issue, and what calculates (brightness serves dark and light)."""
-    from cleanvision.issue_managers import image_property as found
+    from cleanvision.issue_managers import image_property as issues
     from cleanvision.issue_managers.image_property_issue_manager import ImagePropertyIssueManager
 
     properties = {
-        "dark": found.BrightnessProperty("dark"),
-        "low_information": found.EntropyProperty(),
-        "blurry": found.BlurrinessProperty(),
+        "dark": issues.BrightnessProperty("dark"),
+        "low_information": issues.EntropyProperty(),
+        "blurry": issues.BlurrinessProperty(),
     }
     return ImagePropertyIssueManager().get_default_params(), properties
 

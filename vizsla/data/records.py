@@ -43,7 +43,7 @@ class Records:
     notes: list[str]
 
     @property
-    def told(self) -> str:
+    def columns_read(self) -> str:
         """The columns that were read, for a person."""
         return f"({self.columns.path}, {self.columns.label or 'a column for each class'})"
 
@@ -85,7 +85,8 @@ def read_records(
         When an option names a column that is not there.
     """
     table = open_table(file)
-    columns = _one_hot_columns(table.names) if one_hot else find_columns(table.names, options, file)
+    names = table.names
+    columns = Columns(names[0], None, None, None, tuple(names[1:])) if one_hot else find_columns(names, options, file)
     label = _label_reader(columns, table, file, may_lack_labels)
     rows, splits = [], []
     for number, row in table.rows:
@@ -134,10 +135,6 @@ def _without_point_zero(rows: list[Record]) -> list[Record]:
     if labels and all(_FLOAT.fullmatch(label) for label in labels if label):
         rows = [row if row.label is None else row._replace(label=row.label.removesuffix(".0")) for row in rows]
     return rows
-
-
-def _one_hot_columns(names: list[str]) -> Columns:
-    return Columns(names[0], None, None, None, tuple(names[1:]))
 
 
 def _label_reader(

@@ -49,20 +49,9 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
         if not places:
             missing.append(record)
         seen[path] = record
-    if unclear:
-        record, places = unclear[0]
-        raise DataError(
-            f"{_count(len(unclear), 'name')} could be any of several pictures, such as {record.picture!r}: "
-            f"{', '.join(places[:3])}.",
-            where=record.where,
-            allowed="names that only one picture has, or paths",
-            do="write the folder before the name, or take the other pictures of this name away",
-        )
-    for path, record in seen.items():
-        assert record.label is not None
-        listing.paths.append(path)
-        listing.labels.append(record.label)
-        listing.splits.append(record.split)
+    _check_clear(unclear)
+    listing.paths, listing.labels = list(seen), [str(record.label) for record in seen.values()]
+    listing.splits = [record.split for record in seen.values()]
     _split_by_folders(listing)
     if any(record.group is not None for record in seen.values()):
         listing.groups = [record.group or f"\0{path}" for path, record in seen.items()]
@@ -71,13 +60,13 @@ def resolve(records: Iterable[Record], locate: Locate, root: Path, name: str, ab
     if missing:
         listing.notes.append(
             f"{_count(len(missing), 'row')} of {len(seen):,} name pictures that are not there, such as "
-            f"{missing[0].picture!r} ({_short(missing[0].where)})."
+            f"{missing[0].picture!r} ({missing[0].where.rpartition('/')[2]})."
         )
     if unlabelled:
         listing.notes.append(
             f"{_count(len(unlabelled), 'row')} without a label passed over, such as {unlabelled[0].picture!r}."
         )
-    _check_classes(listing, seen)
+    _check_classes(seen)
     _check_classes_repeat(listing, seen)
     return listing
 
@@ -91,23 +80,35 @@ def _split_by_folders(listing: Listing) -> None:
     listing.notes.append("The splits are those that the folders of the pictures name.")
 
 
+def _check_clear(unclear: list[tuple[Record, list[str]]]) -> None:
+    if unclear:
+        record, places = unclear[0]
+        raise DataError(
+            f"{_count(len(unclear), 'name')} could be any of several pictures, such as {record.picture!r}: "
+            f"{', '.join(places[:3])}.",
+            where=record.where,
+            allowed="names that only one picture has, or paths",
+            do="write the folder before the name, or take the other pictures of this name away",
+        )
+
+
 def _check_same(record: Record, first: Record) -> None:
     if record.label == first.label and (record.split == first.split or None in (record.split, first.split)):
         return
     here, there = record.where.rpartition(", ")[0], first.where.rpartition(", ")[0]
     place = first.where.rpartition(", ")[2] if here == there else first.where
-    said = f"is labelled {record.label!r} here and {first.label!r} in {place}"
+    words = f"is labelled {record.label!r} here and {first.label!r} in {place}"
     if record.label == first.label:
-        said = f"is in {record.split} here and in {first.split} in {place}"
+        words = f"is in {record.split} here and in {first.split} in {place}"
     raise DataError(
-        f"{record.picture!r} {said}.",
+        f"{record.picture!r} {words}.",
         where=record.where,
         allowed="one label and one split for each picture",
         do="keep the right one of the two",
     )
 
 
-def _check_classes(listing: Listing, seen: dict[str, Record]) -> None:
+def _check_classes(seen: dict[str, Record]) -> None:
     """A class that only valid or test rows have is most often a slip of the pen."""
     trained = {record.label for record in seen.values() if record.split in (None, "train")}
     if not trained:
@@ -137,7 +138,3 @@ def _check_classes_repeat(listing: Listing, seen: dict[str, Record]) -> None:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
-def _short(where: str) -> str:
-    return where.rpartition("/")[2]

@@ -23,15 +23,13 @@ from typing import Any
 
 from vizsla.cache import filling, release, use
 from vizsla.data import s3_session
+from vizsla.data.progress import Progress
 from vizsla.data.s3_journal import Journal, Object
 from vizsla.data.tree import LABEL_ENDINGS
 from vizsla.errors import SourceError
 from vizsla.files import storage
 from vizsla.images import readable_suffixes
 from vizsla.images.formats import ENDINGS
-
-Progress = Callable[[int, int], None]
-"""Called with (objects done, objects to fetch), from any thread."""
 
 THREADS = 32
 _LARGE = 8 << 20
@@ -42,7 +40,7 @@ _FICLONE = 0x40049409  # linux/fs.h
 
 
 @dataclass(frozen=True)
-class Synced:
+class Mirror:
     """What a sync did: objects that were fetched, were there already, and vanished from the bucket; bytes in all.
 
     ``others`` counts, by ending, the objects whose names are not those of pictures: they were not fetched.
@@ -64,7 +62,7 @@ def sync(
     also: Sequence[str] = (),
     on_progress: Progress = lambda done, total: None,
     threads: int = THREADS,
-) -> Synced:
+) -> Mirror:
     """Mirror the pictures under ``s3://bucket/prefix``, and what may hold their labels, into a folder of the cache.
 
     An object is fetched when its ETag or size is not the one in the journal, or its file is missing. Every
@@ -87,19 +85,11 @@ def sync(
     def pictures(store: Any, prefix: str, where: str) -> dict[str, Object]:
         return _pictures(store, prefix, where, also, others)
 
-    with _mirror(url, cache, "s3", endpoint_url, pictures, on_progress, threads) as (synced, _):
-        return replace(synced, others=others)
+    with _mirror(url, cache, "s3", endpoint_url, pictures, on_progress, threads) as (mirror, _):
+        return replace(mirror, others=others)
 
 
-def copy(
-    url: str,
-    cache: Path,
-    place: Path,
-    *,
-    endpoint_url: str | None = None,
-    on_progress: Progress = lambda done, total: None,
-    threads: int = THREADS,
-) -> Synced:
+def copy(url: str, cache: Path, place: Path, *, on_progress: Progress = lambda done, total: None) -> Mirror:
     """Copy everything under ``s3://bucket/prefix``, or the one object of that name, into the empty folder ``place``.
 
     By way of a mirror in the cache, as :func:`sync`; the copies are nobody else's.
@@ -111,13 +101,13 @@ def copy(
     StorageError
         When the disk is full.
     """
-    with _mirror(url, cache, "all", endpoint_url, _everything, on_progress, threads) as (synced, names):
+    with _mirror(url, cache, "all", None, _everything, on_progress, THREADS) as (mirror, names):
         for name in names:
             with storage(place / name):
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
-                _clone(synced.folder / name, place / name)
-    release(synced.folder.parent)
-    return synced
+                _clone(mirror.folder / name, place / name)
+    release(mirror.folder.parent)
+    return mirror
 
 
 @contextlib.contextmanager
@@ -129,7 +119,7 @@ def _mirror(
     choose: Callable[[Any, str, str], dict[str, Object]],
     on_progress: Progress,
     threads: int,
-) -> Iterator[tuple[Synced, list[str]]]:
+) -> Iterator[tuple[Mirror, list[str]]]:
     """The mirror brought up to date, and the names of its files; nobody changes it within the block."""
     bucket, prefix = s3_session.parse(url)
     endpoint_url = s3_session.endpoint(endpoint_url)
@@ -139,22 +129,22 @@ def _mirror(
     home = cache / "sources" / f"{kind}-{place}"
     with filling(home):
         with s3_session.in_words(where):
-            wanted = choose(store, prefix, where)
+            objects = choose(store, prefix, where)
         store = s3_session.connect(bucket, endpoint_url, patient=True)
-        synced = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), wanted, on_progress, threads)
-        use(home, where, synced.bytes)
-        yield synced, list(wanted)
+        mirror = _sync(store, where, home / (PurePosixPath(prefix).name or bucket), objects, on_progress, threads)
+        use(home, where, mirror.bytes)
+        yield mirror, list(objects)
 
 
 def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: Counter[str]) -> dict[str, Object]:
-    found = dict(_listed(store, prefix, where))
-    endings = {name: os.path.splitext(name)[1].lower() for name in found}
+    objects = dict(_objects(store, prefix, where))
+    endings = {name: os.path.splitext(name)[1].lower() for name in objects}
     meant = ENDINGS.keys() if not ENDINGS.keys().isdisjoint(endings.values()) else {".tar"}  # shards
-    wanted: dict[str, Object] = {}
-    for name, one in found.items():
+    chosen: dict[str, Object] = {}
+    for name, remote in objects.items():
         if endings[name] in meant or endings[name] in LABEL_ENDINGS or name in also:
-            wanted[name] = one
-        elif one.size:  # consoles make a folder by an empty object
+            chosen[name] = remote
+        elif remote.size:  # consoles make a folder by an empty object
             others[endings[name] or "no ending"] += 1
     if meant.isdisjoint(endings.values()):
         raise SourceError(
@@ -163,30 +153,30 @@ def _pictures(store: Any, prefix: str, where: str, also: Sequence[str], others: 
             allowed="objects whose names end in " + " ".join(sorted(readable_suffixes())),
             do="check the prefix (upper and lower case count)",
         )
-    return wanted
+    return chosen
 
 
 def _everything(store: Any, prefix: str, where: str) -> dict[str, Object]:
-    found = {name: one for name, one in _listed(store, prefix, where) if name}
-    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
-    for name, one in list(found.items()):
+    objects = {name: remote for name, remote in _objects(store, prefix, where) if name}
+    folders = {str(parent) for name in objects for parent in PurePosixPath(name).parents}
+    for name, remote in list(objects.items()):
         # Consoles make a folder by an empty object whose name ends in a slash, which a list here does not show.
-        could_be = one.size == 0 and "." not in PurePosixPath(name).name
-        if (one.size == 0 and name in folders) or (could_be and _head(store, one.key) is None):
-            del found[name]
+        could_be = remote.size == 0 and "." not in PurePosixPath(name).name
+        if (remote.size == 0 and name in folders) or (could_be and _head(store, remote.key) is None):
+            del objects[name]
         elif name in folders:
             raise SourceError(
                 f"Object {name!r} would be a file and a folder at once.", where=where, do="rename it, or move it away"
             )
-    if not found and prefix and (named := _head(store, prefix)) is not None:
-        found = {PurePosixPath(prefix).name: named}
-    if not found:
+    if not objects and prefix and (named := _head(store, prefix)) is not None:
+        objects = {PurePosixPath(prefix).name: named}
+    if not objects:
         raise SourceError(
             "Nothing lies under this address.",
             where=where,
             do="check the prefix (upper and lower case count)" if prefix else "put something into the bucket",
         )
-    return found
+    return objects
 
 
 def _head(store: Any, key: str) -> Object | None:
@@ -197,19 +187,19 @@ def _head(store: Any, key: str) -> Object | None:
 
 
 def _sync(
-    store: Any, where: str, folder: Path, wanted: dict[str, Object], on_progress: Progress, threads: int
-) -> Synced:
+    store: Any, where: str, folder: Path, objects: dict[str, Object], on_progress: Progress, threads: int
+) -> Mirror:
     home = folder.parent
     with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(home / _JOURNAL)
-    removed = _remove_others(folder, wanted, journal)  # first: a file may give way to a folder of its name
-    missing = [(name, found) for name, found in wanted.items() if not _is_there(folder / name, found, journal)]
+    removed = _remove_others(folder, objects, journal)  # first: a file may give way to a folder of its name
+    missing = [(name, remote) for name, remote in objects.items() if not _is_there(folder / name, remote, journal)]
     with s3_session.in_words(where):
         _fetch_all(store, folder, missing, journal, on_progress, threads)
-    journal.compact(wanted)
-    size = sum(found.size for found in wanted.values())
-    return Synced(folder, len(missing), len(wanted) - len(missing), removed, size)
+    journal.compact(objects)
+    size = sum(remote.size for remote in objects.values())
+    return Mirror(folder, len(missing), len(objects) - len(missing), removed, size)
 
 
 def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress: Progress) -> Path:
@@ -229,19 +219,19 @@ def fetch(url: str, cache: Path, *, endpoint_url: str | None = None, on_progress
     with filling(home), s3_session.in_words(where):
         with storage(home):
             home.mkdir(parents=True, exist_ok=True)
-        found = _object(s3_session.obstore().head(store, key))
+        remote = _object(s3_session.obstore().head(store, key))
         journal = Journal(home / _JOURNAL)
-        if not _is_there(home / name, found, journal):
+        if not _is_there(home / name, remote, journal):
             store = s3_session.connect(bucket, endpoint_url, patient=True)
-            _fetch_one(store, home / name, found)  # in this thread: nobody waits for one more to end
-            journal.add(found)
+            _fetch_one(store, home / name, remote)  # in this thread: nobody waits for one more to end
+            journal.add(remote)
             journal.flush()
             on_progress(1, 1)
-        use(home, where, found.size)
+        use(home, where, remote.size)
     return home / name
 
 
-def _listed(store: Any, prefix: str, where: str) -> Iterator[tuple[str, Object]]:
+def _objects(store: Any, prefix: str, where: str) -> Iterator[tuple[str, Object]]:
     """Every object under the prefix, by its name relative to the prefix."""
     start = len(prefix) + 1 if prefix else 0
     for chunk in s3_session.obstore().list(store, prefix or None, chunk_size=1000):
@@ -258,22 +248,17 @@ def _object(meta: Any) -> Object:
     return Object(meta["path"], meta["size"], etag or str(meta["last_modified"]), bool(etag))
 
 
-def _is_there(file: Path, found: Object, journal: Journal) -> bool:
-    if journal.entries.get(found.key) != (found.etag, found.size):
+def _is_there(file: Path, remote: Object, journal: Journal) -> bool:
+    if journal.entries.get(remote.key) != (remote.etag, remote.size):
         return False
     try:
-        return file.stat().st_size == found.size
+        return file.stat().st_size == remote.size
     except OSError:
         return False
 
 
 def _fetch_all(
-    store: Any,
-    folder: Path,
-    missing: list[tuple[str, Object]],
-    journal: Journal,
-    on_progress: Progress,
-    threads: int,
+    store: Any, folder: Path, missing: list[tuple[str, Object]], journal: Journal, on_progress: Progress, threads: int
 ) -> None:
     turn, stop, done = iter(missing), threading.Event(), 0
     lock = threading.Lock()
@@ -285,10 +270,10 @@ def _fetch_all(
                 entry = next(turn, None)
             if entry is None:
                 return
-            name, found = entry
-            _fetch_one(store, folder / name, found)
+            name, remote = entry
+            _fetch_one(store, folder / name, remote)
             with lock:
-                journal.add(found)
+                journal.add(remote)
                 done += 1
                 on_progress(done, len(missing))
 
@@ -306,67 +291,67 @@ def _fetch_all(
         future.result()
 
 
-def _fetch_one(store: Any, file: Path, found: Object) -> None:
+def _fetch_one(store: Any, file: Path, remote: Object) -> None:
     """Fetch one object; a large one in pieces, after what an earlier attempt has left."""
-    part = _part(file, found)
-    if found.size <= _LARGE:
-        data = _bytes(store, found, None) if found.size else b""
+    part = _part(file, remote)
+    if remote.size <= _LARGE:
+        data = _bytes(store, remote, None) if remote.size else b""
         with storage(file):
             part.write_bytes(data)
             os.replace(part, file)
         return
     have = part.stat().st_size if part.is_file() else 0
-    while have < found.size:
-        end = min(found.size, have + _LARGE)
-        data = _bytes(store, found, (have, end))
+    while have < remote.size:
+        end = min(remote.size, have + _LARGE)
+        data = _bytes(store, remote, (have, end))
         with storage(part), open(part, "ab") as target:
             target.write(data)
         have = end
     with storage(file):
-        if part.stat().st_size != found.size:
+        if part.stat().st_size != remote.size:
             part.unlink()
-            raise _changed(found)
+            raise _changed(remote)
         os.replace(part, file)
     for older in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
         older.unlink(missing_ok=True)
 
 
-def _bytes(store: Any, found: Object, span: tuple[int, int] | None) -> bytes:
+def _bytes(store: Any, remote: Object, span: tuple[int, int] | None) -> bytes:
     """The bytes of the version that was listed, or a span of them; not every service heeds ``if_match``."""
-    options = ({} if span is None else {"range": span}) | ({"if_match": found.etag} if found.has_etag else {})
-    answer = s3_session.obstore().get(store, found.key, options=options)
+    options = ({} if span is None else {"range": span}) | ({"if_match": remote.etag} if remote.has_etag else {})
+    answer = s3_session.obstore().get(store, remote.key, options=options)
     data = bytes(answer.bytes())
-    expected = found.size if span is None else span[1] - span[0]
-    if len(data) != expected or (found.has_etag and answer.meta.get("e_tag") not in (None, found.etag)):
-        raise _changed(found)
+    expected = remote.size if span is None else span[1] - span[0]
+    if len(data) != expected or (remote.has_etag and answer.meta.get("e_tag") not in (None, remote.etag)):
+        raise _changed(remote)
     return data
 
 
-def _changed(found: Object) -> SourceError:
+def _changed(remote: Object) -> SourceError:
     return SourceError(
         "An object has changed while it was fetched.",
-        where=found.key,
+        where=remote.key,
         do=s3_session.again(),
     )
 
 
-def _part(file: Path, found: Object) -> Path:
+def _part(file: Path, remote: Object) -> Path:
     """Where the bytes of this version are gathered."""
-    return file.with_name(f".{file.name}.{hashlib.sha256(found.etag.encode()).hexdigest()[:8]}.part")
+    return file.with_name(f".{file.name}.{hashlib.sha256(remote.etag.encode()).hexdigest()[:8]}.part")
 
 
-def _remove_others(folder: Path, wanted: dict[str, Object], journal: Journal) -> int:
-    keys = {found.key for found in wanted.values()}
-    gone = [key for key in journal.entries if key not in keys]
-    if not gone:
+def _remove_others(folder: Path, objects: dict[str, Object], journal: Journal) -> int:
+    keys = {remote.key for remote in objects.values()}
+    lost = [key for key in journal.entries if key not in keys]
+    if not lost:
         return 0
     removed = 0
-    parts = {_part(folder / name, found) for name, found in wanted.items()}
+    parts = {_part(folder / name, remote) for name, remote in objects.items()}
     for file in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
         if file.is_dir():
             with contextlib.suppress(OSError):
                 file.rmdir()  # an empty one
-        elif file.relative_to(folder).as_posix() not in wanted and file not in parts:
+        elif file.relative_to(folder).as_posix() not in objects and file not in parts:
             file.unlink(missing_ok=True)
             removed += 1
     return removed

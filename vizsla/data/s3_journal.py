@@ -37,19 +37,19 @@ class Journal:
         with storage(path):
             self._file = open(path, "a", encoding="utf-8", errors="surrogateescape", buffering=1)  # noqa: SIM115
 
-    def add(self, found: Object) -> None:
-        self.entries[found.key] = found.etag, found.size
+    def add(self, remote: Object) -> None:
+        self.entries[remote.key] = remote.etag, remote.size
         with storage(self.path):
-            self._file.write(f"{found.etag}\t{found.size}\t{found.key}\n")
+            self._file.write(f"{remote.etag}\t{remote.size}\t{remote.key}\n")
 
     def flush(self) -> None:
         with storage(self.path):
             self._file.flush()
 
-    def compact(self, wanted: dict[str, Object]) -> None:
+    def compact(self, objects: dict[str, Object]) -> None:
         """Rewrite the journal with what is wanted, when it has grown by more than that."""
         self._file.close()
-        keys = {found.key for found in wanted.values()}
+        keys = {remote.key for remote in objects.values()}
         if len(self.entries) > len(keys):
             self.entries = {key: value for key, value in self.entries.items() if key in keys}
             temporary = self.path.with_suffix(".tmp")

@@ -77,8 +77,8 @@ def parse(url: str) -> tuple[str, str]:
 
 def endpoint(url: str | None) -> str | None:
     """Where the service listens: as asked for, else as the environment says; None for AWS itself."""
-    found = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return found.rstrip("/") if found else None
+    address = url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return address.rstrip("/") if address else None
 
 
 def connect(bucket: str, endpoint_url: str | None, *, patient: bool = False) -> Any:
@@ -131,18 +131,16 @@ def in_words(where: str) -> Iterator[None]:
         text, answers = str(error), _answers()
         code = re.search(r"<Code>(\w+)</Code>", text)
         status = re.search(r"non-2xx status code: (\d+ [^:\n]*)", text)
+        by_status = {"403": "AccessDenied", "404": "NoSuchBucket", "412": "PreconditionFailed"}
+        if isinstance(error, FileNotFoundError):
+            by_status["404"] = "NoSuchKey"
         if code and code[1] in answers:
             what, do = answers[code[1]]
-        elif status or code:
-            answer = code[1] if code else status[1] if status else ""
-            what = f"The service answered {answer}."
+        elif status and status[1][:3] in by_status:
+            what, do = answers[by_status[status[1][:3]]]
+        elif answer := code or status:
+            what = f"The service answered {answer[1]}."
             do = f"check the address, the credentials and {spelled('endpoint_url')}"
-            if status and status[1].startswith("412"):
-                what, do = answers["PreconditionFailed"]
-            elif status and status[1].startswith("403"):
-                what, do = answers["AccessDenied"]
-            elif status and status[1].startswith("404"):
-                what, do = answers["NoSuchKey" if isinstance(error, FileNotFoundError) else "NoSuchBucket"]
         elif "redirect without LOCATION" in text:  # how object_store words a 301
             what, do = answers["PermanentRedirect"]
         elif "error sending request" in text:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,11 @@ import numpy.typing as npt
 
 from vizsla.data import quality
 from vizsla.data.inspection import RECORD, SHORT_SIDE, Record, inspect
+from vizsla.data.progress import Progress
 from vizsla.data.remarks import listening
 from vizsla.data.scan_store import FileIndex, Records, ScanStore
 from vizsla.errors import ImageError
 from vizsla.images import Decoded, Limits, decode, read_file
-
-Progress = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
 
 _CHUNK = 512
 
@@ -107,26 +105,26 @@ def scan(
     store, index = ScanStore(cache), FileIndex(cache, root)
     stats = _stats(root, paths)
     records, errors = np.zeros(len(paths), RECORD), {}
-    unchanged, sha256 = index.known(paths, stats)
+    unchanged, sha256 = index.unchanged(paths, stats)
     with_quality = with_quality and quality.available()
     at = np.full(len(paths), -1, np.int64)
     at[unchanged] = store.find(sha256[unchanged])
-    found = np.flatnonzero(at >= 0)
-    records[found] = store.take(at[found])
+    stored = np.flatnonzero(at >= 0)
+    records[stored] = store.take(at[stored])
     if with_quality:
-        found = found[~np.isnan(records["scores"][found, 0])]
+        stored = stored[~np.isnan(records["scores"][stored, 0])]
     if companion is not None:
-        found = found[~companion.missing(records["sha256"][found])]
-    wanted = np.setdiff1d(np.arange(len(paths)), found, assume_unique=True)
-    inspected, reached = 0, len(wanted)
+        stored = stored[~companion.missing(records["sha256"][stored])]
+    pending = np.setdiff1d(np.arange(len(paths)), stored, assume_unique=True)
+    inspected, reached = 0, len(pending)
     look = _Look(root, paths, limits, store, with_quality, companion)
-    on_progress(len(found), len(paths))
+    on_progress(len(stored), len(paths))
     with listening(), ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
-        for start in range(0, len(wanted), _CHUNK):
+        for start in range(0, len(pending), _CHUNK):
             if deadline is not None and time.monotonic() > deadline:
                 reached = start
                 break
-            rows = wanted[start : start + _CHUNK]
+            rows = pending[start : start + _CHUNK]
             fresh: list[tuple[int, Record, dict[str, Any] | None]] = []
             for row, outcome in zip(rows.tolist(), pool.map(look, rows.tolist()), strict=True):
                 if isinstance(outcome, ImageError):
@@ -136,13 +134,13 @@ def scan(
                 else:
                     records[row] = store.take(np.array([outcome]))[0]
                 if not row % 16:
-                    on_progress(len(found) + start + int(np.searchsorted(rows, row)) + 1, len(paths))
+                    on_progress(len(stored) + start + int(np.searchsorted(rows, row)) + 1, len(paths))
             inspected += len(fresh)
             _keep(records, fresh, store)
     on_progress(len(paths), len(paths))
-    if len(wanted):
+    if len(pending):
         index.replace(paths, stats, records["sha256"], records["bytes"] > 0, began_ns)
-    return Scan(records, errors, inspected, time.monotonic() - began, wanted[reached:])
+    return Scan(records, errors, inspected, time.monotonic() - began, pending[reached:])
 
 
 @dataclass(frozen=True)
@@ -161,11 +159,11 @@ class _Look:
             data = read_file(self.root / self.paths[row], self.limits)
             digest = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)[None]
             at = int(self.store.find(digest)[0])
-            known = at >= 0 and not (self.with_quality and np.isnan(self.store.take(np.array([at]))["scores"][0, 0]))
+            stored = at >= 0 and not (self.with_quality and np.isnan(self.store.take(np.array([at]))["scores"][0, 0]))
             side = self._wanted_side(digest)
-            if known and side is None:
+            if stored and side is None:
                 return at
-            if known:
+            if stored:
                 self._hand_on(digest, decode(data, self.limits, short_side=side))
                 return at
             seen = inspect(data, self.limits, with_quality=self.with_quality, short_side=side or 0)
@@ -204,8 +202,8 @@ def _stats(root: Path, paths: Sequence[str]) -> npt.NDArray[np.int64]:
     base, stats = str(root), np.zeros((len(paths), 2), np.int64)
     for row, path in enumerate(paths):
         try:
-            found = os.stat(os.path.join(base, path))
+            stat = os.stat(os.path.join(base, path))
         except OSError:
             continue
-        stats[row] = found.st_size, found.st_mtime_ns
+        stats[row] = stat.st_size, stat.st_mtime_ns
     return stats

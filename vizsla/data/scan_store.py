@@ -41,9 +41,9 @@ class ScanStore:
             return np.full(len(sha256), -1, np.int64)
         words = np.ascontiguousarray(sha256).view(np.uint64)[:, 0]
         at = np.minimum(np.searchsorted(self._words, words), len(self._words) - 1)
-        found = self._order[at]
-        same = (self._records["sha256"][found] == sha256).all(axis=1)
-        return np.where(same, found, -1)
+        rows = self._order[at]
+        same = (self._records["sha256"][rows] == sha256).all(axis=1)
+        return np.where(same, rows, -1)
 
     def take(self, at: npt.NDArray[np.int64]) -> Records:
         """Records (a copy) by what :meth:`find` gave."""
@@ -83,10 +83,10 @@ class FileIndex:
     def __init__(self, cache: Path, root: Path) -> None:
         name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
         self.path = cache / "scans" / "files" / f"{name}.npy"
-        found = _read(self.path, _FILE)
-        self._files = np.zeros(0, _FILE) if found is None else found
+        files = _read(self.path, _FILE)
+        self._files = np.zeros(0, _FILE) if files is None else files
 
-    def known(
+    def unchanged(
         self, paths: Sequence[str], stats: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
         """Which files are as they were, bool (n,), and their contents, uint8 (n, 32).
@@ -97,9 +97,9 @@ class FileIndex:
             return np.zeros(len(paths), bool), np.zeros((len(paths), 32), np.uint8)
         words = digests(paths)
         at = np.minimum(np.searchsorted(self._files["path"], words), len(self._files) - 1)
-        found = self._files[at]
-        same = (found["path"] == words) & (found["bytes"] == stats[:, 0]) & (found["mtime"] == stats[:, 1])
-        return same, found["sha256"]
+        files = self._files[at]
+        same = (files["path"] == words) & (files["bytes"] == stats[:, 0]) & (files["mtime"] == stats[:, 1])
+        return same, files["sha256"]
 
     def replace(
         self,
@@ -121,11 +121,11 @@ class FileIndex:
 
 def digests(paths: Sequence[str]) -> npt.NDArray[np.uint64]:
     """64 bits of each path, uint64 (n,); a path that is no UTF-8 counts as what the manifest writes for it."""
-    found = np.empty(len(paths), np.uint64)
+    words = np.empty(len(paths), np.uint64)
     for row in range(len(paths)):
         digest = hashlib.blake2b(paths[row].encode("utf-8", "backslashreplace"), digest_size=8).digest()
-        found[row] = int.from_bytes(digest, "little")
-    return found
+        words[row] = int.from_bytes(digest, "little")
+    return words
 
 
 def _save(path: Path, array: Records) -> None:

@@ -6,19 +6,22 @@ import hashlib
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from vizsla.archives import SUFFIXES, is_archive
-from vizsla.data import archives, tables
+from vizsla.data import archives
 from vizsla.data.arrange import arrange
 from vizsla.data.contents import read_contents
 from vizsla.data.dataset import Dataset
 from vizsla.data.layouts import SHARDS, list_directory, list_file
+from vizsla.data.layouts.table import list_table
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions as SourceOptions
-from vizsla.data.tree import counted, type_of_file
+from vizsla.data.progress import Progress
+from vizsla.data.table_file import TABLES
+from vizsla.data.tree import in_counts, type_of_file
 from vizsla.errors import DataError, SourceError, UsageError
 from vizsla.settings import settings
 
@@ -29,27 +32,12 @@ _SIGNATURE = re.compile(
 """Query parameters of signed addresses (AWS, CloudFront, Google, Azure), which are new each time."""
 
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
-_LABEL_FILES = (".json", ".xml", ".txt")
-"""Endings of files that hold labels and are no tables."""
-
-Progress = Callable[[int, int], None]
-"""Called with (done, in all; 0 where that is unknown)."""
+_LABELS = (*TABLES, ".json", ".xml", ".txt")
+"""Endings of files that hold labels: tables, and others."""
 
 
 def open_dataset(
-    source: str | os.PathLike[str],
-    *,
-    seed: int = 0,
-    drop_classes: Sequence[str] = (),
-    group_by: str | None = None,
-    endpoint_url: str | None = None,
-    sha256: str | None = None,
-    layout: str | None = None,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    split_column: str | None = None,
-    label_from: str | None = None,
-    on_progress: Progress = lambda done, total: None,
+    source: str | os.PathLike[str], *, seed: int = 0, on_progress: Progress = lambda done, total: None, **options: Any
 ) -> Dataset:
     """Read any source of labelled pictures into a split table.
 
@@ -62,8 +50,8 @@ def open_dataset(
         of an archive; ``s3://bucket/prefix`` of a folder, of an archive or of a table.
     seed:
         Decides the splits that the source does not bring.
-    drop_classes, group_by, endpoint_url, sha256, layout, path_column, label_column, split_column, label_from:
-        See :class:`SourceOptions`.
+    options:
+        The fields of :class:`SourceOptions`: ``label_column="breed"``.
 
     Raises
     ------
@@ -72,18 +60,7 @@ def open_dataset(
     UsageError
         When an option does not fit the source.
     """
-    options = SourceOptions(
-        tuple(drop_classes),
-        group_by,
-        endpoint_url,
-        sha256,
-        layout,
-        path_column,
-        label_column,
-        split_column,
-        label_from,
-    )
-    return arrange(list_source(source, options, on_progress), seed=seed)
+    return arrange(list_source(source, SourceOptions(**options), on_progress), seed=seed)
 
 
 def list_source(
@@ -99,11 +76,6 @@ def list_source(
     listing.check_labels()
     listing.group(options.group_by)
     return listing
-
-
-def read_folder(root: str | os.PathLike[str], *, seed: int = 0) -> Dataset:
-    """Read a folder of labelled pictures into a split table; see :func:`open_dataset`."""
-    return open_dataset(root, seed=seed)
 
 
 def source_key(source: str | os.PathLike[str], endpoint_url: str | None = None) -> str:
@@ -159,7 +131,7 @@ def _list(source: str, options: SourceOptions, on_progress: Progress) -> Listing
     path = Path(source).expanduser()
     if path.is_dir() or not path.suffix:
         return _directory(path, cache, options, on_progress)
-    if path.suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES):
+    if path.suffix.lower() in _LABELS:
         return _table(path, options)
     if is_archive(path.name):
         return _archive(path, cache, options, on_progress)
@@ -181,7 +153,7 @@ def _no_source(file: Path) -> DataError:
     return DataError(
         f"This is {what}, and no data set.",
         where=file,
-        allowed=f"a folder, a table ({' '.join((*tables.SUFFIXES, *_LABEL_FILES))}), an archive ({' '.join(SUFFIXES)})",
+        allowed=f"a folder, a table ({' '.join(_LABELS)}), an archive ({' '.join(SUFFIXES)})",
         do=do,
     )
 
@@ -193,16 +165,18 @@ def _list_s3(url: str, cache: Path, options: SourceOptions, on_progress: Progres
     if is_archive(name):
         file = s3.fetch(url, cache, endpoint_url=options.endpoint_url, on_progress=on_progress)
         return _archive(file, cache, options, on_progress)
-    is_table = PurePosixPath(name).suffix.lower() in (*tables.SUFFIXES, *_LABEL_FILES)
+    is_table = PurePosixPath(name).suffix.lower() in _LABELS
     prefix = url.rpartition("/")[0] if is_table else url
-    synced = s3.sync(
+    mirror = s3.sync(
         prefix, cache, endpoint_url=options.endpoint_url, also=[name] if is_table else [], on_progress=on_progress
     )
     if is_table:
-        return _table(synced.folder / name, options)
-    listing = _directory(synced.folder, cache, options, on_progress)
-    if synced.others:
-        listing.notes.append(f"Not fetched, as their names end like no picture's: {counted(synced.others, 'object')}.")
+        return _table(mirror.folder / name, options)
+    listing = _directory(mirror.folder, cache, options, on_progress)
+    if mirror.others:
+        listing.notes.append(
+            f"Not fetched, as their names end like no picture's: {in_counts(mirror.others, 'object')}."
+        )
     return listing
 
 
@@ -223,8 +197,8 @@ def _table(file: Path, options: SourceOptions) -> Listing:
         raise UsageError(
             "Labels from names of files go with a folder only.", parameter="label_from", do="name the folder"
         )
-    if options.layout is None and file.suffix.lower() in tables.SUFFIXES:
-        return tables.list_table(file, options)
+    if options.layout is None and file.suffix.lower() in TABLES:
+        return list_table(file, options)
     return list_file(file, options)
 
 

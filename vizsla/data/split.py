@@ -25,7 +25,6 @@ def carve(
     splits: Codes,
     wanted: Sequence[Split],
     seed: int,
-    share: float = DEFAULT_SHARE,
     groups: npt.NDArray[np.int32] | None = None,
     frozen: Codes | None = None,
 ) -> Codes:
@@ -65,12 +64,12 @@ def carve(
         members = np.flatnonzero((owners == label) & np.isin(splits, [train, *codes]))
         units = _units(members[free[members]], groups, paths, seed)
         have = {code: int((splits[members] == code).sum()) for code in codes}
-        kept = int((splits[members] == train).sum() - free[members].sum())
-        spare = len(units) - (0 if kept else 1)
+        fixed = int((splits[members] == train).sum() - free[members].sum())
+        spare = len(units) - (0 if fixed else 1)
         at = 0
         for position, code in enumerate(codes):
             others = sum(1 for later in codes[position + 1 :] if not have[later])
-            target = max(1, round(share * len(members)))
+            target = max(1, round(DEFAULT_SHARE * len(members)))
             while have[code] < target and spare > others and at < len(units):
                 splits[units[at]] = code
                 have[code] += len(units[at])
@@ -102,10 +101,7 @@ def _owners(labels: npt.NDArray[np.int32], groups: npt.NDArray[np.int32]) -> npt
 
 
 def _units(
-    rows: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int32] | None,
-    paths: Sequence[str],
-    seed: int,
+    rows: npt.NDArray[np.int64], groups: npt.NDArray[np.int32] | None, paths: Sequence[str], seed: int
 ) -> list[npt.NDArray[np.int64]]:
     """The groups that ``rows`` make up, in the order of the draw."""
     if not len(rows):

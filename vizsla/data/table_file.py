@@ -15,6 +15,9 @@ from vizsla.errors import DataError, SourceError
 from vizsla.images.formats import ENDINGS as PICTURES
 from vizsla.optional import require
 
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+"""Endings of files that are tables; JSON may be anything."""
+
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 Row = tuple[int, dict[str, Any]]
@@ -104,10 +107,10 @@ def _open_csv(file: Path) -> Table:
         raise DataError("The table is empty.", where=file, allowed="a line with the names of the columns, and rows")
     header = [cell.strip() for cell in first[""]]
     if not any(map(_is_picture, header)):
-        return Table(header, _named(header, cells, file), "line")
+        return Table(header, _rows(header, cells, file), "line")
     names = _names_without_header(header, file)
     note = f"{file.name} has no header: its columns were taken for {', '.join(names)}."
-    return Table(names, _named(names, _chain(number, first, cells), file), "line", notes=(note,))
+    return Table(names, _rows(names, _chain(number, first, cells), file), "line", notes=(note,))
 
 
 def _cells(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -126,7 +129,7 @@ def _cells(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield reader.line_num + (named is not None), {"": cells}
 
 
-def _named(names: list[str], lines: Iterator[Row], file: Path) -> Iterator[Row]:
+def _rows(names: list[str], lines: Iterator[Row], file: Path) -> Iterator[Row]:
     for number, line in lines:
         cells = line[""]
         if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):

@@ -78,13 +78,13 @@ class Tally:
     def notes(self) -> list[str]:
         """One sentence each for a person."""
         kinds = {f"{ending} is {name}": count for (ending, name), count in self.by_content.items()}
-        told = (
+        rows = (
             ("Passed over, as systems and tools make such folders", "folder", self.system_folders),
             ("Read by their content, whatever the ending of the name", "file", Counter(kinds)),
             ("Passed over, as they are no pictures", "file", self.others),
             ("Passed over, as a name that begins with a dot hides a file", "picture", Counter(hidden=self.hidden)),
         )
-        return [f"{why}: {counted(counts, unit)}." for why, unit, counts in told if counts.total()]
+        return [f"{why}: {in_counts(counts, unit)}." for why, unit, counts in rows if counts.total()]
 
 
 def read_tree(root: Path) -> tuple[Folder, Tally]:
@@ -168,7 +168,7 @@ def type_of_file(path: str | Path) -> FileType | None:
         return None
 
 
-def counted(counts: Counter[str], unit: str, most: int = 8) -> str:
+def in_counts(counts: Counter[str], unit: str, most: int = 8) -> str:
     """The most frequent first: ``5 files (4 .txt, 1 .mov)``."""
     total = counts.total()
     shown = ", ".join(f"{count:,} {name}" for name, count in counts.most_common(most))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,7 @@ class ConstantAnswer:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "label": self.label,
-            "accuracy": round(self.accuracy, 6),
-            "better": self.better,
-            "worse": self.worse,
-            "beaten": self.beaten,
-        }
+        return asdict(self) | {"accuracy": round(self.accuracy, 6), "beaten": self.beaten}
 
 
 def constant_answer(

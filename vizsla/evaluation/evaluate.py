@@ -199,10 +199,7 @@ def evaluate(
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
     def statistics(rows: npt.NDArray[np.int64]) -> tuple[float, float]:
-        return (
-            float(losses[rows].mean()),
-            _ece(_reliability(bins[rows], confidence[rows], right[rows])),
-        )
+        return (float(losses[rows].mean()), _ece(_reliability(bins[rows], confidence[rows], right[rows])))
 
     loss, ece = statistics(np.arange(n))
     low, high = np.maximum(bootstrap(statistics, n, seed), 0)

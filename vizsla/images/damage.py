@@ -19,6 +19,7 @@ import simplejpeg
 from PIL import Image, TiffImagePlugin
 
 from vizsla.errors import ImageError
+from vizsla.images.header import jpeg_segments
 
 _STRAY_BYTES = 7
 _STRAY = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
@@ -67,20 +68,16 @@ def damage(data: bytes) -> Damage | None:
 
 def scan_end(data: bytes) -> int | None:
     """Where the pixels of a JPEG end; None for one with several scans or with restart markers (ITU-T T.81, B.2)."""
-    place, components = 2, -1
-    while data[place : place + 1] == b"\xff":
-        marker, body = data[place + 1], place + 4
-        if marker == 0xFF:  # a byte that fills up
-            place += 1
-            continue
-        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    components = -1
+    for marker, body in jpeg_segments(data):
         if marker in (0xC0, 0xC1):
             components = data[body + 5]
         elif marker == 0xDD and data[body : body + 2] != b"\0\0":
             return None
         elif marker == 0xDA:
-            end = data.find(b"\xff\xd9", place) if data[body] == components else -1
-            return end if end > place else None
+            pixels = body - 2 + int.from_bytes(data[body - 2 : body])
+            end = data.find(b"\xff\xd9", pixels) if data[body] == components else -1
+            return end if end > pixels else None
     return None
 
 
@@ -110,9 +107,9 @@ def _of_tiff(data: bytes) -> Iterator[Damage]:
         return
     for offsets, lengths in _PARTS:
         for offset, length in zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False):
-            found = check(data[offset : offset + length], tags.get(_JPEG_TABLES), most)
-            if found:
-                yield found
+            harm = check(data[offset : offset + length], tags.get(_JPEG_TABLES), most)
+            if harm:
+                yield harm
 
 
 def _of_deflated(part: bytes, tables: bytes | None, most: int) -> Damage | None:

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vizsla.errors import ImageError
 from vizsla.images.damage import Damage, damage, scan_end
-from vizsla.images.depth import UnknownRangeError, to_eight_bits
+from vizsla.images.depth import to_eight_bits
 from vizsla.images.formats import file_type, readable_formats, readable_suffixes
 from vizsla.settings import settings
 
@@ -128,13 +128,13 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
     try:
         # Opening a pipe that nobody writes to would wait for ever.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise ImageError(
                     "unreadable", "This is not a regular file.", where=path, do="take it out of the folder"
                 )
             # Asking for the whole limit would claim as much memory each time: 0.25 ms a picture.
-            data = file.read(min(found.st_size, limits.max_bytes) + 1)
+            data = file.read(min(status.st_size, limits.max_bytes) + 1)
     except FileNotFoundError as error:
         is_link = os.path.islink(path)
         raise ImageError(
@@ -190,14 +190,6 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
         else:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) if _may_be_turned(image) else 1
         rgb = to_rgb(image)
-    except ImageError:
-        raise
-    except UnknownRangeError as error:
-        raise ImageError(
-            "unsupported",
-            f"Pixels of type {error} have no known range.",
-            do="convert the picture to 8 or 16 bits a channel",
-        ) from error
     except DECODER_FAULTS as error:
         raise _damage(data, error) from error
     operation = UPRIGHT.get(turned)
@@ -239,8 +231,6 @@ def _open(reader: _BoundedReader, data: bytes, limits: Limits) -> Image.Image:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels  # else Pillow refuses what our own limit allows
     try:
         image = Image.open(reader, formats=readable_formats())
-    except ImageError:
-        raise
     except UnidentifiedImageError as error:
         raise _unknown(data) from error
     except Image.DecompressionBombError as error:
@@ -273,8 +263,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Raises
     ------
-    UnknownRangeError
-        For samples without a known range.
+    ImageError
+        ``unsupported``, for samples without a known range.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image

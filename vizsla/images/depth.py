@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-
-class UnknownRangeError(Exception):
-    """Samples without a known range (32-bit integers, floating point); the text names Pillow's mode."""
+from vizsla.errors import ImageError
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
@@ -17,12 +15,16 @@ def to_eight_bits(image: Image.Image) -> Image.Image:
 
     Raises
     ------
-    UnknownRangeError
-        For 32-bit integer samples that PNG did not bound to 16 bits, and for floating point.
+    ImageError
+        ``unsupported``, for 32-bit integer samples that PNG did not bound to 16 bits, and for floating point.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         samples = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((samples + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise UnknownRangeError(image.mode)
+        raise ImageError(
+            "unsupported",
+            f"Pixels of type {image.mode} have no known range.",
+            do="convert the picture to 8 or 16 bits a channel",
+        )
     return image

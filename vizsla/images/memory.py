@@ -10,7 +10,6 @@ from PIL import ExifTags, Image
 
 from vizsla.errors import ImageError, UsageError
 from vizsla.images.decode import DECODER_FAULTS, UPRIGHT, Decoded, Limits, to_rgb, too_many_pixels
-from vizsla.images.depth import UnknownRangeError
 
 _ARRAYS = "uint8 of shape (height, width), (height, width, 3) in RGB or (height, width, 4) in RGBA"
 
@@ -35,12 +34,6 @@ def from_memory(picture: Image.Image | npt.NDArray[Any], limits: Limits) -> Deco
         image.load()
         turned = image.getexif().get(ExifTags.Base.Orientation, 1)
         rgb = to_rgb(image)
-    except UnknownRangeError as error:
-        raise ImageError(
-            "unsupported",
-            f"Pixels of type {error} have no known range.",
-            do="convert the picture to 8 or 16 bits a channel",
-        ) from error
     except DECODER_FAULTS as error:
         raise ImageError("damaged", f"The picture's data is broken ({error or type(error).__name__}).") from error
     if (operation := UPRIGHT.get(turned)) is not None:

@@ -27,6 +27,9 @@ _DRAFT_MARGIN = 2.75
 """How much larger than wanted a scaled JPEG decode must stay. Measured in benchmarks/decoders.py: below 2.5 the
 result differs from an antialiased resize of the full picture by more than one grey level on sharp photos."""
 
+_LONGEST = 4
+"""How many times the shorter side the longer one may be in a picture that crops are cut from."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -138,6 +141,22 @@ class Preprocessing:
         box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], image.width), min(box[3], image.height))
         small = image.resize((self.size, self.size), _FILTERS[self.interpolation], box=box, reducing_gap=2.0)
         return np.asarray(small)
+
+    def scaled(self, data: bytes, limits: Limits) -> npt.NDArray[np.uint8]:
+        """A whole picture with its shorter side at ``resize``, (h, w, 3) uint8 RGB: what crops for training are cut
+        from. Of a longer side only the middle four times that are kept; ``squash`` gives a square.
+
+        Raises
+        ------
+        ImageError
+            When the bytes are no usable picture.
+        """
+        decoded = self.open(data, limits)
+        width, height = self._resized(*decoded.full_size)
+        whole = decoded.image.resize((width, height), _FILTERS[self.interpolation], reducing_gap=2.0)
+        across, down = min(width, _LONGEST * self.resize), min(height, _LONGEST * self.resize)
+        left, top = (width - across) // 2, (height - down) // 2
+        return np.asarray(whole.crop((left, top, left + across, top + down)))
 
     def box(self, full_size: tuple[int, int]) -> tuple[float, float, float, float]:
         """The part of a picture of ``full_size`` (width, height) that the model sees: left, top, right, bottom as

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.handover import Command, Ended, Running, folder_id, load
+from vizsla.jobs.handover import Command, Exit, Running, folder_id, load
 from vizsla.jobs.lock import take
 from vizsla.jobs.logs import join_tails
 from vizsla.jobs.outcome import Outcome, outcome
@@ -77,14 +77,14 @@ def clear(job: JobDirectory) -> None:
 
 def running(job: JobDirectory, attempt: int) -> Running | None:
     """The processes of this attempt, when they were started, in this run of the system and for this very directory."""
-    found = _written(job, attempt)
-    return found if found is not None and _is_of(job, found) else None
+    processes = _written(job, attempt)
+    return processes if processes is not None and _is_of(job, processes) else None
 
 
 def still_runs(job: JobDirectory) -> bool:
     """Whether the supervisor of any attempt is there; for a job whose state cannot be read."""
-    found = _written(job)
-    return found is not None and _is_of(job, found) and Process(found.supervisor, found.supervisor_started).alive
+    processes = _written(job)
+    return processes is not None and _is_of(job, processes) and _supervisor(processes).alive
 
 
 def _written(job: JobDirectory, attempt: int | None = None) -> Running | None:
@@ -92,21 +92,25 @@ def _written(job: JobDirectory, attempt: int | None = None) -> Running | None:
     return Running(**fields) if fields and attempt in (None, fields.get("attempt")) else None
 
 
-def _is_of(job: JobDirectory, found: Running) -> bool:
-    return found.boot in (None, boot_id()) and found.folder in (None, folder_id(job.run))
+def _is_of(job: JobDirectory, processes: Running) -> bool:
+    return processes.boot in (None, boot_id()) and processes.folder in (None, folder_id(job.run))
 
 
-def ended(job: JobDirectory, attempt: int) -> Ended | None:
+def _supervisor(processes: Running) -> Process:
+    return Process(processes.supervisor, processes.supervisor_started)
+
+
+def ended(job: JobDirectory, attempt: int) -> Exit | None:
     """How this attempt ended, when its supervisor told."""
     fields = load(job.run / "exit.json")
-    return Ended(**fields) if fields and fields.get("attempt") == attempt else None
+    return Exit(**fields) if fields and fields.get("attempt") == attempt else None
 
 
 def is_alive(job: JobDirectory, state: State) -> bool:
     """Whether the supervisor of this attempt is there. For the holder of the lock: a job within a process has that."""
-    found = _written(job, state.attempts)
-    if found is not None:
-        return _is_of(job, found) and Process(found.supervisor, found.supervisor_started).alive
+    processes = _written(job, state.attempts)
+    if processes is not None:
+        return _is_of(job, processes) and _supervisor(processes).alive
     if state.pid is None or not (job.run / "command.json").exists():
         return False
     return Process(state.pid, state.pid_started).alive  # it is just starting
@@ -121,11 +125,11 @@ def request_stop(job: JobDirectory, grace: float, reason: str | None) -> None:
         full = error
     # Only now: a supervisor writes down its number first, and then looks whether there is a stop.json.
     state = job.state
-    found = running(job, state.attempts)
-    if full is not None and found is None:
+    processes = running(job, state.attempts)
+    if full is not None and processes is None:
         raise full
-    if found is not None:
-        Process(found.supervisor, found.supervisor_started).signal(signal.SIGTERM)
+    if processes is not None:
+        _supervisor(processes).signal(signal.SIGTERM)
     elif state.pid is not None and not (job.run / "command.json").exists():  # it runs within that process
         Process(state.pid, state.pid_started).signal(signal.SIGTERM)
 
@@ -135,29 +139,29 @@ def note_stop(job: JobDirectory, reason: str | None, grace: float = 0.0) -> None
     write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
 
 
-def kill(job: JobDirectory, found: Running) -> None:
+def kill(job: JobDirectory, processes: Running) -> None:
     """End what an attempt left running: its own processes by their identity, never a number that was given out again.
 
     Those that made a session of their own are found by ``VIZSLA_JOB_DIR``, which all of a job's processes carry.
     """
-    if found.group_started is not None and Process(found.group, found.group_started).alive:
-        signal_group(found.group, signal.SIGKILL)
+    if processes.group_started is not None and Process(processes.group, processes.group_started).alive:
+        signal_group(processes.group, signal.SIGKILL)
     for _ in range(_KILL_TURNS):  # one may fork while the others are looked for
-        left = processes_with("VIZSLA_JOB_DIR", str(job.path.absolute()))
-        for pid in left:
+        pids = processes_with("VIZSLA_JOB_DIR", str(job.path.absolute()))
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        if not left:
+        if not pids:
             return
 
 
 def end_by_force(job: JobDirectory) -> None:
     """Kill whatever stands for the attempt, and what it left running."""
     state = job.state
-    found = running(job, state.attempts)
-    if found is not None:
-        Process(found.supervisor, found.supervisor_started).signal(signal.SIGKILL)
-        kill(job, found)
+    processes = running(job, state.attempts)
+    if processes is not None:
+        _supervisor(processes).signal(signal.SIGKILL)
+        kill(job, processes)
     elif state.pid is not None:
         Process(state.pid, state.pid_started).signal(signal.SIGKILL)
 
@@ -169,43 +173,43 @@ def forget_stop(job: JobDirectory) -> None:
 
 def stop_reason(job: JobDirectory) -> str | None:
     """Why somebody asked the job to stop: text, empty where no reason was given; None when nobody asked."""
-    request = load(job.run / "stop.json")
-    return None if request is None else str(request.get("reason") or "")
+    document = load(job.run / "stop.json")
+    return None if document is None else str(document.get("reason") or "")
 
 
 def conclude(job: JobDirectory, state: State) -> State | None:
     """Write how the attempt ended; None while it runs. Only the holder of the lock does this."""
-    told = ended(job, state.attempts)
-    if told is None and is_alive(job, state):
-        if state.status == "InProgress" and (asked := stop_reason(job)) is not None:  # by another process, it may be
+    end = ended(job, state.attempts)
+    if end is None and is_alive(job, state):
+        if state.status == "InProgress" and (reason := stop_reason(job)) is not None:  # by another process, it may be
             with contextlib.suppress(StorageError):
-                job.set_state("Stopping", asked or None)
+                job.set_state("Stopping", reason or None)
         return None
-    told = told or ended(job, state.attempts)
-    if told is None and state.status != "Pending":
+    end = end or ended(job, state.attempts)
+    if end is None and state.status != "Pending":
         time.sleep(_LAST_WORDS)  # the supervisor may have been killed between its last write and now
-        told = ended(job, state.attempts)
-    found = running(job, state.attempts)
-    if told is None and found is not None:
-        kill(job, found)  # what a killed supervisor left running; one that told has ended all of it itself
+        end = ended(job, state.attempts)
+    processes = running(job, state.attempts)
+    if end is None and processes is not None:
+        kill(job, processes)  # what a killed supervisor left running; one that told has ended all of it itself
     join_tails(job.logs, job.run)
     wrote = None
     with contextlib.suppress(OSError), open(job.failure, "rb") as file:  # a folder of that name, or none
         wrote = file.read(_LONGEST_FAILURE).decode(errors="replace")
-    asked = stop_reason(job)
-    if told is not None:
-        result = outcome(told, wrote=wrote)
-        code = told.code
-        if result.status == "Stopped" and asked and told.why == "stopped":
-            result = Outcome("Stopped", f"{asked} ({result.reason})", None)
+    reason = stop_reason(job)
+    if end is not None:
+        result = outcome(end, wrote=wrote)
+        code = end.code
+        if result.status == "Stopped" and reason and end.why == "stopped":
+            result = Outcome("Stopped", f"{reason} ({result.reason})", None)
     else:
         words = (_NEVER_STARTED if state.status == "Pending" else _LOST).format(resume=job.resume_command)
         result, code = Outcome("Failed", words, words + "\n"), None
-        if asked is not None:
-            result = Outcome("Stopped", asked or "stopped on request", None)
+        if reason is not None:
+            result = Outcome("Stopped", reason or "stopped on request", None)
     if state.status == "Stopping" and result.status == "Failed":
         result = Outcome("Stopped", f"stopped on request; {result.reason}", None)
-    facts = {"exit_code": code, "missing_metrics": {} if told is None else told.missing_metrics}
+    facts = {"exit_code": code, "missing_metrics": {} if end is None else end.missing_metrics}
     try:
         if result.failure and wrote is None:
             with contextlib.suppress(StorageError):  # its script may have made a folder of that name

@@ -19,8 +19,8 @@ from vizsla.data import s3
 from vizsla.errors import VizslaError
 from vizsla.files import storage, write_json
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.job_input import FETCHED
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.script import FETCHED
 from vizsla.parameters import door, speak
 from vizsla.settings import settings
 
@@ -40,24 +40,24 @@ def fetch(name: str, uri: str, job: Path, cache: Path) -> None:
     folder, done = job / FETCHED / name, job / ".run" / f"fetched-{name}.json"
     if done.exists():
         return
-    told = time.monotonic()
+    last_line = time.monotonic()
 
     def tell(count: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= _TELL_SECONDS:
-            told = time.monotonic()
+        nonlocal last_line
+        if time.monotonic() - last_line >= _TELL_SECONDS:
+            last_line = time.monotonic()
             print(f"[vizsla: channel {name}: {count:,} of {total:,} objects fetched]", flush=True)
 
     print(f"[vizsla: channel {name}: looking at {uri}]", flush=True)
     with storage(folder):
-        for left in folder.iterdir():  # the folder itself stays: it may be mounted already
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-    synced = s3.copy(uri, cache, folder, on_progress=tell)
-    found = {"uri": uri, "objects": synced.fetched + synced.kept, "bytes": synced.bytes}
-    write_json(done, found)
+        for entry in folder.iterdir():  # the folder itself stays: it may be mounted already
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    counts = s3.copy(uri, cache, folder, on_progress=tell)
+    document = {"uri": uri, "objects": counts.fetched + counts.kept, "bytes": counts.bytes}
+    write_json(done, document)
     print(
-        f"[vizsla: channel {name}: {synced.fetched:,} objects fetched, {synced.kept:,} in the cache, "
-        f"{synced.bytes / 1e6:,.1f} MB]",
+        f"[vizsla: channel {name}: {counts.fetched:,} objects fetched, {counts.kept:,} in the cache, "
+        f"{counts.bytes / 1e6:,.1f} MB]",
         flush=True,
     )
 

@@ -84,14 +84,14 @@ def summaries(home: Path) -> Iterator[Summary]:
         When ``home`` is a file, or a link to nothing.
     """
     check_folder(home)
-    found = []
+    rows = []
     if home.is_dir():
         for entry in os.scandir(home):
             if not entry.name.startswith(".") and entry.is_dir():
                 summary = _summary(JobDirectory(Path(entry.path)))
                 if summary is not None:
-                    found.append(summary)
-    yield from sorted(found, key=lambda summary: (summary.created, summary.name))
+                    rows.append(summary)
+    yield from sorted(rows, key=lambda summary: (summary.created, summary.name))
 
 
 def _summary(job: JobDirectory) -> Summary | None:

@@ -62,6 +62,22 @@ class JobDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.model = self.path / "model"
+        """Folder of the saved model (``SM_MODEL_DIR``)."""
+        self.output = self.path / "output"
+        """Folder of reports, predictions and ``failure``."""
+        self.logs = self.path / "logs.txt"
+        """The file that stdout and stderr go to."""
+        self.metrics = self.path / "metrics.jsonl"
+        """The file that :meth:`append_metric` appends to."""
+        self.checkpoints = self.path / "checkpoints"
+        """Folder that a restart continues from."""
+        self.code = self.path / "code"
+        """Folder of the user's code, of a script job (``SM_MODULE_DIR``)."""
+        self.run = self.path / ".run"
+        """Folder of what the executor keeps: locks, processes, how an attempt ended."""
+        self.failure = self.output / "failure"
+        """The file with the reason of a failure, in words."""
 
     def __repr__(self) -> str:
         return f"JobDirectory({str(self.path)!r})"
@@ -167,46 +183,6 @@ class JobDirectory:
         """The job's name: the folder's."""
         return self.path.name
 
-    @property
-    def model(self) -> Path:
-        """Folder of the saved model (``SM_MODEL_DIR``)."""
-        return self.path / "model"
-
-    @property
-    def output(self) -> Path:
-        """Folder of reports, predictions and ``failure``."""
-        return self.path / "output"
-
-    @property
-    def logs(self) -> Path:
-        """The file that stdout and stderr go to."""
-        return self.path / "logs.txt"
-
-    @property
-    def metrics(self) -> Path:
-        """The file that :meth:`append_metric` appends to."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder that a restart continues from."""
-        return self.path / "checkpoints"
-
-    @property
-    def code(self) -> Path:
-        """Folder of the user's code, of a script job (``SM_MODULE_DIR``)."""
-        return self.path / "code"
-
-    @property
-    def run(self) -> Path:
-        """Folder of what the executor keeps: locks, processes, how an attempt ended."""
-        return self.path / ".run"
-
-    @property
-    def failure(self) -> Path:
-        """The file with the reason of a failure, in words."""
-        return self.output / "failure"
-
     @cached_property
     def envelope(self) -> Envelope:
         """What ``job.json`` holds.
@@ -266,8 +242,7 @@ class JobDirectory:
         try:
             state = self.state.then(status, reason, **facts)
         except JobError as error:
-            if error.where is None:
-                raise JobError(error.what, where=self.path, allowed=error.allowed, do=error.do) from None
+            error.where = error.where or str(self.path)
             raise
         write_state(self.path / "state.json", state)
         return state

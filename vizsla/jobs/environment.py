@@ -38,11 +38,11 @@ def environment(requirements: Path, cache: Path) -> Path:
         When pip cannot install them, with its last lines.
     """
     content = requirements.read_bytes()
-    known = [(str(path), what) for path, what in _named(requirements, set())]
+    files = [(str(path), what) for path, what in _named(requirements, set())]
     base = overlay.below()
-    there = [sorted(p.name for p in Path(path).glob("*.dist-info")) for path in base]  # what it was made beside
-    told = json.dumps([sys.version, sys.prefix, base, there, known]).encode()
-    key = hashlib.sha256(told + b"\0" + content).hexdigest()[:32]
+    packages = [sorted(p.name for p in Path(path).glob("*.dist-info")) for path in base]  # what it was made beside
+    key_text = json.dumps([sys.version, sys.prefix, base, packages, files]).encode()
+    key = hashlib.sha256(key_text + b"\0" + content).hexdigest()[:32]
     folder = cache / "environments" / key
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.with_suffix(".lock"), "w") as lock:

@@ -16,8 +16,8 @@ def read_metrics_after(path: Path, start: int) -> tuple[list[Metric], int]:
     """The values in ``metrics.jsonl`` after byte ``start``, and where the next whole line begins; at most 16 MiB."""
     data = _read_after(path, start, _METRICS_BYTES)
     end = data.rfind(b"\n") + 1
-    found = [metric for line in data[:end].splitlines() if (metric := parse_line(line)) is not None]
-    return found, start + end
+    metrics = [metric for line in data[:end].splitlines() if (metric := parse_line(line)) is not None]
+    return metrics, start + end
 
 
 def read_text_after(path: Path, start: int) -> tuple[str, int]:

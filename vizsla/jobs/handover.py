@@ -61,7 +61,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Exit:
     """What ``.run/exit.json`` holds."""
 
     attempt: int
@@ -92,10 +92,10 @@ class Ended:
 def folder_id(run: Path) -> list[int] | None:
     """Device and inode of a folder, which it keeps when it is moved; None where there is none."""
     try:
-        found = os.stat(run)
+        status = os.stat(run)
     except OSError:
         return None
-    return [found.st_dev, found.st_ino]
+    return [status.st_dev, status.st_ino]
 
 
 def load(path: Path) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ _ALLOWED = 'name=value, name=value,name=value, a JSON object such as {"lr": 0.01
 _NEXT_PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.-]*=)")
 
 
-def read_hyperparameters(given: HyperparameterInput) -> dict[str, Any]:
+def read_hyperparameters(values: HyperparameterInput) -> dict[str, Any]:
     """Values by name.
 
     A text is ``name=value``, several of them with commas between, a JSON object, or the name of a JSON or YAML file. A
@@ -36,9 +36,9 @@ def read_hyperparameters(given: HyperparameterInput) -> dict[str, Any]:
     >>> read_hyperparameters(["lr=0.01,batch-size=64", '{"epochs": 3}'])
     {'lr': '0.01', 'batch-size': '64', 'epochs': 3}
     """
-    if isinstance(given, Mapping):
-        return {str(name): value for name, value in given.items()}
-    texts = [given] if isinstance(given, str | os.PathLike) else given
+    if isinstance(values, Mapping):
+        return {str(name): value for name, value in values.items()}
+    texts = [values] if isinstance(values, str | os.PathLike) else values
     stored: dict[str, Any] = {}
     typed: dict[str, Any] = {}
     for text in texts:

@@ -33,7 +33,7 @@ def install(python: Path, words: Sequence[str], *, what: Path, do: str) -> None:
     JobError
         When pip cannot install them, with its last lines.
     """
-    said: list[str] = []
+    lines: list[str] = []
     with subprocess.Popen(
         [str(python), "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *words],
         stdin=subprocess.DEVNULL,
@@ -47,17 +47,17 @@ def install(python: Path, words: Sequence[str], *, what: Path, do: str) -> None:
         for line in pip.stdout:  # as it comes: what is large takes minutes
             sys.stderr.write(line)
             sys.stderr.flush()
-            said.append(line.rstrip("\n"))
+            lines.append(line.rstrip("\n"))
     if pip.returncode:
-        cause = _cause(said) or f"pip ended with {pip.returncode} and said nothing"
+        cause = _cause(lines) or f"pip ended with {pip.returncode} and said nothing"
         raise JobError(
-            f"{what.name} could not be installed: {cause}\n" + "\n".join(said[-_LAST_LINES:]), where=what, do=do
+            f"{what.name} could not be installed: {cause}\n" + "\n".join(lines[-_LAST_LINES:]), where=what, do=do
         )
 
 
-def _cause(said: Sequence[str]) -> str:
+def _cause(output: Sequence[str]) -> str:
     """What pip says was wrong, and what the build of a package said, which pip quotes before it sums up."""
-    lines = [line.strip() for line in said if line.strip()]
+    lines = [line.strip() for line in output if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")][-1:]
     built = list(takewhile(lambda line: line != _END_OF_BUILD, dropwhile(lambda line: not _BUILD.match(line), lines)))
     errors += [line for line in built if _BUILD_ERROR.match(line)][-1:] or built[1:][-1:]

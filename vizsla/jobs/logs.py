@@ -112,8 +112,8 @@ def tails_of(run: Path) -> dict[int, Path]:
 def joins(run: Path) -> list[Join]:
     """What :func:`join_tails` did to a job's log."""
     try:
-        found = json.loads((run / _JOINS).read_bytes())
-        return [Join(join["head"], {int(k): v for k, v in join["starts"].items()}, join["end"]) for join in found]
+        document = json.loads((run / _JOINS).read_bytes())
+        return [Join(join["head"], {int(k): v for k, v in join["starts"].items()}, join["end"]) for join in document]
     except (OSError, ValueError, TypeError, KeyError):
         return []
 

@@ -6,7 +6,7 @@ import re
 import signal
 from dataclasses import dataclass
 
-from vizsla.jobs.handover import Ended
+from vizsla.jobs.handover import Exit
 from vizsla.jobs.states import Status
 
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):", re.MULTILINE)
@@ -34,7 +34,7 @@ class Outcome:
     failure: str | None
 
 
-def outcome(ended: Ended, *, wrote: str | None = None) -> Outcome:
+def outcome(end: Exit, *, wrote: str | None = None) -> Outcome:
     """The outcome of an attempt.
 
     Parameters
@@ -42,27 +42,27 @@ def outcome(ended: Ended, *, wrote: str | None = None) -> Outcome:
     wrote:
         What the job itself wrote to ``output/failure``, which SageMaker takes for the reason.
     """
-    unpacked = f"; its model could not be packed: {ended.pack_error}" if ended.pack_error else ""
-    if ended.why == "stopped" and ended.code != 0:
-        forced = "; it did not end on SIGTERM and was killed" if ended.killed else ""
-        return Outcome("Stopped", f"stopped on request after {ended.seconds:.0f} s{forced}", None)
-    if ended.why == "limit":
-        forced = "; it did not end on SIGTERM and was killed" if ended.killed else ""
-        reason = f"it ran longer than StoppingCondition.MaxRuntimeInSeconds allows ({ended.limit:g} s){forced}"
+    unpacked = f"; its model could not be packed: {end.pack_error}" if end.pack_error else ""
+    if end.why == "stopped" and end.code != 0:
+        forced = "; it did not end on SIGTERM and was killed" if end.killed else ""
+        return Outcome("Stopped", f"stopped on request after {end.seconds:.0f} s{forced}", None)
+    if end.why == "limit":
+        forced = "; it did not end on SIGTERM and was killed" if end.killed else ""
+        reason = f"it ran longer than StoppingCondition.MaxRuntimeInSeconds allows ({end.limit:g} s){forced}"
         return Outcome("Stopped", reason + unpacked, None)
-    if ended.code != 0:
-        first = _cause(ended, wrote)
-        rest = wrote.strip() if wrote and wrote.strip() else _last_traceback(ended.tail)
+    if end.code != 0:
+        first = _cause(end, wrote)
+        rest = wrote.strip() if wrote and wrote.strip() else _last_traceback(end.tail)
         return Outcome("Failed", first, first + ("\n\n" + rest if rest and rest != first else "") + "\n")
-    if ended.pack_error and ended.why == "exited":
-        reason = f"the model could not be packed: {ended.pack_error}"
+    if end.pack_error and end.why == "exited":
+        reason = f"the model could not be packed: {end.pack_error}"
         return Outcome("Failed", reason, reason + "\n")
-    if ended.why == "stopped":
+    if end.why == "stopped":
         return Outcome("Stopped", f"stopped on request; it ended in good order{unpacked}", None)
-    if ended.left_out:
+    if end.left_out:
         kinds = "links to nothing or in a circle, sockets, pipes"
-        return Outcome("Completed", f"left out of model.tar.gz ({kinds}): {', '.join(ended.left_out)}", None)
-    return Outcome("Completed", None if ended.packed else NO_MODEL, None)
+        return Outcome("Completed", f"left out of model.tar.gz ({kinds}): {', '.join(end.left_out)}", None)
+    return Outcome("Completed", None if end.packed else NO_MODEL, None)
 
 
 NO_MODEL = (
@@ -71,28 +71,28 @@ NO_MODEL = (
 )
 
 
-def _cause(ended: Ended, wrote: str | None) -> str:
+def _cause(end: Exit, wrote: str | None) -> str:
     """One line: what happened, and the exit code. What the job itself wrote comes before what is guessed here."""
-    code = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
+    code = f"exit code {end.code}" if end.code > 0 else f"signal {-end.code}"
     if wrote and wrote.strip():
         return f"{wrote.strip().splitlines()[0]} ({code})"
-    if ended.out_of_memory:
+    if end.out_of_memory:
         return f"it ran out of memory and the system killed it ({code}); use a smaller batch size or fewer workers"
-    error, last = _exception_line(ended.tail), _last_line(ended.tail)
+    error, last = _exception_line(end.tail), _last_line(end.tail)
     # A log speaks of memory and disks often; only the words that the process ended with say why.
-    final = error if error and (ended.code == 1 or error == last) else ""
+    final = error if error and (end.code == 1 or error == last) else ""
     if any(words in final or last.endswith(words) for words in _DISK) or (
-        ended.disk_full and ended.code in (1, -signal.SIGBUS)
+        end.disk_full and end.code in (1, -signal.SIGBUS)
     ):
         return f"the disk was full ({code}); free some space and resume the job"
-    said = last if ended.code == -signal.SIGABRT else final  # native code that gives up says why at last
-    if any(words in said for words in _MEMORY):
-        return f"it ran out of memory ({code}): {said}; use a smaller batch size or fewer workers"
-    if ended.code < 0:
+    last_words = last if end.code == -signal.SIGABRT else final  # native code that gives up says why at last
+    if any(words in last_words for words in _MEMORY):
+        return f"it ran out of memory ({code}): {last_words}; use a smaller batch size or fewer workers"
+    if end.code < 0:
         try:
-            ended_by = signal.Signals(-ended.code)
+            ended_by = signal.Signals(-end.code)
         except ValueError:  # real-time signals have no name
-            return f"it was ended by signal {-ended.code}"
+            return f"it was ended by signal {-end.code}"
         return _SIGNALS.get(ended_by, f"it was ended by {ended_by.name}")
     if final:
         return f"{final} ({code})"
@@ -112,5 +112,5 @@ def _last_line(tail: str) -> str:
 
 
 def _last_traceback(tail: str) -> str:
-    starts = [found.start() for found in _TRACEBACK.finditer(tail)]
+    starts = [match.start() for match in _TRACEBACK.finditer(tail)]
     return "\n".join(tail[starts[-1] if starts else 0 :].strip().splitlines()[-_FEW_LINES:])

@@ -55,7 +55,7 @@ def _project(code: Path) -> dict[str, Any]:
 def _build_options(code: Path) -> list[str]:
     """Without a network a build has what is installed; with one, pip fetches what is not."""
     wanted = _project(code).get("build-system", {}).get("requires", ["setuptools"])
-    names = {found[0] for text in wanted if (found := _NAME.match(str(text)))} - {"wheel"}  # setuptools has its own
+    names = {match[0] for text in wanted if (match := _NAME.match(str(text)))} - {"wheel"}  # setuptools has its own
     return ["--no-build-isolation"] if all(map(_is_installed, names)) else []
 
 

@@ -72,10 +72,10 @@ class Packing:
     def result(self) -> tuple[str | None, list[str]]:
         """Wait for the end; what went wrong, or None when the archive is there, and what was left out of it."""
         with open(self.file, "rb") as file:
-            told = file.read()
+            text = file.read()
         self._reap()
-        found = json.loads(told or '{"error": "the process that packed it was killed", "left_out": []}')
-        return found["error"], found["left_out"]
+        document = json.loads(text or '{"error": "the process that packed it was killed", "left_out": []}')
+        return document["error"], document["left_out"]
 
     def end(self) -> None:
         """Kill it; what was written is removed."""

@@ -61,13 +61,13 @@ def processes_with(variable: str, value: str) -> list[int]:
     while parent > 1 and parent not in spared:
         spared.add(parent)
         parent = int((_stat(parent) or ["", "0"])[1])
-    found = []
+    pids = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
         if name.isdigit() and int(name) not in spared:
             with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
                 if wanted in file.read().split(b"\0"):
-                    found.append(int(name))
-    return found
+                    pids.append(int(name))
+    return pids
 
 
 def children(pid: int) -> list[int]:

@@ -18,33 +18,33 @@ class RecordedNames:
 
     Parameters
     ----------
-    known:
-        What was called how before, so that it stays so; see :attr:`known`.
+    by_name:
+        What was called how before, so that it stays so; see :attr:`by_name`.
     """
 
-    def __init__(self, known: dict[str, str] | None = None) -> None:
-        self.known = dict(known or {})
+    def __init__(self, by_name: dict[str, str] | None = None) -> None:
+        self.by_name = dict(by_name or {})
         """What names are called by now, as plain JSON."""
-        self._taken = set(self.known.values())
+        self._taken = set(self.by_name.values())
 
     def add(self, names: Iterable[str]) -> None:
         """Decide how names are called; those that can stay as they are come first."""
-        new = [name for name in dict.fromkeys(names) if name not in self.known]
+        new = [name for name in dict.fromkeys(names) if name not in self.by_name]
         for name in sorted(new, key=lambda name: _allowed(name) != name):
-            self.known[name] = chosen = self._free(_allowed(name))
+            self.by_name[name] = chosen = self._free(_allowed(name))
             self._taken.add(chosen)
 
     def __getitem__(self, name: str) -> str:
         self.add([name])
-        return self.known[name]
+        return self.by_name[name]
 
     def _free(self, wanted: str) -> str:
-        found, count = wanted, 1
-        while found in self._taken:
+        name, count = wanted, 1
+        while name in self._taken:
             count += 1
             ending = f"_{count}"
-            found = wanted[: _LONGEST - len(ending)].rstrip("/") + ending
-        return found
+            name = wanted[: _LONGEST - len(ending)].rstrip("/") + ending
+        return name
 
 
 def _allowed(name: str) -> str:

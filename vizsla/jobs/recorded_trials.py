@@ -8,8 +8,8 @@ from typing import Any
 
 from vizsla.jobs.recorded_names import RecordedNames
 
-_STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Stopped": "KILLED"}
-_LONGEST = 5000
+STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Stopped": "KILLED"}
+LONGEST_TAG = 5000
 
 
 def record_trials(
@@ -26,7 +26,7 @@ def record_trials(
     -------
     How many were written.
     """
-    known = {
+    names_there = {
         run.data.tags.get("vizsla.trial")
         for run in client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=10_000)
     }
@@ -36,13 +36,13 @@ def record_trials(
         names.add([*trial["Metrics"], *trial["TunedHyperParameters"]])
     written = 0
     for trial in summary["TrainingJobSummaries"]:
-        name, status = trial["TrainingJobName"], _STATUS.get(trial["TrainingJobStatus"])
-        if name in known or status is None or (home / name / "job.json").exists():
+        name, status = trial["TrainingJobName"], STATUS.get(trial["TrainingJobStatus"])
+        if name in names_there or status is None or (home / name / "job.json").exists():
             continue
-        start, end = (_milliseconds(trial[key]) for key in ("TrainingStartTime", "TrainingEndTime"))
+        start, end = (milliseconds(trial[key]) for key in ("TrainingStartTime", "TrainingEndTime"))
         tags = {"vizsla.trial": name, "vizsla.kind": "trial", "mlflow.parentRunId": parent}
         if trial["FailureReason"]:
-            tags["vizsla.reason"] = trial["FailureReason"][:_LONGEST]
+            tags["vizsla.reason"] = trial["FailureReason"][:LONGEST_TAG]
         run = client.create_run(experiment, start_time=start, tags=tags, run_name=name).info.run_id
         curve = [entities.Metric(objective, v, end or 0, step) for step, v in enumerate(trial["ObjectiveCurve"], 1)]
         final = [
@@ -60,5 +60,6 @@ def record_trials(
     return written
 
 
-def _milliseconds(moment: str | None) -> int | None:
+def milliseconds(moment: str | None) -> int | None:
+    """An ISO 8601 time as MLflow has it."""
     return None if moment is None else int(datetime.fromisoformat(moment).timestamp() * 1000)

@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from vizsla.jobs.hyperparameters import decoded, is_number
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.recorded_names import RecordedNames
-from vizsla.jobs.recorded_trials import record_trials
+from vizsla.jobs.recorded_trials import LONGEST_TAG, STATUS, milliseconds, record_trials
 from vizsla.jobs.states import State, now
 from vizsla.jobs.tracking import (
     ERROR,
@@ -55,15 +54,13 @@ _TRIES = 5
 _BATCH = 1000
 _MANY, _POINTS_PER_SECOND = 1000, 10
 _LONGEST_PARAMETER = 6000
-_LONGEST_TAG = 5000
 _ARTIFACT_BYTES = 10 << 20
-_STATUS = {"Completed": "FINISHED", "Failed": "FAILED", "Stopped": "KILLED"}
 _LARGEST_STEP = 2**63 - 1
 _OWN_TAGS = ("vizsla.", "mlflow.")
 """What tags of a person may not begin with: they mean something to us and to MLflow."""
 
 
-def thinned(metrics: Sequence[Metric]) -> Sequence[Metric]:
+def thin(metrics: Sequence[Metric]) -> Sequence[Metric]:
     """What MLflow is told of some values: all of a name's, or of more than 1,000 the last in each tenth of a second.
 
     A loop that logs 10,000 values a second would cost a core and 20 MB a minute to write there; ``metrics.jsonl`` has
@@ -72,10 +69,10 @@ def thinned(metrics: Sequence[Metric]) -> Sequence[Metric]:
     counts = Counter(m.name for m in metrics)
     if not counts or max(counts.values()) <= _MANY:
         return metrics
-    kept = {}
+    last = {}
     for at, m in enumerate(metrics):
-        kept[m.name, int(m.time * _POINTS_PER_SECOND) if counts[m.name] > _MANY else at] = m
-    return list(kept.values())
+        last[m.name, int(m.time * _POINTS_PER_SECOND) if counts[m.name] > _MANY else at] = m
+    return list(last.values())
 
 
 def make_database(uri: str) -> None:
@@ -97,8 +94,8 @@ def make_database(uri: str) -> None:
         if file.exists():  # by now
             return
         new = file.with_name(f".{file.name}.new")
-        for left in new.parent.glob(f"{new.name}*"):  # of one that was killed
-            left.unlink()
+        for leftover in new.parent.glob(f"{new.name}*"):  # of one that was killed
+            leftover.unlink()
         mlflow.MlflowClient(tracking_uri=sqlite_address(new)).search_experiments(max_results=1)
         with contextlib.closing(sqlite3.connect(new)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -130,9 +127,9 @@ class Recorder:
         self.experiment = self._experiment(uri)
 
     def _experiment(self, uri: str) -> str:
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
         return str(self.client.create_experiment(EXPERIMENT, artifact_root(self.home) if is_local(uri) else None))
 
     def record(self, job: JobDirectory) -> State:
@@ -152,8 +149,8 @@ class Recorder:
         names, written = RecordedNames(note.get("names")), None
         while written != note["metrics"]:  # a part at a time, to the end of the file
             written = note["metrics"]
-            found, note["metrics"] = read_metrics_after(job.metrics, written)
-            metrics = thinned(found)
+            values, note["metrics"] = read_metrics_after(job.metrics, written)
+            metrics = thin(values)
             names.add(m.name for m in metrics)
             for start in range(0, len(metrics), _BATCH):
                 batch = [
@@ -161,10 +158,10 @@ class Recorder:
                     for m in metrics[start : start + _BATCH]
                 ]
                 self.client.log_batch(run, metrics=batch)
-            write_json(job.run / NOTE, note | {"names": names.known}, private=True)
+            write_json(job.run / NOTE, note | {"names": names.by_name}, private=True)
         if state.has_ended:
             self._end(job, state, run)
-            write_json(job.run / NOTE, note | {"names": names.known, RECORDED: state.updated}, private=True)
+            write_json(job.run / NOTE, note | {"names": names.by_name, RECORDED: state.updated}, private=True)
         return state
 
     def _note(self, job: JobDirectory) -> dict[str, Any] | None:
@@ -179,9 +176,9 @@ class Recorder:
         quoted = directory.replace("'", "")
         # A directory may have been another job's, which was removed: only with its moment it is this one.
         same = f"tags.`vizsla.directory` = '{quoted}' and tags.`vizsla.created` = '{state.created}'"
-        found = self.client.search_runs([self.experiment], same, max_results=1)
-        if found:
-            run = found[0].info.run_id
+        runs = self.client.search_runs([self.experiment], same, max_results=1)
+        if runs:
+            run = runs[0].info.run_id
         else:
             names = RecordedNames()
             tags = {
@@ -198,7 +195,7 @@ class Recorder:
             }
             tags |= self._parent(job)
             created = self.client.create_run(
-                self.experiment, start_time=_milliseconds(state.created), tags=tags, run_name=job.name
+                self.experiment, start_time=milliseconds(state.created), tags=tags, run_name=job.name
             )
             run = created.info.run_id
         channels = {f"channel.{channel.channel_name}": channel.uri for channel in spec.input_data_config}
@@ -229,7 +226,7 @@ class Recorder:
     def _end(self, job: JobDirectory, state: State, run: str) -> None:
         self.client.set_tag(run, "vizsla.status", state.status)
         if state.reason:
-            self.client.set_tag(run, "vizsla.reason", state.reason[:_LONGEST_TAG])
+            self.client.set_tag(run, "vizsla.reason", state.reason[:LONGEST_TAG])
         for path in [*sorted(job.output.glob("*")), job.model / "model.json", job.path / "job.json"]:
             if path.is_file() and path.suffix != ".gz" and path.stat().st_size <= _ARTIFACT_BYTES:
                 self.client.log_artifact(run, str(path))
@@ -237,19 +234,18 @@ class Recorder:
         summary = None if trials is None else load(job.output / trials)
         if summary is not None:
             record_trials(self.client, self._entities, self.experiment, run, summary, self.home)
-        ended = _milliseconds(state.ended) if state.ended else None
-        self.client.set_terminated(run, _STATUS[state.status], ended)
+        self.client.set_terminated(run, STATUS[state.status], milliseconds(state.ended))
 
 
 @dataclass
-class Synced:
+class SyncCounts:
     """What :func:`sync` has left: jobs that still run, and jobs that could not be recorded."""
 
     running: int = 0
     failed: int = 0
 
 
-def sync(home: Path, uri: str | None = None, *, running: bool = False) -> Synced:
+def sync(home: Path, uri: str | None = None, *, running: bool = False) -> SyncCounts:
     """Bring the runs of the jobs in ``home`` up to date. Done again, it changes nothing.
 
     A job that cannot be recorded holds no other up: the error is kept in its ``.run/tracking-error.json``.
@@ -261,30 +257,30 @@ def sync(home: Path, uri: str | None = None, *, running: bool = False) -> Synced
     running:
         Also jobs that still run, where nobody may look at a server.
     """
-    left, recorders, refused = Synced(), dict[str, Recorder](), Counter[str]()
+    counts, recorders, refused = SyncCounts(), dict[str, Recorder](), Counter[str]()
     for job in due(home):
         place = str((load(job.run / NOTE) or {}).get("uri", ""))
         if not place or uri not in (None, place):
             continue
         if refused[place] >= _TRIES:
-            left.failed += 1
+            counts.failed += 1
             continue
         try:
             if is_local(place) and not running and not executor_of(job).state(Handle.of(job)).has_ended:
                 continue
             if place not in recorders:
                 recorders[place] = Recorder(place, home)
-            left.running += not recorders[place].record(job).has_ended
+            counts.running += not recorders[place].record(job).has_ended
             refused.pop(place, None)
             (job.run / ERROR).unlink(missing_ok=True)
         except Exception as error:  # noqa: BLE001 - of the server, of its client, of this job's files: words for all
             if not (job.path / "job.json").exists():
                 print(f"{job.name} was removed before it was recorded: {masked(str(error))}", flush=True)
                 continue
-            left.failed += 1
+            counts.failed += 1
             refused[place] += 1
             _keep_error(job, place, error)
-    return left
+    return counts
 
 
 def sync_in_turn(home: Path, turn: int, delay: float) -> None:
@@ -297,12 +293,12 @@ def sync_in_turn(home: Path, turn: int, delay: float) -> None:
         time.sleep(pause)
         with _alone(home):
             os.close(turn)
-            left = sync(home)
-            failures = failures + 1 if left.failed else 0
-            again = take_turn(home) if left.running or 0 < failures < _TRIES else None
+            counts = sync(home)
+            failures = failures + 1 if counts.failed else 0
+            again = take_turn(home) if counts.running or 0 < failures < _TRIES else None
         if again is None:
             return
-        turn, pause = again, _LIVE_SECONDS if left.running else _PAUSE * 2**failures
+        turn, pause = again, _LIVE_SECONDS if counts.running else _PAUSE * 2**failures
 
 
 def sync_beside(home: Path, process: int) -> None:
@@ -322,7 +318,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 def _keep_error(job: JobDirectory, uri: str, error: Exception) -> None:
-    words, uri = masked(f"{type(error).__name__}: {error}")[:_LONGEST_TAG], masked(uri)
+    words, uri = masked(f"{type(error).__name__}: {error}")[:LONGEST_TAG], masked(uri)
     print(f"{job.name} could not be recorded at {uri}: {words}", flush=True)
     with contextlib.suppress(StorageError):
         write_json(job.run / ERROR, {"uri": uri, "error": words, "time": now()})
@@ -335,10 +331,6 @@ def _text(text: str) -> str:
 
 def _step(step: int | None, epoch: float | None) -> int:
     return max(-_LARGEST_STEP, min(_LARGEST_STEP, step if step is not None else int(epoch or 0)))
-
-
-def _milliseconds(moment: str) -> int:
-    return int(datetime.fromisoformat(moment).timestamp() * 1000)
 
 
 def main(home: str, process: str, delay: str | None = None) -> None:

@@ -35,7 +35,7 @@ class Scraper:
     ----------
     definitions:
         Pairs of name and regular expression.
-    found:
+    counts:
         How many values each name has already, of an earlier attempt.
     seconds:
         Processor time that one definition may take for one block; one that takes longer is given up. Needs the main
@@ -48,7 +48,7 @@ class Scraper:
         self,
         definitions: Iterable[tuple[str, str]],
         append: Append,
-        found: Counter[str] | None = None,
+        counts: Counter[str] | None = None,
         *,
         seconds: float | None = None,
         on_slow: Callable[[str], None] = lambda name: None,
@@ -66,7 +66,7 @@ class Scraper:
         self._names = [name for name, *_ in self._definitions]
         self._no_numbers: dict[str, str] = {}
         self._refused: Counter[str] = Counter()
-        self._found = Counter() if found is None else found
+        self._counts = Counter() if counts is None else counts
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
@@ -87,7 +87,7 @@ class Scraper:
     def missing(self) -> dict[str, str | None]:
         """Metrics without any value so far: what was found first in the place of a number, None where nothing was."""
         given_up = set(self._names) - {name for name, *_ in self._definitions}
-        names = [name for name in dict.fromkeys(self._names) if not self._found[name] and name not in given_up]
+        names = [name for name in dict.fromkeys(self._names) if not self._counts[name] and name not in given_up]
         return {name: self._no_numbers.get(name) for name in names}
 
     def left_out(self) -> list[str]:
@@ -95,7 +95,7 @@ class Scraper:
         return [
             f"{count:,} times metric {name!r} has no value: {no_value(self._no_numbers[name])}"
             for name, count in self._refused.items()
-            if self._found[name]
+            if self._counts[name]
         ]
 
     def _block(self, text: str) -> None:
@@ -105,33 +105,33 @@ class Scraper:
             for number, line in enumerate(text.split("\n")):
                 if line.lstrip()[:1] == "{" and (fields := self._json(line)) is not None:
                     values.append((number, *fields))
-        taken = {number for number, *_ in values}
+        json_lines = {number for number, *_ in values}
         for definition in list(self._definitions):
             try:
-                found = self._within_time(definition, text, taken)
+                matches = self._within_time(definition, text, json_lines)
             except _TooSlowError:
                 self._definitions.remove(definition)
                 self._on_slow(definition[0])
                 continue
-            for number, matched in found:
+            for number, matched in matches:
                 try:
                     values.append((number, definition[0], float(matched), None, None))
                 except ValueError:
                     self._no_numbers.setdefault(definition[0], matched)
                     self._refused[definition[0]] += 1
-        for number, name, value, step, epoch in sorted(values, key=lambda found: found[0]):
-            if number not in taken:
-                self._found[name] += 1
-                step = self._found[name]
+        for number, name, value, step, epoch in sorted(values, key=lambda row: row[0]):
+            if number not in json_lines:
+                self._counts[name] += 1
+                step = self._counts[name]
             self._append(name, value, step, epoch)
 
-    def _within_time(self, definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, str]]:
+    def _within_time(self, definition: _Definition, text: str, json_lines: set[int]) -> list[tuple[int, str]]:
         if self._seconds is None:
-            return _matches(definition, text, taken)
+            return _matches(definition, text, json_lines)
         try:
             self._armed = True
             signal.setitimer(signal.ITIMER_PROF, self._seconds)
-            return _matches(definition, text, taken)
+            return _matches(definition, text, json_lines)
         finally:
             self._armed = False
             signal.setitimer(signal.ITIMER_PROF, 0)
@@ -160,14 +160,14 @@ def no_value(matched: str | None) -> str:
     return f"its regular expression matched {matched!r:.80}, which is no number"
 
 
-def _matches(definition: _Definition, text: str, taken: set[int]) -> list[tuple[int, str]]:
+def _matches(definition: _Definition, text: str, json_lines: set[int]) -> list[tuple[int, str]]:
     """Numbers of lines, and the texts found in them."""
     _, pattern, quick = definition
     result: list[tuple[int, str]] = []
     if quick is not None and not quick.search(text):
         return result
     for number, line in enumerate(text.split("\n")):
-        found = None if number in taken else pattern.search(line[:_LONGEST_LINE])
-        if found and found.re.groups and found[1] is not None:
-            result.append((number, found[1]))
+        match = None if number in json_lines else pattern.search(line[:_LONGEST_LINE])
+        if match and match.re.groups and match[1] is not None:
+            result.append((number, match[1]))
     return result

@@ -153,5 +153,5 @@ def _keep_links(folder: Path, copy: Path) -> None:
 
 def names_opt_ml(code: Path) -> bool:
     """Whether a script in the folder has the path ``/opt/ml`` in it."""
-    found = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in code.glob(pattern)]
-    return any(b"/opt/ml" in path.read_bytes() for path in found if path.is_file() and os.access(path, os.R_OK))
+    scripts = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in code.glob(pattern)]
+    return any(b"/opt/ml" in path.read_bytes() for path in scripts if path.is_file() and os.access(path, os.R_OK))

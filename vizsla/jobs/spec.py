@@ -152,14 +152,14 @@ class ResourceConfig(_Document):
         text = self.instance_type or "local"
         if text.startswith("ml."):
             return cpus, gpus
-        found = _LOCAL_INSTANCE.fullmatch(text.replace("local_gpu", "local"))
+        match = _LOCAL_INSTANCE.fullmatch(text.replace("local_gpu", "local"))
         allowed = f"local, or local-Ncpu or local-Ncpu-Mgpu with N <= {cpus} and M <= {gpus}; ml.* means local"
-        if not found:
+        if not match:
             raise UsageError(
                 f"There is no instance type {text!r}.", where="ResourceConfig.InstanceType", allowed=allowed
             )
-        wanted_cpus = int(found["cpus"]) if found["cpus"] else cpus
-        wanted_gpus = int(found["gpus"]) if found["gpus"] else (0 if found["cpus"] else gpus)
+        wanted_cpus = int(match["cpus"]) if match["cpus"] else cpus
+        wanted_gpus = int(match["gpus"]) if match["gpus"] else (0 if match["cpus"] else gpus)
         if wanted_cpus > cpus or wanted_gpus > gpus:
             raise UsageError(
                 f"{text!r} is more than this machine has: {cpus} CPUs and {gpus} GPUs.",
@@ -361,5 +361,5 @@ def _in_words(error: ValidationError) -> UsageError:
             where=".".join(str(part) for part in first["loc"][:-2]),
             allowed="1 to 256 characters (512 in Environment), none of them '=' or a null byte",
         )
-    given = "" if first["type"] == "missing" else f" (given: {first.get('input')!r:.80})"
-    return UsageError(f"The job's request cannot be used: {first['msg']}{given}.{more}", where=where)
+    value = "" if first["type"] == "missing" else f" (given: {first.get('input')!r:.80})"
+    return UsageError(f"The job's request cannot be used: {first['msg']}{value}.{more}", where=where)

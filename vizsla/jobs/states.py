@@ -106,8 +106,8 @@ def read_state(path: Path) -> State:
     try:
         with open(path, "rb") as file:
             fields = json.load(file)
-        known = {name: fields[name] for name in State.__dataclass_fields__ if name in fields}
-        state = State(**known)
+        values = {name: fields[name] for name in State.__dataclass_fields__ if name in fields}
+        state = State(**values)
         if state.status not in STATUSES:
             raise ValueError(f"unknown status {state.status!r}")
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vizsla.files import write_json
-from vizsla.jobs.handover import ENVIRONMENT, Command, Ended, Running, Why, folder_id, load
+from vizsla.jobs.handover import ENVIRONMENT, Command, Exit, Running, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.output import JobOutput
 from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
@@ -86,7 +86,7 @@ class _Attempt:
         reserve.unlink(missing_ok=True)
         missing = self.output.close(tell_missing=code == 0 or self.why != "exited")
         packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
-        ended = Ended(
+        end = Exit(
             attempt=self.command.attempt,
             code=code,
             why=self.why,
@@ -102,7 +102,7 @@ class _Attempt:
             left_out=left_out,
             missing_metrics=missing,
         )
-        write_json(self.run_folder / "exit.json", asdict(ended))
+        write_json(self.run_folder / "exit.json", asdict(end))
 
     def _start(self) -> tuple[int, int]:
         """Fork the job; it waits until its number is written down, so that no job runs that nobody knows."""
@@ -201,8 +201,7 @@ class _Attempt:
             self._reap()
 
     def _ask_to_stop(self, why: Why) -> None:
-        request = load(self.run_folder / "stop.json") or {}
-        kill_at = time.monotonic() + float(request.get("grace", self.command.grace))
+        kill_at = self._kill_time()
         if self.why != "exited":  # asked again: the shorter patience counts
             if self.kill_at is not None and why == "stopped":
                 self.kill_at = min(self.kill_at, kill_at)
@@ -213,6 +212,11 @@ class _Attempt:
         else:  # its workers are its own to end: PyTorch takes a worker's end by SIGTERM for a crash of the loop
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
+
+    def _kill_time(self) -> float:
+        """When the patience ends of whoever has asked the job to stop."""
+        document = load(self.run_folder / "stop.json") or {}
+        return time.monotonic() + float(document.get("grace", self.command.grace))
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -254,7 +258,7 @@ class _Attempt:
 
         Returns
         -------
-        See the last three fields of :class:`Ended`.
+        See the last three fields of :class:`Exit`.
         """
         archive = self.job / "output" / ARCHIVE
         if archive.exists():  # that of an earlier attempt was put aside
@@ -276,9 +280,8 @@ class _Attempt:
                 error, left_out = packing.result()
                 return str(archive) if error is None else None, error, left_out
             if wake in ready and signal.SIGTERM in os.read(wake, 256) and why == "exited":
-                request = load(self.run_folder / "stop.json") or {}
-                asked = time.monotonic() + float(request.get("grace", self.command.grace))
-                why, deadline = "stopped", asked if deadline is None else min(deadline, asked)
+                kill_at = self._kill_time()
+                why, deadline = "stopped", kill_at if deadline is None else min(deadline, kill_at)
             if deadline is not None and time.monotonic() >= deadline:
                 packing.end()
                 self.why = "limit" if why == "exited" else why

@@ -49,10 +49,10 @@ def tracking_uri(home: Path) -> str | None:
 
     None when tracking is off or MLflow is not installed.
     """
-    chosen = settings().tracking
-    if chosen.lower() in _NOWHERE or importlib.util.find_spec("mlflow") is None:
+    address = settings().tracking
+    if address.lower() in _NOWHERE or importlib.util.find_spec("mlflow") is None:
         return None
-    return chosen or sqlite_address(home.absolute() / "mlflow.db")
+    return address or sqlite_address(home.absolute() / "mlflow.db")
 
 
 def check_tracking_uri(uri: str, where: str) -> str:
@@ -65,8 +65,8 @@ def check_tracking_uri(uri: str, where: str) -> str:
     """
     scheme, colon, _ = uri.partition(":")
     is_folder = not colon and os.sep in uri
-    known = scheme.partition("+")[0] in _ADDRESSES and (bool(colon) or scheme == "databricks")
-    if uri.lower() != OFF and not is_folder and not known:
+    is_known = scheme.partition("+")[0] in _ADDRESSES and (bool(colon) or scheme == "databricks")
+    if uri.lower() != OFF and not is_folder and not is_known:
         raise UsageError(
             f"Jobs cannot be recorded at {masked(uri)!r}.",
             where=where,
@@ -85,9 +85,9 @@ def check_setting() -> None:
     UsageError
         Otherwise.
     """
-    chosen = settings().tracking
-    if chosen and chosen.lower() not in _NOWHERE:
-        check_tracking_uri(chosen, "VIZSLA_TRACKING")
+    address = settings().tracking
+    if address and address.lower() not in _NOWHERE:
+        check_tracking_uri(address, "VIZSLA_TRACKING")
 
 
 def masked(text: str) -> str:
@@ -97,8 +97,8 @@ def masked(text: str) -> str:
 
 def error_of(job: JobDirectory) -> dict[str, str] | None:
     """Why the job could not be recorded the last time: ``uri``, ``error``, ``time``; None when nothing is wrong."""
-    found = load(job.run / ERROR)
-    return found and {name: masked(str(value)) for name, value in found.items()}
+    document = load(job.run / ERROR)
+    return document and {name: masked(str(value)) for name, value in document.items()}
 
 
 def begin(job: JobDirectory) -> None:
@@ -211,34 +211,22 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
     """
     if importlib.util.find_spec("mlflow") is None:
         raise MissingExtraError("vizsla ui", "track", "mlflow")
-    chosen = check_tracking_uri(uri, "vizsla ui --tracking-uri") if uri else tracking_uri(home)
-    if chosen is None or chosen.lower() == OFF:
+    address = check_tracking_uri(uri, "vizsla ui --tracking-uri") if uri else tracking_uri(home)
+    if address is None or address.lower() == OFF:
         raise UsageError(
             "Tracking is off: there is nothing to show.",
             where="VIZSLA_TRACKING",
             do="unset it, or name a server or database with `vizsla ui --tracking-uri`",
         )
-    if chosen.startswith(("http://", "https://", "databricks")):
+    if address.startswith(("http://", "https://", "databricks")):
         return None
-    if (file := sqlite_file(chosen)) is not None and not file.exists():
+    if (file := sqlite_file(address)) is not None and not file.exists():
         with storage(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-        _make_database(chosen)
+        _make_database(address)
     keep_up(home)
-    served = ["--backend-store-uri", chosen, "--default-artifact-root", artifact_root(home)]
-    return [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        *served,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+    server = [sys.executable, *"-m mlflow server --host 127.0.0.1 --workers 1 --port".split(), str(port)]
+    return [*server, "--backend-store-uri", address, "--default-artifact-root", artifact_root(home)]
 
 
 def artifact_root(home: Path) -> str:

@@ -39,11 +39,11 @@ _MAX_CARD_BYTES = 16_000_000
 _MAX_PART_BYTES = 4_000_000_000
 
 
-class _Card(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PreprocessingCard(_Card):
+class PreprocessingCard(_Section):
     """:class:`vizsla.images.Preprocessing`, as JSON."""
 
     size: int = Field(gt=0, le=4096)
@@ -54,7 +54,7 @@ class PreprocessingCard(_Card):
     std: tuple[float, float, float]
 
 
-class BackboneCard(_Card):
+class BackboneCard(_Section):
     """Which backbone, with which weights, run by which engine."""
 
     name: str
@@ -65,7 +65,7 @@ class BackboneCard(_Card):
     precision: str
 
 
-class Provenance(_Card):
+class Provenance(_Section):
     """Where the model comes from."""
 
     job: str
@@ -77,7 +77,7 @@ class Provenance(_Card):
     hyperparameters: dict[str, Any] = {}
 
 
-class ModelCard(_Card):
+class ModelCard(_Section):
     """``model.json``: everything about a model but its numbers."""
 
     format_version: Literal[1, 2] = FORMAT_VERSION
@@ -197,14 +197,14 @@ def _load_folder(folder: Path, at_hand: Container[str], most: int) -> SavedModel
     try:
         _check_size(HEAD, (folder / HEAD).stat().st_size, most, folder)
         head = (folder / HEAD).read_bytes()
-        known = card.backbone.sha256 in at_hand
-        if not known:
+        is_at_hand = card.backbone.sha256 in at_hand
+        if not is_at_hand:
             _check_size(BACKBONE, (folder / BACKBONE).stat().st_size, most, folder)
-        backbone_sha256 = card.backbone.sha256 if known else sha256_file(folder / BACKBONE)
+        backbone_sha256 = card.backbone.sha256 if is_at_hand else sha256_file(folder / BACKBONE)
     except OSError as error:
         raise ModelError(f"The model is incomplete: {error.strerror}.", where=error.filename) from error
     _verify(card, backbone_sha256, head, folder)
-    return SavedModel(card, b"" if known else folder / BACKBONE, _head(head, card, folder))
+    return SavedModel(card, b"" if is_at_hand else folder / BACKBONE, _head(head, card, folder))
 
 
 def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedModel:
@@ -232,8 +232,8 @@ def _load_archive(archive: Path, at_hand: Container[str], most: int) -> SavedMod
             do=_OWN_CODE if CARD in missing else None,
         )
     card = _card(parts[CARD], archive)
-    known = card.backbone.sha256 in at_hand
-    backbone_sha256 = card.backbone.sha256 if known else hashlib.sha256(parts[BACKBONE]).hexdigest()
+    is_at_hand = card.backbone.sha256 in at_hand
+    backbone_sha256 = card.backbone.sha256 if is_at_hand else hashlib.sha256(parts[BACKBONE]).hexdigest()
     _verify(card, backbone_sha256, parts[HEAD], archive)
     return SavedModel(card, parts[BACKBONE], _head(parts[HEAD], card, archive))
 
@@ -265,11 +265,11 @@ def _card(data: bytes, where: Path) -> ModelCard:
 
 
 def _verify(card: ModelCard, backbone_sha256: str, head: bytes, where: Path) -> None:
-    for name, found, expected in (
+    for name, actual, expected in (
         (BACKBONE, backbone_sha256, card.backbone.sha256),
         (HEAD, hashlib.sha256(head).hexdigest(), card.head_sha256),
     ):
-        if found != expected:
+        if actual != expected:
             raise ModelError(
                 f"{name} is not the file that the model was saved with (its hash differs).",
                 where=where,
@@ -292,4 +292,5 @@ def _head(data: bytes, card: ModelCard, where: Path) -> Head:
     try:
         return HEADS[card.head].read(tensors, len(card.classes), card.backbone.features)
     except ModelError as error:
-        raise ModelError(error.what, where=where, do=error.do) from error
+        error.where = str(where)
+        raise

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vizsla.errors import WeightsError
 from vizsla.images import Preprocessing
-from vizsla.models.weights import WeightsRequest, ways_out
+from vizsla.models.weights import BackboneSpec, ways_out
 from vizsla.optional import require
 from vizsla.parameters import spelled
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class TorchBackbone:
     """A timm model in evaluation mode, without a classifier, and how it wants its pictures."""
 
     module: nn.Module
@@ -33,7 +33,7 @@ class Backbone:
     """Length of the feature vector."""
 
 
-def load_backbone(request: WeightsRequest) -> Backbone:
+def load_backbone(spec: BackboneSpec) -> TorchBackbone:
     """Build the backbone and fill it with the weights asked for; never silently with random ones.
 
     Raises
@@ -46,52 +46,52 @@ def load_backbone(request: WeightsRequest) -> Backbone:
     require("torch", extra="train", feature="Exporting a backbone")
     timm = require("timm", extra="train", feature="Exporting a backbone")
     require("timm.data", extra="train", feature="Exporting a backbone")
-    if not timm.is_model(request.backbone.split(".")[0]):
-        near = difflib.get_close_matches(request.backbone, timm.list_models(), n=5, cutoff=0.5)
+    if not timm.is_model(spec.backbone.split(".")[0]):
+        near = difflib.get_close_matches(spec.backbone, timm.list_models(), n=5, cutoff=0.5)
         raise WeightsError(
-            f"timm has no image model named {request.backbone!r}.",
+            f"timm has no image model named {spec.backbone!r}.",
             allowed=f"any of timm's {len(timm.list_models()):,} models"
             + (f"; near: {', '.join(near)}" if near else ""),
             do='`python -c "import timm; print(timm.list_models(pretrained=True))"` lists them',
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = _create(timm, request)
-    return Backbone(
+        module = _create(timm, spec)
+    return TorchBackbone(
         module=module.eval().requires_grad_(False),
         preprocessing=Preprocessing.from_timm(timm.data.resolve_model_data_config(module)),
         features=int(module.head_hidden_size if hasattr(module, "head_hidden_size") else module.num_features),
     )
 
 
-def _create(timm: Any, request: WeightsRequest) -> Any:
+def _create(timm: Any, spec: BackboneSpec) -> Any:
     import torch
 
-    if request.random_init:
+    if spec.random_init:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(request.seed)
-            return timm.create_model(request.backbone, pretrained=False)
-    if request.weights is None:
+            torch.manual_seed(spec.seed)
+            return timm.create_model(spec.backbone, pretrained=False)
+    if spec.weights is None:
         try:
             with _hub_offline_when_unreachable():
-                return timm.create_model(request.backbone, pretrained=True)
+                return timm.create_model(spec.backbone, pretrained=True)
         except Exception as error:
             # Downloads fail in the exceptions of several libraries that share no base class.
             raise WeightsError(
-                f"The pretrained weights of {request.backbone} cannot be had: {_first_line(error)}.", do=ways_out()
+                f"The pretrained weights of {spec.backbone} cannot be had: {_first_line(error)}.", do=ways_out()
             ) from error
     try:
-        if request.weights.is_dir():
-            return timm.create_model(f"local-dir:{request.weights}", pretrained=True)
-        module = timm.create_model(request.backbone, pretrained=False)
-        _fill(module, _state_dict(request.weights), request)
+        if spec.weights.is_dir():
+            return timm.create_model(f"local-dir:{spec.weights}", pretrained=True)
+        module = timm.create_model(spec.backbone, pretrained=False)
+        _fill(module, _state_dict(spec.weights), spec)
         return module
     except WeightsError:
         raise
     except Exception as error:
         raise WeightsError(
-            f"The weights cannot be loaded into {request.backbone}: {_first_line(error)}.",
-            where=request.weights,
+            f"The weights cannot be loaded into {spec.backbone}: {_first_line(error)}.",
+            where=spec.weights,
             do=ways_out(),
         ) from error
 
@@ -127,7 +127,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def _fill(module: Any, state: dict[str, Any], request: WeightsRequest) -> None:
+def _fill(module: Any, state: dict[str, Any], spec: BackboneSpec) -> None:
     """Load every tensor of the backbone; the classifier's may be absent or of another size."""
     own = module.state_dict()
     classifier = tuple(f"{name}." for name in _classifier_names(module))
@@ -135,9 +135,9 @@ def _fill(module: Any, state: dict[str, Any], request: WeightsRequest) -> None:
     lacking = [n for n in own if n not in fitting and not n.startswith(classifier)]
     if lacking:
         raise WeightsError(
-            f"The weights do not fit {request.backbone}: {len(lacking)} of {len(own)} tensors are missing or of "
+            f"The weights do not fit {spec.backbone}: {len(lacking)} of {len(own)} tensors are missing or of "
             f"another shape ({', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}).",
-            where=request.weights,
+            where=spec.weights,
             do=f"name the architecture that the file was saved from with {spelled('backbone')}",
         )
     module.load_state_dict(fitting, strict=False)

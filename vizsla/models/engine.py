@@ -79,9 +79,9 @@ class OnnxEngine:
         ModelError
             When they do not.
         """
-        given = self._session.get_inputs()[0].shape[1:3]
-        made = self._session.get_outputs()[0].shape[1]
-        for what, wanted, there in (("pictures of size", size, given[0]), ("features", width, made)):
+        image_shape = self._session.get_inputs()[0].shape[1:3]
+        feature_width = self._session.get_outputs()[0].shape[1]
+        for what, wanted, there in (("pictures of size", size, image_shape[0]), ("features", width, feature_width)):
             if isinstance(there, int) and there != wanted:
                 raise ModelError(
                     f"The model does not fit its backbone: {what} {wanted:,}, where the backbone has {there:,}.",
@@ -98,6 +98,11 @@ class OnnxEngine:
         """The features and the last feature map."""
         features, feature_map = self._session.run(["features", "feature_map"], {"images": pixels})
         return features, feature_map
+
+    def activations(self, pixels: Pixels) -> Features:
+        """Of a trunk (:func:`vizsla.models.export.trunk_to_onnx`): what passes on to the tail, (n, ...) float32."""
+        result: Features = self._session.run(["activations"], {"images": pixels})[0]
+        return result
 
     def shrink(self, pixels: Pixels) -> Features:
         """:meth:`features`, and give back the memory that calls have needed."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +19,10 @@ from vizsla.errors import ModelError
 from vizsla.files import sha256_file, write_bytes, write_json
 from vizsla.images import Preprocessing
 from vizsla.models.engine import OnnxEngine
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
+
+if TYPE_CHECKING:
+    from vizsla.models.backbone import TorchBackbone
 
 _OPSET = 17
 _TOLERANCE = 2e-3
@@ -39,9 +44,9 @@ class ExportedBackbone:
     features: int
 
 
-def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | None:
+def find_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone | None:
     """The export of an earlier run, if there is one and its content is what it was. Needs no torch."""
-    index = _index(request, cache)
+    index = _index(spec, cache)
     try:
         entry = json.loads(index.read_text("utf-8"))
         path = cache / "backbones" / f"{entry['sha256']}.onnx"
@@ -49,8 +54,8 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
             return None
         os.utime(path)  # used now: what bounds the cache looks at this
         return ExportedBackbone(
-            name=request.backbone,
-            weights=request.describe(),
+            name=spec.backbone,
+            weights=spec.describe(),
             path=path,
             sha256=entry["sha256"],
             preprocessing=Preprocessing.from_dict(entry["preprocessing"]),
@@ -62,17 +67,17 @@ def find_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone | No
 
 def exported(cache: Path) -> list[tuple[str, str, Path]]:
     """Every exported backbone in the cache: its name, its weights, its file."""
-    found = {}
+    backbones = {}
     for index in (cache / "backbones").glob("*.json"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             entry = json.loads(index.read_text("utf-8"))
             path = cache / "backbones" / f"{entry['sha256']}.onnx"
             if path.is_file():
-                found[path] = (entry["backbone"], entry["weights"], path)
-    return list(found.values())
+                backbones[path] = (entry["backbone"], entry["weights"], path)
+    return list(backbones.values())
 
 
-def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
+def ensure_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone:
     """The backbone as an ONNX file: the one in the cache, or a new export.
 
     Raises
@@ -82,59 +87,81 @@ def ensure_exported(request: WeightsRequest, cache: Path) -> ExportedBackbone:
     ModelError
         When the export does not answer as the original does.
     """
-    found = find_exported(request, cache)
-    if found:
-        return found
+    earlier = find_exported(spec, cache)
+    if earlier:
+        return earlier
     from vizsla.models.backbone import load_backbone
 
-    backbone = load_backbone(request)
-    content = to_onnx(backbone.module, backbone.preprocessing)
-    _verify(content, backbone.module, backbone.preprocessing, request.backbone)
-    import hashlib
-
-    sha256 = hashlib.sha256(content).hexdigest()
-    path = cache / "backbones" / f"{sha256}.onnx"
-    write_bytes(path, content, make_folder=True)
+    backbone = load_backbone(spec)
+    made = export(backbone, spec.backbone, spec.describe(), cache)
     write_json(
-        _index(request, cache),
+        _index(spec, cache),
         {
-            "backbone": request.backbone,
-            "weights": request.describe(),
-            "sha256": sha256,
+            "backbone": spec.backbone,
+            "weights": spec.describe(),
+            "sha256": made.sha256,
             "preprocessing": backbone.preprocessing.to_dict(),
             "features": backbone.features,
         },
     )
-    return ExportedBackbone(
-        request.backbone, request.describe(), path, sha256, backbone.preprocessing, backbone.features
-    )
+    return made
+
+
+def export(backbone: TorchBackbone, name: str, weights: str, cache: Path) -> ExportedBackbone:
+    """A backbone as it is now, as an ONNX file in the cache; ``weights`` says where its weights come from.
+
+    Raises
+    ------
+    ModelError
+        When the export does not answer as the original does.
+    StorageError
+        When the file system refuses.
+    """
+    content = to_onnx(backbone.module, backbone.preprocessing)
+    _verify(content, backbone.module, backbone.preprocessing, name)
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = cache / "backbones" / f"{sha256}.onnx"
+    write_bytes(path, content, make_folder=True)
+    return ExportedBackbone(name, weights, path, sha256, backbone.preprocessing, backbone.features)
 
 
 def to_onnx(module: Any, preprocessing: Preprocessing) -> bytes:
     """Export a timm model: ``images`` uint8 (n, size, size, 3) in; ``features`` and ``feature_map`` out.
 
-    The normalisation is inside the graph, so that pictures travel as bytes. The last feature map is a second
-    output and costs nothing (measured: docs/performance.md). torch's older exporter is used: it takes 0.7 s
-    where the newer one takes 7 s and gives the same graph.
+    The last feature map is a second output and costs nothing (measured: docs/performance.md).
     """
+
+    def run(pixels: Any) -> tuple[Any, Any]:
+        feature_map = module.forward_features(pixels)
+        return module.forward_head(feature_map, pre_logits=True), feature_map
+
+    return _to_onnx(module, run, preprocessing, ("features", "feature_map"))
+
+
+def trunk_to_onnx(trunk: Any, preprocessing: Preprocessing) -> bytes:
+    """Export the first part of a backbone: ``images`` uint8 (n, size, size, 3) in; ``activations`` out."""
+    return _to_onnx(trunk, trunk, preprocessing, ("activations",))
+
+
+def _to_onnx(module: Any, run: Callable[[Any], Any], preprocessing: Preprocessing, outputs: tuple[str, ...]) -> bytes:
+    """The normalisation is inside the graph, so that pictures travel as bytes. torch's older exporter is used: it takes
+    0.7 s where the newer one takes 7 s and gives the same graph."""
     import torch
 
     class WithNormalisation(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.backbone = module
+            self.module = module
             mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
             self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1))
             self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1))
 
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-            feature_map = self.backbone.forward_features(pixels)
-            return self.backbone.forward_head(feature_map, pre_logits=True), feature_map
+        def forward(self, images: torch.Tensor) -> Any:
+            return run(images.permute(0, 3, 1, 2).float() * self.scale + self.shift)
 
     example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
     file = io.BytesIO()
-    names = ["images", "features", "feature_map"]
+    names = ["images", *outputs]
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -159,9 +186,9 @@ def _verify(content: bytes, module: Any, preprocessing: Preprocessing, name: str
     with torch.inference_mode():
         tensor = torch.from_numpy(preprocessing.normalise(pixels))
         expected = module.forward_head(module.forward_features(tensor), pre_logits=True).numpy()
-    found = OnnxEngine(content).features(pixels)
+    features = OnnxEngine(content).features(pixels)
     scale = float(np.abs(expected).max()) or 1.0
-    difference = float(np.abs(found - expected).max()) / scale if found.shape == expected.shape else float("inf")
+    difference = float(np.abs(features - expected).max()) / scale if features.shape == expected.shape else float("inf")
     if not difference <= _TOLERANCE:
         raise ModelError(
             f"The ONNX export of {name} does not answer as torch does (relative difference {difference:.2g}).",
@@ -170,5 +197,5 @@ def _verify(content: bytes, module: Any, preprocessing: Preprocessing, name: str
         )
 
 
-def _index(request: WeightsRequest, cache: Path) -> Path:
-    return cache / "backbones" / f"{request.key()}.json"
+def _index(spec: BackboneSpec, cache: Path) -> Path:
+    return cache / "backbones" / f"{spec.key()}.json"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vizsla.errors import ModelError, VizslaError, of_kind
 from vizsla.models.export import ExportedBackbone, ensure_exported, find_exported
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.parameters import DOORS, door, speak
 
 
@@ -27,17 +27,18 @@ class BackboneExport:
 
     Examples
     --------
-    >>> export = BackboneExport(WeightsRequest.resolve("resnet18"), settings().cache)  # doctest: +SKIP
+    >>> export = BackboneExport(BackboneSpec.resolve("resnet18"), settings().cache)  # doctest: +SKIP
     >>> export.result().features  # doctest: +SKIP
     512
     """
 
-    def __init__(self, request: WeightsRequest, cache: Path) -> None:
-        self._request, self._cache = request, cache
-        self._backbone = find_exported(request, cache)
+    def __init__(self, spec: BackboneSpec, cache: Path) -> None:
+        self._spec, self._cache = spec, cache
+        self.backbone = find_exported(spec, cache)
+        """The backbone once it is there; None before, and where the export has failed."""
         self._error: VizslaError | None = None
         self._ended = threading.Event()
-        if self._backbone is not None:
+        if self.backbone is not None:
             self._ended.set()
             return
         self._process: subprocess.Popen[str] | None = None
@@ -51,11 +52,6 @@ class BackboneExport:
         target = self._export if self._process is None else self._wait
         context = contextvars.copy_context()  # errors are worded in the thread, or told from it to the process
         threading.Thread(target=context.run, args=(target,), name="export", daemon=True).start()
-
-    @property
-    def backbone(self) -> ExportedBackbone | None:
-        """The backbone once it is there; None before, and where the export has failed."""
-        return self._backbone
 
     @property
     def ended(self) -> bool:
@@ -77,10 +73,10 @@ class BackboneExport:
             When the export does not answer as the original does, or its process has died.
         """
         self._ended.wait()
-        if self._backbone is None:
+        if self.backbone is None:
             assert self._error is not None
             raise self._error
-        return self._backbone
+        return self.backbone
 
     def close(self) -> None:
         """End the export's process if it still runs."""
@@ -90,7 +86,7 @@ class BackboneExport:
 
     def _export(self) -> None:
         try:
-            self._backbone = ensure_exported(self._request, self._cache)
+            self.backbone = ensure_exported(self._spec, self._cache)
         except VizslaError as error:
             self._error = error
         except BaseException as error:  # noqa: BLE001
@@ -100,20 +96,20 @@ class BackboneExport:
 
     def _wait(self) -> None:
         assert self._process is not None
-        values = asdict(self._request) | {"weights": self._request.weights and str(self._request.weights)}
-        asked = {"request": values, "cache": str(self._cache), "door": door().name}
-        output, _ = self._process.communicate(json.dumps(asked))
+        values = asdict(self._spec) | {"weights": self._spec.weights and str(self._spec.weights)}
+        document = {"request": values, "cache": str(self._cache), "door": door().name}
+        output, _ = self._process.communicate(json.dumps(document))
         if self._process.returncode == 0:
-            self._backbone = find_exported(self._request, self._cache)
-        if self._backbone is None:
+            self.backbone = find_exported(self._spec, self._cache)
+        if self.backbone is None:
             self._error = _error(output, self._process.returncode)
         self._ended.set()
 
 
 def _error(output: str, code: int) -> VizslaError:
     try:
-        told = json.loads(output.strip().splitlines()[-1])
-        error = of_kind(told.pop("kind"))(told.pop("what"), **told)
+        fields = json.loads(output.strip().splitlines()[-1])
+        error = of_kind(fields.pop("kind"))(fields.pop("what"), **fields)
     except (IndexError, ValueError, KeyError, TypeError):
         return ModelError(
             f"The process that exports the backbone has died (exit code {code}).",
@@ -124,16 +120,16 @@ def _error(output: str, code: int) -> VizslaError:
 
 def main() -> int:
     """Make one export; the exit code."""
-    asked = json.loads(sys.stdin.read())
-    speak(DOORS[asked["door"]])
-    values = asked["request"]
-    request = WeightsRequest(**(values | {"weights": values["weights"] and Path(values["weights"])}))
+    document = json.loads(sys.stdin.read())
+    speak(DOORS[document["door"]])
+    values = document["request"]
+    spec = BackboneSpec(**(values | {"weights": values["weights"] and Path(values["weights"])}))
     try:
-        ensure_exported(request, Path(asked["cache"]))
+        ensure_exported(spec, Path(document["cache"]))
     except VizslaError as error:
-        told = {"kind": type(error).__name__, "what": error.what}
-        told |= {name: value for name in ("parameter", "where", "allowed", "do") if (value := getattr(error, name))}
-        print(json.dumps(told))
+        fields = {"kind": type(error).__name__, "what": error.what}
+        fields |= {name: value for name in ("parameter", "where", "allowed", "do") if (value := getattr(error, name))}
+        print(json.dumps(fields))
         return error.exit_code
     return 0
 

@@ -28,7 +28,7 @@ def ways_out() -> str:
 
 
 @dataclass(frozen=True)
-class WeightsRequest:
+class BackboneSpec:
     """A backbone by timm's name and where its weights come from: the hub, ``weights``, or chance.
 
     Use :meth:`resolve`, which checks.
@@ -42,7 +42,7 @@ class WeightsRequest:
     @classmethod
     def resolve(
         cls, backbone: str | None, weights: Path | None = None, *, random_init: bool = False, seed: int = 0
-    ) -> WeightsRequest:
+    ) -> BackboneSpec:
         """Check a request and fill in what it leaves open.
 
         A folder of weights names its own architecture; else the default is resnet18.

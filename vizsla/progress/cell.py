@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vizsla.progress.bars import STAGES
+from vizsla.progress.trials import number
 from vizsla.reports.render import duration, render
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.trials import TrialRecord, best
@@ -31,7 +32,7 @@ def in_notebook() -> bool:
 
 
 @dataclass
-class Stage:
+class Bar:
     """One stage: what it is called, how far it is, and when it began and ended (``time.monotonic()``)."""
 
     name: str
@@ -59,7 +60,7 @@ class CellView:
     """An observer that draws what it is told. ``display`` is IPython's."""
 
     def __init__(self, display: Any) -> None:
-        self._stages: list[Stage] = []
+        self._stages: list[Bar] = []
         self._notes: list[str] = []
         self._best = ""
         self._failed = False
@@ -69,7 +70,7 @@ class CellView:
     def stage(self, name: str, total: int | None = None) -> None:
         """Begin a new line."""
         self._end()
-        self._stages.append(Stage(name, total))
+        self._stages.append(Bar(name, total))
         self._draw()
 
     def progress(self, done: int, total: int) -> None:
@@ -87,7 +88,7 @@ class CellView:
         """Move the bar by the trials that ended, and say which is the best so far."""
         leader = best(trials, objective)
         if leader is not None:
-            values = ", ".join(f"{name}={_short(value)}" for name, value in leader.params.items())
+            values = ", ".join(f"{name}={number(value)}" for name, value in leader.params.items())
             self._best = f"Best so far: trial {leader.number}, {objective.metric} {leader.value:.4g} ({values})"
         total = self._stages[-1].total if self._stages else None
         self.progress(sum(t.ended for t in trials), total or len(trials))
@@ -140,7 +141,3 @@ def cell() -> Iterator[CellView]:
         view.finish(failed=True)
         raise
     view.finish()
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

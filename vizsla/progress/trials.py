@@ -48,8 +48,8 @@ def table(
     """The trials, the best and the running ones where not all fit."""
     from vizsla.tuning.trials import best
 
-    found = best(trials, objective)
-    marked = winner if winner is not None else None if found is None else found.number
+    leader = best(trials, objective)
+    marked = winner if winner is not None else None if leader is None else leader.number
     shown = _chosen(trials, objective, most)
     finite = [v for t in trials for v in (*t.curve, t.value) if v is not None and math.isfinite(v)]
     # One scale for all; the worst tenth would flatten the rest.
@@ -101,7 +101,7 @@ class TrialView(LiveView):
         super().__init__(progress_bars(console))
         self._trials: Sequence[TrialRecord] = ()
         self._objective: Objective | None = None
-        self._told: set[int] = set()
+        self._printed: set[int] = set()
 
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Remember the trials for the next picture; without a terminal, print those that ended."""
@@ -110,8 +110,8 @@ class TrialView(LiveView):
         if self.bars.console.is_terminal:
             return
         for t in trials:
-            if t.ended and t.number not in self._told:
-                self._told.add(t.number)
+            if t.ended and t.number not in self._printed:
+                self._printed.add(t.number)
                 params = " ".join(f"{name}={number(value)}" for name, value in t.params.items())
                 value = "" if t.value is None else f"{objective.metric}={t.value:.5g} "
                 self.bars.console.print(

@@ -47,7 +47,7 @@ def lines(
         finite = [(x, y) for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)]
         points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in finite)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    return _svg(parts) + _legend([(s.name, colour) for s, colour in zip(series, _COLOURS, strict=False)])
+    return svg(parts) + _legend([(s.name, colour) for s, colour in zip(series, _COLOURS, strict=False)])
 
 
 def reliability(bins: npt.NDArray[np.float64]) -> Markup:
@@ -69,7 +69,7 @@ def reliability(bins: npt.NDArray[np.float64]) -> Markup:
             f'<circle cx="{frame.x(confidence):.1f}" cy="{top:.1f}" r="3" fill="{_COLOURS[1]}"/>'
         )
     parts.append(f'<line x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}" class="marker"/>')
-    return _svg(parts) + _legend([("accuracy in the bin", _COLOURS[0]), ("mean confidence", _COLOURS[1])])
+    return svg(parts) + _legend([("accuracy in the bin", _COLOURS[0]), ("mean confidence", _COLOURS[1])])
 
 
 def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
@@ -105,7 +105,7 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
         )
     size = margin + c * cell + 2
     parts.append(f'<rect x="{margin}" y="{margin}" width="{c * cell}" height="{c * cell}" class="frame"/>')
-    return _svg(parts, size, size)
+    return svg(parts, size, size)
 
 
 def stacked(counts: npt.NDArray[np.int64], names: Sequence[str], parts: Sequence[str], most: int = 60) -> Markup:
@@ -127,7 +127,7 @@ def stacked(counts: npt.NDArray[np.int64], names: Sequence[str], parts: Sequence
         drawn.append(f'<text x="{x + 6:.1f}" y="{y + bar - 5}">{totals[i]:,}</text>')
     legend = _legend(list(zip(parts, _COLOURS, strict=False)))
     rest = Markup(f"<p>The {most} largest of {len(names)}.</p>") if len(names) > most else Markup("")
-    return _svg(drawn, width, len(order) * (bar + 5)) + legend + rest
+    return svg(drawn, width, len(order) * (bar + 5)) + legend + rest
 
 
 class _Frame:
@@ -176,7 +176,8 @@ def _spread(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _svg(parts: Sequence[str], width: int = _WIDTH, height: int = _HEIGHT) -> Markup:
+def svg(parts: Sequence[str], width: int = _WIDTH, height: int = _HEIGHT) -> Markup:
+    """A chart of its parts; it shrinks on a small screen and never grows."""
     content = "".join(parts)
     return Markup(f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img">{content}</svg>')
 

@@ -8,23 +8,23 @@ from typing import Any
 
 from vizsla.data.checks.classes import effective_classes
 from vizsla.data.dataset import SPLITS
-from vizsla.data.gate import Gated
-from vizsla.data.manifest import DAMAGED, LEFT_OUT, REPAIRED
+from vizsla.data.decisions import DAMAGED, LEFT_OUT, REPAIRED
+from vizsla.data.gate import GateResult
 from vizsla.errors import ImageError
 from vizsla.findings import SEVERITIES, Finding, FindingFile
 from vizsla.images import Limits, decode, read_file
 from vizsla.reports import charts
-from vizsla.reports.render import render, thumbnail
+from vizsla.reports.render import count_of, render, thumbnail
 
 _SHOWN = 24
 _THUMBNAIL = 160
 
 
-def page(gated: Gated, findings: Sequence[Finding], manifest: Path, notes: Sequence[str]) -> str:
+def page(gated: GateResult, findings: Sequence[Finding], manifest: Path, notes: Sequence[str]) -> str:
     """The whole page as HTML, pictures included. ``notes`` say how the data were read."""
     dataset = gated.facts.dataset
     counts = dataset.counts(gated.usable)
-    totals = counts.sum(axis=1)
+    totals, splits = counts.sum(axis=1), zip(counts.sum(axis=0).tolist(), SPLITS, strict=True)
     smallest = int(totals[totals > 0].min()) if (totals > 0).any() else 0
     status = gated.status
     return render(
@@ -34,7 +34,7 @@ def page(gated: Gated, findings: Sequence[Finding], manifest: Path, notes: Seque
         headline=_headline(findings),
         tiles=[
             ("pictures", f"{len(dataset):,}", f"{len(dataset.classes)} classes"),
-            ("used", f"{int(gated.usable.sum()):,}", " · ".join(f"{n:,} {s}" for n, s in _splits(counts))),
+            ("used", f"{int(gated.usable.sum()):,}", " · ".join(f"{n:,} {s}" for n, s in splits)),
             ("left out", f"{int((status == LEFT_OUT).sum()):,}", "copies across splits, or by hand"),
             ("cannot be read", f"{int((status == DAMAGED).sum()):,}", f"{int((status == REPAIRED).sum()):,} repaired"),
             (
@@ -56,16 +56,10 @@ def _headline(findings: Sequence[Finding]) -> str:
     if not findings:
         return "nothing to object to"
     parts = [(severity, sum(finding.severity == severity for finding in findings)) for severity in SEVERITIES]
-    plural = {"error": "errors", "warning": "warnings", "info": "remarks"}
-    single = {"error": "error", "warning": "warning", "info": "remark"}
-    return ", ".join(f"{n} {single[severity] if n == 1 else plural[severity]}" for severity, n in parts if n)
+    return ", ".join(count_of(n, "remark" if severity == "info" else severity) for severity, n in parts if n)
 
 
-def _splits(counts: Any) -> list[tuple[int, str]]:
-    return [(int(n), split) for n, split in zip(counts.sum(axis=0), SPLITS, strict=True)]
-
-
-def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
+def _finding(gated: GateResult, finding: Finding) -> dict[str, Any]:
     shown = finding.files[:_SHOWN]
     clusters: dict[int | None, list[dict[str, Any]]] = {}
     for file in shown:
@@ -77,7 +71,7 @@ def _finding(gated: Gated, finding: Finding) -> dict[str, Any]:
     }
 
 
-def _picture(gated: Gated, file: FindingFile) -> dict[str, Any]:
+def _picture(gated: GateResult, file: FindingFile) -> dict[str, Any]:
     dataset, limits, image, row = gated.facts.dataset, Limits.from_settings(), "", file.row
     if row not in gated.facts.scan.errors:
         try:

@@ -104,7 +104,7 @@ def _epoch_charts(trained: TrainedHead) -> list[tuple[str, Markup]]:
 def _path_charts(trained: TrainedHead) -> list[tuple[str, Markup]]:
     path = sorted(trained.path, key=lambda point: point.weight_decay)
     powers = [math.log10(point.weight_decay) for point in path]
-    kept = math.log10(trained.config.weight_decay or 1)
+    chosen = math.log10(trained.config.weight_decay or 1)
     label = "strength of decay, as a power of 10"
     return [
         (
@@ -113,7 +113,7 @@ def _path_charts(trained: TrainedHead) -> list[tuple[str, Markup]]:
                 [charts.Series("held-out pictures", powers, values)],
                 x_label=label,
                 y_label=y_label,
-                marker=kept,
+                marker=chosen,
                 marker_label="kept",
             ),
         )
@@ -128,14 +128,14 @@ def _training_words(trained: TrainedHead) -> str:
     config, last = trained.config, trained.history[-1].epoch
     if isinstance(config, LbfgsConfig):
         return _optimum_words(trained)
-    kept = f"epoch {trained.best_epoch}, the one with the lowest validation loss, was kept"
+    choice = f"epoch {trained.best_epoch}, the one with the lowest validation loss, was kept"
     if config.patience is None:
-        kept = f"epoch {trained.best_epoch} was kept"
+        choice = f"epoch {trained.best_epoch} was kept"
     return {
-        "epochs": f"All {last} epochs were used; {kept}.",
-        "patience": f"Stopped after epoch {last}: {config.patience} epochs brought nothing better; {kept}.",
-        "watcher": f"Stopped after epoch {last} of {config.epochs}{_stop_words(trained)}; {kept}.",
-        "divergence": f"Stopped after epoch {last}, whose loss is no number; {kept}.",
+        "epochs": f"All {last} epochs were used; {choice}.",
+        "patience": f"Stopped after epoch {last}: {config.patience} epochs brought nothing better; {choice}.",
+        "watcher": f"Stopped after epoch {last} of {config.epochs}{_stop_words(trained)}; {choice}.",
+        "divergence": f"Stopped after epoch {last}, whose loss is no number; {choice}.",
     }[trained.stopped_by]
 
 

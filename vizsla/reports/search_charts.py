@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from vizsla.reports.charts import svg
+
 _WIDTH, _HEIGHT = 460, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 40
 _TICKS = 5
@@ -75,14 +77,14 @@ def history(dots: Sequence[Dot], best: Sequence[float], axis: Axis) -> Markup:
         points.append(f"{_x(dot.number / last):.1f},{_y(axis.at(so_far)):.1f}")
     parts.append(f'<polyline points="{" ".join(points)}" fill="none" stroke="var(--c2)" stroke-width="2"/>')
     parts += [_circle(_x(d.number / last), _y(axis.at(d.value)), d) for d in dots]
-    return _svg(parts, _WIDTH, _HEIGHT)
+    return svg(parts, _WIDTH, _HEIGHT)
 
 
 def slices(dots: Sequence[Dot], at: int, parameter: Axis, axis: Axis) -> Markup:
     """The objective against one parameter, the ``at``-th of each dot's places."""
     parts = [_frame(axis, parameter.name, _spaced(parameter.ticks()))]
     parts += [_circle(_x(d.places[at]), _y(axis.at(d.value)), d) for d in dots]
-    return _svg(parts, _WIDTH, _HEIGHT)
+    return svg(parts, _WIDTH, _HEIGHT)
 
 
 def parallel(dots: Sequence[Dot], axes: Sequence[Axis]) -> Markup:
@@ -109,7 +111,7 @@ def parallel(dots: Sequence[Dot], axes: Sequence[Axis]) -> Markup:
         parts += [
             f'<text x="{x - 6}" y="{height(p) + 4:.1f}" text-anchor="end">{escape(t)}</text>' for p, t in axis.ticks()
         ]
-    return _svg(parts, width, bottom + 20)
+    return svg(parts, width, bottom + 20)
 
 
 def importances(shares: Sequence[tuple[str, float]]) -> Markup:
@@ -121,7 +123,7 @@ def importances(shares: Sequence[tuple[str, float]]) -> Markup:
         parts.append(f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<rect x="{left}" y="{y}" width="{240 * share:.1f}" height="18" rx="3" fill="var(--c1)"/>')
         parts.append(f'<text x="{left + 246 * share + 6:.1f}" y="{y + 14}">{100 * share:.0f} %</text>')
-    return _svg(parts, _WIDTH, 16 + row * len(shares))
+    return svg(parts, _WIDTH, 16 + row * len(shares))
 
 
 def _frame(axis: Axis, x_label: str, x_ticks: Sequence[tuple[float, str]]) -> str:
@@ -176,8 +178,3 @@ def _whole_ticks(last: int) -> list[int]:
 def _round_step(rough: float) -> float:
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
     return next((s * power for s in (1, 2, 5, 10) if s * power >= rough * 0.999), 10 * power)
-
-
-def _svg(parts: Sequence[str], width: float, height: float) -> Markup:
-    content = "".join(parts)
-    return Markup(f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img">{content}</svg>')

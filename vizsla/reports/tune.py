@@ -95,8 +95,8 @@ def _axis(name: str, p: Parameter) -> Axis:
 def _objective_axis(complete: Sequence[TrialRecord], objective: Objective) -> Axis:
     """The range of the objective; the worst tenth lies on its edge, so that it does not flatten the rest."""
     values = sorted((t.value for t in complete if t.value is not None), key=objective.cost)
-    kept = values[: max(2, math.ceil(0.9 * len(values)))]
-    low, high = min(kept), max(kept)
+    middle = values[: max(2, math.ceil(0.9 * len(values)))]
+    low, high = min(middle), max(middle)
     margin = (high - low) * 0.03 or abs(high) * 0.05 or 0.5
     return Axis(objective.metric, low - margin, high + margin)
 
@@ -123,11 +123,11 @@ def _dot(
 
 
 def _best_so_far(complete: Sequence[TrialRecord], objective: Objective) -> list[float]:
-    found: list[float] = []
+    values: list[float] = []
     for trial in complete:
         value = trial.value if trial.value is not None else math.nan
-        found.append(value if not found or objective.better(value, found[-1]) else found[-1])
-    return found
+        values.append(value if not values or objective.better(value, values[-1]) else values[-1])
+    return values
 
 
 def _verdict(result: SearchResult) -> dict[str, Any] | None:

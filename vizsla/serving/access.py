@@ -112,13 +112,13 @@ class Access:
             ``origin`` for a foreign page, or a foreign name that was bent to this machine (DNS rebinding).
         """
         host, origin = headers.get("host", ""), headers.get("origin")
-        known = {urlsplit(one).netloc for one in self.public_origins}
-        if self.local and self.open and host and host not in known and not is_loopback(_name(host)):
+        hosts = {urlsplit(one).netloc for one in self.public_origins}
+        if self.local and self.open and host and host not in hosts and not is_loopback(_name(host)):
             raise RequestError(
                 "origin",
                 f"This server is not called {host[:100]!r}.",
                 where="header Host",
-                allowed=", ".join(["localhost", "127.0.0.1", *sorted(known)]),
+                allowed=", ".join(["localhost", "127.0.0.1", *sorted(hosts)]),
                 do="start it by `vizsla serve --public-origin` if a proxy calls it by that name",
             )
         if origin is not None and origin not in self.public_origins and _netloc(origin) != host:

@@ -26,7 +26,7 @@ _NUMBERED = re.compile(r"([0-9]+)\.(\D.*)")
 
 
 @dataclass(frozen=True)
-class Answered:
+class Answer:
     """The model's answer to one picture: probabilities (classes,) float32, what explains it, if asked, and the warning
     that part of the picture's data is broken, if it is."""
 
@@ -55,7 +55,7 @@ class Labels:
         object.__setattr__(self, "header", header if len(header) <= _HEADER_BYTES else None)
 
 
-def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
+def _long(answer: Answer, labels: Labels) -> dict[str, Any]:
     order = np.argsort(-answer.probabilities, kind="stable")[:TOP_CLASSES]
     predictions = [
         {"label": labels.pairs[i][0], "class_name": labels.pairs[i][1], "probability": float(answer.probabilities[i])}
@@ -73,25 +73,25 @@ def _long(answer: Answered, labels: Labels) -> dict[str, Any]:
     return document
 
 
-def _json_list(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+def _json_list(answers: Sequence[Answer], labels: Labels, many: bool) -> bytes:
     rows = [answer.probabilities.tolist() for answer in answers]
     return orjson.dumps(rows if many else rows[0])
 
 
-def _json_object(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+def _json_object(answers: Sequence[Answer], labels: Labels, many: bool) -> bytes:
     rows = [_long(answer, labels) for answer in answers]
     return orjson.dumps(rows if many else rows[0])
 
 
-def _json_lines(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+def _json_lines(answers: Sequence[Answer], labels: Labels, many: bool) -> bytes:
     return b"".join(orjson.dumps(answer.probabilities.tolist()) + b"\n" for answer in answers)
 
 
-def _csv(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+def _csv(answers: Sequence[Answer], labels: Labels, many: bool) -> bytes:
     return b"".join(",".join(map(repr, answer.probabilities.tolist())).encode() + b"\n" for answer in answers)
 
 
-def _npy(answers: Sequence[Answered], labels: Labels, many: bool) -> bytes:
+def _npy(answers: Sequence[Answer], labels: Labels, many: bool) -> bytes:
     file = io.BytesIO()
     np.save(file, np.stack([answer.probabilities for answer in answers]) if many else answers[0].probabilities)
     return file.getvalue()
@@ -102,7 +102,7 @@ class Form:
     """One way to write answers down."""
 
     content_type: str
-    write: Callable[[Sequence[Answered], Labels, bool], bytes]
+    write: Callable[[Sequence[Answer], Labels, bool], bytes]
     explains: bool = False
 
 
@@ -169,7 +169,7 @@ def by_preference(accept: str) -> list[str]:
     for position, part in enumerate(accept.split(",")):
         media, *parameters = (piece.strip().lower().replace(" ", "") for piece in part.split(";"))
         quality = 1.0
-        kept = []
+        form = []
         for parameter in parameters:
             if parameter.startswith("q="):
                 try:
@@ -177,7 +177,7 @@ def by_preference(accept: str) -> list[str]:
                 except ValueError:
                     quality = 0.0
             elif parameter.startswith("form="):
-                kept.append(parameter)
+                form.append(parameter)
         if quality > 0:
-            ranked.append((-quality, position, ";".join([media, *kept])))
+            ranked.append((-quality, position, ";".join([media, *form])))
     return [media for _, _, media in sorted(ranked)]

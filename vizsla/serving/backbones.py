@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +91,7 @@ class Backbones:
         self._threads = threads
         self._lock = threading.Lock()
         self._loaded: dict[str, tuple[Backbone, int]] = {}
-        self._building: dict[str, Future[None]] = {}
+        self._turns: dict[str, threading.Lock] = {}
         self._names: weakref.WeakValueDictionary[tuple[str, ...], Labels] = weakref.WeakValueDictionary()
 
     def __contains__(self, sha256: object) -> bool:
@@ -115,7 +114,7 @@ class Backbones:
         """
         card = saved.card
         key = card.backbone.sha256
-        backbone = self._take(key) or self._build(saved)
+        backbone = self._use(saved)
         try:
             backbone.check(card.preprocessing.size, card.backbone.features)
         except ModelError:
@@ -126,25 +125,21 @@ class Backbones:
             labels = self._names.setdefault(classes, Labels(classes))
         return ServedModel(name, url, labels, saved.preprocessing, saved.head, backbone)
 
-    def _take(self, key: str) -> Backbone | None:
-        """One user more of a backbone that is loaded, or that another thread is loading now."""
-        while True:
+    def _use(self, saved: SavedModel) -> Backbone:
+        """One user more of a backbone, which is loaded for the first; who comes meanwhile waits for it.
+
+        That is without the lock of the table: the event loop takes that, too.
+        """
+        card = saved.card
+        key = card.backbone.sha256
+        with self._lock:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:
             with self._lock:
                 if key in self._loaded:
                     backbone, users = self._loaded[key]
                     self._loaded[key] = (backbone, users + 1)
                     return backbone
-                building = self._building.get(key)
-                if building is None:
-                    self._building[key] = Future()
-                    return None
-            building.result()
-
-    def _build(self, saved: SavedModel) -> Backbone:
-        """Load a backbone for its first user, without the lock: the event loop takes that, too."""
-        card = saved.card
-        key = card.backbone.sha256
-        try:
             if not saved.backbone:
                 raise KeyError(key)
             size, width = card.preprocessing.size, card.backbone.features
@@ -152,9 +147,6 @@ class Backbones:
             give_memory_back()  # ONNX Runtime takes twice the weights while it prepares them
             with self._lock:
                 self._loaded[key] = (backbone, 1)
-        finally:
-            with self._lock:
-                self._building.pop(key).set_result(None)
         return backbone
 
     def release(self, model: ServedModel) -> None:

@@ -21,11 +21,11 @@ def words(error: BaseException, step: str) -> str:
     with contextlib.suppress(Exception):  # the code may have closed it
         traceback.print_exception(error)
     try:
-        said = str(error)
+        text = str(error)
     except Exception:  # noqa: BLE001 - an error's own __str__ is the code's, too
-        said = "it cannot be printed"
+        text = "it cannot be printed"
     what = "cannot be imported" if step == "import" else f"failed in {step}"
-    return f"The model's code {what}: {type(error).__name__}: {said[:_WORDS]}"
+    return f"The model's code {what}: {type(error).__name__}: {text[:_WORDS]}"
 
 
 def place(error: BaseException, model: Path) -> str | None:

@@ -64,7 +64,9 @@ class PatientConnection(HttpToolsProtocol):
             self._header_bytes += len(data)
             if self._timer is None:
                 self._timer = self.loop.call_later(HEADER_SECONDS, self._give_up)
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         self._parse(data)
         if not self._in_headers and self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(BODY_SECONDS, self._give_up)

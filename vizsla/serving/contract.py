@@ -187,7 +187,7 @@ def _by_method(path: str, **calls: Callable[[Request], Awaitable[Response]]) -> 
 async def answer(service: Service, request: Request, target: str | None, *, load: bool = True) -> Response:
     """What the model says, with the headers that the contract gives an answer."""
     headers = request.scope["vizsla.headers"]
-    asked = Invocation(
+    invocation = Invocation(
         target,
         request.scope["vizsla.body"],
         headers.get("content-type", ""),
@@ -196,7 +196,7 @@ async def answer(service: Service, request: Request, target: str | None, *, load
         headers.get("content-encoding", ""),
     )
     record = record_of(request.scope)
-    content, content_type = await service.invoke(asked, record, request.scope, load=load)
+    content, content_type = await service.invoke(invocation, record, request.scope, load=load)
     response = Response(content, headers={"content-type": content_type})
     if record.broken:
         response.headers[WARNINGS] = f'corrupt-data;pictures="{" ".join(map(str, record.broken))}"'

@@ -17,8 +17,8 @@ from vizsla.errors import ModelError
 from vizsla.parameters import spelled
 from vizsla.serving.access import Access
 from vizsla.serving.faults import ClientGoneError, RequestError, as_request_error, container_body, runtime_answer
-from vizsla.serving.observe import Observer, Record
 from vizsla.serving.sigv4 import SignedRequest
+from vizsla.serving.telemetry import RequestRecord, Telemetry
 
 _DISCARD_SECONDS = 10.0
 _WITHOUT_BODY = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -35,11 +35,11 @@ class Door:
     """
 
     def __init__(
-        self, routes: Router, access: Access, observer: Observer, *, max_body: int, max_bytes_in_flight: int
+        self, routes: Router, access: Access, telemetry: Telemetry, *, max_body: int, max_bytes_in_flight: int
     ) -> None:
         self._routes = routes
         self._access = access
-        self._observer = observer
+        self._telemetry = telemetry
         self.max_body = max_body
         self.max_bytes_in_flight = max_bytes_in_flight
         self.bytes_in_flight = 0
@@ -50,7 +50,7 @@ class Door:
             await self._routes.lifespan(scope, receive, send)
             return
         client = scope.get("client")
-        record = Record(_request_id(), scope["method"], scope["path"], client[0] if client else "")
+        record = RequestRecord(_request_id(), scope["method"], scope["path"], client[0] if client else "")
         started = False
         body = _Body(self)
 
@@ -101,9 +101,9 @@ class Door:
         finally:
             body.release()
             scope.pop("vizsla.body", None)  # an idle connection keeps its last scope
-            self._observer.finished(record)
+            self._telemetry.finished(record)
 
-    def _as_failure(self, error: Exception, record: Record, scope: Scope) -> RequestError:
+    def _as_failure(self, error: Exception, record: RequestRecord, scope: Scope) -> RequestError:
         if isinstance(error, HTTPException):
             if error.status_code == 405:
                 allowed = (error.headers or {}).get("Allow") if isinstance(error.headers, dict) else None
@@ -111,11 +111,11 @@ class Door:
             return RequestError("path-unknown", f"There is nothing at {scope['path'][:200]!r}.", do="see /docs")
         failure = as_request_error(error)
         if isinstance(error, ModelError):
-            self._observer.log(
+            self._telemetry.log(
                 "error", "model", request_id=record.request_id, message=error.what, where=str(error.where)
             )
         if failure.kind == "internal" and not isinstance(error, RequestError):
-            self._observer.log(
+            self._telemetry.log(
                 "error", "fault", request_id=record.request_id, trace="".join(traceback.format_exception(error))
             )
         return failure
@@ -178,17 +178,17 @@ class _Body:
 
 async def _discard(receive: Receive, message: Message, most: int) -> None:
     """Let a client that sends too much finish, within bounds: only then does it read the answer."""
-    left = most
+    rest = most
     try:
         async with asyncio.timeout(_DISCARD_SECONDS):
-            while left > 0 and message["type"] != "http.disconnect" and message.get("more_body", False):
+            while rest > 0 and message["type"] != "http.disconnect" and message.get("more_body", False):
                 message = await receive()
-                left -= len(message.get("body", b""))
+                rest -= len(message.get("body", b""))
     except TimeoutError:
         return
 
 
-async def _refuse(error: RequestError, record: Record, scope: Scope, send: Send) -> None:
+async def _refuse(error: RequestError, record: RequestRecord, scope: Scope, send: Send) -> None:
     runtime = scope["path"].startswith("/endpoints/")
     headers = [(b"content-type", b"application/json")]
     if runtime:
@@ -228,11 +228,11 @@ def _request_id() -> str:
     return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
-def _timing(record: Record) -> bytes:
+def _timing(record: RequestRecord) -> bytes:
     return f"wait;dur={1000 * record.wait_seconds:.2f}, work;dur={1000 * record.work_seconds:.2f}".encode()
 
 
-def record_of(scope: Any) -> Record:
+def record_of(scope: Any) -> RequestRecord:
     """The record of the request that ``scope`` belongs to."""
-    record: Record = scope["vizsla.record"]
+    record: RequestRecord = scope["vizsla.record"]
     return record

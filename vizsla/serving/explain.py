@@ -8,13 +8,13 @@ from PIL import Image
 
 from vizsla.errors import ImageError
 from vizsla.images import Decoded, Limits
-from vizsla.serving.answers import Answered
+from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
 from vizsla.serving.faults import RequestError
 
 
-def opened(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
+def open_picture(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
     """The upright RGB picture, and its full size (width, height)."""
     if isinstance(picture, bytes):
         return model.preprocessing.open(picture, limits)
@@ -22,7 +22,7 @@ def opened(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
     return Decoded(image, image.size, b"", suspect=False)
 
 
-def explained(decoded: Decoded, model: ServedModel, warning: ImageError | None) -> Answered:
+def explain(decoded: Decoded, model: ServedModel, warning: ImageError | None) -> Answer:
     """The answer to a picture with the map of its most likely class.
 
     The explanation is plain JSON: ``class_activation_map``, rows of numbers in 0..1 (1 the strongest evidence in
@@ -43,7 +43,7 @@ def explained(decoded: Decoded, model: ServedModel, warning: ImageError | None) 
             do="ask without an explanation",
         )
     probabilities = model.head.probabilities(features)[0]
-    return Answered(
+    return Answer(
         probabilities,
         {
             "class_activation_map": scaled(model.head.evidence(feature_map[0], int(probabilities.argmax()))).tolist(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import ipaddress
 import socket
@@ -123,7 +124,7 @@ class Fetcher:
                 raise RequestError("url-failed", f"The picture cannot be fetched: {words}.", where=url[:200]) from error
             if isinstance(answer, bytes):
                 return answer
-            url = urljoin(url, answer.location)
+            url = urljoin(url, answer)
         raise RequestError("url-failed", f"More than {_MAX_REDIRECTS} redirects.", where=url[:200])
 
     def _checked(self, url: str) -> SplitResult:
@@ -143,7 +144,8 @@ class Fetcher:
             raise RequestError("url-refused", f"Port {port} is not fetched from.", where=url[:200], allowed="80, 443")
         return parts
 
-    def _get(self, parts: SplitResult, deadline: float, budget: Budget) -> bytes | _Moved:
+    def _get(self, parts: SplitResult, deadline: float, budget: Budget) -> bytes | str:
+        """The picture, or the address that it has moved to."""
         host = cast(str, parts.hostname)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         connection = http.client.HTTPConnection(host, port)
@@ -157,7 +159,7 @@ class Fetcher:
             connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "vizsla"})
             response = connection.getresponse()
             if response.status in _REDIRECTS and response.headers["Location"]:
-                return _Moved(response.headers["Location"])
+                return str(response.headers["Location"])
             if response.status != 200:
                 raise RequestError("url-failed", f"The address answered {response.status}.", where=parts.geturl()[:200])
             chunks = []
@@ -174,8 +176,8 @@ class Fetcher:
         return b"".join(chunks)
 
     def _connect(self, host: str, port: int, parts: SplitResult, deadline: float) -> socket.socket:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for entry in found:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for entry in addresses:
             address = ipaddress.ip_address(str(entry[4][0]).partition("%")[0])
             if not self.allowed(address):
                 raise RequestError(
@@ -184,7 +186,7 @@ class Fetcher:
                     where=parts.geturl()[:200],
                     allowed="addresses of the public internet",
                 )
-        family, kind, protocol, _, address_port = found[0]
+        family, kind, protocol, _, address_port = addresses[0]
         plain = socket.socket(family, kind, protocol)
         try:
             plain.settimeout(_left(deadline))
@@ -213,18 +215,9 @@ async def refuse_urls(urls: Sequence[str]) -> list[bytes]:
     )
 
 
-@dataclass(frozen=True)
-class _Moved:
-    location: str
-
-
-_pool: list[ThreadPoolExecutor] = []
-
-
+@functools.cache
 def _threads() -> ThreadPoolExecutor:
-    if not _pool:
-        _pool.append(ThreadPoolExecutor(8, thread_name_prefix="fetch"))
-    return _pool[0]
+    return ThreadPoolExecutor(8, thread_name_prefix="fetch")
 
 
 def _hang_up(sock: socket.socket) -> None:
@@ -233,7 +226,7 @@ def _hang_up(sock: socket.socket) -> None:
 
 
 def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
         raise TimeoutError("it took too long")
-    return left
+    return seconds

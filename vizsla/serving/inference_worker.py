@@ -76,8 +76,8 @@ def main(model_dir: Path, environment: Path, *, install: bool = False) -> None:
         step = "model_fn"
         handler = Handler(model_dir, module, no_opt_ml)
     except ModelError as error:
-        said = {"where": error.where, "allowed": error.allowed, "do": error.do}
-        header = {"status": 500, "kind": "code-failed", **said}
+        detail = {"where": error.where, "allowed": error.allowed, "do": error.do}
+        header = {"status": 500, "kind": "code-failed", **detail}
         _send(answers, header, _encoded(error.what))
         return
     except BaseException as error:  # noqa: BLE001 - a user's code may raise anything, SystemExit included

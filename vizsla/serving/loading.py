@@ -33,16 +33,15 @@ class Entry:
     pinned: bool
     uses: int = 0
     gone: bool = False
-    aliases: set[str] = field(default_factory=set)
     released: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(eq=False)
 class Load:
-    """A model that is being loaded. ``asked`` is the name that finds it, unless ``POST /models`` gave its ``path`` and
+    """A model that is being loaded. ``name`` is what finds it, unless ``POST /models`` gave its ``path`` and
     ``url``. Who unloads it meanwhile sets ``dropped``; ``waiting`` requests wait for it."""
 
-    asked: str
+    name: str
     artifact: str
     path: Path | None = None
     url: str = ""
@@ -72,7 +71,7 @@ class Load:
             raise RequestError("stopping", "The model was unloaded while it was loaded.")
 
 
-class Locator:
+class ShelfThreads:
     """Lets the shelf locate models, in threads of its own: a bucket that hangs keeps no model that is here waiting, and
     nobody from unloading what is fetched or from ending the server. For the event loop."""
 
@@ -105,23 +104,23 @@ class Locator:
             await asyncio.wait([earlier])
         await self._turns.acquire()
         # By its own name where it has one: a link that was asked for may lead elsewhere by now.
-        asked = load.asked if load.artifact == "." else load.artifact
-        found = self._under_way[load.artifact] = _in_thread(lambda: self._shelf.locate(asked))
+        name = load.name if load.artifact == "." else load.artifact
+        locating = self._under_way[load.artifact] = _in_thread(lambda: self._shelf.locate(name))
 
         def ended(_: asyncio.Future[Path]) -> None:
             del self._under_way[load.artifact]
             self._turns.release()
 
-        found.add_done_callback(ended)
+        locating.add_done_callback(ended)
         try:
-            return await asyncio.shield(found)
+            return await asyncio.shield(locating)
         except asyncio.CancelledError:
-            found.add_done_callback(self._unwanted)
+            locating.add_done_callback(self._unwanted)
             raise
 
-    def _unwanted(self, found: asyncio.Future[Path]) -> None:
-        if not found.cancelled() and found.exception() is None:
-            self._shelf.done(found.result())
+    def _unwanted(self, locating: asyncio.Future[Path]) -> None:
+        if not locating.cancelled() and locating.exception() is None:
+            self._shelf.done(locating.result())
 
 
 def _in_thread(function: Callable[[], Path]) -> asyncio.Future[Path]:

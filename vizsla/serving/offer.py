@@ -37,6 +37,6 @@ class Offer:
             return cls(S3Shelf(models_dir, cache))
         if models_dir:
             return cls(FolderShelf(Path(models_dir)))
-        given = list(models) or [str(container() / "model")]
-        paths = models_by_name(given, lambda address: fetch_archive(address, cache))
+        paths_or_addresses = list(models) or [str(container() / "model")]
+        paths = models_by_name(paths_or_addresses, lambda address: fetch_archive(address, cache))
         return cls(NamedShelf(paths), tuple(paths))

@@ -17,9 +17,9 @@ from starlette.routing import Route
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.door import record_of
 from vizsla.serving.loading import Served
-from vizsla.serving.observe import Observer
 from vizsla.serving.openapi import document
 from vizsla.serving.service import Service
+from vizsla.serving.telemetry import Telemetry
 from vizsla.version import VERSION
 
 _NAMES = 2000
@@ -30,11 +30,11 @@ _PICTURE_SOURCES = "blob: data: http: https:"
 class Page:
     """``/`` to try a picture, ``/status``, ``/metrics``, ``/openapi.json`` and ``/docs``."""
 
-    def __init__(self, service: Service, observer: Observer, *, urls: bool) -> None:
+    def __init__(self, service: Service, telemetry: Telemetry, *, urls: bool) -> None:
         self._service = service
-        self._observer = observer
+        self._telemetry = telemetry
         self._urls = urls
-        observer.gauges |= {
+        telemetry.gauges |= {
             "models_loaded": ("Models in memory.", lambda: len(service.pool.loaded())),
             "model_bytes": ("Bytes that the loaded models count for.", lambda: service.pool.nbytes),
             "waiting": ("Pictures waiting.", lambda: service.workers.waiting),
@@ -69,14 +69,14 @@ class Page:
                 "models_loaded": len(models),
                 "model_bytes": self._service.pool.nbytes,
                 "waiting": self._service.workers.waiting,
-                "recent": self._observer.recent(),
+                "recent": self._telemetry.recent(),
             }
         )
 
     async def metrics(self, request: Request) -> Response:
         """For Prometheus."""
         record_of(request.scope).route = "observe"
-        return Response(self._observer.metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+        return Response(self._telemetry.metrics(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def openapi(self, request: Request) -> Response:
         """The service's description for tools."""

@@ -12,19 +12,13 @@ from contextlib import asynccontextmanager
 from vizsla.parameters import spelled
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import RequestError
-from vizsla.serving.loading import Entry, Load, Loader, Locator, Served
+from vizsla.serving.loading import Entry, Load, Loader, Served, ShelfThreads
 from vizsla.serving.shelves import FolderShelf, Shelf
 from vizsla.serving.toolkit import ANSWER_SECONDS, CodeModel, still_starting
 
 _UNLOAD_SECONDS = 60.0
 _CLOSE_SECONDS = 3.0
 """For what is still being read when the server ends."""
-
-_MAX_ALIASES = 16
-"""Names of one model that are remembered: links may give it any number. The file system knows the others."""
-
-_ALIAS_SECONDS = 1.0
-"""After this time the file system is asked again what a name leads to: a link may have been moved."""
 
 _ROOM_SECONDS = 5.0
 """For room that models have which answer just now."""
@@ -37,7 +31,7 @@ class Pool:
     """Loaded models in the order of their last use. Everything but the loading itself happens in the event loop.
 
     An artifact is loaded once, whatever it is called: its entry has the name that ``POST /models`` gave it, or else the
-    artifact's own (:meth:`Shelf.artifact`), and the other names that find it are remembered with it.
+    artifact's own (:meth:`Shelf.artifact`). What another name finds the shelf is asked each time: a link may be moved.
 
     Parameters
     ----------
@@ -53,14 +47,12 @@ class Pool:
         self.shelf = shelf
         self.backbones = backbones
         self.memory = memory
-        self._locator = Locator(shelf)
+        self._locator = ShelfThreads(shelf)
         self._loader = Loader(shelf, backbones, memory=memory, allow_code=allow_code)
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._loading: dict[str, Load] = {}
         self._names: dict[str, str] = {}
         """Artifact to the name of its entry or load."""
-        self._aliases: dict[str, tuple[str, float]] = {}
-        """Other names of loaded artifacts to those of their entries, and until when that is believed."""
         self._freed = asyncio.Event()
         """Set when a model is used no more, or gone."""
         self._starts = asyncio.Semaphore(_STARTS_AT_ONCE)
@@ -81,7 +73,7 @@ class Pool:
 
     async def find(self, name: str) -> Served | None:
         """A loaded model."""
-        entry = self._entries.get(await self._known(name))
+        entry = self._entries.get(await self._own_name(name))
         return entry.model if entry else None
 
     @asynccontextmanager
@@ -93,11 +85,8 @@ class Pool:
         RequestError, ModelError
             When it is not there or cannot be loaded.
         """
-        while (entry := self._entry(name)) is None:  # also when it is unloaded again before its turn comes
-            known = await self._known(name)
-            if entry := self._entries.get(known):
-                self._remember(name, entry)
-                break
+        # Again when it is unloaded before its turn comes.
+        while (entry := self._entries.get(await self._own_name(name))) is None:
             if not load:
                 raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
             await self._load_target(name)
@@ -130,9 +119,9 @@ class Pool:
             raise RequestError(
                 "target-name", "This server loads no models by address.", do=f"start it with {spelled('models_dir')}"
             )
-        known = name if name in self._entries or name in self._loading else self._names.get(load.artifact)
-        if known is not None:
-            called = "" if known == name else f", as {known[:200]!r}"
+        own = name if name in self._entries or name in self._loading else self._names.get(load.artifact)
+        if own is not None:
+            called = "" if own == name else f", as {own[:200]!r}"
             raise RequestError("target-loaded", f"The model {name[:200]!r} is loaded already, or being loaded{called}.")
         load.waiting += 1
         return (await asyncio.shield(self._begin(name, load))).model
@@ -147,15 +136,15 @@ class Pool:
             ``overloaded`` when its last requests are not answered, or its files not read, in time: it is gone when
             they are.
         """
-        known = await self._known(name)
-        entry, load = self._entries.get(known), self._loading.get(known)
+        own = await self._own_name(name)
+        entry, load = self._entries.get(own), self._loading.get(own)
         pinned = entry.pinned if entry else load.pinned if load else None
         if pinned is None:
             raise RequestError("target-unknown", f"The model {name[:200]!r} is not loaded.")
         if pinned:
             raise RequestError("target-pinned", f"The model {name[:200]!r} was named when the server was started.")
         if entry is not None:
-            self._drop(known)
+            self._drop(own)
         elif load is not None:
             load.drop()
         try:
@@ -192,33 +181,14 @@ class Pool:
         await asyncio.gather(*self._removals, return_exceptions=True)
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
-    def _entry(self, name: str) -> Entry | None:
-        return self._entries.get(name) or self._entries.get(self._alias(name) or name)
-
-    def _alias(self, name: str) -> str | None:
-        """What another name leads to, as far as that was seen just now."""
-        known, until = self._aliases.get(name, (None, 0.0))
-        return known if asyncio.get_running_loop().time() < until else None
-
-    def _remember(self, name: str, entry: Entry) -> None:
-        """That ``name`` leads to the model, which is called otherwise, or that it does still."""
-        before, _ = self._aliases.get(name, (None, 0.0))
-        if before is not None and before != entry.name and before in self._entries:
-            self._entries[before].aliases.discard(name)
-        if name != entry.name and (name in entry.aliases or len(entry.aliases) < _MAX_ALIASES):
-            entry.aliases.add(name)
-            self._aliases[name] = entry.name, asyncio.get_running_loop().time() + _ALIAS_SECONDS
-
     async def _artifact(self, name: str) -> str:
         """The artifact that a name finds; the file system is asked, which may take its time."""
         return await asyncio.get_running_loop().run_in_executor(None, self.shelf.artifact, name)
 
-    async def _known(self, name: str) -> str:
+    async def _own_name(self, name: str) -> str:
         """The name that what ``name`` finds is loaded under, or being loaded; ``name`` itself if it is neither."""
         if name in self._entries or name in self._loading:
             return name
-        if (known := self._alias(name)) is not None:
-            return known
         try:
             return self._names.get(await self._artifact(name), name)
         except (RequestError, OSError):
@@ -227,16 +197,16 @@ class Pool:
     async def _load_target(self, name: str) -> None:
         """Load once, however many ask at the same time; all of them get the one result or the one error, or are told
         after the time of an answer that it takes longer. It goes on then, so that a later request finds it."""
-        known = name
+        own = name
         if name not in self._loading:
             artifact = await self._artifact(name)
-            own = name if artifact == "." or artifact in self._entries or artifact in self._loading else artifact
-            known = self._names.get(artifact, own)
-            if known in self._entries:
+            is_taken = artifact == "." or artifact in self._entries or artifact in self._loading
+            own = self._names.get(artifact, name if is_taken else artifact)
+            if own in self._entries:
                 return
-            if known not in self._loading:
-                self._begin(known, Load(name, artifact, evict=True))
-        load = self._loading[known]
+            if own not in self._loading:
+                self._begin(own, Load(name, artifact, evict=True))
+        load = self._loading[own]
         if load.task is None:
             return
         load.waiting += 1
@@ -320,12 +290,12 @@ class Pool:
     def _make_room(self, model: Served, *, evict: bool) -> None:
         """Unload what was used least recently until ``model``, which is loaded but not entered yet, fits. What cannot
         fit unloads nothing."""
-        kept = [e.model for e in self._entries.values() if e.pinned or e.uses or not evict]
-        if _together([*kept, model]) > self.memory:
+        resident = [e.model for e in self._entries.values() if e.pinned or e.uses or not evict]
+        if _together([*resident, model]) > self.memory:
             raise RequestError(
                 "target-memory",
                 f"There is no room for the model {model.name[:200]!r} of {_together([model]) / 1e6:,.1f} MB: "
-                f"{_together(kept) / 1e6:,.1f} MB of {self.memory / 1e6:,.0f} MB are taken, and stay.",
+                f"{_together(resident) / 1e6:,.1f} MB of {self.memory / 1e6:,.0f} MB are taken, and stay.",
                 do=f"unload a model, or start the server with a larger {spelled('memory_mb')}",
             )
         idle = [n for n, e in self._entries.items() if not e.pinned and not e.uses]
@@ -336,8 +306,6 @@ class Pool:
         entry = self._entries.pop(name)
         entry.gone = True
         del self._names[entry.artifact]
-        for alias in entry.aliases:
-            self._aliases.pop(alias, None)
         if not entry.uses:
             self._release(entry)
 

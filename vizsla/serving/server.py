@@ -24,6 +24,7 @@ from vizsla.images import Limits
 from vizsla.parameters import spelled
 from vizsla.serving.access import Access
 from vizsla.serving.backbones import Backbones
+from vizsla.serving.code_folder import remove_abandoned
 from vizsla.serving.connection import PatientConnection
 from vizsla.serving.contract import Container, Runtime
 from vizsla.serving.door import Door
@@ -31,12 +32,11 @@ from vizsla.serving.entry import entry_script
 from vizsla.serving.faults import RequestError
 from vizsla.serving.fetch import Fetcher, refuse_urls
 from vizsla.serving.memory import give_memory_back
-from vizsla.serving.observe import Observer
 from vizsla.serving.page import Page
 from vizsla.serving.pool import Pool
 from vizsla.serving.service import Service
 from vizsla.serving.shelves import Shelf
-from vizsla.serving.unpacked import remove_abandoned
+from vizsla.serving.telemetry import Telemetry
 from vizsla.serving.workers import Workers
 from vizsla.settings import Settings
 
@@ -74,7 +74,7 @@ class Server:
     def __init__(self, options: ServeOptions, settings: Settings) -> None:
         entry_script()  # a variable that cannot be meant is said at once, and not by the first model with code
         self._options = options
-        self.observer = Observer(log_requests=options.log_requests, errors_only=not options.log)
+        self.telemetry = Telemetry(log_requests=options.log_requests, errors_only=not options.log)
         self.address = ""
         """Where it listens, once it does."""
         self._engine: _QuietServer | None = None
@@ -87,14 +87,14 @@ class Server:
             memory=options.memory,
             allow_code=options.allow_code,
         )
-        self._pool.on_load = self.observer.loaded
-        self._pool.on_lost = lambda name, error: self.observer.log("error", "model", model=name, message=str(error))
+        self._pool.on_load = self.telemetry.loaded
+        self._pool.on_lost = lambda name, error: self.telemetry.log("error", "model", model=name, message=str(error))
         fetch = Fetcher(limits.max_bytes) if options.allow_urls else refuse_urls
         self._service = Service(
             self._pool, self._workers, fetch, options.pinned[0] if options.pinned else None, options.endpoint_name
         )
         container = Container(self._service, max_payload=options.max_payload, concurrency=settings.threads)
-        page = Page(self._service, self.observer, urls=options.allow_urls)
+        page = Page(self._service, self.telemetry, urls=options.allow_urls)
         routes = Router(
             [*Runtime(self._service).routes, *container.routes, *page.routes],
             redirect_slashes=False,
@@ -103,7 +103,7 @@ class Server:
         self.app = Door(
             routes,
             options.access,
-            self.observer,
+            self.telemetry,
             max_body=options.max_payload,
             max_bytes_in_flight=max(512_000_000, 4 * options.max_payload),
         )
@@ -168,23 +168,23 @@ class Server:
                 self._failure = error
                 raise
         else:
-            self.observer.log("info", "serving", address=self.address, models=list(self._options.pinned))
+            self.telemetry.log("info", "serving", address=self.address, models=list(self._options.pinned))
             self._on_start()
         tidy = asyncio.create_task(self._tidy())
         yield
         tidy.cancel()
         await self._pool.close()
         await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
-        self.observer.log("info", "stopped")
+        self.telemetry.log("info", "stopped")
 
     def _take_over_logging(self) -> None:
         """What the libraries have to say becomes lines of our log, but for a failed start, which is raised."""
-        observer, server = self.observer, self
+        telemetry, server = self.telemetry, self
 
         class Lines(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 if server._failure is None:
-                    observer.log(record.levelname.lower(), record.name, message=record.getMessage())
+                    telemetry.log(record.levelname.lower(), record.name, message=record.getMessage())
 
         for name in ("uvicorn", "python_multipart"):
             logger = logging.getLogger(name)
@@ -193,24 +193,20 @@ class Server:
     async def _tidy(self) -> None:
         """Give memory back after a burst, while nothing is asked."""
         loop = asyncio.get_running_loop()
-        trimmed = self.observer.last_finished
+        trimmed = self.telemetry.last_finished
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
             if self._workers.in_flight or time.monotonic() - self._workers.last_active < _TIDY_SECONDS:
                 continue
             try:
-                trimmed = await self._tidy_once(loop, trimmed)
+                if trimmed < self.telemetry.last_finished:  # whatever was asked, pictures or not
+                    trimmed = time.monotonic()
+                    for backbone in self._pool.backbones.all():
+                        await loop.run_in_executor(None, backbone.shrink)
+                    give_memory_back()
             except Exception:  # noqa: BLE001 - tidying may fail and is tried again; serving goes on
-                self.observer.log("error", "tidying failed", trace=traceback.format_exc())
+                self.telemetry.log("error", "tidying failed", trace=traceback.format_exc())
                 await asyncio.sleep(60 * _TIDY_SECONDS)
-
-    async def _tidy_once(self, loop: asyncio.AbstractEventLoop, trimmed: float) -> float:
-        if trimmed < self.observer.last_finished:  # whatever was asked, pictures or not
-            trimmed = time.monotonic()
-            for backbone in self._pool.backbones.all():
-                await loop.run_in_executor(None, backbone.shrink)
-            give_memory_back()
-        return trimmed
 
 
 class _QuietServer(uvicorn.Server):

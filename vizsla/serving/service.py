@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vizsla.serving.answers import Answered, choose_form
+from vizsla.serving.answers import Answer, choose_form
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import FetchPictures, Picture, is_json, read_pictures, refuse_encoding
 from vizsla.serving.faults import RequestError, as_request_error
-from vizsla.serving.observe import Record
 from vizsla.serving.pool import Pool
+from vizsla.serving.telemetry import RequestRecord
 from vizsla.serving.toolkit import CodeModel
 from vizsla.serving.workers import Task, Workers
 
@@ -74,7 +74,7 @@ class Service:
             )
 
     async def invoke(
-        self, asked: Invocation, record: Record, scope: Mapping[str, Any], *, load: bool = True
+        self, invocation: Invocation, record: RequestRecord, scope: Mapping[str, Any], *, load: bool = True
     ) -> tuple[bytes, str]:
         """Answer; returns the answer's bytes and content type.
 
@@ -83,23 +83,27 @@ class Service:
         RequestError, ImageError, ModelError
             What was wrong with the request, a picture or the model.
         """
-        target = record.model = self.target(asked.target)
+        target = record.model = self.target(invocation.target)
         async with self.pool.use(target, load=load) as model:
             if not isinstance(model, ServedModel):
-                return await self._own_code(model, asked, record, scope)
-            form = choose_form(asked.accept, json_asked=is_json(asked.content_type), explain=asked.explain)
-            refuse_encoding(asked.encoding)
-            pictures, several = await read_pictures(asked.body, asked.content_type, self.fetch)
-            answers = await self._classify(pictures, model, asked.explain, record, scope)
+                return await self._own_code(model, invocation, record, scope)
+            form = choose_form(
+                invocation.accept, json_asked=is_json(invocation.content_type), explain=invocation.explain
+            )
+            refuse_encoding(invocation.encoding)
+            pictures, several = await read_pictures(invocation.body, invocation.content_type, self.fetch)
+            answers = await self._classify(pictures, model, invocation.explain, record, scope)
             record.classes = None if form.explains else model.labels.header
             return form.write(answers, model.labels, several), form.content_type
 
     async def _own_code(
-        self, model: CodeModel, asked: Invocation, record: Record, scope: Mapping[str, Any]
+        self, model: CodeModel, invocation: Invocation, record: RequestRecord, scope: Mapping[str, Any]
     ) -> tuple[bytes, str]:
         start = time.perf_counter()
-        accept = asked.accept if asked.accept and asked.accept != "*/*" else os.environ.get(_ACCEPT, "application/json")
-        answer = await model.invoke(asked.body, asked.content_type, accept, scope)
+        accept = invocation.accept
+        if not accept or accept == "*/*":
+            accept = os.environ.get(_ACCEPT, "application/json")
+        answer = await model.invoke(invocation.body, invocation.content_type, accept, scope)
         record.work_seconds = time.perf_counter() - start
         return answer
 
@@ -108,11 +112,11 @@ class Service:
         pictures: list[Picture],
         model: ServedModel,
         explain: bool,
-        record: Record,
+        record: RequestRecord,
         scope: Mapping[str, Any],
-    ) -> list[Answered]:
+    ) -> list[Answer]:
         queued = time.perf_counter()
-        tasks = self.workers.submit_all(pictures, model, scope, explain=explain)
+        tasks = self.workers.submit(pictures, model, scope, explain=explain)
         if len(tasks) == 1:
             answers = [await tasks[0].future]
         else:
@@ -124,7 +128,7 @@ class Service:
         return answers
 
 
-async def _all(tasks: list[Task]) -> list[Answered]:
+async def _all(tasks: list[Task]) -> list[Answer]:
     """Every answer, or the first error with the place of its picture."""
     results = await asyncio.gather(*(task.future for task in tasks), return_exceptions=True)
     for place, result in enumerate(results):
@@ -135,4 +139,4 @@ async def _all(tasks: list[Task]) -> list[Answered]:
             raise RequestError(
                 error.kind, f"Picture {place}: {error.what}", where=error.where, allowed=error.allowed, do=error.do
             ) from result
-    return [result for result in results if isinstance(result, Answered)]
+    return [result for result in results if isinstance(result, Answer)]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from vizsla.cache import release
 from vizsla.errors import ModelError, SourceError, UsageError
@@ -19,9 +19,10 @@ _OPT_ML = Path("/opt/ml")
 _NAME = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
 
 
-class Shelf(Protocol):
+class Shelf(ABC):
     """Finds a model by the name that a client calls it by. :meth:`locate` may take minutes: it has its own threads."""
 
+    @abstractmethod
     def locate(self, name: str) -> Path:
         """A local model directory or archive.
 
@@ -30,8 +31,8 @@ class Shelf(Protocol):
         RequestError
             ``target-name`` for a name that leaves the shelf, ``target-unknown`` when there is none.
         """
-        ...
 
+    @abstractmethod
     def artifact(self, name: str) -> str:
         """The name that is the artifact's own: one for all the names that find it.
 
@@ -40,14 +41,13 @@ class Shelf(Protocol):
         RequestError
             As :meth:`locate`.
         """
-        ...
 
+    @abstractmethod
     def url(self, name: str) -> str:
         """Where the model is, for a person."""
-        ...
 
-    def done(self, path: Path) -> None:
-        """What :meth:`locate` gave has been read."""
+    def done(self, path: Path) -> None:  # noqa: B027 - most shelves fetch nothing
+        """What :meth:`locate` gave has been read; only what was fetched for it is given up."""
 
 
 def safe_parts(name: str) -> PurePosixPath:
@@ -81,7 +81,7 @@ def unknown(name: str, where: str) -> RequestError:
     )
 
 
-class NamedShelf:
+class NamedShelf(Shelf):
     """Models given one by one."""
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
@@ -94,25 +94,22 @@ class NamedShelf:
     def artifact(self, name: str) -> str:
         """The name that it was given."""
         safe_parts(name)
-        found = self._name(name)
-        if found is None:
+        match = self._name(name)
+        if match is None:
             raise unknown(name, f"loaded: {', '.join(sorted(self.paths)[:20])}")
-        return found
+        return match
 
     def url(self, name: str) -> str:
         """The path that was given."""
-        found = self._name(name)
-        return str(self.paths[found]) if found is not None else name
-
-    def done(self, path: Path) -> None:
-        """Nothing was fetched."""
+        match = self._name(name)
+        return str(self.paths[match]) if match is not None else name
 
     def _name(self, name: str) -> str | None:
         """``dogs/model.tar.gz``, as it would be called below a folder or prefix, is ``dogs``."""
         return next((one for one in (name, name.removesuffix(f"/{ARCHIVE}")) if one in self.paths), None)
 
 
-class FolderShelf:
+class FolderShelf(Shelf):
     """A folder of model directories and archives, at any depth; links that lead out of it are refused. One that is
     ``filled_later`` need not be there yet: the hosting platform puts models into it before it names them."""
 
@@ -193,11 +190,8 @@ class FolderShelf:
         """The path."""
         return str(self.root / name)
 
-    def done(self, path: Path) -> None:
-        """Nothing was fetched."""
 
-
-class S3Shelf:
+class S3Shelf(Shelf):
     """Archives under an s3:// prefix, fetched when asked for and kept in the cache while their ETag stays.
 
     Credentials and the endpoint come from the usual variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL_S3, ...).
@@ -262,7 +256,7 @@ def container() -> Path:
     return Path(os.environ.get("SAGEMAKER_BASE_DIR") or _OPT_ML)
 
 
-def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[str, Path]:
+def models_by_name(texts: Sequence[str], fetch: Callable[[str], Path]) -> dict[str, Path]:
     """Models given on the command line, by a name for each: that of the folder which says most.
 
     ``runs/dogs-1/model`` and ``dogs-1/model.tar.gz`` are both ``dogs-1``, and the model of a container is ``model``.
@@ -273,9 +267,9 @@ def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[s
     UsageError
         When two models would have one name.
     """
-    named: dict[str, Path] = {}
+    models: dict[str, Path] = {}
     containers = _OPT_ML, container().resolve()
-    for text in given:
+    for text in texts:
         remote = text.startswith("s3://")
         plain = Path(text.removeprefix("s3:/")) if remote else Path(text).resolve()
         stem = plain.name.removesuffix(".gz").removesuffix(".tar")
@@ -283,9 +277,9 @@ def models_by_name(given: Sequence[str], fetch: Callable[[str], Path]) -> dict[s
             plain = plain.parent
             stem = "" if plain in containers and not remote else plain.name
         name = stem or "model"
-        if name in named:
+        if name in models:
             raise UsageError(
                 f"Two models have the name {name!r}.", where=text, do=f"serve them with {spelled('models_dir')}"
             )
-        named[name] = fetch(text) if remote else Path(text)
-    return named
+        models[name] = fetch(text) if remote else Path(text)
+    return models

@@ -40,7 +40,6 @@ class SignedRequest:
 class Claim:
     """Who signed a request, as its headers say. Only :meth:`verify`, which needs the body, proves it."""
 
-    key_id: str
     secret: str = field(repr=False)
     when: str
     scope: tuple[str, str, str, str]
@@ -120,7 +119,7 @@ def read_claim(headers: Mapping[str, str], secrets: Mapping[str, str], now: date
         raise RequestError("signature", f"{when!r} is no time.", where="header X-Amz-Date") from error
     if abs(now - signed_at) > _MAX_SKEW:
         raise RequestError("signature", f"Signature expired: {when} is not near {now:%Y%m%dT%H%M%SZ}.")
-    return Claim(key_id, secrets[key_id], when, (date, region, service, "aws4_request"), names, signature)
+    return Claim(secrets[key_id], when, (date, region, service, "aws4_request"), names, signature)
 
 
 def _canonical_query(query: str) -> str:

@@ -7,15 +7,15 @@ does (prints, leaks, crashes), the server and the other models are not touched b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vizsla.serving.code_folder import CodeFolder
 from vizsla.serving.entry import REQUIREMENTS, entry_script
 from vizsla.serving.faults import ClientGoneError, RequestError
 from vizsla.serving.memory import folder_bytes, resident_bytes
-from vizsla.serving.unpacked import Unpacked
-from vizsla.serving.worker import Worker
+from vizsla.serving.worker import Said, Worker
 
 ANSWER_SECONDS = 60.0
 """What SageMaker gives a container for an answer."""
@@ -37,7 +37,7 @@ class CodeModel:
     def __init__(self, name: str, url: str, path: Path, check: Callable[[], None]) -> None:
         self.name = name
         self.url = url
-        self._unpacked = Unpacked(path, check)
+        self._unpacked = CodeFolder(path, check)
         self._unpacked_bytes = folder_bytes(self._unpacked.model)
         self._worker: Worker | None = None
         self._turn = asyncio.Lock()
@@ -110,33 +110,42 @@ class CodeModel:
         if worker is None:
             raise EOFError
         header = {"content_type": content_type, "accept": accept, "headers": headers, "size": len(body)}
+        ended = "The process of the model's code ended (exit code {code})."
+        do = "send the request again: a new process is started for it"
+        answer, content = await self._exchange(worker, worker.ask(header, body), ANSWER_SECONDS, _too_slow(), ended, do)
+        return content, str(answer["content_type"])
+
+    async def _exchange(
+        self,
+        worker: Worker,
+        talk: Awaitable[Said],
+        seconds: float,
+        too_slow: RequestError,
+        ended: str,
+        do: str | None = None,
+    ) -> Said:
+        """What the process answers in that time; one that does not is ended. ``ended`` are words for one that died."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                answer, content = await worker.ask(header, body)
+            async with asyncio.timeout(seconds):
+                answer, content = await talk
         except TimeoutError as error:
             self._kill()
-            raise _too_slow() from error
+            raise too_slow from error
         except (OSError, EOFError, ValueError) as error:
             self._kill()
-            code = await worker.exit_code()
-            raise RequestError(
-                "code-died",
-                f"The process of the model's code ended (exit code {code}).",
-                where=entry_script(),
-                do="send the request again: a new process is started for it",
-            ) from error
+            words = ended.format(code=await worker.exit_code())
+            raise RequestError("code-died", words, where=entry_script(), do=do) from error
         if answer["status"] != 200:
-            kind, words = str(answer["kind"]), content.decode("utf-8", "replace")
-            status = int(str(answer["status"])) if kind == "code-refused" else None
+            kind = str(answer["kind"])
             raise RequestError(
                 kind,
-                words,
+                content.decode("utf-8", "replace"),
                 where=_text(answer.get("where")) or entry_script(),
                 allowed=_text(answer.get("allowed")),
                 do=_text(answer.get("do")),
-                status=status,
+                status=int(str(answer["status"])) if kind == "code-refused" else None,
             )
-        return content, str(answer["content_type"])
+        return answer, content
 
     def stop(self) -> None:
         """End the process, also one that is starting; no other is started for this model."""
@@ -185,34 +194,16 @@ class CodeModel:
         self._kill()
         self._worker = worker = await Worker.start(self._unpacked.model, self._unpacked.environment)
         self._check_not_unloaded()  # while it was created
+        seconds = START_SECONDS + (INSTALL_SECONDS if (self._unpacked.model / REQUIREMENTS).is_file() else 0)
+        too_slow = RequestError("code-too-slow", "The model's code did not start in time.", where=entry_script())
         try:
-            installs = (self._unpacked.model / REQUIREMENTS).is_file()
-            async with asyncio.timeout(START_SECONDS + (INSTALL_SECONDS if installs else 0)):
-                ready, said = await worker.ready()
-        except TimeoutError as error:
+            ended = "The model's code ended at its start ({code})."
+            await self._exchange(worker, worker.ready(), seconds, too_slow, ended)
+        except BaseException as error:
             self._kill()
-            raise RequestError(
-                "code-too-slow", "The model's code did not start in time.", where=entry_script()
-            ) from error
-        except (OSError, EOFError, ValueError) as error:
-            self._kill()
-            code = await worker.exit_code()
-            self._check_not_unloaded()
-            raise RequestError(
-                "code-died", f"The model's code ended at its start ({code}).", where=entry_script()
-            ) from error
-        except asyncio.CancelledError:
-            self._kill()
+            if isinstance(error, RequestError):
+                self._check_not_unloaded()
             raise
-        if ready["status"] != 200:
-            self._kill()
-            raise RequestError(
-                "code-failed",
-                said.decode("utf-8", "replace"),
-                where=_text(ready.get("where")) or entry_script(),
-                allowed=_text(ready.get("allowed")),
-                do=_text(ready.get("do")),
-            )
         self._check_not_unloaded()
 
     def _check_not_unloaded(self) -> None:

@@ -124,7 +124,7 @@ class Worker:
 def _environment(environment: Path) -> dict[str, str]:
     """The server's variables without its keys; a checkout that is not installed is found by PYTHONPATH."""
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    kept = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
-    if path := python_path(kept.get("PYTHONPATH")):
-        kept["PYTHONPATH"] = path
-    return kept | overlay.variables(environment, programs)
+    inherited = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
+    if path := python_path(inherited.get("PYTHONPATH")):
+        inherited["PYTHONPATH"] = path
+    return inherited | overlay.variables(environment, programs)

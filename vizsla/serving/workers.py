@@ -8,19 +8,21 @@ picture that is alone gets all cores.
 from __future__ import annotations
 
 import asyncio
-import struct
 import threading
 import time
 from bisect import insort_right
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from vizsla.images import Limits
-from vizsla.serving.answers import Answered
+from vizsla.images.header import pixel_size
+from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
-from vizsla.serving.explain import explained, opened
+from vizsla.serving.explain import explain, open_picture
 from vizsla.serving.faults import ClientGoneError, RequestError
 
 _TURNS = 2
@@ -29,8 +31,6 @@ rank is the number of pictures taken before its request came, plus this for each
 
 _LIGHT_BYTES = 1_000_000
 _LIGHT_PIXELS = 4_000_000
-_MAX_SEGMENTS = 1000
-_START_OF_FRAME = frozenset(bytes((0xC0 + i,)) for i in range(16) if i not in (4, 8, 12))
 
 
 def is_heavy(picture: Picture) -> bool:
@@ -49,77 +49,24 @@ def is_heavy(picture: Picture) -> bool:
     return not picture.startswith(b"\x89PNG") and len(picture) > (_LIGHT_BYTES if jpeg else _LIGHT_BYTES // 4)
 
 
-def pixel_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels as a picture's header tells them, unchecked; (0, 0) where it does not.
-
-    Sources: the PNG, GIF89a and JPEG (ITU-T T.81, B.2.2) specifications, RFC 9649 for WebP, BITMAPINFOHEADER.
-    """
-    if data.startswith(b"\x89PNG") and len(data) >= 24:
-        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return _little(data[6:8]), _little(data[8:10])
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return _webp_size(data)
-    if data.startswith(b"BM") and len(data) >= 26:
-        if data[14] == 12:
-            return _little(data[18:20]), _little(data[20:22])
-        width, height = struct.unpack("<ii", data[18:26])
-        return abs(width), abs(height)
-    return _jpeg_size(data) if data.startswith(b"\xff\xd8") else (0, 0)
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    if data[12:16] == b"VP8X":
-        return 1 + _little(data[24:27]), 1 + _little(data[27:30])
-    if data[12:16] == b"VP8L":
-        bits = _little(data[21:25])
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    return _little(data[26:28]) & 0x3FFF, _little(data[28:30]) & 0x3FFF
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    place = 2
-    for _ in range(_MAX_SEGMENTS):
-        if data[place : place + 1] != b"\xff":
-            break
-        kind = data[place + 1 : place + 2]
-        if kind == b"\xff":  # a byte that fills up
-            place += 1
-        elif kind in _START_OF_FRAME:
-            return int.from_bytes(data[place + 7 : place + 9]), int.from_bytes(data[place + 5 : place + 7])
-        else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    return 0, 0
-
-
-def _little(data: bytes) -> int:
-    return int.from_bytes(data, "little")
-
-
-def _rank(task: Task) -> int:
-    return task.rank
-
-
+@dataclass(slots=True, eq=False)
 class Task:
     """One picture on its way to its answer. ``scope`` is the ASGI scope, which says when the client has gone."""
 
-    __slots__ = (
-        "error", "explain", "finished", "future", "heavy", "model", "picture", "rank", "result", "scope", "taken",
-    )  # fmt: skip
+    picture: Picture
+    model: ServedModel
+    future: asyncio.Future[Answer]
+    scope: Mapping[str, Any]
+    explain: bool
+    rank: int = 0
+    heavy: bool = field(init=False)
+    taken: float = 0.0
+    finished: float = 0.0
+    result: Answer | None = None
+    error: Exception | None = None
 
-    def __init__(
-        self, picture: Picture, model: ServedModel, future: asyncio.Future[Answered], scope: Mapping[str, Any]
-    ) -> None:
-        self.picture = picture
-        self.model = model
-        self.future = future
-        self.scope = scope
-        self.explain = False
-        self.rank = 0
-        self.heavy = is_heavy(picture)
-        self.taken = self.finished = 0.0
-        self.result: Answered | None = None
-        self.error: Exception | None = None
+    def __post_init__(self) -> None:
+        self.heavy = is_heavy(self.picture)
 
 
 class Workers:
@@ -157,17 +104,7 @@ class Workers:
         """Pictures waiting."""
         return len(self._waiting)
 
-    def submit(self, picture: Picture, model: ServedModel, scope: Mapping[str, Any], *, explain: bool) -> Task:
-        """Queue a picture; the task's future gets its answer, an ImageError or a RequestError.
-
-        Raises
-        ------
-        RequestError
-            ``overloaded`` when too many are waiting.
-        """
-        return self.submit_all([picture], model, scope, explain=explain)[0]
-
-    def submit_all(
+    def submit(
         self, pictures: Sequence[Picture], model: ServedModel, scope: Mapping[str, Any], *, explain: bool
     ) -> list[Task]:
         """Queue a request's pictures, all of them or none. They take turns with those of other requests: a list does
@@ -184,15 +121,14 @@ class Workers:
                 f"{len(self._waiting):,} pictures are waiting already.",
                 do="try again a little later, with less at a time",
             )
-        tasks = [Task(picture, model, self._loop.create_future(), scope) for picture in pictures]
+        tasks = [Task(picture, model, self._loop.create_future(), scope, explain) for picture in pictures]
         with self._changed:
             for place, task in enumerate(tasks):
-                task.explain = explain
                 task.rank = self._taken + _TURNS * place
                 if not self._waiting or self._waiting[-1].rank <= task.rank:
                     self._waiting.append(task)
                 else:
-                    insort_right(self._waiting, task, key=_rank)
+                    insort_right(self._waiting, task, key=attrgetter("rank"))
             self._changed.notify(len(tasks))
         return tasks
 
@@ -250,16 +186,16 @@ def _answer(task: Task, limits: Limits, alone: bool, strict_images: bool) -> Non
     task.taken = time.perf_counter()
     model = task.model
     try:
-        decoded = opened(task.picture, model, limits)
+        decoded = open_picture(task.picture, model, limits)
         warning = decoded.warning()
         if warning and strict_images:
             raise warning
         if task.explain:
-            task.result = explained(decoded, model, warning)
+            task.result = explain(decoded, model, warning)
         else:
             pixels = model.preprocessing.apply(decoded.image, decoded.full_size)
             features = model.backbone.features(pixels[None], alone=alone)
-            task.result = Answered(model.head.probabilities(features)[0], warning=warning)
+            task.result = Answer(model.head.probabilities(features)[0], warning=warning)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this picture's answer
         task.error = error
     task.finished = time.perf_counter()

@@ -47,6 +47,8 @@ class Checkpoint:
         Is told in words what was found.
     interval:
         Seconds of training between two writes, by what the last one took.
+    unit:
+        What is counted: ``epoch`` or ``step``.
     """
 
     def __init__(
@@ -55,8 +57,9 @@ class Checkpoint:
         identity: str,
         note: Callable[[str], None] = lambda text: None,
         interval: Callable[[float], float] = interval,
+        unit: str = "epoch",
     ) -> None:
-        self.path = path
+        self.path, self._unit = path, unit
         self._identity, self._note, self._interval = bytes.fromhex(identity), note, interval
         self._since, self._cost = time.monotonic(), 0.0
 
@@ -72,11 +75,11 @@ class Checkpoint:
         whole = hashlib.sha256(content).digest() == digest
         if not whole or identity != self._identity:
             why = "is of other data, another configuration or other versions" if whole else "is damaged"
-            self._note(f"The checkpoint {self.path.name} {why}: training begins with its first epoch.")
+            self._note(f"The checkpoint {self.path.name} {why}: training begins with its first {self._unit}.")
             return None
         state = safetensors.numpy.load(content)
         epoch = int(state.pop("epoch")[0])
-        self._note(f"Training goes on after epoch {epoch:,}.")
+        self._note(f"Training goes on after {self._unit} {epoch:,}.")
         return epoch, state
 
     def offer(self, epoch: int, state: Callable[[], State]) -> None:

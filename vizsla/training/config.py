@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import numpy as np
-
 from vizsla.errors import UsageError
-from vizsla.models.heads import HEADS
+from vizsla.training.allowed import check
 from vizsla.training.optimizers import Optimizer
 
 Balance = Literal["none", "weights", "sampling"]
@@ -44,7 +42,7 @@ class LbfgsConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self, open_names=("weight_decay",))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a strength that is still to be chosen is left out."""
@@ -87,7 +85,7 @@ class StepConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
         if self.nesterov and not self.momentum:
             raise UsageError("nesterov=True needs a momentum.", where="parameter momentum", allowed="0 < momentum < 1")
 
@@ -149,35 +147,3 @@ def head_config(values: Mapping[str, Any], base: HeadConfig | None = None) -> He
     if optimizer is not None:
         start["optimizer"] = optimizer
     return kind(**start | values)
-
-
-def _check(config: HeadConfig) -> None:
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name == "weight_decay" and value is None and isinstance(config, LbfgsConfig):
-            continue
-        holds, allowed = _ALLOWED[field.name]
-        if not holds(value):
-            raise UsageError(
-                f"{field.name}={value!r} cannot be used.", where=f"parameter {field.name}", allowed=allowed
-            )
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-_ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "optimizer": (lambda v: v in ("lbfgs", "sgd", "adam", "adamw"), "lbfgs, sgd, adam or adamw"),
-    "head": (lambda v: v in HEADS, " or ".join(HEADS)),
-    "lr": (lambda v: _number(v) and v > 0, "a number above 0, such as 0.001"),
-    "batch_size": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
-    "epochs": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
-    "weight_decay": (lambda v: _number(v) and v >= 0, "a number of at least 0"),
-    "momentum": (lambda v: _number(v) and 0 <= v < 1, "0 <= momentum < 1"),
-    "nesterov": (lambda v: isinstance(v, bool), "true or false"),
-    "label_smoothing": (lambda v: _number(v) and 0 <= v < 1, "0 <= label_smoothing < 1"),
-    "balance": (lambda v: v in ("none", "weights", "sampling"), "none, weights or sampling"),
-    "patience": (lambda v: v is None or (isinstance(v, int) and v >= 1), "a whole number of at least 1, or none"),
-    "seed": (lambda v: isinstance(v, int) and v >= 0, "a whole number of at least 0"),
-}

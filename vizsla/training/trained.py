@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from vizsla.models.heads import Head
 from vizsla.training.config import HeadConfig
+from vizsla.training.fine_tuning.config import FineTuneConfig
 
 StoppedBy = Literal["convergence", "precision", "iterations", "epochs", "patience", "divergence", "watcher"]
 """Why training ended: at the optimum; where float32 tells no better from worse; all iterations or epochs done; nothing
@@ -57,7 +58,7 @@ class TrainedHead:
     holds the strength that was chosen. ``iterations`` counts the passes over the training pictures.
     """
 
-    config: HeadConfig
+    config: HeadConfig | FineTuneConfig
     head: Head
     best_epoch: int
     stopped_by: StoppedBy

@@ -29,10 +29,14 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Training:
-    """What a trainer made: a backbone (the same one, or a new one that was exported) and a head for its features."""
+    """What a trainer made: a backbone (the same one, or a new one that was exported) and a head for its features.
+
+    ``frozen`` is the head of the backbone as it was, where a new one was made: what to compare with.
+    """
 
     backbone: ExportedBackbone
     trained: TrainedHead
+    frozen: TrainedHead | None = None
 
 
 class Trainer(ABC):

@@ -37,68 +37,68 @@ class Encoding:
             if isinstance(p, CategoricalParameter) and len(p.values) > 2 and all(map(_is_number, p.values))
         }
 
-    def searched(self) -> dict[str, Any]:
+    def distributions(self) -> dict[str, Any]:
         """The distributions that a sampler works on."""
         d = require("optuna.distributions", extra="tune", feature="Searching for hyperparameters")
-        found: dict[str, Any] = {}
+        distributions: dict[str, Any] = {}
         for name, p in self.space.parameters.items():
             if name in self._ranks:
-                found[name] = d.IntDistribution(0, len(self._ranks[name]) - 1)
+                distributions[name] = d.IntDistribution(0, len(self._ranks[name]) - 1)
             elif isinstance(p, ContinuousParameter) and p.scaling == "ReverseLogarithmic":
-                found[name] = d.FloatDistribution(1 - p.max_value, 1 - p.min_value, log=True)
+                distributions[name] = d.FloatDistribution(1 - p.max_value, 1 - p.min_value, log=True)
             else:
-                found[name] = _plain(d, p)
-        return found
+                distributions[name] = _plain(d, p)
+        return distributions
 
-    def shown(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, Any]:
         """The distributions that are stored: of the values as the person knows them."""
         d = require("optuna.distributions", extra="tune", feature="Searching for hyperparameters")
         return {name: _plain(d, p) for name, p in self.space.parameters.items()}
 
     def encode(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The person's values as the sampler's."""
-        found: dict[str, Value] = {}
+        encoded: dict[str, Value] = {}
         for name, p in self.space.parameters.items():
             value = values[name]
             if name in self._ranks:
-                found[name] = self._ranks[name].index(value)
+                encoded[name] = self._ranks[name].index(value)
             elif isinstance(p, ContinuousParameter):
                 number = float(value)
                 # 1 - (1 - x) is not always x: stay within the ends.
                 ends = 1 - p.max_value, 1 - p.min_value
-                found[name] = min(max(1 - number, ends[0]), ends[1]) if _reversed(p) else number
+                encoded[name] = min(max(1 - number, ends[0]), ends[1]) if _reversed(p) else number
             else:
-                found[name] = value
-        return found
+                encoded[name] = value
+        return encoded
 
     def decode(self, values: Mapping[str, Any]) -> dict[str, Value]:
         """The sampler's values as the person's."""
-        found: dict[str, Value] = {}
+        decoded: dict[str, Value] = {}
         for name, p in self.space.parameters.items():
             value = values[name]
             if name in self._ranks:
-                found[name] = self._ranks[name][int(value)]
+                decoded[name] = self._ranks[name][int(value)]
             elif isinstance(p, ContinuousParameter):
-                found[name] = _within(p, 1 - value if _reversed(p) else value)
+                decoded[name] = _within(p, 1 - value if _reversed(p) else value)
             else:
-                found[name] = value
-        return found
+                decoded[name] = value
+        return decoded
 
     def at(self, point: Sequence[float]) -> dict[str, Value]:
         """The values at a point of the unit cube, one coordinate in [0, 1) a parameter."""
-        found: dict[str, Value] = {}
+        point_values: dict[str, Value] = {}
         for (name, p), u in zip(self.space.parameters.items(), point, strict=True):
             u = float(u)
             if isinstance(p, CategoricalParameter):
                 values = self._ranks.get(name, p.values)
-                found[name] = values[min(int(u * len(values)), len(values) - 1)]
+                point_values[name] = values[min(int(u * len(values)), len(values) - 1)]
             elif isinstance(p, IntegerParameter):
                 low, high = p.min_value - 0.5, p.max_value + 0.5
                 spread = low * (high / low) ** u if p.scaling == "Logarithmic" else low + u * (high - low)
-                found[name] = min(max(round(spread), p.min_value), p.max_value)
+                point_values[name] = min(max(round(spread), p.min_value), p.max_value)
             else:
-                found[name] = _within(p, _spread(p, u))
-        return found
+                point_values[name] = _within(p, _spread(p, u))
+        return point_values
 
 
 def quasi_random(count: int, dimensions: int, seed: int) -> npt.NDArray[np.float64]:

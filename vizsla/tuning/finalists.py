@@ -15,7 +15,8 @@ from vizsla.training.config import HeadConfig, LbfgsConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.trained import TrainedHead
-from vizsla.tuning.heads_runner import head_config, kept_value
+from vizsla.tuning.head_space import head_config
+from vizsla.tuning.heads_runner import best_value
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.trials import TrialRecord, ranked
 
@@ -103,7 +104,7 @@ def retrain_heads(
     for at, trial in enumerate(chosen):
         own = trained[at * each : (at + 1) * each]
         scores = np.mean([_scores(data, head, objective) for head in own], axis=0)
-        finalists.append(Finalist(trial, tuple(kept_value(head, objective.metric) for head in own), scores))
+        finalists.append(Finalist(trial, tuple(best_value(head, objective.metric) for head in own), scores))
         heads.append(own[0])
     return finalists, heads
 
@@ -122,7 +123,7 @@ def beside_default(data: HeadData, winner: TrainedHead, objective: Objective) ->
     if abs(gain) > half:
         better, worse = "better", "worse: `vizsla fit` without a search is the one to use"
         verdict = f"The winner is {better if gain > 0 else worse}"
-    values = [kept_value(head, objective.metric) for head in (winner, default)]
+    values = [best_value(head, objective.metric) for head in (winner, default)]
     return (
         f"The winner's {objective.metric} is {values[0]:.4f}; the default head of fit, without a search, has "
         f"{values[1]:.4f}. {verdict}."

@@ -22,7 +22,7 @@ from vizsla.parameters import spelled
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
 from vizsla.tuning.space import Value
-from vizsla.tuning.study import Outcome
+from vizsla.tuning.study import TrialOutcome
 from vizsla.tuning.trials import TrialRecord
 
 _PAUSES = (0.01, 0.1)
@@ -34,7 +34,7 @@ _LOG_BYTES = 200_000
 
 
 @dataclass
-class _Running:
+class _TrialJob:
     trial: TrialRecord
     handle: Handle
     values: list[float] = field(default_factory=list)
@@ -70,7 +70,7 @@ class JobsRunner:
         self._study = study
         self._executor, self._spec, self._objective, self._parent = executor, spec, objective, parent
         self._static = dict(static or {})
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _TrialJob] = {}
         self._since: Cursor | None = None
         self._pause = _PAUSES[0]
         self._objective_seen = False
@@ -100,9 +100,9 @@ class JobsRunner:
                 handle = self._take_over(path, trial, spec)
             else:
                 handle = self._executor.submit(spec, trial.name, parent=self._parent)
-            self._running[trial.name] = _Running(trial, handle)
+            self._running[trial.name] = _TrialJob(trial, handle)
 
-    def step(self, report: Report) -> list[Outcome]:
+    def step(self, report: Report) -> list[TrialOutcome]:
         """Look once at all running jobs."""
         self.check()
         poll = self._executor.poll([r.handle for r in self._running.values()], self._since)
@@ -166,7 +166,7 @@ class JobsRunner:
                 return handle
             raise
 
-    def _metric(self, running: _Running, name: str, value: float, report: Report) -> None:
+    def _metric(self, running: _TrialJob, name: str, value: float, report: Report) -> None:
         if name != self._objective.metric:
             running.others[name] = value
             return
@@ -175,7 +175,7 @@ class JobsRunner:
         if report(running.trial.number, len(running.values), value) and running.given_up is None:
             self._give_up(running, "no better than the others at this epoch")
 
-    def _give_up(self, running: _Running, reason: str) -> None:
+    def _give_up(self, running: _TrialJob, reason: str) -> None:
         running.given_up = reason
         self._executor.stop(running.handle, GRACE_SECONDS, reason)
 
@@ -190,13 +190,13 @@ class JobsRunner:
                     self._running.pop(event.job, None)
             time.sleep(_PAUSES[0])
 
-    def _outcome(self, running: _Running, state: State) -> Outcome:
+    def _outcome(self, running: _TrialJob, state: State) -> TrialOutcome:
         trial, value = running.trial, running.values[-1] if running.values else None
         facts: dict[str, Any] = {"cost": _seconds(state), "metrics": running.others}
         if state.status == "Stopped":
-            return Outcome(trial.number, value, stopped=True, reason=running.given_up or state.reason, **facts)
+            return TrialOutcome(trial.number, value, stopped=True, reason=running.given_up or state.reason, **facts)
         if state.status == "Failed":
-            return Outcome(trial.number, reason=_reason(running.handle, state), **facts)
+            return TrialOutcome(trial.number, reason=_reason(running.handle, state), **facts)
         if value is None:
             seen = sorted({*running.others, *named_numbers(running.handle.path / "logs.txt")})
             what = f"The objective {self._objective.metric!r} is not among the metrics in the log"
@@ -210,8 +210,8 @@ class JobsRunner:
                     do=f"correct {spelled('metrics', {self._objective.metric: 'REGEX'})} (the regular expression "
                     "needs a group around the number)",
                 )
-            return Outcome(trial.number, reason=what, **facts)
-        return Outcome(trial.number, value, **facts)
+            return TrialOutcome(trial.number, reason=what, **facts)
+        return TrialOutcome(trial.number, value, **facts)
 
 
 def named_numbers(log: Path, most: int = 12) -> list[str]:
@@ -223,8 +223,8 @@ def named_numbers(log: Path, most: int = 12) -> list[str]:
         return []
     counts: dict[str, int] = {}
     for line in text.splitlines():
-        for found in _NAMED_NUMBER.finditer(line[:1000]):
-            name = found[1].strip()
+        for match in _NAMED_NUMBER.finditer(line[:1000]):
+            name = match[1].strip()
             if _FILE.search(name):
                 continue
             counts[name] = counts.get(name, 0) + 1

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from vizsla.errors import UsageError
 from vizsla.parameters import spelled
@@ -53,10 +52,6 @@ class SearchLimits:
             )
         if self.target is not None and not math.isfinite(self.target):
             raise UsageError(f"target={self.target!r} is no target.", parameter="target", allowed="a number")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dict(vars(self))
 
     @property
     def time_is_over(self) -> str:

@@ -58,11 +58,6 @@ class Objective:
         """The value, turned so that less is better."""
         return value if self.direction == "minimize" else -value
 
-    def best_of(self, values: Sequence[float]) -> float | None:
-        """The best of some values; None where there is no number."""
-        finite = [v for v in values if math.isfinite(v)]
-        return min(finite, key=self.cost) if finite else None
-
     def to_dict(self) -> dict[str, Any]:
         """In the field names of SageMaker's ``HyperParameterTuningJobObjective``."""
         return {"Type": self.direction.capitalize(), "MetricName": self.metric}
@@ -89,18 +84,18 @@ def own_objective(metric: str | None, direction: str | None = None) -> Objective
     UsageError
         When the metric is the test split's, or is not measured, or the direction is the wrong one.
     """
-    asked = metric or "valid_loss"
-    name = _ALIASES.get(asked.strip().lower(), asked)
-    if names_test(asked):
+    wanted = metric or "valid_loss"
+    name = _ALIASES.get(wanted.strip().lower(), wanted)
+    if names_test(wanted):
         raise UsageError(
-            f"The objective {asked!r} is refused: {SEALED}.",
+            f"The objective {wanted!r} is refused: {SEALED}.",
             parameter="objective",
             allowed=", ".join(OWN_METRICS),
-            do="use " + ("valid_loss" if _SMALL_IS_GOOD.search(asked) else "valid_accuracy"),
+            do="use " + ("valid_loss" if _SMALL_IS_GOOD.search(wanted) else "valid_accuracy"),
         )
     if name not in OWN_METRICS:
         raise UsageError(
-            f"Training measures no metric {asked!r}.", parameter="objective", allowed=", ".join(OWN_METRICS)
+            f"Training measures no metric {wanted!r}.", parameter="objective", allowed=", ".join(OWN_METRICS)
         )
     natural = OWN_METRICS[name]
     if direction is not None and _direction(direction) != natural:

@@ -107,8 +107,8 @@ def _ranges(place: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[st
 
 
 def _entries(place: Mapping[str, Any], kind: str, where: str) -> Iterator[tuple[dict[str, Any], str]]:
-    found = place.get(kind) or []
-    for at, entry in enumerate(found if isinstance(found, list) else [found]):
+    entries = place.get(kind) or []
+    for at, entry in enumerate(entries if isinstance(entries, list) else [entries]):
         path = f"{where}.{kind}[{at}]".lstrip(".")
         if not isinstance(entry, dict):
             raise UsageError(f"{entry!r:.80} is no parameter.", where=path, allowed='{"Name": ..., ...}')
@@ -123,26 +123,26 @@ def _name(entry: Mapping[str, Any], at: str) -> str:
 
 
 def _end(entry: Mapping[str, Any], key: str, at: str, whole: bool) -> int | float:
-    given = entry.get(key)
+    end = entry.get(key)
     try:
-        if isinstance(given, str | int | float) and not isinstance(given, bool):
-            return int(given) if whole and isinstance(given, int | str) else float(given)
+        if isinstance(end, str | int | float) and not isinstance(end, bool):
+            return int(end) if whole and isinstance(end, int | str) else float(end)
     except ValueError:
         pass
     noun = "a whole number" if whole else "a number"
-    raise UsageError(f"{key} is not {noun}: {given!r:.80}.", where=at, allowed=f"{noun}, also as text")
+    raise UsageError(f"{key} is not {noun}: {end!r:.80}.", where=at, allowed=f"{noun}, also as text")
 
 
-def _value(given: Any) -> Any:
+def _value(text: Any) -> Any:
     """A value as SageMaker's toolkit reads it: JSON where it can be read so, as the SDK writes it for frameworks."""
-    return decoded({"value": given})["value"] if isinstance(given, str) else given
+    return decoded({"value": text})["value"] if isinstance(text, str) else text
 
 
 def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = content.get(key) or {}
-    if not isinstance(found, dict):
-        raise UsageError(f"{key} is not a mapping: {json.dumps(found, default=str):.80}.", where=key)
-    return found
+    value = content.get(key) or {}
+    if not isinstance(value, dict):
+        raise UsageError(f"{key} is not a mapping: {json.dumps(value, default=str):.80}.", where=key)
+    return value
 
 
 def _options(config: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _options(config: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[
     seconds = None
     if limits.get("MaxRuntimeInSeconds") is not None:
         seconds = _end(limits, "MaxRuntimeInSeconds", f"{_CONFIG}.ResourceLimits", whole=False)
-    said = {
+    options = {
         "strategy": str(config.get("Strategy") or "").lower() or None,
         "objective": objective.get("MetricName"),
         "trials": limits.get("MaxNumberOfTrainingJobs"),
@@ -164,7 +164,7 @@ def _options(config: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[
         "patience": improvement.get("MaxNumberOfTrainingJobsNotImproving"),
         "seed": config.get("RandomSeed"),
     }
-    yield from (spelled(option, value) for option, value in said.items() if value is not None)
+    yield from (spelled(option, value) for option, value in options.items() if value is not None)
     if "Type" in objective:
         yield spelled("direction", str(objective["Type"]).lower())
     warm = _mapping(content, "WarmStartConfig")

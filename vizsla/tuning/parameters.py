@@ -16,8 +16,21 @@ _WIDE = 100
 """``Auto`` is logarithmic from this ratio of the ends on."""
 
 
+class _Range:
+    min_value: float
+    max_value: float
+    scaling_type: Scaling
+
+    @property
+    def scaling(self) -> Scaling:
+        """The scaling, ``Auto`` decided."""
+        if self.scaling_type != "Auto":
+            return self.scaling_type
+        return "Logarithmic" if self.min_value > 0 and self.max_value / self.min_value >= _WIDE else "Linear"
+
+
 @dataclass(frozen=True)
-class ContinuousParameter:
+class ContinuousParameter(_Range):
     """A number between ``min_value`` and ``max_value``, both included.
 
     ``scaling_type`` says in which scale values are equally likely: ``Linear``; ``Logarithmic`` (ends above 0);
@@ -40,18 +53,13 @@ class ContinuousParameter:
         object.__setattr__(self, "min_value", float(self.min_value))
         object.__setattr__(self, "max_value", float(self.max_value))
 
-    @property
-    def scaling(self) -> Scaling:
-        """The scaling, ``Auto`` decided."""
-        return _decided(self)
-
     def contains(self, value: Value) -> bool:
         """Whether the parameter may take the value."""
         return isinstance(value, int | float) and self.min_value <= value <= self.max_value
 
 
 @dataclass(frozen=True)
-class IntegerParameter:
+class IntegerParameter(_Range):
     """A whole number between ``min_value`` and ``max_value``, both included; scalings as for
     :class:`ContinuousParameter`, without ``ReverseLogarithmic``.
 
@@ -73,11 +81,6 @@ class IntegerParameter:
                 allowed="Auto, Linear or Logarithmic",
             )
         _check_range(self, int, "a whole number")
-
-    @property
-    def scaling(self) -> Scaling:
-        """The scaling, ``Auto`` decided."""
-        return _decided(self)
 
     def contains(self, value: Value) -> bool:
         """Whether the parameter may take the value."""
@@ -140,12 +143,6 @@ def _check_range(p: ContinuousParameter | IntegerParameter, kind: Any, noun: str
             f"The range {p.min_value}..{p.max_value} cannot be reverse-logarithmic.",
             allowed="0 <= lower end, upper end < 1 (such as 0.5..0.99)",
         )
-
-
-def _decided(p: ContinuousParameter | IntegerParameter) -> Scaling:
-    if p.scaling_type != "Auto":
-        return p.scaling_type
-    return "Logarithmic" if p.min_value > 0 and p.max_value / p.min_value >= _WIDE else "Linear"
 
 
 def words_of(p: Parameter) -> str:

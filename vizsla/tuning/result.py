@@ -12,7 +12,7 @@ from vizsla.errors import VizslaError
 from vizsla.notebook import Shown
 from vizsla.tuning.analytics import TuningAnalytics
 from vizsla.tuning.finalists import Verdict
-from vizsla.tuning.heads_runner import effective
+from vizsla.tuning.head_space import effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import SearchEnd
 from vizsla.tuning.space import Space
@@ -68,23 +68,23 @@ class SearchResult(Shown):
         VizslaError
             When no trial was completed.
         """
-        found = best(study.trials(), objective)
+        winner = best(study.trials(), objective)
         failed = [t for t in study.trials() if t.status == "Failed"]
-        if found is None and failed:
+        if winner is None and failed:
             example, why = common_failure(failed)
             raise VizslaError(
                 f"No trial was completed: {len(failed)} of {len(study.trials())} failed, {why}",
                 where=example.name,
                 do="correct that and start a new search",
             )
-        if found is None:
+        if winner is None:
             raise VizslaError(f"No trial was completed: {end.reason}.", where=job, do="give more time, or more trials")
         return cls(
             name=job.name,
             space=space,
             objective=objective,
             trials=tuple(study.trials()),
-            best=found,
+            best=winner,
             verdict=None,
             reason=end.reason,
             importances=study.importances(),

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from vizsla.errors import VizslaError
 from vizsla.tuning.limits import SAME_FAILURES, SearchLimits
-from vizsla.tuning.study import Outcome, Study
+from vizsla.tuning.study import Study, TrialOutcome
 from vizsla.tuning.trials import TrialRecord, common_failure
 
 Report = Callable[[int, int, float], bool]
@@ -30,7 +30,7 @@ class Runner(Protocol):
         """Begin trials; also those that an earlier controller began and did not see the end of."""
         ...
 
-    def step(self, report: Report) -> list[Outcome]:
+    def step(self, report: Report) -> list[TrialOutcome]:
         """Go on for a while, reporting values as they come; the trials that ended."""
         ...
 
@@ -72,9 +72,9 @@ def search(
     began = time.monotonic()
     if deadline is None and limits.minutes is not None:
         deadline = began + 60 * limits.minutes
-    left = study.running()
-    if left:
-        runner.start(left)
+    running = study.running()
+    if running:
+        runner.start(running)
     stopping: str | None = None
 
     def report(number: int, epoch: int, value: float) -> bool:
@@ -87,17 +87,12 @@ def search(
         running = [t for t in trials if not t.ended]
         reason = limits.reached(trials, study.objective, deadline, study.before)
         if reason is None and stopping is None:
-            room = min(runner.room(len(running), len(trials), limits.trials), limits.trials - len(trials))
-            if limits.max_parallel is not None:
-                room = min(room, limits.max_parallel - len(running))
-            if room > 0:
-                asked = study.ask(room)
-                if asked:
-                    runner.start(asked)
-                    running += asked
-                    watch(study.trials())
-                elif not running:
-                    reason = "every combination was tried"
+            drawn = _start(study, runner, limits, running=len(running), started=len(trials))
+            if drawn:
+                running += drawn
+                watch(study.trials())
+            elif drawn is None and not running:
+                reason = "every combination was tried"
         if reason is not None and not running:
             return SearchEnd(stopping or reason, time.monotonic() - began)
         if reason is not None and stopping is None and len(trials) < limits.trials:
@@ -110,6 +105,21 @@ def search(
             study.tell(outcome)
             watch(study.trials())
         _check_failures(study)
+
+
+def _start(
+    study: Study, runner: Runner, limits: SearchLimits, *, running: int, started: int
+) -> list[TrialRecord] | None:
+    """Draw and begin as many trials as there is room for; None where nothing is left to draw."""
+    room = min(runner.room(running, started, limits.trials), limits.trials - started)
+    if limits.max_parallel is not None:
+        room = min(room, limits.max_parallel - running)
+    if room <= 0:
+        return []
+    drawn = study.ask(room)
+    if drawn:
+        runner.start(drawn)
+    return drawn or None
 
 
 def _check_failures(study: Study) -> None:

@@ -53,15 +53,9 @@ class Space:
         """
         if is_tuning_document(parameters):
             return _written(parameters) if "Order" in parameters else space_of(tuning_document(parameters))
-        searched: dict[str, Parameter] = {}
-        static: dict[str, Value] = {}
-        for name, given in parameters.items():
-            found = named(str(name), given)
-            if isinstance(found, ContinuousParameter | IntegerParameter | CategoricalParameter):
-                searched[str(name)] = found
-            else:
-                static[str(name)] = found
-        return cls(searched, static)
+        return cls(
+            *searched_and_static({str(name): named(str(name), description) for name, description in parameters.items()})
+        )
 
     def with_static(self, values: Mapping[str, Value]) -> Space:
         """The space with further values that stay the same.
@@ -77,8 +71,8 @@ class Space:
 
     def largest(self, name: str) -> int | None:
         """The largest whole number that ``name`` can have, searched or static; None where it has none."""
-        given: Any = self.parameters.get(name, self.static.get(name))
-        values = getattr(given, "values", None) or (getattr(given, "max_value", given),)
+        value: Any = self.parameters.get(name, self.static.get(name))
+        values = getattr(value, "values", None) or (getattr(value, "max_value", value),)
         return max((v for v in values if isinstance(v, int) and not isinstance(v, bool)), default=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,6 +107,12 @@ class Space:
         return size
 
 
+def searched_and_static(values: Mapping[str, Parameter | Value]) -> tuple[dict[str, Parameter], dict[str, Value]]:
+    """The parameters to search, and the values that stay the same."""
+    searched = {name: value for name, value in values.items() if isinstance(value, Parameter)}
+    return searched, {name: value for name, value in values.items() if not isinstance(value, Parameter)}
+
+
 def space_of(document: TuningDocument) -> Space:
     """The space of one of SageMaker's documents.
 
@@ -138,22 +138,22 @@ def no_range(name: str, hint: str) -> UsageError:
     )
 
 
-def named(name: str, given: Any) -> Parameter | Value:
+def named(name: str, description: Any) -> Parameter | Value:
     """:func:`parameter`, whose errors name it."""
     try:
-        return parameter(given)
+        return parameter(description)
     except UsageError as error:
-        where = f"parameter {name}" + (f": {error.where}" if error.where else "")
-        raise UsageError(error.what, where=where, allowed=error.allowed, do=error.do) from None
+        error.where = f"parameter {name}" + (f": {error.where}" if error.where else "")
+        raise
 
 
 def _parameter(name: str, description: Mapping[str, Any]) -> Parameter:
-    found = named(name, description)
-    assert isinstance(found, ContinuousParameter | IntegerParameter | CategoricalParameter)
-    return found
+    value = named(name, description)
+    assert isinstance(value, Parameter)
+    return value
 
 
-def parameter(given: Any) -> Parameter | Value:
+def parameter(description: Any) -> Parameter | Value:
     """One parameter from any of its forms.
 
     A parameter object; a list of values; a text as on the command line (see :func:`parse_text`); a mapping with
@@ -165,17 +165,17 @@ def parameter(given: Any) -> Parameter | Value:
     UsageError
         When it cannot be meant.
     """
-    if isinstance(given, ContinuousParameter | IntegerParameter | CategoricalParameter):
-        return given
-    if isinstance(given, list | tuple):
-        return CategoricalParameter(list(given))
-    if isinstance(given, Mapping):
-        return _from_mapping(given)
-    if isinstance(given, str):
-        return parse_text(given)
-    if isinstance(given, bool | int | float):
-        return given
-    raise UsageError(f"{given!r:.80} describes no parameter.", allowed=_FORMS)
+    if isinstance(description, Parameter):
+        return description
+    if isinstance(description, list | tuple):
+        return CategoricalParameter(list(description))
+    if isinstance(description, Mapping):
+        return _from_mapping(description)
+    if isinstance(description, str):
+        return parse_text(description)
+    if isinstance(description, bool | int | float):
+        return description
+    raise UsageError(f"{description!r:.80} describes no parameter.", allowed=_FORMS)
 
 
 def parse_text(text: str) -> Parameter | Value:
@@ -195,7 +195,8 @@ def parse_text(text: str) -> Parameter | Value:
         try:
             return _range(own_value(low), own_value(high), scaling)
         except UsageError as error:
-            raise UsageError(error.what, where=repr(text), allowed=error.allowed or _FORMS, do=error.do) from None
+            error.where, error.allowed = repr(text), error.allowed or _FORMS
+            raise
     if "," in text:
         values = [part.strip() for part in text.split(",")]
         if not all(values):
@@ -214,15 +215,15 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
     UsageError
         When a part is not NAME=VALUE, or a name comes twice.
     """
-    found: dict[str, str] = {}
+    texts_by_name: dict[str, str] = {}
     for part in (part for text in texts for part in _NEXT_ASSIGNMENT.split(text.strip())):
         name, equals, value = part.partition("=")
         if not equals or not name or not value:
             raise UsageError(f"{part!r} is not NAME=RANGE.", parameter="space", allowed=_FORMS)
-        if name in found:
+        if name in texts_by_name:
             raise UsageError(f"Parameter {name!r} comes twice.", parameter="space", do="name it once")
-        found[name] = value
-    return found
+        texts_by_name[name] = value
+    return texts_by_name
 
 
 _NEXT_ASSIGNMENT = re.compile(r"\s+(?=[^\s=,]+=)")
@@ -294,8 +295,8 @@ def _range(low: Any, high: Any, scaling: Scaling) -> Parameter:
     return ContinuousParameter(low, high, scaling)
 
 
-def _from_mapping(given: Mapping[str, Any]) -> Parameter:
-    keys = {str(key).lower(): value for key, value in given.items()}
+def _from_mapping(description: Mapping[str, Any]) -> Parameter:
+    keys = {str(key).lower(): value for key, value in description.items()}
     if "values" in keys:
         return CategoricalParameter(list(keys["values"]))
     low = keys.get("min", keys.get("min_value", keys.get("minvalue")))
@@ -304,7 +305,7 @@ def _from_mapping(given: Mapping[str, Any]) -> Parameter:
     kind = str(keys.get("type", "")).lower()
     if low is None or high is None or kind not in ("", "continuous", "integer"):
         raise UsageError(
-            f"{json.dumps(dict(given), default=str)} describes no parameter.",
+            f"{json.dumps(dict(description), default=str)} describes no parameter.",
             allowed="{values: [...]} or {min: LOW, max: HIGH, scaling: log, type: continuous or integer}",
         )
     if kind == "integer":
@@ -314,10 +315,10 @@ def _from_mapping(given: Mapping[str, Any]) -> Parameter:
 
 def _written(document: Mapping[str, Any]) -> Space:
     """What :meth:`Space.to_dict` has written: each value is of the type that it was."""
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for key, kind in (("ContinuousParameterRanges", ContinuousParameter), ("IntegerParameterRanges", IntegerParameter)):
         for entry in document[key]:
-            found[entry["Name"]] = kind(entry["MinValue"], entry["MaxValue"], entry["ScalingType"])
+            parameters[entry["Name"]] = kind(entry["MinValue"], entry["MaxValue"], entry["ScalingType"])
     for entry in document["CategoricalParameterRanges"]:
-        found[entry["Name"]] = CategoricalParameter(entry["Values"])
-    return Space({name: found[name] for name in document["Order"]}, dict(document["StaticHyperParameters"]))
+        parameters[entry["Name"]] = CategoricalParameter(entry["Values"])
+    return Space({name: parameters[name] for name in document["Order"]}, dict(document["StaticHyperParameters"]))

@@ -10,9 +10,6 @@ from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameter_input import read_mapping
 from vizsla.tuning.parameter_ranges import TuningDocument, is_tuning_document, tuning_document
 from vizsla.tuning.space import (
-    CategoricalParameter,
-    ContinuousParameter,
-    IntegerParameter,
     Parameter,
     Space,
     Value,
@@ -20,6 +17,7 @@ from vizsla.tuning.space import (
     no_range,
     own_space,
     parse_assignments,
+    searched_and_static,
 )
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -41,39 +39,35 @@ def read_space(
     UsageError
         When one cannot be read or meant.
     """
-    found: dict[str, Parameter | Value] = {}
+    values: dict[str, Parameter | Value] = {}
     auto: dict[str, str] = {}
     typed = []
     for text in texts:
         if text.lower().endswith(_SUFFIXES) and "=" not in text:
             content = read_mapping(Path(text))
             if not is_tuning_document(content):
-                found |= {str(name): named(str(name), given) for name, given in content.items()}
+                values |= {str(name): named(str(name), description) for name, description in content.items()}
                 continue
             document = _tuning_document(Path(text), content)
-            found |= document.static | {name: named(name, given) for name, given in document.ranges.items()}
+            values |= document.static | {
+                name: named(name, description) for name, description in document.ranges.items()
+            }
             auto |= document.auto
             if document.options:
                 options = " ".join(document.options)
                 note(f"Of {text} the ranges and static values are taken; what else it asks for is typed: {options}")
         else:
             typed.append(text)
-    found |= {name: named(name, given) for name, given in parse_assignments(typed).items()}
+    values |= {name: named(name, description) for name, description in parse_assignments(typed).items()}
     for name, hint in auto.items():
         usual = None if default is None else default({}).parameters.get(name)
-        if name not in found and usual is None:
+        if name not in values and usual is None:
             raise no_range(name, hint)
         if usual is not None:
-            found.setdefault(name, usual)
-    if not found:
+            values.setdefault(name, usual)
+    if not values:
         return None
-    searched: dict[str, Parameter] = {}
-    static: dict[str, Value] = {}
-    for name, value in found.items():
-        if isinstance(value, ContinuousParameter | IntegerParameter | CategoricalParameter):
-            searched[name] = value
-        else:
-            static[name] = value
+    searched, static = searched_and_static(values)
     if default is None:
         return Space(searched, static)
     return own_space(Space(searched, static) if searched else default(static))
@@ -83,5 +77,5 @@ def _tuning_document(path: Path, content: dict[str, Any]) -> TuningDocument:
     try:
         return tuning_document(content)
     except UsageError as error:
-        where = f"{path}: {error.where}" if error.where else path
-        raise UsageError(error.what, where=where, allowed=error.allowed, do=error.do) from None
+        error.where = f"{path}: {error.where}" if error.where else str(path)
+        raise

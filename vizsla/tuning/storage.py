@@ -43,7 +43,7 @@ def database(uri: str) -> str:
     return f"postgresql+{driver}://{rest}"
 
 
-def shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """An address without its password, for messages."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", uri)
 
@@ -55,8 +55,8 @@ def connect(optuna: Any, uri: str, *, reading: bool = False) -> Any:
     """
     if "://" in uri:
         # A connection that the server gave up during a long training is made anew.
-        kept = {"pool_pre_ping": True}
-        return optuna.storages.RDBStorage(database(uri), engine_kwargs=kept, skip_table_creation=reading)
+        options = {"pool_pre_ping": True}
+        return optuna.storages.RDBStorage(database(uri), engine_kwargs=options, skip_table_creation=reading)
     path = Path(uri).absolute()
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def understandable(uri: str) -> Iterator[None]:
     except Exception as error:  # SQLAlchemy, its drivers and Alembic share no base class
         raise VizslaError(
             f"The study cannot be opened: {type(error).__name__}: {(str(error) or '?').splitlines()[0]:.200}",
-            where=shown(uri),
+            where=without_password(uri),
             allowed="a file that is a study or does not exist, or postgresql://USER:PASSWORD@HOST/DATABASE",
             do="name another file, or correct the address",
         ) from error
@@ -119,8 +119,8 @@ def facts_of(record: TrialRecord) -> dict[str, Any]:
 
 def record_of(number: int, facts: dict[str, Any]) -> TrialRecord:
     """The record in :func:`facts_of`."""
-    known = {name: facts[name] for name in TrialRecord.__dataclass_fields__ if name in facts}
-    return TrialRecord(**(known | {"number": number, "curve": tuple(float(v) for v in facts["curve"])}))
+    fields = {name: facts[name] for name in TrialRecord.__dataclass_fields__ if name in facts}
+    return TrialRecord(**(fields | {"number": number, "curve": tuple(float(v) for v in facts["curve"])}))
 
 
 def stored_trials(uri: str, name: str) -> Sequence[TrialRecord]:

@@ -151,14 +151,19 @@ def warm_up(name: str, trials: int) -> threading.Thread:
     """
     chosen = strategy(name)
     require("optuna", extra="tune", feature="Searching for hyperparameters")
-    modules = ["optuna.storages._rdb.storage", "alembic.config", "alembic.script", "optuna.importance"]
-    if chosen.sampler in (_gp, _gp_or_tpe) and type(chosen.sampler(0, trials)).__name__ == "GPSampler":
-        modules += ["torch", "scipy.optimize", "optuna._gp.gp", "optuna._gp.optim_mixed"]
+    modules = ["optuna.storages", "sqlalchemy.dialects.sqlite", "sqlalchemy.orm", "alembic.config", "alembic.script"]
+    modules += ["optuna.importance"]
 
     def load() -> None:
         for module in modules:
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
+        with contextlib.suppress(Exception):  # what is wrong with the sampler, the search itself says
+            _optuna("logging").set_verbosity(_optuna("logging").ERROR)
+            study = _optuna("study").create_study(sampler=chosen.sampler(0, trials))
+            space = {"x": _optuna("distributions").FloatDistribution(0, 1)}
+            for value in (0.0, 1.0, 0.0):  # the second and third draws of a model import what it is made of
+                study.tell(study.ask(space), value)
 
     thread = threading.Thread(target=load, name="warm-up", daemon=True)
     thread.start()

@@ -36,7 +36,7 @@ _ID = "vizsla-id"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialOutcome:
     """How a trial ended. ``value`` is the objective; ``stopped`` a trial that was given up; else see TrialRecord."""
 
     number: int
@@ -65,7 +65,7 @@ class Study:
         space: Space,
         objective: Objective,
         strategy: Strategy,
-        stored: Any,
+        storage: Any,
         *,
         total: int,
         epochs: int = 0,
@@ -74,30 +74,32 @@ class Study:
         prior: Prior | None = None,
     ) -> None:
         optuna = require("optuna", extra="tune", feature=FEATURE)
-        self.id: str = stored.user_attrs[_ID]
+        self._storage, self._study_id = storage, storage.get_study_id_from_name(name)
+        self.id: str = storage.get_study_user_attrs(self._study_id)[_ID]
         """Tells this study from all others, of the same name too."""
         self.before = 0
         """Trials of earlier searches in the same study, which the limit on trials counts."""
         self.name, self.space, self.objective, self.strategy = name, space, objective, strategy
-        self._optuna, self._stored, self._encoding = optuna, stored, Encoding(space)
+        self._optuna, self._encoding = optuna, Encoding(space)
         self._records: dict[int, TrialRecord] = {}
-        self._ids: dict[int, int] = {}
-        self._thinking: dict[int, Any] = {}
+        self._sampler_trials: dict[int, Any] = {}
         self._unlearned: list[TrialRecord] = []
         pruner = strategy.pruner(epochs) if strategy.pruner else median_pruner()
         self._prunes = early_stopping == "auto"
-        old = stored.get_trials(deepcopy=False)
-        self._mind = optuna.create_study(
+        old = storage.get_all_trials(self._study_id, deepcopy=False)
+        self._sampler_storage = optuna.storages.InMemoryStorage()
+        self._sampler_study = optuna.create_study(
+            storage=self._sampler_storage,
             study_name=name,
             direction=objective.direction,
             sampler=strategy.sampler(seed + len(old), total),
             pruner=pruner,
         )
-        self._searched = self._encoding.searched()
+        self._searched = self._encoding.distributions()
         prior = prior or Prior()
         self._tried: set[str] = set()
         for values, value in prior.known:
-            self._mind.add_trial(self._frozen("COMPLETE", values, value=value))
+            self._sampler_study.add_trial(self._frozen("COMPLETE", values, value=value))
         self._start = self._starting(prior, total, seed)
         for trial in old:
             self._recall(trial)
@@ -140,7 +142,7 @@ class Study:
                 check_topic(uri, name, earlier, space, objective, problem)
             if _ID not in stored.user_attrs:
                 stored.set_user_attr(_ID, uuid.uuid4().hex)
-        return cls(name, space, objective, strategy, stored, **options)
+        return cls(name, space, objective, strategy, backend, **options)
 
     def trials(self) -> list[TrialRecord]:
         """All trials, in order."""
@@ -152,24 +154,24 @@ class Study:
 
     def ask(self, count: int) -> list[TrialRecord]:
         """Draw up to ``count`` new trials and store them; fewer where every combination was tried."""
-        asked: list[TrialRecord] = []
+        records: list[TrialRecord] = []
         # A sampler's matrices are tiny: threads that wait for each other cost five times what they compute.
         with require("threadpoolctl", extra="tune", feature=FEATURE).threadpool_limits(1):
             for _ in range(count):
-                found = self._next()
-                if found is None:
+                draw = self._next()
+                if draw is None:
                     break
-                thought, values = found
+                trial, values = draw
                 number = len(self._records)
                 record = TrialRecord(
                     number, _trial_name(self.name, self.id, number, values), values, "InProgress", start=time.time()
                 )
-                frozen = self._frozen("RUNNING", values, shown=True, attributes={RECORD: facts_of(record)})
-                self._stored.add_trial(frozen)
-                self._records[number], self._thinking[number] = record, thought
+                frozen = self._frozen("RUNNING", values, as_stored=True, attributes={RECORD: facts_of(record)})
+                self._storage.create_new_trial(self._study_id, template_trial=frozen)
+                self._records[number], self._sampler_trials[number] = record, trial
                 self._tried.add(_key(values))
-                asked.append(record)
-        return asked
+                records.append(record)
+        return records
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Take the objective after an epoch (counted from 1); True when the trial should be given up."""
@@ -177,11 +179,11 @@ class Study:
         self._records[number] = replace(record, curve=(*record.curve, value))
         if not math.isfinite(value) or not self._prunes:
             return False
-        trial = self._thinking[number]
+        trial = self._sampler_trials[number]
         trial.report(value, epoch)
         return bool(trial.should_prune())
 
-    def tell(self, outcome: Outcome) -> TrialRecord:
+    def tell(self, outcome: TrialOutcome) -> TrialRecord:
         """Store how a trial ended. A value that is no number is a failure."""
         record = self._records[outcome.number]
         status: TrialStatus = "Completed"
@@ -203,7 +205,7 @@ class Study:
             metrics=outcome.metrics,
         )
         self._records[outcome.number] = record
-        self._keep(outcome.number)
+        self._storage.set_trial_user_attr(self._trial_id(record.number), RECORD, facts_of(record))
         self._finish(record)
         return record
 
@@ -217,10 +219,10 @@ class Study:
             return {}
         study = self._optuna.create_study(direction=self.objective.direction)
         for trial in complete:
-            study.add_trial(self._frozen("COMPLETE", trial.params, value=trial.value, shown=True))
+            study.add_trial(self._frozen("COMPLETE", trial.params, value=trial.value, as_stored=True))
         evaluator = self._optuna.importance.PedAnovaImportanceEvaluator()
-        found: dict[str, float] = self._optuna.importance.get_param_importances(study, evaluator=evaluator)
-        return {name: float(share) for name, share in found.items() if math.isfinite(share)}
+        shares: dict[str, float] = self._optuna.importance.get_param_importances(study, evaluator=evaluator)
+        return {name: float(share) for name, share in shares.items() if math.isfinite(share)}
 
     def _starting(self, prior: Prior, total: int, seed: int) -> Iterator[dict[str, Value]]:
         yield from prior.first
@@ -232,22 +234,22 @@ class Study:
         """A configuration that was not tried, as a trial in memory and as the person's values."""
         for values in self._start:
             if _key(values) not in self._tried:
-                self._mind.enqueue_trial(self._encoding.encode(values))
-                return self._mind.ask(self._searched), values
+                self._sampler_study.enqueue_trial(self._encoding.encode(values))
+                return self._sampler_study.ask(self._searched), values
         if self.strategy.finite:
             return None
         size = self.space.grid_size()
         if size is not None and len(self._tried) >= size:
             return None
         for _ in range(_DRAWS):
-            thought = self._mind.ask(self._searched)
-            values = self._encoding.decode(thought.params)
+            trial = self._sampler_study.ask(self._searched)
+            values = self._encoding.decode(trial.params)
             if _key(values) not in self._tried:
-                return thought, values
-            self._mind.tell(thought, state=self._optuna.trial.TrialState.FAIL)
+                return trial, values
+            self._sampler_study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
         for values in self._untried():
-            self._mind.enqueue_trial(self._encoding.encode(values))
-            return self._mind.ask(self._searched), values
+            self._sampler_study.enqueue_trial(self._encoding.encode(values))
+            return self._sampler_study.ask(self._searched), values
         return None
 
     def _untried(self) -> Iterator[dict[str, Value]]:
@@ -265,17 +267,17 @@ class Study:
         record = record_of(stored.number, facts)
         self._records[stored.number] = record
         self._tried.add(_key(record.params))
-        self._mind.add_trial(self._frozen("RUNNING", record.params))
-        frozen = self._mind.get_trials(deepcopy=False)[-1]
-        self._thinking[stored.number] = self._optuna.trial.Trial(self._mind, frozen._trial_id)
+        study_id = self._sampler_storage.get_study_id_from_name(self.name)
+        trial_id = self._sampler_storage.create_new_trial(study_id, self._frozen("RUNNING", record.params))
+        self._sampler_trials[stored.number] = self._optuna.trial.Trial(self._sampler_study, trial_id)
         if not record.ended:
             self._records[stored.number] = replace(record, curve=())
             return
         if self._prunes:
             for epoch, value in enumerate(record.curve, 1):
                 if math.isfinite(value):
-                    self._thinking[stored.number].report(value, epoch)
-                    self._thinking[stored.number].should_prune()  # ASHA marks the rungs here
+                    self._sampler_trials[stored.number].report(value, epoch)
+                    self._sampler_trials[stored.number].should_prune()  # ASHA marks the rungs here
         self._finish(record)
 
     def _finish(self, record: TrialRecord) -> None:
@@ -283,25 +285,25 @@ class Study:
         states = self._optuna.trial.TrialState
         pruned = record.status == "Stopped" and any(math.isfinite(v) for v in record.curve)
         state = states.COMPLETE if record.complete else states.PRUNED if pruned else states.FAIL
-        thought = self._thinking.pop(record.number)
+        trial = self._sampler_trials.pop(record.number)
         lesson = self._lesson(record)
         if record.complete or lesson is not None:
-            self._mind.tell(thought, record.value if record.complete else lesson)
+            self._sampler_study.tell(trial, record.value if record.complete else lesson)
         else:
-            self._mind.tell(thought, state=states.PRUNED if pruned and self._prunes else states.FAIL)
+            self._sampler_study.tell(trial, state=states.PRUNED if pruned and self._prunes else states.FAIL)
             if record.status == "Failed":
                 self._unlearned.append(record)
         self._learn_late()
-        backend, trial_id = self._stored._storage, self._trial_id(record.number)
-        if not backend.get_trial(trial_id).state.is_finished():
-            backend.set_trial_state_values(trial_id, state, [record.value] if record.complete else None)
+        trial_id = self._trial_id(record.number)
+        if not self._storage.get_trial(trial_id).state.is_finished():
+            self._storage.set_trial_state_values(trial_id, state, [record.value] if record.complete else None)
 
     def _learn_late(self) -> None:
         """Teach what failed before there was any value."""
         lessons = [(record, self._lesson(record)) for record in self._unlearned]
         for record, lesson in lessons:
             if lesson is not None:
-                self._mind.add_trial(self._frozen("COMPLETE", record.params, value=lesson))
+                self._sampler_study.add_trial(self._frozen("COMPLETE", record.params, value=lesson))
                 self._unlearned.remove(record)
 
     def _lesson(self, record: TrialRecord) -> float | None:
@@ -320,13 +322,9 @@ class Study:
         finite = [v for v in record.curve if math.isfinite(v)]
         return finite[-1] if finite else None
 
-    def _keep(self, number: int) -> None:
-        self._stored._storage.set_trial_user_attr(self._trial_id(number), RECORD, facts_of(self._records[number]))
-
     def _trial_id(self, number: int) -> int:
-        if number not in self._ids:
-            self._ids |= {t.number: t._trial_id for t in self._stored.get_trials(deepcopy=False)}
-        return self._ids[number]
+        trial_id: int = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        return trial_id
 
     def _frozen(
         self,
@@ -334,14 +332,14 @@ class Study:
         values: Mapping[str, Value],
         *,
         value: float | None = None,
-        shown: bool = False,
+        as_stored: bool = False,
         attributes: dict[str, Any] | None = None,
     ) -> Any:
         trial = self._optuna.trial
         return trial.create_trial(
             state=trial.TrialState[state],
-            params=dict(values) if shown else self._encoding.encode(values),
-            distributions=self._encoding.shown() if shown else self._searched,
+            params=dict(values) if as_stored else self._encoding.encode(values),
+            distributions=self._encoding.stored() if as_stored else self._searched,
             value=value,
             user_attrs=attributes or {},
         )

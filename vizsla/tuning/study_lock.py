@@ -13,7 +13,7 @@ from vizsla.errors import JobError
 from vizsla.files import storage
 from vizsla.optional import require
 from vizsla.parameters import spelled
-from vizsla.tuning.storage import FEATURE, database, shown, understandable
+from vizsla.tuning.storage import FEATURE, database, understandable, without_password
 
 
 @contextlib.contextmanager
@@ -84,6 +84,6 @@ def _in_postgresql(uri: str, name: str, holder: str) -> Iterator[None]:
 def _taken(uri: str, other: str, another: str) -> JobError:
     return JobError(
         f"Another search writes this study{f': {other}' if other else ''}.",
-        where=shown(uri),
+        where=without_password(uri),
         do=f"wait for its end, stop it with `vizsla jobs stop`, or name another {another} by {spelled('study')}",
     )

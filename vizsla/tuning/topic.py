@@ -14,8 +14,8 @@ from vizsla.tuning.space import Space
 
 def topic(space: Space, objective: Objective, problem: Mapping[str, str] | None) -> dict[str, Any]:
     """The space, the objective, and what tells the problem (data, backbone, script, ...) from others, by part."""
-    found: dict[str, Any] = {"space": space.to_dict(), "objective": objective.to_dict()}
-    return found if problem is None else found | {"problem": dict(problem)}
+    parts: dict[str, Any] = {"space": space.to_dict(), "objective": objective.to_dict()}
+    return parts if problem is None else parts | {"problem": dict(problem)}
 
 
 def check_topic(
@@ -31,18 +31,20 @@ def check_topic(
     if sha256_json(earlier) == sha256_json(topic(space, objective, problem)):
         return
     was, now = Space.of(earlier["space"]), space
-    found = _spaces(was, now)
-    there = Objective.from_dict(earlier["objective"])
-    what = "space" if found else "objective"
-    if there != objective:
-        found.append(f"objective: {there.direction} {there.metric} there, {objective.direction} {objective.metric} now")
-    before, asked = earlier.get("problem") or {}, problem or {}
-    others = [part for part in {**before, **asked} if before.get(part) != asked.get(part)]
+    differences = _spaces(was, now)
+    theirs = Objective.from_dict(earlier["objective"])
+    what = "space" if differences else "objective"
+    if theirs != objective:
+        differences.append(
+            f"objective: {theirs.direction} {theirs.metric} there, {objective.direction} {objective.metric} now"
+        )
+    before, after = earlier.get("problem") or {}, problem or {}
+    others = [part for part in {**before, **after} if before.get(part) != after.get(part)]
     if others:
-        what = what if found else "problem"
-        found.append(f"its trials are of other {', other '.join(others)}")
+        what = what if differences else "problem"
+        differences.append(f"its trials are of other {', other '.join(others)}")
     raise UsageError(
-        f"The study {name!r} searches another {what}. {'; '.join(found)}.",
+        f"The study {name!r} searches another {what}. {'; '.join(differences)}.",
         where=uri,
         allowed="the space, the objective and the problem that it was begun with: "
         + " ".join(f"{n}={text}" for n, text in was.words().items()),
@@ -52,16 +54,16 @@ def check_topic(
 
 
 def _spaces(was: Space, now: Space) -> list[str]:
-    kept, asked = was.words(), now.words()
+    words_before, words_after = was.words(), now.words()
     before, after = was.parameters | was.static, now.parameters | now.static
-    found = []
+    differences = []
     for n in {**before, **after}:
         # 32 and "32" are typed alike: then only the exact form tells them apart.
-        there, here = kept.get(n, "absent"), asked.get(n, "absent")
+        there, here = words_before.get(n, "absent"), words_after.get(n, "absent")
         if there != here:
-            found.append(f"{n}: {there} there, {here} now")
+            differences.append(f"{n}: {there} there, {here} now")
         elif before.get(n) != after.get(n) or repr(before.get(n)) != repr(after.get(n)):
-            found.append(f"{n}: {before.get(n)!r} there, {after.get(n)!r} now")
-    if not found and list(was.parameters) != list(now.parameters):
-        found.append(f"order: {', '.join(was.parameters)} there, {', '.join(now.parameters)} now")
-    return found
+            differences.append(f"{n}: {before.get(n)!r} there, {after.get(n)!r} now")
+    if not differences and list(was.parameters) != list(now.parameters):
+        differences.append(f"order: {', '.join(was.parameters)} there, {', '.join(now.parameters)} now")
+    return differences

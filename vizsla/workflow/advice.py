@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.evaluation import Evaluation
+from vizsla.evaluation.intervals import wilson
 from vizsla.parameters import spelled
 from vizsla.reports.render import percent
 from vizsla.training.config import LbfgsConfig
@@ -47,6 +48,19 @@ def advice(data: HeadData, trained: TrainedHead, evaluation: Evaluation, counts:
     if counts.max() >= RATIO * max(1, counts.min()):
         sentences += _unequal(data, trained, evaluation, counts)
     return sentences
+
+
+def comparison(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> str:
+    """What training the backbone changed on the test pictures, from probabilities (n, classes) before and after."""
+    was, now = before.argmax(axis=1) == labels, after.argmax(axis=1) == labels
+    better, worse = int((now & ~was).sum()), int((was & ~now).sum())
+    low, high = wilson(better, better + worse)
+    verdict = "better beyond chance" if low > 0.5 else "worse beyond chance" if high < 0.5 else "within chance"
+    return (
+        f"Frozen, the same backbone is right on {percent(float(was.mean()))} of the test pictures; trained, on "
+        f"{percent(float(now.mean()))}: right on {better:,} that were wrong, wrong on {worse:,} that were right "
+        f"({verdict})."
+    )
 
 
 def _unequal(data: HeadData, trained: TrainedHead, evaluation: Evaluation, counts: npt.NDArray[np.int64]) -> list[str]:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from vizsla.data import quality
-from vizsla.data.checks import label_errors
 from vizsla.data.dataset import SPLITS
 from vizsla.errors import DataError, UsageError
 from vizsla.files import write_bytes
 from vizsla.findings import SEVERITIES, Finding, Severity
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame, require
 from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
-from vizsla.settings import settings
-from vizsla.training.config import StepConfig
-from vizsla.training.folds import fold_of
-from vizsla.training.head_data import HeadData
-from vizsla.training.heads import train_heads
-from vizsla.training.table import FeatureTable
-from vizsla.workflow.gate import Checked, DataRequest, check_data, write_findings
+from vizsla.workflow.gate import DataCheck, DataRequest, check_data, write_findings
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.watch import Watch
-
-FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -37,7 +25,7 @@ class CheckRequest:
     """What to check. ``weights`` (of a backbone) turns on the search for label errors."""
 
     data: DataRequest
-    weights: WeightsRequest | None = None
+    weights: BackboneSpec | None = None
 
     @classmethod
     def of(cls, data: DataRequest, label_errors: bool, backbone: str | None, weights: Path | None) -> CheckRequest:
@@ -53,7 +41,7 @@ class CheckRequest:
                 f"{spelled('backbone')} and {spelled('weights')} go with {spelled('label_errors', True)}.",
                 do=f"add {spelled('label_errors', True)}, or leave them out",
             )
-        return cls(data, WeightsRequest.resolve(backbone, weights) if label_errors else None)
+        return cls(data, BackboneSpec.resolve(backbone, weights) if label_errors else None)
 
 
 @dataclass(frozen=True)
@@ -71,7 +59,7 @@ class CheckResult:
     >>> result.dataframe()[["id", "path", "detail"]]  # doctest: +SKIP
     """
 
-    checked: Checked
+    checked: DataCheck
     findings: list[Finding]
     notes: list[str]
     findings_file: Path
@@ -82,8 +70,8 @@ class CheckResult:
     def __repr__(self) -> str:
         usable = self.checked.gated.usable
         grave = [(f"{severity}s", [f.id for f in self.findings if f.severity == severity]) for severity in SEVERITIES]
-        told = "".join(f"; {severity}: {', '.join(ids)}" for severity, ids in grave if ids)
-        return f"CheckResult({int(usable.sum()):,} of {len(usable):,} pictures are used{told})"
+        words = "".join(f"; {severity}: {', '.join(ids)}" for severity, ids in grave if ids)
+        return f"CheckResult({int(usable.sum()):,} of {len(usable):,} pictures are used{words})"
 
     def _repr_html_(self) -> str | None:
         return fragment_of(self.report)
@@ -154,11 +142,13 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
             "Dark, bright, blurry and empty pictures were not looked for: that needs pip install 'vizsla[check]'."
         )
     if request.weights is not None:
+        from vizsla.workflow.suspect_labels import suspect_labels
+
         with watch.stage("labels"):
-            found, small = _label_errors(checked, request.weights, observer, request.data.seed)
+            suspects, small = suspect_labels(checked, request.weights, observer, request.data.seed)
         notes += small
-        if found is not None:
-            findings = sorted([*findings, found], key=lambda finding: SEVERITIES.index(finding.severity))
+        if suspects is not None:
+            findings = sorted([*findings, suspects], key=lambda finding: SEVERITIES.index(finding.severity))
     refusal = _refusal(checked)
     if refusal is not None:
         title, fix = "These data cannot be trained on", refusal.do or refusal.allowed or "mend the data"
@@ -172,92 +162,10 @@ def check(request: CheckRequest, observer: Observer | None = None) -> CheckResul
     return CheckResult(checked, findings, notes, findings_file, report, watch.seconds, refusal)
 
 
-def _refusal(checked: Checked) -> DataError | None:
+def _refusal(checked: DataCheck) -> DataError | None:
     """What ``fit`` says of these data before it begins."""
     try:
         checked.gated.check()
     except DataError as error:
         return error
     return None
-
-
-def _label_errors(
-    checked: Checked, weights: WeightsRequest, observer: Observer, seed: int
-) -> tuple[Finding | None, list[str]]:
-    """The finding, and notes about classes that are too small to judge."""
-    from vizsla.models.engine import OnnxEngine
-    from vizsla.models.export import ensure_exported
-    from vizsla.training.cache import FeatureSpace
-    from vizsla.training.features import extract
-
-    gated, place = checked.gated, settings()
-    rows = np.flatnonzero(gated.usable)
-    dataset = replace(gated.facts.dataset, copies=gated.copies).take(rows)
-    backbone = ensure_exported(weights, place.cache)
-    engine = OnnxEngine(backbone.path)
-    extraction = extract(
-        dataset,
-        FeatureSpace(place.cache, backbone, engine),
-        backbone.preprocessing,
-        engine,
-        threads=place.threads,
-        on_progress=observer.progress,
-    )
-    seen = np.flatnonzero(extraction.usable)
-    known = seen[dataset.splits[seen] != SPLITS.index("test")]
-    sets = known if dataset.groups is None else dataset.groups[known]
-    apart = np.unique(np.column_stack([dataset.labels[known], sets]), axis=0)[:, 0]
-    counts = np.bincount(apart, minlength=len(dataset.classes))
-    notes, large = [], np.flatnonzero(counts >= FOLDS)
-    if len(large) < len(counts):
-        small = [f"{dataset.classes[i]!r} ({counts[i]})" for i in np.flatnonzero(counts < FOLDS)]
-        notes.append(
-            f"Label errors were not looked for in classes with fewer than {FOLDS} different pictures in train and "
-            + "valid: "
-            + ", ".join(small[:12])
-            + (f" and {len(small) - 12} more." if len(small) > 12 else ".")
-        )
-    if len(large) < 2:
-        return None, notes
-    seen = seen[np.isin(dataset.labels[seen], large)]
-    probabilities = out_of_fold(
-        extraction.table,
-        np.searchsorted(large, dataset.labels).astype(np.int32),
-        dataset.splits,
-        seen,
-        len(large),
-        seed,
-        dataset.groups,
-    )
-    return label_errors.find(gated.facts, rows[seen], probabilities, large), notes
-
-
-def out_of_fold(
-    table: FeatureTable,
-    labels: npt.NDArray[np.int32],
-    splits: npt.NDArray[np.int8],
-    rows: npt.NDArray[np.int64],
-    classes: int,
-    seed: int,
-    groups: npt.NDArray[np.int32] | None = None,
-) -> npt.NDArray[np.float32]:
-    """Probabilities (len(rows), classes) for ``rows``, each from heads that have not seen its label.
-
-    Train and valid pictures are judged by the head of the other folds; test pictures, which no head is trained
-    on, by the mean of all. Every class needs pictures of at least two ``groups`` (int32 (n,); by default each picture
-    is one): copies and pictures of one group lie in one fold, so that none vouches for the label of another.
-    """
-    test = SPLITS.index("test")
-    known = rows[splits[rows] != test]
-    fold = fold_of(known, labels, groups, FOLDS, seed)
-    probabilities = np.zeros((len(rows), classes), np.float32)
-    held = splits[rows] != test
-    at_known, at_test = np.flatnonzero(held), np.flatnonzero(~held)
-    for k in range(FOLDS):
-        data = HeadData(table, labels, known[fold != k], known[fold == k], classes)
-        (trained,) = train_heads(data, [StepConfig(seed=seed, epochs=15, patience=None)])
-        mine = at_known[fold == k]
-        probabilities[mine] = trained.head.probabilities(table.take(rows[mine]))
-        if len(at_test):
-            probabilities[at_test] += trained.head.probabilities(table.take(rows[at_test])) / FOLDS
-    return probabilities

@@ -10,41 +10,16 @@ from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded
-from vizsla.jobs.spec import (
-    BUILTIN,
-    AlgorithmSpecification,
-    Channel,
-    DataSource,
-    S3DataSource,
-    TrainingJobSpec,
-)
-from vizsla.training.config import HYPERPARAMETERS, head_config
+from vizsla.jobs.spec import BUILTIN, AlgorithmSpecification, Channel, DataSource, S3DataSource, TrainingJobSpec
+from vizsla.training.fine_tuning.config import HYPERPARAMETERS, training_config
 from vizsla.tuning.request import SearchRequest
 from vizsla.workflow.request import FitRequest
 
 _DATA, _WEIGHTS = "training", "weights"
 
-_DEFAULTS: dict[str, Any] = {
-    "drop_classes": [],
-    "group_by": None,
-    "endpoint_url": None,
-    "sha256": None,
-    "layout": None,
-    "path_column": None,
-    "label_column": None,
-    "split_column": None,
-    "label_from": None,
-    "on_damaged": GateOptions().on_damaged,
-    "on_leak": GateOptions().on_leak,
-    "near_copies": GateOptions().near_copies,
-}
+_DEFAULTS: dict[str, Any] = asdict(SourceOptions()) | asdict(GateOptions())
 """The hyperparameters that say how the data are read, and what they are when the document is silent."""
 _SOURCE = [field.name for field in fields(SourceOptions) if field.name != "drop_classes"]
-
-
-def _data_options(request: FitRequest) -> dict[str, Any]:
-    options = asdict(request.source) | asdict(request.gate)
-    return options | {"drop_classes": list(request.source.drop_classes)}
 
 
 def _channel(data: Path | str) -> Channel:
@@ -56,9 +31,10 @@ def _channel(data: Path | str) -> Channel:
 
 def to_spec(request: FitRequest) -> TrainingJobSpec:
     """The document: hyperparameters as strings, the data set and local weights as channels."""
-    asked = {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
-    asked |= {name: value for name, value in _data_options(request).items() if value != _DEFAULTS[name]}
-    values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in asked.items() if v is not None}
+    options = {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
+    data = asdict(request.source) | asdict(request.gate)
+    options |= {name: value for name, value in data.items() if value != _DEFAULTS[name]}
+    values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in options.items() if v is not None}
     channels = [_channel(request.data)]
     if request.weights is not None:
         channels.append(Channel.of_path(_WEIGHTS, request.weights))
@@ -123,7 +99,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         minutes=values.pop("minutes", None),
         name=spec.training_job_name,
         source=SourceOptions(
-            tuple(map(str, dropped if isinstance(dropped, list) else [dropped])),
+            [str(name) for name in (dropped if isinstance(dropped, (list, tuple)) else [dropped])],
             **{name: _as_text(options[name], texts.get(name)) for name in _SOURCE},
         ),
         gate=GateOptions(options["on_damaged"], options["on_leak"], options["near_copies"]),
@@ -135,7 +111,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
-    return replace(request, head=head_config(values))
+    return replace(request, head=training_config(values, request.minutes))
 
 
 def _as_text(value: object, text: str | None) -> str | None:

@@ -30,13 +30,16 @@ from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.callbacks import Callback, Callbacks
 from vizsla.training.features import Extraction, extract
+from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.pictures import Pictures
+from vizsla.training.fine_tuning.trainer import FineTuner
 from vizsla.training.head_data import HeadData
 from vizsla.training.head_trainer import HeadTrainer
 from vizsla.training.trained import TrainedHead
 from vizsla.training.trainer import Frozen, Trainer
 from vizsla.version import VERSION
 from vizsla.workflow import records
-from vizsla.workflow.advice import advice
+from vizsla.workflow.advice import advice, comparison
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import write_findings
 from vizsla.workflow.head_search import SearchTrainer
@@ -50,6 +53,8 @@ from vizsla.workflow.watch import Watch
 _CHUNK = 1024
 _PROOF_PICTURES = 16
 _RESERVE_SECONDS = 3.0
+_EXPORT_SECONDS = 12.0
+"""To export a backbone that was trained, and to save and prove the model."""
 _RESERVE_SECONDS_PER_PICTURE = 0.001
 
 
@@ -95,6 +100,8 @@ class _Fit:
     backbone: ExportedBackbone
     space: FeatureSpace
     extraction: Extraction
+    measured: Extraction
+    """Of the test pictures: with the backbone that is saved."""
     data: HeadData
     callback: Callback
     trained: TrainedHead
@@ -141,12 +148,13 @@ class _Fit:
         self.trained = training.trained
         if self.trained.stop is not None:
             self._warn(f"Training was stopped by {self.trained.stop.by}: {self.trained.stop.reason}.")
+        self.measured = self.extraction
         if training.backbone is not self.backbone:
             self.backbone, engine = training.backbone, OnnxEngine(training.backbone.path)
-            with self.watch.stage("trained features", len(self.dataset)):
-                self._extract(engine)
+            with self.watch.stage("trained features", len(self._rows("test"))):
+                self.measured = self._measure(engine)
         with self.watch.stage("evaluation"):
-            self._evaluate()
+            self._evaluate(training.frozen)
         with self.watch.stage("model"):
             self._save(engine)
         search = trainer.result if isinstance(trainer, SearchTrainer) else None
@@ -210,6 +218,19 @@ class _Fit:
             )
         self._check_usable()
 
+    def _measure(self, engine: OnnxEngine) -> Extraction:
+        """The test pictures' features, of a backbone that training has changed."""
+        return extract(
+            self.dataset,
+            FeatureSpace(settings().cache, self.backbone, engine),
+            self.backbone.preprocessing,
+            engine,
+            threads=settings().threads,
+            order=self._rows("test"),
+            keys=self.extraction.keys,
+            on_progress=self.observer.progress,
+        )
+
     @property
     def computed(self) -> int:
         """Pictures whose features were computed now, by the look at them or after it."""
@@ -251,7 +272,20 @@ class _Fit:
         config, tune, deadline = self.request.head, self.request.tune, self.watch.before(_RESERVE_SECONDS)
         self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(deadline)])
         if tune is not None:
+            assert not isinstance(config, FineTuneConfig)
             return SearchTrainer(self.job, config, tune, self.observer, deadline)
+        if isinstance(config, FineTuneConfig):
+            return FineTuner(
+                self.job.checkpoints,
+                config,
+                self.prepared.weights,
+                Pictures(self.dataset.sealed(), self.extraction.keys),
+                settings().cache,
+                threads=settings().threads,
+                deadline=self.watch.before(_EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)),
+                on_progress=self.observer.progress,
+                note=self.observer.note,
+            )
         return HeadTrainer(self.job.checkpoints, config, self.observer.note)
 
     def _frozen(self) -> Frozen:
@@ -275,9 +309,10 @@ class _Fit:
         rows = self.dataset.rows(split)
         return rows[self.extraction.usable[rows]]
 
-    def _evaluate(self) -> None:
-        self.test_rows = rows = self._rows("test")
-        self.probabilities = predict_rows(self.extraction, self.trained.head, rows)
+    def _evaluate(self, frozen: TrainedHead | None) -> None:
+        rows = self._rows("test")
+        self.test_rows = rows = rows[self.measured.usable[rows]]
+        self.probabilities = predict_rows(self.measured, self.trained.head, rows)
         counts = np.bincount(self.dataset.labels[self.data.train], minlength=len(self.dataset.classes))
         self.evaluation = evaluate(
             self.probabilities,
@@ -286,7 +321,11 @@ class _Fit:
             seed=self.seed,
             majority=int(counts.argmax()),
         )
-        for text in advice(self.data, self.trained, self.evaluation, counts):
+        sentences = advice(self.data, self.trained, self.evaluation, counts)
+        if frozen is not None:
+            before = predict_rows(self.extraction, frozen.head, rows)
+            sentences.append(comparison(before, self.probabilities, self.dataset.labels[rows]))
+        for text in sentences:
             self._warn(text)
             self.observer.note(text)
         records.write_confusion(self.job.output / "confusion.csv", self.evaluation)

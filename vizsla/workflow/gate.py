@@ -14,9 +14,10 @@ from vizsla.data.arrange import arrange
 from vizsla.data.checks import layout
 from vizsla.data.checks.copies import SCENE
 from vizsla.data.dataset import Dataset
-from vizsla.data.gate import Gated, GateOptions, pass_gate
+from vizsla.data.decisions import LEFT_OUT, Decisions
+from vizsla.data.gate import GateOptions, GateResult, pass_gate
 from vizsla.data.listing import Listing
-from vizsla.data.manifest import LEFT_OUT, Decisions, read_decisions, write_manifest
+from vizsla.data.manifest import read_decisions, write_manifest
 from vizsla.data.scan import Companion, scan
 from vizsla.data.sources import SourceOptions, list_source, source_key
 from vizsla.errors import DataError
@@ -48,10 +49,10 @@ class DataRequest:
 
 
 @dataclass(frozen=True)
-class Checked:
+class DataCheck:
     """The data as it may be used. ``folder`` holds the manifest and what else is known of this source."""
 
-    gated: Gated
+    gated: GateResult
     folder: Path
     inspected: int
     seconds: float
@@ -96,9 +97,9 @@ def read_data(request: DataRequest) -> Dataset:
     """
     listing = list_source(request.source, request.options)
     earlier = read_decisions(_folder(request) / MANIFEST)
-    known = earlier.of(listing.paths)
-    dataset = arrange(listing, seed=request.seed, frozen=known.splits if len(earlier) else None)
-    return dataset.take(np.flatnonzero(known.statuses != LEFT_OUT))
+    before = earlier.of(listing.paths)
+    dataset = arrange(listing, seed=request.seed, frozen=before.splits if len(earlier) else None)
+    return dataset.take(np.flatnonzero(before.statuses != LEFT_OUT))
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
@@ -107,15 +108,8 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     write_bytes(path, "".join(lines).encode("utf-8", "backslashreplace"))
 
 
-def check_data(
-    request: DataRequest,
-    observer: Observer | None = None,
-    watch: Watch | None = None,
-    companion: Companion | None = None,
-) -> Checked:
+def check_data(request: DataRequest, observer: Observer | None = None, watch: Watch | None = None) -> DataCheck:
     """Read a source and pass it through the gate; what has been seen before is not looked at again.
-
-    A ``companion`` is given the pictures while they are open.
 
     The manifest lies under ``VIZSLA_HOME/datasets``, one folder a source. It freezes the splits, and a person may
     write decisions into it.
@@ -131,7 +125,7 @@ def check_data(
     """
     observer = observer or Silent()
     watch = watch or Watch(observer, None)
-    return look(open_source(request, observer, watch), observer, watch, companion)
+    return look(open_source(request, observer, watch), observer, watch, None)
 
 
 @dataclass(frozen=True)
@@ -150,45 +144,35 @@ def open_source(request: DataRequest, observer: Observer, watch: Watch) -> Sourc
         return Source(request, listing, read_decisions(_folder(request) / MANIFEST))
 
 
-def look(source: Source, observer: Observer, watch: Watch, companion: Companion | None) -> Checked:
+def look(source: Source, observer: Observer, watch: Watch, companion: Companion | None) -> DataCheck:
     """Look at every picture of a source and pass it through the gate; errors as of :func:`check_data`."""
-    with watch.stage("scan", len(source.listing.paths)):
-        return _look(source.request, source.listing, source.earlier, observer, companion)
-
-
-def _look(
-    request: DataRequest, listing: Listing, earlier: Decisions, observer: Observer, companion: Companion | None
-) -> Checked:
-    place, limits, folder = settings(), Limits.from_settings(), _folder(request)
-    scanned = scan(
-        listing.root,
-        listing.paths,
-        cache=place.cache,
-        threads=place.threads,
-        limits=limits,
-        with_quality=request.with_quality,
-        deadline=request.deadline,
-        companion=companion,
-        on_progress=observer.progress,
-    )
-    if scanned.errors and len(scanned.errors) == len(listing.paths):
-        first = min(scanned.errors)
-        raise DataError(
-            f"No picture could be read, such as {listing.paths[first]} ({scanned.errors[first].what})",
-            where=listing.root,
-            do=scanned.errors[first].do or "check that this is the right folder and that the copy is whole",
+    request, listing, folder = source.request, source.listing, _folder(source.request)
+    place, limits = settings(), Limits.from_settings()
+    with watch.stage("scan", len(listing.paths)):
+        seen = scan(
+            listing.root,
+            listing.paths,
+            cache=place.cache,
+            threads=place.threads,
+            limits=limits,
+            with_quality=request.with_quality,
+            deadline=request.deadline,
+            companion=companion,
+            on_progress=observer.progress,
         )
-    gated = pass_gate(
-        listing,
-        scanned,
-        earlier,
-        request.gate,
-        seed=request.seed,
-        repaired=folder / "repaired",
-        limits=limits,
-    )
-    checked = Checked(gated, folder, scanned.inspected, scanned.seconds)
-    _keep_manifest(checked, listing)
+        if seen.errors and len(seen.errors) == len(listing.paths):
+            first = min(seen.errors)
+            raise DataError(
+                f"No picture could be read, such as {listing.paths[first]} ({seen.errors[first].what})",
+                where=listing.root,
+                do=seen.errors[first].do or "check that this is the right folder and that the copy is whole",
+            )
+        repaired = folder / "repaired"
+        gated = pass_gate(
+            listing, seen, source.earlier, request.gate, seed=request.seed, repaired=repaired, limits=limits
+        )
+        checked = DataCheck(gated, folder, seen.inspected, seen.seconds)
+        _keep_manifest(checked, listing)
     return checked
 
 
@@ -196,7 +180,7 @@ def _folder(request: DataRequest) -> Path:
     return settings().home / "datasets" / source_key(request.source, request.options.endpoint_url)
 
 
-def _keep_manifest(checked: Checked, listing: Listing) -> None:
+def _keep_manifest(checked: DataCheck, listing: Listing) -> None:
     """Write the manifest when anything in it has changed."""
     gated, digest = checked.gated, hashlib.sha256()
     dataset = gated.facts.dataset

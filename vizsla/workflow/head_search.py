@@ -13,13 +13,14 @@ from vizsla.training.config import HeadConfig, StepConfig
 from vizsla.training.trained import TrainedHead
 from vizsla.training.trainer import Frozen, Trainer, Training
 from vizsla.tuning.finalists import beside_default, judge, retrain_heads
-from vizsla.tuning.heads_runner import HeadsRunner, check_space, default_space, head_config, head_name
+from vizsla.tuning.head_space import check_space, default_space, head_config, head_name
+from vizsla.tuning.heads_runner import HeadsRunner
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Value
 from vizsla.workflow.observer import Observer
-from vizsla.workflow.study import Problem, opened
+from vizsla.workflow.study import Problem, open_study
 
 SUMMARY, TABLE = "tuning.json", "trials.csv"
 
@@ -71,11 +72,11 @@ class SearchTrainer(Trainer):
         space = request.space or default_space()
         member = check_space(base, space)
         fixed = head_config(base, space.static)
-        problem = Problem(
-            {"data or backbone": frozen.source}, _unseeded(fixed), lambda values: _canonical(fixed, values)
-        )
+        values = fixed.to_dict()
+        values.pop("seed", None)  # two searches of one problem may differ in it
+        problem = Problem({"data or backbone": frozen.source}, values, lambda values: _canonical(fixed, values))
         epochs = space.largest("epochs") or (member.epochs if isinstance(member, StepConfig) else 1)
-        with opened(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
+        with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
             for note in notes:
                 observer.note(note)
             runner = HeadsRunner(data, base, request.objective, static=space.static, seeds=request.seeds)
@@ -111,11 +112,6 @@ def write_result(job: JobDirectory, result: SearchResult) -> None:
     write_bytes(job.output / TABLE, result.analytics().csv().encode())
 
 
-def _unseeded(config: HeadConfig) -> dict[str, Any]:
-    # Two searches of one problem may differ in their seeds.
-    return {name: value for name, value in config.to_dict().items() if name != "seed"}
-
-
 def _canonical(base: HeadConfig, values: Mapping[str, Value]) -> dict[str, Any]:
     config = head_config(base, values).to_dict()
-    return {known: config.get(known) for known in map(head_name, values)}
+    return {name: config.get(name) for name in map(head_name, values)}

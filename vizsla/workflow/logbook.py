@@ -22,7 +22,7 @@ class Logbook:
         self._stream, self._then = stream, then or Silent()
         self._stage = ""
         self._written = 0.0
-        self._told: set[int] = set()
+        self._printed: set[int] = set()
 
     def stage(self, name: str, total: int | None = None) -> None:
         """A line that the stage begins."""
@@ -46,8 +46,8 @@ class Logbook:
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """A line when a trial ends."""
         for trial in trials:
-            if trial.ended and trial.number not in self._told:
-                self._told.add(trial.number)
+            if trial.ended and trial.number not in self._printed:
+                self._printed.add(trial.number)
                 value = "" if trial.value is None else f" {objective.metric}={trial.value:.6g}"
                 reason = f" ({trial.reason})" if trial.reason else ""
                 self._line(f"trial {trial.number} {trial.status}{value}{reason} {json.dumps(trial.params)}")

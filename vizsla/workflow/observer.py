@@ -14,32 +14,20 @@ class Observer(Protocol):
 
     def stage(self, name: str, total: int | None = None) -> None:
         """A stage begins; ``total`` steps where they can be counted."""
-        ...
+        return
 
     def progress(self, done: int, total: int) -> None:
         """``done`` of ``total`` steps of the stage are finished."""
-        ...
+        return
 
     def note(self, text: str) -> None:
         """Something that the person should know."""
-        ...
+        return
 
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """The trials of a search, whenever one of them changes."""
-        ...
+        return
 
 
-class Silent:
+class Silent(Observer):
     """Watches and says nothing."""
-
-    def stage(self, name: str, total: int | None = None) -> None:
-        """Nothing."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Nothing."""
-
-    def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
-        """Nothing."""

@@ -15,10 +15,12 @@ from vizsla.errors import ImageError
 from vizsla.images import Limits, Preprocessing, read_file
 from vizsla.models.engine import Engine, OnnxEngine
 from vizsla.models.export import find_exported, to_onnx
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.heads.linear import LinearHead
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.config import HeadConfig, StepConfig
+from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
@@ -33,6 +35,7 @@ _SCAN_SECONDS = 0.005
 """Looking at one picture on one thread, at most (docs/data.md)."""
 _ITERATIONS = 150
 """Iterations of a head whose strength is chosen, the six strengths that share a product counted by what they cost."""
+_ENOUGH_SECONDS = 1e9
 _TEST_SECONDS = 2e-4
 """Measuring and writing down one test picture."""
 
@@ -102,7 +105,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     else:
         from vizsla.models.backbone import load_backbone
 
-        untrained = load_backbone(WeightsRequest.resolve(weights.backbone, random_init=True))
+        untrained = load_backbone(BackboneSpec.resolve(weights.backbone, random_init=True))
         preprocessing, features = untrained.preprocessing, untrained.features
         engine, cached = OnnxEngine(to_onnx(untrained.module, preprocessing)), 0.0
         what = (
@@ -115,7 +118,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     rate = _rate(dataset, rows, preprocessing, engine)
     missing = round(len(dataset) * (1 - cached))
     train = len(dataset.rows("train"))
-    head = _head_seconds(request.head, train, features, len(dataset.classes))
+    head, words = _training(request, weights, train, len(dataset.rows("valid")), features, len(dataset.classes))
     tested = len(dataset.rows("test"))
     stages = (
         Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
@@ -126,7 +129,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
             f"about {missing:,} pictures at {rate:.0f} a second; about {100 * cached:.0f} % are in the cache",
             missing / rate + len(dataset) * 2e-4,
         ),
-        Stage("head", f"{_head_words(request.head)} on {train:,} pictures", 0.2 + head),
+        Stage("head", f"{words} on {train:,} pictures", 0.2 + head),
         Stage("evaluation", f"{tested:,} test pictures, model and report", 1.0 + tested * _TEST_SECONDS),
     )
     return Plan(len(dataset), dataset.classes, cached, rate, stages, tuple(warnings))
@@ -146,20 +149,41 @@ def _head_seconds(config: HeadConfig, train: int, features: int, classes: int) -
     return _ITERATIONS * (time.monotonic() - began) / max(1, trained.iterations) * train / len(rows)
 
 
+def _training(
+    request: FitRequest, spec: BackboneSpec, train: int, valid: int, features: int, classes: int
+) -> tuple[float, str]:
+    """The seconds of training, and what it is."""
+    config = request.head
+    if not isinstance(config, FineTuneConfig):
+        return _head_seconds(config, train, features, classes), _head_words(config)
+    from vizsla.models.backbone import load_backbone
+    from vizsla.training.fine_tuning import schedule
+    from vizsla.training.fine_tuning.stage import best_device
+
+    untrained = load_backbone(BackboneSpec.resolve(spec.backbone, random_init=True))
+    head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
+    planned = schedule.asked_for(untrained, config)
+    costs = schedule.measure(untrained, planned, head, settings().threads, best_device())
+    seconds = _ENOUGH_SECONDS if request.minutes is None else 60 * request.minutes
+    timed = schedule.within(planned, costs, train, valid, seconds)
+    words = "; then ".join(f"{stage.epochs} epochs at depth {stage.depth}" for stage, _ in timed)
+    return sum(took for _, took in timed), words or "the head alone, as the time allows no more,"
+
+
 def _head_words(config: HeadConfig) -> str:
     return f"at most {config.epochs} epochs" if isinstance(config, StepConfig) else "to the optimum"
 
 
 def _cached_share(dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], space: FeatureSpace) -> float:
     index, limits = space.index(), Limits.from_settings()
-    found = sampled = 0
+    hits = sampled = 0
     for row in rows[:_SAMPLE_HASHED]:
         try:
-            found += hashlib.sha256(read_file(dataset[int(row)], limits)).digest() in index
+            hits += hashlib.sha256(read_file(dataset[int(row)], limits)).digest() in index
             sampled += 1
         except ImageError:
             continue
-    return found / sampled if sampled else 0.0
+    return hits / sampled if sampled else 0.0
 
 
 def _rate(

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from vizsla.images import Preprocessing
 from vizsla.models.export_process import BackboneExport
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
+from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.look import FeatureLook
-from vizsla.tuning.heads_runner import check_space, default_space
+from vizsla.tuning.head_space import check_space, default_space
 from vizsla.tuning.strategies import warm_up
-from vizsla.workflow.gate import Checked, look, open_source
+from vizsla.workflow.gate import DataCheck, look, open_source
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.request import FitRequest
 from vizsla.workflow.watch import Watch
@@ -26,8 +27,8 @@ class Preparation:
     sample of the pictures comes first.
     """
 
-    weights: WeightsRequest
-    checked: Checked
+    weights: BackboneSpec
+    checked: DataCheck
     export: BackboneExport
     look: FeatureLook | None
 
@@ -46,7 +47,7 @@ class Start:
     def __init__(self, request: FitRequest, watch: Watch, observer: Observer) -> None:
         self._request = request
         self._weights = request.weights_request()
-        if request.tune is not None:
+        if request.tune is not None and not isinstance(request.head, FineTuneConfig):
             check_space(request.head, request.tune.space or default_space())
             warm_up(request.tune.strategy, request.tune.limits.trials)
         # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.

@@ -9,6 +9,7 @@ import importlib.metadata
 import io
 import json
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,23 +45,26 @@ def write_predictions(
     path: Path, dataset: Dataset, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]
 ) -> None:
     """A CSV of path, label, predicted and probability: one line for each of ``rows``."""
-    classes, text = dataset.classes, io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["path", "label", "predicted", "probability"])
-    for row, p in zip(rows, probabilities, strict=True):
-        best = int(p.argmax())
-        table.writerow([dataset.paths[row], classes[dataset.labels[row]], classes[best], f"{p[best]:.6f}"])
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    classes, best = dataset.classes, probabilities.argmax(axis=1)
+    lines = (
+        (dataset.paths[row], classes[dataset.labels[row]], classes[guess], f"{p[guess]:.6f}")
+        for row, guess, p in zip(rows, best, probabilities, strict=True)
+    )
+    _write_csv(path, ("path", "label", "predicted", "probability"), lines)
 
 
 def write_confusion(path: Path, evaluation: Evaluation) -> None:
     """A CSV of truth, predicted and pictures: one line for each pair of classes that occurs, right answers too."""
-    names, text = [score.name for score in evaluation.classes], io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["truth", "predicted", "pictures"])
-    for i, j in zip(*np.nonzero(evaluation.confusion), strict=True):
-        table.writerow([names[i], names[j], int(evaluation.confusion[i, j])])
-    write_bytes(path, text.getvalue().encode())
+    names = [score.name for score in evaluation.classes]
+    pairs = zip(*np.nonzero(evaluation.confusion), strict=True)
+    lines = ((names[i], names[j], int(evaluation.confusion[i, j])) for i, j in pairs)
+    _write_csv(path, ("truth", "predicted", "pictures"), lines)
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], lines: Iterable[tuple[object, ...]]) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([columns, *lines])
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def dataset_digest(dataset: Dataset, keys: npt.NDArray[np.uint8]) -> str:
@@ -119,8 +123,8 @@ def other_data(path: Path, dataset: Dataset, looked_at: npt.NDArray[np.uint8]) -
 
 def versions() -> dict[str, str]:
     """The versions of everything that has a say in a model's numbers."""
-    found = {"vizsla": VERSION, "python": platform.python_version()}
+    numbers = {"vizsla": VERSION, "python": platform.python_version()}
     for package in ("numpy", "pillow", "onnxruntime", "torch", "timm"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            numbers[package] = importlib.metadata.version(package)
+    return numbers

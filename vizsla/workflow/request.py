@@ -22,13 +22,14 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.models import artifact
 from vizsla.models.model import Model, load
-from vizsla.models.weights import WeightsRequest
+from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame
 from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
-from vizsla.training.config import HeadConfig, LbfgsConfig, head_config
-from vizsla.tuning.heads_runner import head_space
-from vizsla.tuning.heads_runner import hyperparameters as by_name
+from vizsla.training.config import LbfgsConfig
+from vizsla.training.fine_tuning.config import FineTuneConfig, TrainingConfig, training_config
+from vizsla.tuning.head_space import head_space
+from vizsla.tuning.head_space import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
@@ -57,7 +58,7 @@ class FitRequest:
     backbone: str | None = None
     weights: Path | None = None
     random_init: bool = False
-    head: HeadConfig = field(default_factory=LbfgsConfig)
+    head: TrainingConfig = field(default_factory=LbfgsConfig)
     minutes: float | None = None
     name: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
@@ -84,19 +85,19 @@ class FitRequest:
         cls,
         data: str | os.PathLike[str],
         values: Mapping[str, Any],
-        given: HyperparameterInput = (),
+        hyperparameters: HyperparameterInput = (),
         *,
         tune: int | SearchRequest | None = None,
         seed: int = 0,
         **options: Any,
     ) -> FitRequest:
-        """From hyperparameters by name, as every door gets them; ``options`` are the other fields.
+        """From hyperparameters by name, as every door gets them; ``options`` are other fields, None for the default.
 
         Parameters
         ----------
         values:
             Those of a head. With ``tune`` they stay the same in every trial, and what they name is not searched.
-        given:
+        hyperparameters:
             More of them, as pairs, in a file, as JSON or by name; ``values`` come first.
         tune:
             So many trials of the default search (True: 20), or a search.
@@ -113,10 +114,19 @@ class FitRequest:
                     where=f"parameter {name}",
                     do=f"give it in {parameter}=vizsla.{config.__name__}({name}=...)",
                 )
-        named = by_name(read_hyperparameters(given)) | by_name(values)
+        options = {name: value for name, value in options.items() if value is not None}
+        named = by_name(read_hyperparameters(hyperparameters)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:
-            return cls(os.fspath(data), head=head_config(named | {"seed": seed}), **options)
+            return cls(os.fspath(data), head=training_config(named | {"seed": seed}, options.get("minutes")), **options)
+        reaching = [name for name in ("depth", *FineTuneConfig.ONLY) if named.get(name, "head") != "head"]
+        if reaching:
+            raise UsageError(
+                f"A search is for hyperparameters of the head; {reaching[0]} reaches into the backbone.",
+                where=f"parameter {reaching[0]}",
+                do=f"leave {reaching[0]} out, or train without a search",
+            )
+        named.pop("depth", None)
         if tune is True:
             tune = SearchRequest()
         elif isinstance(tune, int):
@@ -131,9 +141,9 @@ class FitRequest:
         """
         return DataRequest(str(self.data), self.source, self.gate, self.head.seed, deadline, with_quality=False)
 
-    def weights_request(self) -> WeightsRequest:
+    def weights_request(self) -> BackboneSpec:
         """The backbone asked for, checked."""
-        return WeightsRequest.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
+        return BackboneSpec.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
 
 
 @dataclass(frozen=True)
@@ -180,21 +190,21 @@ class FitResult:
         JobError
             When there is no such job, it has not completed, or it is none of ``fit``.
         """
-        found = controller.find(os.fspath(job), settings().home)
-        if not found.state.ended_well:
+        directory = controller.find(os.fspath(job), settings().home)
+        if not directory.state.ended_well:
             raise JobError(
-                f"Job {found.name!r} has no result: it is {found.state.status}.",
-                where=found.path,
-                do=f"`vizsla jobs resume {found.name}` goes on with it",
+                f"Job {directory.name!r} has no result: it is {directory.state.status}.",
+                where=directory.path,
+                do=f"`vizsla jobs resume {directory.name}` goes on with it",
             )
         try:
-            return _stored().validate_json((found.output / RESULT).read_bytes()).at(found)
+            return _stored().validate_json((directory.output / RESULT).read_bytes()).at(directory)
         except (OSError, ValidationError) as error:
             raise JobError(
-                f"Job {found.name!r} keeps no result of a fit that this version can read.",
-                where=found.output / RESULT,
+                f"Job {directory.name!r} keeps no result of a fit that this version can read.",
+                where=directory.output / RESULT,
                 allowed="a job of fit, tune, or train DATA",
-                do=f"vizsla.load({str(found.path)!r}) gives its model, where it has saved one",
+                do=f"vizsla.load({str(directory.path)!r}) gives its model, where it has saved one",
             ) from error
 
     def at(self, job: JobDirectory) -> FitResult:

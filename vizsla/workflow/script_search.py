@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.files import sha256_file, sha256_json
@@ -19,19 +21,19 @@ from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.request import typed_script_spec
 from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
+from vizsla.jobs.spec_input import names_no_place, part_channels, typed_script_spec
 from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
 from vizsla.tuning.limits import SearchLimits
-from vizsla.tuning.objective import Objective, names_test, script_objective
+from vizsla.tuning.objective import Objective, names_test, own_objective, script_objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.search import search
-from vizsla.tuning.space import CategoricalParameter, Space, typed_value
+from vizsla.tuning.space import CategoricalParameter, Space, Value, typed_value
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
 from vizsla.tuning.trials import TrialRecord, ranked
@@ -39,7 +41,7 @@ from vizsla.workflow.document import tuning_document
 from vizsla.workflow.head_search import write_result
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
-from vizsla.workflow.study import Problem, opened, search_of
+from vizsla.workflow.study import Problem, open_study, search_of
 from vizsla.workflow.tune import find_unfinished
 
 COST_UNIT = "seconds"
@@ -124,6 +126,42 @@ class ScriptSearchResult:
         return fragment_of(self.report)
 
 
+def search_request(
+    space: Space | None,
+    objective: str | None,
+    direction: str | None,
+    metrics: Sequence[str] | None,
+    finalists: int | None,
+    **options: Any,
+) -> SearchRequest:
+    """A search of heads, or, where ``metrics`` are the names of a script's, of that script; ``options`` are the others.
+
+    By default four trials of heads are trained again, and none of a script.
+
+    Raises
+    ------
+    UsageError
+        When the objective is none of the metrics, or an option cannot be used.
+    """
+    if metrics is None:
+        return SearchRequest(
+            space, own_objective(objective, direction), finalists=4 if finalists is None else finalists, **options
+        )
+    return SearchRequest(space, objective_of(objective, direction, metrics), finalists=finalists or 0, **options)
+
+
+def channels_and_ranges(texts: Sequence[str], note: Callable[[str], object]) -> tuple[list[str], list[str]]:
+    """Channels, and the rest, of what is typed; ``note`` is told how a text is taken that could be meant otherwise."""
+    channels, ranges = part_channels(texts)
+    for text in channels[1:]:
+        name, _, place = text.partition("=")
+        instead = spelled("hyperparameters", {name: place})
+        note(f"{text} is a channel, as there are data at that place; {instead} makes it a hyperparameter")
+    for text in filter(names_no_place, ranges):
+        note(f"{text} is a hyperparameter and no channel, as nothing is at that place")
+    return channels, ranges
+
+
 def objective_of(metric: str | None, direction: str | None, names: Sequence[str]) -> Objective:
     """The objective of a script's trials.
 
@@ -173,32 +211,44 @@ def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSea
 
 
 def _run(request: ScriptSearch, job: JobDirectory, observer: Observer) -> ScriptSearchResult:
-    with open(job.logs, "a", encoding="utf-8", errors="replace") as log:
-        return _search(request, job, Logbook(log, observer))
+    from vizsla.reports.tune import write_page
+
+    with (
+        open(job.logs, "a", encoding="utf-8", errors="replace") as log,
+        contextlib.closing(open_executor("local")) as executor,
+    ):
+        result = _SearchJob(request, job, Logbook(log, observer), executor).run()
+        return ScriptSearchResult(job.path, write_page(job, result), result)
 
 
-def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> ScriptSearchResult:
-    asked, space, notes = request.search, _space(request), []
-    if names_test(asked.objective.metric):
-        _, warning = script_objective(asked.objective.metric, asked.objective.direction, ())
-        notes.append(str(warning))
-    deadline = None if asked.limits.minutes is None else time.monotonic() + 60 * asked.limits.minutes
-    executor = open_executor("local")
-    try:
-        problem, epochs = _problem(request.spec, space), space.largest("epochs") or 0
-        with opened(asked, space, job, problem, epochs=epochs, seed=asked.seed) as (study, told):
-            notes += told
-            observer.stage("trials", asked.limits.trials)
+class _SearchJob:
+    """One run of a search: its trials, and the best of them once more with other seeds."""
+
+    def __init__(self, request: ScriptSearch, job: JobDirectory, observer: Observer, executor: Executor) -> None:
+        self.spec, self.search, self.space = request.spec, request.search, _space(request)
+        self.job, self.observer, self.executor = job, observer, executor
+        minutes = self.search.limits.minutes
+        self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def run(self) -> SearchResult:
+        options, objective, space, notes = self.search, self.search.objective, self.space, []
+        if names_test(objective.metric):
+            _, warning = script_objective(objective.metric, objective.direction, ())
+            notes.append(str(warning))
+        problem, epochs = _problem(self.spec, space), space.largest("epochs") or 0
+        with open_study(options, space, self.job, problem, epochs=epochs, seed=options.seed) as (study, prior_notes):
+            notes += prior_notes
+            self.observer.stage("trials", options.limits.trials)
             for note in notes:
-                observer.note(note)
-            runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=study.id, static=space.static)
+                self.observer.note(note)
+            runner = self._runner(study, space.static)
             try:
                 end = search(
                     study,
                     runner,
-                    asked.limits,
-                    deadline=deadline,
-                    watch=lambda trials: observer.trials(trials, asked.objective),
+                    options.limits,
+                    deadline=self.deadline,
+                    watch=lambda trials: self.observer.trials(trials, objective),
                 )
                 runner.check()
             except BaseException as error:
@@ -206,83 +256,66 @@ def _search(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Scr
                 if isinstance(error, VizslaError):  # that all failed says less than why
                     runner.check()
                 raise
-        result = SearchResult.of(job.path, study, end, space, asked.objective, notes, COST_UNIT)
-        write_result(job, result)  # whatever becomes of the last round, the search's own winner is there
-        if asked.finalists:
-            verdict, told = _final(request, study, executor, job, observer, deadline)
-            for note in told:
-                observer.note(note)
-            result = replace(result, verdict=verdict, notes=(*notes, *told))
-            write_result(job, result)
-    finally:
-        executor.close()
-    from vizsla.reports.tune import write_page
+        result = SearchResult.of(self.job.path, study, end, space, objective, notes, COST_UNIT)
+        write_result(self.job, result)  # whatever becomes of the last round, the search's own winner is there
+        if options.finalists:
+            verdict, final_notes = self._final(study)
+            for note in final_notes:
+                self.observer.note(note)
+            result = replace(result, verdict=verdict, notes=(*notes, *final_notes))
+            write_result(self.job, result)
+        return result
 
-    return ScriptSearchResult(job.path, write_page(job, result), result)
+    def _runner(self, study: Study, static: Mapping[str, Value]) -> JobsRunner:
+        objective = self.search.objective
+        return JobsRunner(self.executor, self.spec, objective, self.job.name, study=study.id, static=static)
 
+    def _final(self, study: Study) -> tuple[Verdict | None, list[str]]:
+        """Run the best trials again with other values of the hyperparameter ``seed``; notes on those that could not.
 
-def _final(
-    request: ScriptSearch,
-    study: Study,
-    executor: Executor,
-    job: JobDirectory,
-    observer: Observer,
-    deadline: float | None,
-) -> tuple[Verdict | None, list[str]]:
-    """Run the best trials again with other values of the hyperparameter ``seed``; notes on those that could not.
+        None where the best trial is among these: then the search's own winner stands.
+        """
+        objective, seeds = self.search.objective, self.search.finalist_seeds
+        chosen = ranked(study.trials(), objective)[: self.search.finalists]
+        self.observer.stage("finalists", len(chosen) * seeds)
+        finalists, notes = [], []
+        for trial in chosen:
+            try:
+                values = self._again(study, trial)
+                why = f"{len(values)} of {seeds} runs gave a value"
+            except VizslaError as error:
+                values, why = [], error.what
+            if len(values) == seeds:
+                finalists.append(Finalist(trial, tuple(values)))
+            else:
+                over = self.deadline is not None and time.monotonic() >= self.deadline
+                why = self.search.limits.time_is_over if over else why
+                notes.append(f"Finalist {trial.number} is not judged: {why}.")
+        if not finalists or finalists[0].trial.number != chosen[0].number:
+            notes.append("The best trial could not be trained again with other seeds: it wins by its one value.")
+            return None, notes
+        return judge(finalists, objective, COST_UNIT), notes
 
-    None where the best trial is among these: then the search's own winner stands.
-    """
-    asked = request.search
-    chosen = ranked(study.trials(), asked.objective)[: asked.finalists]
-    observer.stage("finalists", len(chosen) * asked.finalist_seeds)
-    finalists, notes = [], []
-    for trial in chosen:
+    def _again(self, study: Study, trial: TrialRecord) -> list[float]:
+        """The objective of a trial by seed, as a grid of its own in the job's directory."""
+        count = self.search.finalist_seeds
+        again = Study.open(
+            str(self.job.checkpoints / "study.db"),
+            f"{self.job.name[:40]}-final-{trial.number}",
+            Space({"seed": CategoricalParameter(list(range(1, count + 1)))}, {}),
+            self.search.objective,
+            strategy("grid"),
+            total=count,
+            early_stopping="off",
+        )
+        runner = self._runner(again, dict(study.space.static) | dict(trial.params))
+        limits = SearchLimits(trials=count, max_parallel=self.search.limits.max_parallel)
         try:
-            values = _again(request, study, trial, executor, job, deadline)
-            why = f"{len(values)} of {asked.finalist_seeds} runs gave a value"
-        except VizslaError as error:
-            values, why = [], error.what
-        if len(values) == asked.finalist_seeds:
-            finalists.append(Finalist(trial, tuple(values)))
-        else:
-            over = deadline is not None and time.monotonic() >= deadline
-            notes.append(f"Finalist {trial.number} is not judged: {asked.limits.time_is_over if over else why}.")
-    if not finalists or finalists[0].trial.number != chosen[0].number:
-        notes.append("The best trial could not be trained again with other seeds: it wins by its one value.")
-        return None, notes
-    return judge(finalists, asked.objective, COST_UNIT), notes
-
-
-def _again(
-    request: ScriptSearch,
-    study: Study,
-    trial: TrialRecord,
-    executor: Executor,
-    job: JobDirectory,
-    deadline: float | None,
-) -> list[float]:
-    """The objective of a trial by seed, as a grid of its own in the job's directory."""
-    asked = request.search
-    seeds = Space({"seed": CategoricalParameter(list(range(1, asked.finalist_seeds + 1)))}, {})
-    again = Study.open(
-        str(job.checkpoints / "study.db"),
-        f"{job.name[:40]}-final-{trial.number}",
-        seeds,
-        asked.objective,
-        strategy("grid"),
-        total=asked.finalist_seeds,
-        early_stopping="off",
-    )
-    static = dict(study.space.static) | dict(trial.params)
-    runner = JobsRunner(executor, request.spec, asked.objective, job.name, study=again.id, static=static)
-    limits = SearchLimits(trials=asked.finalist_seeds, max_parallel=asked.limits.max_parallel)
-    try:
-        search(again, runner, limits, deadline=deadline)
-    except BaseException:
-        runner.end("the search was stopped")
-        raise
-    return [t.value for t in again.trials() if t.complete and t.value is not None and math.isfinite(t.value)]
+            search(again, runner, limits, deadline=self.deadline)
+        except BaseException:
+            runner.end("the search was stopped")
+            raise
+        return [t.value for t in again.trials() if t.complete and t.value is not None and math.isfinite(t.value)]
 
 
 def _space(request: ScriptSearch) -> Space:

@@ -15,7 +15,7 @@ from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.settings import settings
 from vizsla.tuning.request import SearchRequest
-from vizsla.tuning.space import CategoricalParameter, Parameter, Space, Value
+from vizsla.tuning.space import CategoricalParameter, Space, Value
 from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Prior, Study
@@ -42,9 +42,13 @@ class Problem:
 
     def outside(self, space: Space, fixed: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
         """What a training with ``fixed`` and ``values`` gets for the hyperparameters that ``space`` does not search."""
-        searched = self.canonical({name: _some(p) for name, p in space.parameters.items()})
-        given = dict(fixed) | self.canonical(values)
-        return {name: value for name, value in given.items() if name not in searched}
+        any_values = {
+            name: p.values[0] if isinstance(p, CategoricalParameter) else p.min_value
+            for name, p in space.parameters.items()
+        }
+        searched = self.canonical(any_values)
+        all_values = dict(fixed) | self.canonical(values)
+        return {name: value for name, value in all_values.items() if name not in searched}
 
     def parts(self, space: Space) -> dict[str, str]:
         """What a shared study is told of it."""
@@ -52,7 +56,7 @@ class Problem:
 
 
 @contextlib.contextmanager
-def opened(
+def open_study(
     request: SearchRequest, space: Space, job: JobDirectory, problem: Problem, *, epochs: int, seed: int
 ) -> Iterator[tuple[Study, list[str]]]:
     """The study of a job, new or as it was left, and notes on what earlier searches teach it.
@@ -102,8 +106,13 @@ def study_place(request: SearchRequest, job: JobDirectory) -> tuple[str, str]:
     return uri, name or _SHARED_STUDY
 
 
+def trials_of(job: JobDirectory) -> Sequence[TrialRecord]:
+    """The trials of a tuning job."""
+    return stored_trials(*study_place(search_of(job), job))
+
+
 def _prior(request: SearchRequest, space: Space, problem: Problem) -> tuple[Prior, list[str]]:
-    known: list[tuple[dict[str, Any], float]] = []
+    results: list[tuple[dict[str, Any], float]] = []
     first: list[dict[str, Any]] = []
     notes = []
     here = problem.outside(space, problem.fixed, {})
@@ -111,11 +120,11 @@ def _prior(request: SearchRequest, space: Space, problem: Problem) -> tuple[Prio
         parent = _parent(name)
         own = search_of(parent)
         about = _about(parent.checkpoints / _ABOUT)
-        trials = [t for t in _parents_trials(own, parent) if t.complete and space.contains(t.params)]
+        trials = [t for t in trials_of(parent) if t.complete and space.contains(t.params)]
         same = own.objective == request.objective and about.get("identity") == problem.identity
         fixed = about.get("fixed")
         alike = [t for t in trials if same and fixed is not None and problem.outside(space, fixed, t.params) == here]
-        known += [({n: t.params[n] for n in space.parameters}, t.value or 0.0) for t in alike]
+        results += [({n: t.params[n] for n in space.parameters}, t.value or 0.0) for t in alike]
         chosen = [t for t in ranked(trials, own.objective) if t not in alike][:_FIRST]
         first += [{n: t.params[n] for n in space.parameters} for t in chosen]
         if alike:
@@ -123,11 +132,7 @@ def _prior(request: SearchRequest, space: Space, problem: Problem) -> tuple[Prio
         if chosen or not alike:
             other = "trained with other fixed hyperparameters" if same else "searched other data or another objective"
             notes.append(f"{name} {other}: its best {len(chosen)} configurations are tried first.")
-    return Prior(tuple(known), tuple(first)), notes
-
-
-def _parents_trials(request: SearchRequest, parent: JobDirectory) -> Sequence[TrialRecord]:
-    return stored_trials(*study_place(request, parent))
+    return Prior(tuple(results), tuple(first)), notes
 
 
 def _parent(name: str) -> JobDirectory:
@@ -139,11 +144,7 @@ def _parent(name: str) -> JobDirectory:
 
 def _about(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _some(p: Parameter) -> Value:
-    return p.values[0] if isinstance(p, CategoricalParameter) else p.min_value
+    return value if isinstance(value, dict) else {}

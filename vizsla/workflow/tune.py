@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +16,17 @@ from vizsla.reports.render import fragment_of
 from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
 from vizsla.tuning.analytics import TuningAnalytics
-from vizsla.tuning.heads_runner import default_space, effective
+from vizsla.tuning.head_space import default_space, effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space
-from vizsla.tuning.storage import stored_trials
 from vizsla.tuning.trials import TrialRecord, best
 from vizsla.workflow.document import from_job
 from vizsla.workflow.fit import fit_in
 from vizsla.workflow.head_search import SUMMARY
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.request import FitResult
-from vizsla.workflow.study import search_of, study_place
+from vizsla.workflow.study import search_of, trials_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def load_tuning(name: str | os.PathLike[str]) -> TuningJob:
         job=job,
         request=request,
         space=request.space or default_space(),
-        trials=tuple(_trials(request, job)),
+        trials=tuple(trials_of(job)),
         summary=json.loads(summary.read_bytes()) if summary.exists() else None,
     )
 
@@ -160,7 +158,3 @@ def resume(name: str | os.PathLike[str], observer: Observer) -> FitResult:
     job = find_unfinished(name)
     with resuming_here(job):
         return fit_in(job, from_job(job.document), observer)
-
-
-def _trials(request: SearchRequest, job: JobDirectory) -> Sequence[TrialRecord]:
-    return stored_trials(*study_place(request, job))

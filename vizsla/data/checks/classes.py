@@ -50,10 +50,11 @@ def imbalance(facts: Facts) -> Finding | None:
 def missing(facts: Facts) -> Finding | None:
     """A class without a picture in some split."""
     table = counts(facts)
+    empty = [[split for split, count in zip(SPLITS, row, strict=True) if not count] for row in table.tolist()]
     absent = [
-        f"{facts.dataset.classes[i]!r} in {'any split' if not row.any() else ' and '.join(_empty(row))}"
-        for i, row in enumerate(table)
-        if not row.all()
+        f"{name!r} in {'any split' if len(splits) == len(SPLITS) else ' and '.join(splits)}"
+        for name, splits in zip(facts.dataset.classes, empty, strict=True)
+        if splits
     ]
     if not absent:
         return None
@@ -68,17 +69,13 @@ def missing(facts: Facts) -> Finding | None:
     )
 
 
-def _empty(row: npt.NDArray[np.int64]) -> list[str]:
-    return [SPLITS[j] for j in np.flatnonzero(row == 0)]
-
-
 def few(facts: Facts) -> Finding | None:
     """A class with hardly any training picture."""
     train = counts(facts)[:, SPLITS.index("train")]
-    found = [f"{facts.dataset.classes[i]!r} ({train[i]})" for i in np.flatnonzero((train > 0) & (train < FEW))]
-    if not found:
+    small = [f"{facts.dataset.classes[i]!r} ({train[i]})" for i in np.flatnonzero((train > 0) & (train < FEW))]
+    if not small:
         return None
-    shown = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
+    shown = ", ".join(small[:12]) + (f" and {len(small) - 12} more" if len(small) > 12 else "")
     return Finding(
         "few-pictures",
         "warning",

@@ -111,16 +111,12 @@ _KINDS = (
 
 def _check(kind: _Kind) -> Check:
     def check(facts: Facts) -> Finding | None:
-        found = [rows for rows in kind.clusters(facts).members() if kind.test(facts, rows)]
-        if not found:
+        clusters = [rows for rows in kind.clusters(facts).members() if kind.test(facts, rows)]
+        if not clusters:
             return None
-        files = tuple(
-            facts.file(int(row), _detail(facts, kind, int(row)), cluster)
-            for cluster, rows in enumerate(found, start=1)
-            for row in rows
-        )
-        sets = "set" if len(found) == 1 else "sets"
-        evidence = f"{len(found):,} {sets} of {kind.words} ({len(files):,} files)."
+        files = facts.sets(clusters, lambda row: _detail(facts, kind, row))
+        sets = "set" if len(clusters) == 1 else "sets"
+        evidence = f"{len(clusters):,} {sets} of {kind.words} ({len(files):,} files)."
         return Finding(kind.id, kind.severity, kind.title, evidence, kind.fix(), files)
 
     return check
@@ -137,23 +133,21 @@ def _detail(facts: Facts, kind: _Kind, row: int) -> str:
 
 def _scenes(facts: Facts) -> Finding | None:
     """Pictures that are too alike to be told from copies, and too many to be some."""
-    found, limits = facts.near.scenes.members(), facts.near.limits
-    if not found:
+    scenes, limits = facts.near.scenes.members(), facts.near.limits
+    if not scenes:
         return None
 
     def detail(row: int) -> str:
         limit = int(limits[row])
         return f"copies within {limit} bits are told" if limit >= 0 else "only copies of the same bytes are told"
 
-    files = tuple(
-        facts.file(int(row), detail(int(row)), cluster) for cluster, rows in enumerate(found, start=1) for row in rows
-    )
-    sets = "set" if len(found) == 1 else "sets"
+    files = facts.sets(scenes, detail)
+    sets = "set" if len(scenes) == 1 else "sets"
     return Finding(
         SCENE,
         "warning",
         "Pictures of one scene",
-        f"{len(found):,} {sets} of pictures ({len(files):,} files) that look nearly the same and are most of a class "
+        f"{len(scenes):,} {sets} of pictures ({len(files):,} files) that look nearly the same and are most of a class "
         "or of several classes: one scene, as of a fixed camera, and not copies. They may lie in different splits.",
         f"keep together by {spelled('group_by')} what was taken at one time; if they are copies, say "
         f"{spelled('near_copies', NEAR_BITS)}",

@@ -28,27 +28,20 @@ class Facts:
     near: NearCopies
     groups: Clusters
 
-    @property
-    def phash(self) -> npt.NDArray[np.uint64]:
-        """Perceptual hashes, uint64 (n, 4)."""
-        hashes: npt.NDArray[np.uint64] = self.scan.records["phash"]
-        return hashes
-
     def file(self, row: int, detail: str, cluster: int | None = None) -> FindingFile:
         """One picture of a finding."""
         dataset = self.dataset
         return FindingFile(
-            row,
-            dataset.paths[row],
-            dataset.classes[dataset.labels[row]],
-            SPLITS[dataset.splits[row]],
-            detail,
-            cluster,
+            row, dataset.paths[row], dataset.classes[dataset.labels[row]], SPLITS[dataset.splits[row]], detail, cluster
         )
 
     def files(self, rows: Iterable[int], detail: Callable[[int], str]) -> tuple[FindingFile, ...]:
         """Pictures of a finding, each with its own detail."""
         return tuple(self.file(int(row), detail(int(row))) for row in rows)
+
+    def sets(self, sets: Iterable[npt.NDArray[np.int64]], detail: Callable[[int], str]) -> tuple[FindingFile, ...]:
+        """Pictures of a finding, numbered by the set that they are in."""
+        return tuple(self.file(row, detail(row), at) for at, rows in enumerate(sets, start=1) for row in rows.tolist())
 
 
 Check = Callable[[Facts], Finding | None]

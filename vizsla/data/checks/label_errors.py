@@ -11,10 +11,7 @@ from vizsla.optional import require
 
 
 def find(
-    facts: Facts,
-    rows: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float32],
-    classes: npt.NDArray[np.int64],
+    facts: Facts, rows: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32], classes: npt.NDArray[np.int64]
 ) -> Finding | None:
     """Pictures whose label is probably wrong (Northcutt, Jiang, Chuang, "Confident Learning", JAIR 70, 2021).
 

@@ -46,18 +46,18 @@ _OF_SEVERAL_CAUSES = ("unreadable", "not-an-image", "unreadable-format")
 
 def _check(kind: str) -> Check:
     def check(facts: Facts) -> Finding | None:
-        found = {row: error for row, error in facts.scan.errors.items() if error.kind == kind}
-        if not found:
+        errors = {row: error for row, error in facts.scan.errors.items() if error.kind == kind}
+        if not errors:
             return None
         title, fix = _table()[kind]
-        parts = [f"{len(found):,} of {len(facts.dataset):,} files: {IMAGE_ERROR_KINDS[kind]}."]
+        parts = [f"{len(errors):,} of {len(facts.dataset):,} files: {IMAGE_ERROR_KINDS[kind]}."]
         steps = [fix]
         if kind in _OF_SEVERAL_CAUSES:
-            whats = Counter(error.what for error in found.values()).most_common(4)
+            whats = Counter(error.what for error in errors.values()).most_common(4)
             parts += [what if len(whats) == 1 else f"{what} ({count:,})" for what, count in whats]
-            steps = [*dict.fromkeys(error.do for error in found.values() if error.do)][:3] or steps
-        parts.append(_by_class(facts, list(found)))
-        files = facts.files(sorted(found), lambda row: found[row].what)
+            steps = [*dict.fromkeys(error.do for error in errors.values() if error.do)][:3] or steps
+        parts.append(_by_class(facts, list(errors)))
+        files = facts.files(sorted(errors), lambda row: errors[row].what)
         return Finding(kind, "error", title, " ".join(parts), "; ".join(steps), files)
 
     return check

@@ -26,7 +26,7 @@ _PLAIN = [MODES.index("RGB"), MODES.index("L")]
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Trait:
     id: str
     severity: Severity
     title: str
@@ -42,10 +42,6 @@ def _wrong_type(facts: Facts) -> Mask:
     expected = np.fromiter((code.get(os.path.splitext(path)[1].lower(), 255) for path in paths), np.uint8, len(paths))
     lies: Mask = (expected != 255) & (expected != facts.scan.records["format"])
     return lies
-
-
-def _odd_mode(facts: Facts) -> Mask:
-    return ~np.isin(facts.scan.records["mode"], _PLAIN)
 
 
 def _gray(facts: Facts) -> Mask:
@@ -65,13 +61,8 @@ def _size(facts: Facts, row: int) -> str:
     return f"{record['width']} x {record['height']} pixels"
 
 
-def _megapixels(facts: Facts) -> npt.NDArray[np.float64]:
-    small, large = _sides(facts)
-    return small * large / 1e6
-
-
 _KINDS = (
-    _Kind(
+    _Trait(
         "stray-bytes",
         "warning",
         "JPEGs with stray bytes before their end",
@@ -80,7 +71,7 @@ _KINDS = (
         lambda facts: facts.scan.records["remark"] == STRAY_BYTES,
         lambda facts, row: REMARKS[STRAY_BYTES],
     ),
-    _Kind(
+    _Trait(
         "odd-metadata",
         "info",
         "Broken metadata",
@@ -89,7 +80,7 @@ _KINDS = (
         lambda facts: facts.scan.records["remark"] > STRAY_BYTES,
         lambda facts, row: REMARKS[facts.scan.records["remark"][row]],
     ),
-    _Kind(
+    _Trait(
         "wrong-type",
         "warning",
         "File names that lie about the format",
@@ -98,16 +89,16 @@ _KINDS = (
         _wrong_type,
         lambda facts, row: f"is a {FORMATS[facts.scan.records['format'][row]]}",
     ),
-    _Kind(
+    _Trait(
         "odd-mode",
         "info",
         "Unusual colour modes",
         "pictures are not plain RGB or gray; they are converted (transparency on white, CMYK and 16 bits to RGB)",
         "look whether the conversion shows what you mean",
-        _odd_mode,
+        lambda facts: ~np.isin(facts.scan.records["mode"], _PLAIN),
         lambda facts, row: f"mode {MODES[facts.scan.records['mode'][row]]}",
     ),
-    _Kind(
+    _Trait(
         "gray",
         "info",
         "Gray pictures among coloured ones",
@@ -116,7 +107,7 @@ _KINDS = (
         _gray,
         lambda facts, row: "mode L",
     ),
-    _Kind(
+    _Trait(
         "animated",
         "info",
         "Animations",
@@ -125,7 +116,7 @@ _KINDS = (
         lambda facts: facts.scan.records["animated"],
         lambda facts, row: "several frames",
     ),
-    _Kind(
+    _Trait(
         "tiny",
         "warning",
         "Tiny pictures",
@@ -134,16 +125,16 @@ _KINDS = (
         lambda facts: _sides(facts)[0] < TINY_PIXELS,
         _size,
     ),
-    _Kind(
+    _Trait(
         "huge",
         "info",
         "Huge pictures",
         f"pictures have more than {HUGE_MEGAPIXELS} megapixels: slow to read, and nothing is gained",
         "scale them down once",
-        lambda facts: _megapixels(facts) > HUGE_MEGAPIXELS,
+        lambda facts: np.prod(_sides(facts), axis=0) > HUGE_MEGAPIXELS * 1e6,
         _size,
     ),
-    _Kind(
+    _Trait(
         "extreme-aspect",
         "warning",
         "Extreme shapes",
@@ -155,7 +146,7 @@ _KINDS = (
 )
 
 
-def _check(kind: _Kind) -> Check:
+def _check(kind: _Trait) -> Check:
     def check(facts: Facts) -> Finding | None:
         rows = np.flatnonzero(kind.test(facts) & facts.scan.seen)
         if not len(rows):

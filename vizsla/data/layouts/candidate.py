@@ -7,8 +7,8 @@ from pathlib import Path
 
 from vizsla.data.archives import archives_in
 from vizsla.data.contents import Contents
-from vizsla.data.layouts.known import LAYOUTS
 from vizsla.data.layouts.reading import Reading
+from vizsla.data.layouts.registry import LAYOUTS
 from vizsla.data.listing import Listing
 from vizsla.data.locate import Locator, tame
 from vizsla.data.options import SourceOptions
@@ -18,12 +18,12 @@ from vizsla.errors import DataError, UsageError, VizslaError
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reading whose pictures were looked for; ``there`` are those that were found."""
+    """A reading whose pictures were looked for; ``present`` counts those that are there."""
 
     layout: str
     reading: Reading
     listing: Listing
-    there: int
+    present: int
 
     def __str__(self) -> str:
         return f"{self.reading.title}, {self.listing.numbers()}"
@@ -44,7 +44,7 @@ def candidates_of(contents: Contents, options: SourceOptions) -> tuple[list[Cand
     candidates: list[Candidate] = []
     refusals: list[VizslaError] = []
     for name in [options.layout] if options.layout else LAYOUTS:
-        for files in list(LAYOUTS[name].find(contents)):
+        for files in filter(None, list(LAYOUTS[name].find(contents))):
             try:
                 reading = LAYOUTS[name].read(contents, files, options)
                 if reading is None or not reading.records:
@@ -61,9 +61,9 @@ def candidates_of(contents: Contents, options: SourceOptions) -> tuple[list[Cand
                 contents = contents.without(set(files))
                 continue
             contents = contents.without(set(reading.files))
-            there = len(set(listing.paths) & set(contents.pictures))
-            if there:
-                candidates.append(Candidate(name, reading, listing, there))
+            present = len(set(listing.paths) & set(contents.pictures))
+            if present:
+                candidates.append(Candidate(name, reading, listing, present))
             elif listing.paths:
                 refusals.append(_nothing_there(reading, contents.root))
     return candidates, refusals

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from vizsla.data.contents import Contents, read_contents
 from vizsla.data.folders import list_folder
 from vizsla.data.layouts.candidate import Candidate, candidates_of, no_labels
 from vizsla.data.layouts.file_names import list_by_names
-from vizsla.data.layouts.known import FOLDERS, LAYOUTS
+from vizsla.data.layouts.registry import FOLDERS, LAYOUTS
 from vizsla.data.layouts.remainder import remainder
 from vizsla.data.layouts.words import GATHERING, is_without_labels
 from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions
-from vizsla.data.tables import SUFFIXES
+from vizsla.data.table_file import TABLES
 from vizsla.errors import DataError, SourceError, UsageError, VizslaError
 from vizsla.parameters import spelled
 
@@ -66,40 +65,33 @@ def list_file(file: Path, options: SourceOptions) -> Listing:
     candidates, refusals = candidates_of(alone, options)
     if not candidates:
         raise refusals[0] if refusals else no_labels(file, options)
-    listing = _finished(candidates[0], contents)
+    listing = _complete(candidates[0], contents)
     listing.name = file.stem
     return listing
 
 
 def _choose(
-    contents: Contents,
-    candidates: Sequence[Candidate],
-    refusals: Sequence[VizslaError],
-    options: SourceOptions,
+    contents: Contents, candidates: Sequence[Candidate], refusals: Sequence[VizslaError], options: SourceOptions
 ) -> Listing:
-    if options.layout and not candidates:
-        raise refusals[0] if refusals else no_labels(contents.root, options)
-    folders: Listing | None = None
+    folders, error = None, no_labels(contents.root, options)
     if not options.layout:
         try:
             folders = list_folder(contents.root)
-        except DataError as error:
-            if not candidates:
-                raise refusals[0] if refusals else error from error
+        except DataError as raised:
+            error = raised
     plausible = folders is not None and len(_class_names(folders)) > 1
     if not candidates:
-        if refusals and not plausible:
-            raise refusals[0]
-        assert folders is not None
+        if folders is None or (refusals and not plausible):
+            raise refusals[0] if refusals else error
         _refuse_options(contents.root, options)
-        folders.notes += [f"Not read beside the class folders: {error.where}: {error.what}" for error in refusals]
+        folders.notes += [f"Not read beside the class folders: {other.where}: {other.what}" for other in refusals]
         return folders
-    chosen = _the_one(candidates, contents.root)
-    chosen.listing.notes += [f"Not read: {error.where}: {error.what}" for error in refusals]
-    unread = [file for file in contents.near(*SUFFIXES, depth=1) if is_without_labels(file)]
+    chosen = _only_candidate(candidates, contents.root)
+    chosen.listing.notes += [f"Not read: {other.where}: {other.what}" for other in refusals]
+    unread = [file for file in contents.near(*TABLES, depth=1) if is_without_labels(file)]
     if unread:
         chosen.listing.notes.append(f"Not read, as by its name it holds no labels: {', '.join(unread)}.")
-    listing = _finished(chosen, contents)
+    listing = _complete(chosen, contents)
     if folders is None or not plausible or _columns_given(options):
         return listing
     return _against_folders(chosen, listing, folders)
@@ -109,15 +101,14 @@ def _class_names(listing: Listing) -> set[str]:
     return {label for label in listing.labels if label.lower() not in GATHERING}
 
 
-def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
+def _only_candidate(candidates: Sequence[Candidate], root: Path) -> Candidate:
     """The one way to read the folder; what labels far fewer pictures, or says the same, is no other way."""
-    first = max(candidates, key=lambda candidate: candidate.there)  # of equals the first, which is the surest
-    rows = dict(zip(first.listing.paths, zip(first.listing.labels, first.listing.splits, strict=True), strict=True))
+    first = max(candidates, key=lambda candidate: candidate.present)  # of equals the first, which is the surest
+    table = first.listing.table()
     for other in candidates:
-        if other is first or other.there < _STRAY * first.there:
+        if other is first or other.present < _STRAY * first.present:
             continue
-        rest = zip(other.listing.paths, zip(other.listing.labels, other.listing.splits, strict=True), strict=True)
-        if all(rows.get(path, said)[0] == said[0] for path, said in rest) and set(other.listing.paths) <= rows.keys():
+        if all(path in table and table[path][0] == label for path, (label, _) in other.listing.table().items()):
             continue
         ways = " or ".join(
             dict.fromkeys(
@@ -140,8 +131,8 @@ def _the_one(candidates: Sequence[Candidate], root: Path) -> Candidate:
 def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> Listing:
     """The table or the class folders, by what they cover and whether they agree."""
     classes = _class_names(folders)
-    of_folder = {path: label for path, label in zip(folders.paths, folders.labels, strict=True) if label in classes}
-    of_table = dict(zip(chosen.listing.paths, chosen.listing.labels, strict=True))
+    of_folder = {path: label for path, (label, _) in folders.table().items() if label in classes}
+    of_table = {path: label for path, (label, _) in listing.table().items()}
     both = of_folder.keys() & of_table.keys()
     if chosen.reading.is_hint or (len(both) < _COVERED * len(of_folder) and not _splits_up(of_table, of_folder)):
         folders.notes.append(
@@ -152,7 +143,7 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
     of_table = _by_number(of_table, of_folder)
     differ = [path for path in sorted(both) if _plain(of_folder[path]) != _plain(of_table[path])]
     if not differ:
-        says_more = chosen.there > len(of_folder) or (any(listing.splits) and not any(folders.splits))
+        says_more = chosen.present > len(of_folder) or (any(listing.splits) and not any(folders.splits))
         listing.labels = [of_table[path] for path in listing.paths]
         return listing if says_more else folders
     if (
@@ -177,15 +168,11 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
 
 def _splits_up(of_table: dict[str, str], of_folder: dict[str, str]) -> bool:
     """Whether a table labels all of some folder's pictures, as several classes: then the folder may be none."""
-    labels: dict[str, set[str]] = {}
-    counts: Counter[str] = Counter()
+    labels: dict[str, set[str | None]] = {}
     for path, folder in of_folder.items():
-        counts[folder] += 1
-        if path in of_table:
-            counts[folder] -= 1
-            labels.setdefault(folder, set()).add(_plain(of_table[path]))
+        labels.setdefault(folder, set()).add(_plain(of_table[path]) if path in of_table else None)
     return any(
-        len(labels[folder]) > 1 and not counts[folder] and _plain(folder) not in labels[folder] for folder in labels
+        len(inside) > 1 and None not in inside and _plain(folder) not in inside for folder, inside in labels.items()
     )
 
 
@@ -202,30 +189,26 @@ def _plain(label: str) -> str:
     return "".join(character for character in label.casefold() if character.isalnum())
 
 
-def _finished(chosen: Candidate, contents: Contents) -> Listing:
+def _complete(chosen: Candidate, contents: Contents) -> Listing:
     """The listing with names for its classes, and with notes on what it leaves out."""
     listing = chosen.listing
     listing.notes = [*chosen.reading.notes, *listing.notes]
     name_classes(listing, contents)
     there = set(listing.paths)
     listing.notes += remainder([path for path in contents.pictures if path not in there], listing.paths, contents.root)
-    places = sorted({_top(path) for path in listing.paths} - {""})
+    places = sorted({path.partition("/")[0] for path in listing.paths if "/" in path})
     folders = f" with pictures in {', '.join(f'{top}/' for top in places)}" if 0 < len(places) < 5 else ""
     listing.layout = f"{chosen.reading.title}{folders}; {listing.numbers()}"
     return listing
 
 
-def _top(path: str) -> str:
-    return path.partition("/")[0] if "/" in path else ""
-
-
 def _refuse_options(root: Path, options: SourceOptions) -> None:
     """Options about columns have no effect on class folders."""
-    if given := _columns_given(options):
+    if columns := _columns_given(options):
         raise UsageError(
             "There is no table here whose columns could be named.",
-            parameter=given[0],
-            where=f"{', '.join(map(spelled, given))}, {root}",
+            parameter=columns[0],
+            where=f"{', '.join(map(spelled, columns))}, {root}",
             do="leave it out, or name the table",
         )
 

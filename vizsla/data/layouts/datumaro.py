@@ -19,8 +19,7 @@ _START = re.compile(rb'"dm_format_version"|"categories"\s*:\s*\{')
 
 
 def _find(contents: Contents) -> Iterable[Files]:
-    files = tuple(file for file in contents.near(".json") if file.split("/")[-2:-1] == ["annotations"])
-    return [files] if files else []
+    return [tuple(file for file in contents.near(".json") if file.split("/")[-2:-1] == ["annotations"])]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:

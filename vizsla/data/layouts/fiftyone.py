@@ -20,8 +20,7 @@ from vizsla.data.table_file import read_json
 
 
 def _find(contents: Contents) -> Iterable[Files]:
-    files = tuple(file for file in contents.near(".json") if posixpath.basename(file) == "labels.json")
-    return [files] if files else []
+    return [tuple(file for file in contents.near(".json") if posixpath.basename(file) == "labels.json")]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:
@@ -35,23 +34,23 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
             return None
         folder = posixpath.dirname(file)
         split = split_of(posixpath.basename(folder), plainly=True)
-        for name, said in value["labels"].items():
+        for name, entry in value["labels"].items():
             where = f"{contents.root / file}, {name}"
-            label = _label(said, value["classes"] or [], where)
+            label = _label(entry, value["classes"] or [], where)
             records.append(Record(name, label, split, where, None, posixpath.join(folder, "data")))
     return Reading(f"FiftyOne: {', '.join(files)}", files, records)
 
 
-def _label(said: Any, classes: list[Any], where: str) -> str | None:
-    if isinstance(said, dict):
-        said = said.get("label")
-    if isinstance(said, list):
-        if len(said) > 1:
-            raise several_labels(1, " and ".join(str(_label(one, classes, where)) for one in said), where)
-        said = said[0] if said else None
-    if isinstance(said, int) and 0 <= said < len(classes):
-        return str(classes[said])
-    return None if said is None else str(said)
+def _label(entry: Any, classes: list[Any], where: str) -> str | None:
+    if isinstance(entry, dict):
+        entry = entry.get("label")
+    if isinstance(entry, list):
+        if len(entry) > 1:
+            raise several_labels(1, " and ".join(str(_label(one, classes, where)) for one in entry), where)
+        entry = entry[0] if entry else None
+    if isinstance(entry, int) and 0 <= entry < len(classes):
+        return str(classes[entry])
+    return None if entry is None else str(entry)
 
 
 LAYOUT = Layout("labels.json beside data/, as FiftyOne exports classifications", _find, _read)

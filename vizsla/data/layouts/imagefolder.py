@@ -19,8 +19,7 @@ _NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def _find(contents: Contents) -> Iterable[Files]:
-    files = tuple(file for file in contents.near(*_NAMES) if posixpath.basename(file).lower() in _NAMES)
-    return [files] if files else []
+    return [tuple(file for file in contents.near(*_NAMES) if posixpath.basename(file).lower() in _NAMES)]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:
@@ -34,7 +33,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
         table = read_records(contents.root / file, options, folder=folder, split=split)
         records += table.rows
         notes += table.notes
-    return Reading(f"Hugging Face imagefolder: {', '.join(files)} {table.told}", files, records, notes)
+    return Reading(f"Hugging Face imagefolder: {', '.join(files)} {table.columns_read}", files, records, notes)
 
 
 LAYOUT = Layout("metadata.csv, .jsonl or .parquet with file_name and a label", _find, _read)

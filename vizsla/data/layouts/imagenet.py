@@ -36,13 +36,12 @@ _MOST = 16
 
 def _find(contents: Contents) -> Iterable[Files]:
     lists = contents.near(".txt", depth=1)
-    files = tuple(
+    yield tuple(
         file
         for file in contents.near(".txt", ".csv")
         if (_split(file) is not None and (file.endswith(".txt") or _SOLUTION.fullmatch(file)))
         or (file in lists and len(lists) <= _MOST)
     )
-    return [files] if files else []
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading | None:
@@ -67,7 +66,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
     of_folders = [] if None in listed else [r for r in _class_folders(contents) if r.split not in listed]
     classes = sorted({str(record.label) for record in of_folders})
     if classes and not has_names(contents):
-        records = _named(records, classes)
+        records = _with_names(records, classes)
     title = f"ImageNet: {', '.join(read)} beside class folders" if of_folders else f"List: {', '.join(read)}"
     return Reading(title, tuple(read), of_folders + records)
 
@@ -125,7 +124,7 @@ def _class_folders(contents: Contents) -> Iterator[Record]:
             yield Record(path, parts[at + 1], splits[at], f"{contents.root}, {posixpath.dirname(path)}")
 
 
-def _named(records: list[Record], classes: list[str]) -> list[Record]:
+def _with_names(records: list[Record], classes: list[str]) -> list[Record]:
     numbers = [record.label for record in records if record.label is not None]
     if not all(label.isascii() and label.isdigit() for label in numbers):
         return records

@@ -32,7 +32,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
     table = read_records(contents.root / first, options, folder=posixpath.dirname(first))
     without = [file for file in others if not _has_labels(contents, file, options)]
     notes = table.notes + ([f"Not read, as no labels are in it: {', '.join(without)}."] if without else [])
-    return Reading(f"Kaggle: {first} {table.told}", (first, *without), table.rows, notes)
+    return Reading(f"Kaggle: {first} {table.columns_read}", (first, *without), table.rows, notes)
 
 
 def _has_labels(contents: Contents, file: str, options: SourceOptions) -> bool:

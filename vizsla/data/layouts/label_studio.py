@@ -50,7 +50,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
     if options.label_column is None and len(labels) == 1:
         options = replace(options, label_column=labels[0])
     table = read_records(file, replace(options, path_column=path), folder=folder, may_lack_labels=True)
-    return Reading(f"Label Studio: {files[0]} {table.told}", files, table.rows, table.notes)
+    return Reading(f"Label Studio: {files[0]} {table.columns_read}", files, table.rows, table.notes)
 
 
 def _tasks(file: Path) -> list[dict[str, Any]] | None:

@@ -32,8 +32,8 @@ class Layout:
     """A way in which labels lie in a folder.
 
     First :attr:`find` looks at names alone and gives the files that may be of this kind, together what belongs
-    together. Then :attr:`read` opens them: it gives their records, or None where they are of another kind after all,
-    and raises :class:`~vizsla.errors.DataError` where they are of this kind and cannot be used.
+    together; an empty group is none. Then :attr:`read` opens them: it gives their records, or None where they are of
+    another kind after all, and raises :class:`~vizsla.errors.DataError` where they are of this kind and cannot be used.
     """
 
     description: str

@@ -16,8 +16,7 @@ from vizsla.data.split_names import split_of
 
 
 def _find(contents: Contents) -> Iterable[Files]:
-    files = tuple(file for file in contents.near(".csv") if posixpath.basename(file) == "_classes.csv")
-    return [files] if files else []
+    return [tuple(file for file in contents.near(".csv") if posixpath.basename(file) == "_classes.csv")]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
@@ -29,7 +28,7 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:
         table = read_records(contents.root / file, options, folder=folder, split=split, one_hot=True)
         records += table.rows
         notes += table.notes
-    return Reading(f"Roboflow: {', '.join(files)} {table.told}", files, records, notes)
+    return Reading(f"Roboflow: {', '.join(files)} {table.columns_read}", files, records, notes)
 
 
 LAYOUT = Layout("_classes.csv with a column of 0 and 1 for each class, in each split", _find, _read)

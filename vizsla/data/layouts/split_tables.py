@@ -11,12 +11,12 @@ from vizsla.data.layouts.reading import Files, Layout, Reading
 from vizsla.data.layouts.words import split_and_rest
 from vizsla.data.options import SourceOptions
 from vizsla.data.records import read_records
-from vizsla.data.tables import SUFFIXES
+from vizsla.data.table_file import TABLES
 
 
 def _find(contents: Contents) -> Iterable[Files]:
     groups: dict[str, dict[str, str]] = defaultdict(dict)
-    for file in contents.near(*SUFFIXES, depth=1):
+    for file in contents.near(*TABLES, depth=1):
         split, rest = split_and_rest(file)
         if split is not None:
             groups[rest].setdefault(split, file)
@@ -34,12 +34,12 @@ def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading |
             records += [row for row in table.rows if row.label is not None]
             lacking = sum(row.label is None for row in table.rows)
             notes += table.notes + ([f"{lacking:,} rows of {file} have no label."] if lacking else [])
-            told = table.told
+            columns_read = table.columns_read
         else:
             notes.append(f"{file} holds no labels: its {len(table.rows):,} rows were passed over.")
     if len(labelled) < 2:
         return None
-    return Reading(f"Tables by split: {', '.join(labelled)} {told}", files, records, notes)
+    return Reading(f"Tables by split: {', '.join(labelled)} {columns_read}", files, records, notes)
 
 
 LAYOUT = Layout("a table for each split, side by side, such as train.csv and valid.csv", _find, _read)

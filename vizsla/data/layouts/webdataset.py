@@ -41,7 +41,7 @@ def _find(contents: Contents) -> Iterable[Files]:
         beside = tuple(file for file in contents.files if _suffix(file) == kind and _key(file) in keys)
         if len(beside) >= _COVERED * len(keys):
             files += beside
-    return [files] if files else []
+    return [files]
 
 
 def _read(contents: Contents, files: Files, options: SourceOptions) -> Reading:

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import storage
 from vizsla.jobs import attempt as attempts
-from vizsla.jobs import script, source_code, tracking
+from vizsla.jobs import source_code, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import NOW, Cursor, Event, Handle, Place, Poll, end, events_after
+from vizsla.jobs.job_input import write_input
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.lock import ControllerLock, create_locked, holder, take
 from vizsla.jobs.log_reader import LogPosition, read_log_after
@@ -31,7 +32,7 @@ GRACE_SECONDS = 30.0
 
 
 @dataclass
-class _Controlled:
+class _OwnJob:
     """A job that this executor controls: waiting, or running."""
 
     job: JobDirectory
@@ -73,7 +74,7 @@ class Executor(ABC):
 
     def __init__(self, home: Path | None = None) -> None:
         self.home = settings().home if home is None else home
-        self._jobs: dict[str, _Controlled] = {}  # in the order of submission
+        self._jobs: dict[str, _OwnJob] = {}  # in the order of submission
         self._ended: dict[str, State] = {}
 
     def submit(
@@ -112,10 +113,9 @@ class Executor(ABC):
                 source_code.check_script(code, spec.script[1])
 
             def prepare(staging: Path) -> None:
-                script.write_input(staging, spec)
+                write_input(staging, spec)
                 if code is not None and spec.script is not None:
-                    lasting = code == local_path(spec.script[0])
-                    source_code.copy_code(code, staging / "code", may_link=lasting)
+                    source_code.copy_code(code, staging / "code", may_link=code == local_path(spec.script[0]))
 
             job, lock = create_locked(
                 kind,
@@ -127,7 +127,7 @@ class Executor(ABC):
                 executor=self.name,
                 parent=parent,
             )
-        self._jobs[job.name] = _Controlled(job, lock, spec)
+        self._jobs[job.name] = _OwnJob(job, lock, spec)
         try:
             self._advance()
         except VizslaError:
@@ -171,7 +171,7 @@ class Executor(ABC):
             lock.release()
             raise
         # What has not ended, another controller has started.
-        self._jobs[job.name] = _Controlled(job, lock, spec, running=not state.has_ended)
+        self._jobs[job.name] = _OwnJob(job, lock, spec, running=not state.has_ended)
         self._advance()
         return Handle.of(job)
 
@@ -182,8 +182,8 @@ class Executor(ABC):
         events: list[Event] = []
         for handle in handles:
             place = end(handle.path) if since == NOW else Place.read(places.get(handle.name))
-            told, place = events_after(handle, self.state(handle), place)
-            events += told
+            new, place = events_after(handle, self.state(handle), place)
+            events += new
             places[handle.name] = astuple(place)
         return Poll(tuple(events), json.dumps(places))
 
@@ -373,7 +373,7 @@ class Executor(ABC):
             tracking.end(job)
         return ended
 
-    def _try_start(self, controlled: _Controlled, share: Share) -> None:
+    def _try_start(self, controlled: _OwnJob, share: Share) -> None:
         job = controlled.job
         try:
             self._start(job, controlled.spec, share)
@@ -389,12 +389,12 @@ class Executor(ABC):
         controlled.running = True
         tracking.begin(job)
 
-    def _stop_waiting(self, controlled: _Controlled, reason: str | None) -> None:
+    def _stop_waiting(self, controlled: _OwnJob, reason: str | None) -> None:
         controlled.job.set_state("Stopped", reason or "stopped before it was started")
         tracking.begin(controlled.job)
         tracking.end(controlled.job)
         self._release(controlled)
 
-    def _release(self, controlled: _Controlled) -> None:
+    def _release(self, controlled: _OwnJob) -> None:
         controlled.lock.release()
         del self._jobs[controlled.job.name]

@@ -23,7 +23,7 @@ from vizsla.jobs import inside, script
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Cursor, Handle, Poll
 from vizsla.jobs.executors.base import Executor
-from vizsla.jobs.handover import Ended
+from vizsla.jobs.handover import Exit
 from vizsla.jobs.here import AskedToStop, stoppable
 from vizsla.jobs.output import JobOutput
 from vizsla.jobs.pack import ARCHIVE, holds_anything, inference_code, pack_model
@@ -84,7 +84,7 @@ class DebugExecutor(Executor):
         attempts.clear(job)
         process = Process.of(os.getpid())
         state = job.set_state("InProgress", pid=process.pid, pid_started=process.started)
-        write_json(job.run / "exit.json", asdict(_Attempt(job, spec, state.attempts).run()))
+        write_json(job.run / "exit.json", asdict(_Run(job, spec, state.attempts).run()))
 
     def _kill(self, job: JobDirectory) -> None:
         if job.state.pid == os.getpid():
@@ -94,14 +94,14 @@ class DebugExecutor(Executor):
         super()._kill(job)
 
 
-class _Attempt:
+class _Run:
     def __init__(self, job: JobDirectory, spec: TrainingJobSpec, attempt: int) -> None:
         self.job, self.spec, self.attempt = job, spec, attempt
         definitions = spec.algorithm_specification.metric_definitions or []
         self.output = JobOutput(job.path, [(d.name, d.regex) for d in definitions], attempt)
         self._lock = threading.Lock()
 
-    def run(self) -> Ended:
+    def run(self) -> Exit:
         began = time.monotonic()
         inside.leave()  # of the job before
         try:
@@ -117,7 +117,7 @@ class _Attempt:
         is_stopped = attempts.stop_reason(self.job) is not None
         missing = self.output.close(tell_missing=code == 0 or is_stopped)
         packed, error, left_out = self._pack() if code == 0 else (None, None, [])
-        return Ended(
+        return Exit(
             attempt=self.attempt,
             code=code,
             why="stopped" if is_stopped else "exited",

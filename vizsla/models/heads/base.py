@@ -52,7 +52,7 @@ class Head(ABC):
         Raises
         ------
         ModelError
-            When one is missing or of another shape (:func:`taken` says so).
+            When one is missing or of another shape (:func:`head_tensor` says so).
         """
 
     @classmethod
@@ -103,7 +103,7 @@ def softmax(logits: Floats) -> Floats:
     return result
 
 
-def taken(tensors: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...]) -> Floats:
+def head_tensor(tensors: Mapping[str, npt.NDArray[Any]], name: str, shape: tuple[int, ...]) -> Floats:
     """One of a head's tensors, checked.
 
     Raises

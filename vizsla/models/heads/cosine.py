@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.models.heads.base import Doubles, Floats, Head, taken
+from vizsla.models.heads.base import Doubles, Floats, Head, head_tensor
 
 _TINY = np.float32(1e-12)
 
@@ -62,7 +62,7 @@ class CosineHead(Head):
     def read(cls, tensors: Mapping[str, npt.NDArray[Any]], classes: int, features: int) -> Self:
         shapes = {"direction": (classes, features), "scale": (1,), "bias": (classes,)}
         shapes |= {"mean": (features,), "deviation": (features,)}
-        return cls(**{name: taken(tensors, name, shape) for name, shape in shapes.items()})
+        return cls(**{name: head_tensor(tensors, name, shape) for name, shape in shapes.items()})
 
     @classmethod
     def size(cls, features: int, classes: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.models.heads.base import Doubles, Floats, Head, taken
+from vizsla.models.heads.base import Doubles, Floats, Head, head_tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LinearHead(Head):
 
     @classmethod
     def read(cls, tensors: Mapping[str, npt.NDArray[Any]], classes: int, features: int) -> Self:
-        return cls(taken(tensors, "weight", (classes, features)), taken(tensors, "bias", (classes,)))
+        return cls(head_tensor(tensors, "weight", (classes, features)), head_tensor(tensors, "bias", (classes,)))
 
     @classmethod
     def size(cls, features: int, classes: int) -> int:

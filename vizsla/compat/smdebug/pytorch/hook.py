@@ -123,9 +123,7 @@ class Hook:
         self._module = module
         observe(module, before=self._next_step)
 
-    def register_hook(self, module: Any) -> None:
-        """The same as :meth:`register_module`."""
-        self.register_module(module)
+    register_hook = register_module
 
     @_harmless
     def register_loss(self, loss_module: Any) -> None:
@@ -186,9 +184,7 @@ class Hook:
             self._writer.close()
             self._writer = None
 
-    def cleanup(self) -> None:
-        """The same as :meth:`close`."""
-        self.close()
+    cleanup = close
 
     def _next_step(self) -> None:
         self.step += 1

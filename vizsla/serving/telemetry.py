@@ -24,7 +24,7 @@ _RECENT = 50
 
 
 @dataclass(slots=True)
-class Record:
+class RequestRecord:
     """What is known of one request while it is answered. Times in seconds of ``time.perf_counter``."""
 
     request_id: str
@@ -84,7 +84,7 @@ class _Times:
         return [(bound, float(sum(self.counts[: i + 1]))) for i, bound in enumerate(bounds)]
 
 
-class Observer(Collector):
+class Telemetry(Collector):
     """Counters, the log, and the last requests for the page.
 
     Counting is a few additions to plain numbers (Prometheus's own counters cost a tenth of what a request costs);
@@ -102,7 +102,7 @@ class Observer(Collector):
         self._loads = 0
         self.last_finished = time.monotonic()
         """When the last request that had a body, or failed, was answered."""
-        self._recent: deque[tuple[float, Record]] = deque(maxlen=_RECENT)
+        self._recent: deque[tuple[float, RequestRecord]] = deque(maxlen=_RECENT)
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -113,7 +113,7 @@ class Observer(Collector):
         self._loads += 1
         self.log("info", "model loaded", model=name, ms=round(1000 * seconds, 1))
 
-    def finished(self, record: Record) -> None:
+    def finished(self, record: RequestRecord) -> None:
         """A request was answered."""
         record.ended = time.perf_counter()
         if record.bytes_in or record.error:

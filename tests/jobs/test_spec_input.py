@@ -9,11 +9,11 @@ import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end
 from vizsla.errors import JobError, SourceError, UsageError
-from vizsla.jobs import request
+from vizsla.jobs import spec_input
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.hyperparameter_input import read_hyperparameters
-from vizsla.jobs.request import channels, metric_definitions
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, decoded, encoded
+from vizsla.jobs.spec_input import channels, metric_definitions
 
 
 @pytest.mark.parametrize("value", ["plain", "7", '"7"', "0.10", "true", "a\nb", '"', "{}", "", None, 3, 1e-5, [1, "x"]])
@@ -110,7 +110,7 @@ def test_what_is_typed_on_the_command_line() -> None:
     with pytest.raises(UsageError, match="There are no data for channel 'training'"):
         channels(["/nowhere"])
     with pytest.raises(JobError, match="There is no script"):
-        request.script_spec("nowhere.py")
+        spec_input.script_spec("nowhere.py")
 
 
 @pytest.mark.parametrize("name", [".", ".."])
@@ -156,7 +156,7 @@ def test_json_without_end(tmp_path: Path) -> None:
     deep = "[" * 100_000
     (tmp_path / "deep.json").write_text(deep)
     with pytest.raises(UsageError, match="The request cannot be read: maximum recursion depth"):
-        request.read_spec(tmp_path / "deep.json", None)
+        spec_input.read_spec(tmp_path / "deep.json", None)
     with pytest.raises(UsageError, match="is not a JSON object: maximum recursion depth"):
         read_hyperparameters(['{"a":' + deep])
     assert decoded({"a": deep}) == {"a": deep}

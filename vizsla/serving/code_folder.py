@@ -19,7 +19,7 @@ _PREFIX = "vizsla-code-"
 _BOUNDS = Bounds(bytes=20_000_000_000, files=20_000)
 
 
-class Unpacked:
+class CodeFolder:
     """A model with code as a process of its own wants it, in a temporary folder.
 
     ``model`` has the model's files with ``code/`` among them, as SageMaker's SDK packs it: an archive is unpacked

@@ -1,4 +1,4 @@
-"""Requests from what a person types or a program says: channels, metric definitions, a JSON file."""
+"""The spec of a job from what a person types or a program says: channels, metric definitions, a JSON file."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def part_channels(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     A ``name=path`` is a channel where a folder is at the path, or where it is the address of a bucket. The first text
     is one unless it can be nothing but a value.
     """
-    found: tuple[list[str], list[str]] = ([], [])
+    parts: tuple[list[str], list[str]] = ([], [])
     for at, text in enumerate(texts):
         name, equals, place = text.partition("=")
         is_place = place.startswith(("s3://", "file://")) or bool(place and Path(place).is_dir())
         first = at == 0 and (not equals or os.sep in place or Path(place).is_file())
         named = bool(re.fullmatch(CHANNEL_PATTERN, name))
-        found[0 if first or (is_place and named) else 1].append(text)
-    return found
+        parts[0 if first or (is_place and named) else 1].append(text)
+    return parts
 
 
 def names_no_place(text: str) -> bool:
@@ -200,12 +200,12 @@ def builtin_spec(
         For anything that cannot be meant.
     """
     values = read_hyperparameters(hyperparameters) | ({} if minutes is None else {"minutes": minutes})
-    given = [source, *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
+    texts = [source, *([f"weights={values.pop('weights')}"] if "weights" in values else [])]
     return _spec(
         name,
         AlgorithmSpecification(container_entrypoint=list(BUILTIN)),
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()},
-        channels(given),
+        channels(texts),
         instance_type,
     )
 

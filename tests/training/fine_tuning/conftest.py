@@ -1,0 +1,73 @@
+"""Pictures whose class shows in their colour, an untrained backbone, and a trainer on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vizsla.data import Dataset, open_dataset
+from vizsla.models.engine import OnnxEngine
+from vizsla.models.export import ExportedBackbone
+from vizsla.models.weights import BackboneSpec
+from vizsla.settings import settings
+from vizsla.training.cache import FeatureSpace
+from vizsla.training.callbacks import Callback
+from vizsla.training.features import extract
+from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.gain import Gain
+from vizsla.training.fine_tuning.pictures import Pictures
+from vizsla.training.fine_tuning.trainer import FineTuner
+from vizsla.training.head_data import HeadData
+from vizsla.training.trainer import Frozen, Training
+
+SPEC = BackboneSpec.resolve("test_resnet", random_init=True)
+
+
+@dataclass
+class Setting:
+    """A data set of two colours, and what a trainer is given of it."""
+
+    dataset: Dataset
+    frozen: Frozen
+    pictures: Pictures
+    notes: list[str] = field(default_factory=list)
+
+    def train(self, folder: Path, config: FineTuneConfig, callback: Callback | None = None, **more: Any) -> Training:
+        """Train in a folder; what was noted is in ``notes``."""
+        trainer = FineTuner(
+            folder,
+            config,
+            SPEC,
+            self.pictures,
+            settings().cache,
+            threads=1,
+            note=self.notes.append,
+            **more,
+        )
+        folder.mkdir(exist_ok=True)
+        return trainer.train(self.frozen, callback or Callback())
+
+
+@pytest.fixture
+def setting(folder_of_photos: Callable[..., Path], tiny_backbone: ExportedBackbone) -> Setting:
+    data = open_dataset(folder_of_photos(splits={"train": {"red": 12, "blue": 12}, "valid": {"red": 6, "blue": 6}}))
+    engine = OnnxEngine(tiny_backbone.path)
+    space = FeatureSpace(settings().cache, tiny_backbone, engine)
+    extraction = extract(data, space, tiny_backbone.preprocessing, engine, threads=2)
+    head_data = HeadData(
+        extraction.table, data.labels, data.rows("train"), data.rows("valid"), len(data.classes), data.groups
+    )
+    keys = np.array([list(hashlib.sha256(data[row].read_bytes()).digest()) for row in range(len(data))], np.uint8)
+    return Setting(data, Frozen(tiny_backbone, head_data, "colours", "ab" * 32), Pictures(data, keys))
+
+
+@pytest.fixture(autouse=True)
+def _any_gain_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained backbone on a dozen pictures: what is tested is not how much it gains."""
+    monkeypatch.setattr(Gain, "beyond_chance", property(lambda gain: True))

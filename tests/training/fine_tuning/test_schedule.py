@@ -1,0 +1,81 @@
+"""What the minutes allow, by what training costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.fine_tuning.conftest import Setting
+from vizsla.errors import UsageError
+from vizsla.training.config import LbfgsConfig
+from vizsla.training.fine_tuning import schedule
+from vizsla.training.fine_tuning.config import FineTuneConfig, training_config
+from vizsla.training.fine_tuning.cost import Cost
+from vizsla.training.fine_tuning.schedule import Costs, within
+
+LAST = FineTuneConfig("last", cut="layer4.0").resolved()
+FULL = FineTuneConfig("full").resolved()
+COSTS = Costs(last=Cost(0.01, 0.005), full=Cost(0.03, 0.01), trunk=0.005)  # 10 and 30 s an epoch of 1,000 pictures
+
+
+def epochs(planned: list[FineTuneConfig], seconds: float) -> list[tuple[str, int | None]]:
+    return [(stage.depth, stage.epochs) for stage, _ in within(planned, COSTS, 1000, 100, seconds)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (20, []),  # the views alone take as long
+        (60, [("last", 3)]),
+        (120, [("last", 8)]),
+        (180, [("last", 13)]),
+        (300, [("last", 7), ("full", 5)]),
+        (600, [("last", 16), ("full", 11)]),
+        (5000, [("last", 16), ("full", 30)]),
+    ],
+)
+def test_more_time_trains_more(seconds: float, expected: list[tuple[str, int]]) -> None:
+    assert epochs([LAST, FULL], seconds) == expected
+    planned = within([LAST, FULL], COSTS, 1000, 100, seconds)
+    assert sum(took for _, took in planned) <= 0.92 * seconds
+
+
+def test_a_depth_that_is_asked_for_gets_no_more_than_its_epochs() -> None:
+    assert epochs([FULL], 5000) == [("full", FULL.epochs)]
+    assert epochs([FULL], 70) == [("full", 2)]
+
+
+def test_what_was_decided_before_a_kill_stays(setting: Setting, tmp_path: Path) -> None:
+    config = FineTuneConfig("last", epochs=1, batch_size=8, views=1)
+    setting.train(tmp_path / "a", config)
+    path = tmp_path / "a" / schedule.FILE
+    stored = json.loads(path.read_text())
+    assert stored["stages"][0]["cut"] == "layer2.0"
+    stored["stages"][0]["epochs"] = 2
+    path.write_text(json.dumps(stored))
+    assert len(setting.train(tmp_path / "a", config).trained.history) == 2
+
+
+def test_minutes_alone_ask_for_the_best_that_they_allow() -> None:
+    assert training_config({"seed": 3}, minutes=5) == FineTuneConfig("auto", seed=3)
+    assert isinstance(training_config({"balance": "weights"}, minutes=5), LbfgsConfig)
+    assert isinstance(training_config({}), LbfgsConfig)
+
+
+@pytest.mark.parametrize(
+    ("values", "what", "do"),
+    [
+        ({"views": 3}, "views means nothing where the head alone is trained.", "leave views out, or name a depth"),
+        ({"depth": "last", "head": "cosine"}, "head='cosine' is for a head that is trained alone.", "leave head or"),
+        ({"depth": "full", "optimizer": "lbfgs"}, "optimizer='lbfgs' is for a head", "leave optimizer or depth out"),
+        ({"depth": "deep"}, "depth='deep' cannot be used.", None),
+        ({"depth": "full", "layer_decay": 2}, "layer_decay=2 cannot be used.", None),
+    ],
+)
+def test_what_cannot_be_meant_is_said(values: dict[str, object], what: str, do: str | None) -> None:
+    with pytest.raises(UsageError) as caught:
+        training_config(values)
+    assert what in caught.value.what
+    assert (do or "") in (caught.value.do or "")

@@ -1,0 +1,194 @@
+"""Training the backbone: both depths, to the same bits after an end anywhere, and what can go wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.fine_tuning.conftest import Setting
+from vizsla.errors import DataError, UsageError, VizslaError
+from vizsla.models.heads.linear import LinearHead
+from vizsla.training.callbacks import Callback
+from vizsla.training.fine_tuning import loop
+from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.gain import Gain
+from vizsla.training.trained import EpochMetrics, Stop
+from vizsla.training.trainer import Training
+
+LAST = FineTuneConfig("last", epochs=3, batch_size=8, views=2, lr=3e-3)
+FULL = FineTuneConfig("full", epochs=2, batch_size=8, lr=3e-3, augmentation="light")
+
+
+class EndsIt(Callback):
+    """Ends the process's work after a step, as a kill would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, step: int) -> Stop | None:
+        if step == self.step:
+            raise KeyboardInterrupt
+        return None
+
+
+def bits(training: Training) -> tuple[str, bytes]:
+    assert isinstance(training.trained.head, LinearHead)
+    return training.backbone.sha256, training.trained.head.weight.tobytes()
+
+
+@pytest.mark.parametrize("config", [LAST, FULL, replace(FULL, ema=0.9, mixup=0.2, batch_norm="train")])
+def test_an_end_anywhere_leads_to_the_same_bits(setting: Setting, tmp_path: Path, config: FineTuneConfig) -> None:
+    whole = setting.train(tmp_path / "whole", config)
+    assert whole.backbone.sha256 != setting.frozen.backbone.sha256
+    assert len(whole.trained.history) == config.epochs
+    for step in (2, 4):  # within the first epoch of three steps, and within the second
+        with pytest.raises(KeyboardInterrupt):
+            setting.train(tmp_path / "ended", config, EndsIt(step), interval=lambda cost: 0.0)
+    resumed = setting.train(tmp_path / "ended", config, interval=lambda cost: 0.0)
+    assert any("Training goes on after step" in note for note in setting.notes)
+    assert bits(resumed) == bits(whole)
+    assert resumed.trained.history == whole.trained.history
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(setting: Setting, tmp_path: Path) -> None:
+    first, again = (setting.train(tmp_path / name, LAST) for name in ("a", "b"))
+    other = setting.train(tmp_path / "c", replace(LAST, seed=1))
+    assert bits(first) == bits(again) != bits(other)
+
+
+def test_both_depths_learn_what_the_frozen_backbone_misses(setting: Setting, tmp_path: Path) -> None:
+    for config in (replace(LAST, epochs=8), replace(FULL, epochs=6)):
+        training = setting.train(tmp_path / config.depth, config)
+        assert training.trained.history[-1].train_loss < training.trained.history[0].train_loss
+        assert training.frozen is not None
+        labels = setting.frozen.data.labels[setting.frozen.data.valid]
+        assert training.trained.best.valid_accuracy >= 0.9, len(labels)
+
+
+def test_what_gains_nothing_is_not_kept(setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gain, "beyond_chance", property(lambda gain: False))
+    training = setting.train(tmp_path / "a", LAST)
+    assert training.backbone is setting.frozen.backbone
+    assert training.frozen is None
+    assert "That may be chance: what was before is kept." in setting.notes[-1]
+
+
+def test_blocks_below_learn_less_and_later(setting: Setting) -> None:
+    from tests.training.fine_tuning.conftest import SPEC
+    from vizsla.models.backbone import load_backbone
+    from vizsla.models.trunk import Features
+
+    backbone = load_backbone(SPEC)
+    head = LinearHead(np.zeros((2, backbone.features), np.float32), np.zeros(2, np.float32))
+    network = loop.Network.of(Features(backbone.module), head, torch.device("cpu"))
+    groups = loop.layer_groups(network)
+    config = FineTuneConfig("full", layer_decay=0.5, unfreeze=1.0)
+    assert [group.factor(config) for group in groups if group.decays][:3] == [1.0, 0.5, 0.25]
+    unused = len(list(backbone.module.get_classifier().parameters()))
+    assert sum(len(group.parameters) for group in groups) == len(list(network.parameters())) - unused
+    loop.thaw(groups, 1, config)
+    assert network.head.weight.requires_grad
+    assert network.body.module.layer4[0].conv1.weight.requires_grad
+    assert not network.body.module.conv1[0].weight.requires_grad
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    config = FineTuneConfig("full", lr=1.0, warmup=0.25)
+    rates = [loop.learning_rate(share / 100, config) for share in range(100)]
+    assert max(rates) == rates[25] == 1.0
+    assert rates[:26] == sorted(rates[:26])
+    assert rates[25:] == sorted(rates[25:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_too_little_memory_halves_the_parts_and_not_the_step(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plenty = setting.train(tmp_path / "plenty", FULL)
+    forward = loop.Network.forward
+
+    def scarce(network: loop.Network, inputs: torch.Tensor) -> torch.Tensor:
+        if len(inputs) > 3 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(network, inputs)
+
+    monkeypatch.setattr(loop.Network, "forward", scarce)
+    training = setting.train(tmp_path / "scarce", FULL)
+    assert "The memory does not hold 8 pictures at once: from now on each step takes them in 4 parts" in " ".join(
+        setting.notes
+    )
+    losses = [[epoch.train_loss for epoch in one.trained.history] for one in (plenty, training)]
+    assert np.allclose(*losses, rtol=1e-2)
+
+
+def test_a_loss_that_is_no_number_names_its_cause(setting: Setting, tmp_path: Path) -> None:
+    with pytest.raises(VizslaError) as caught:
+        setting.train(tmp_path / "a", replace(FULL, lr=1e30, clip=None, warmup=0.0))
+    assert "Training diverged: in step" in caught.value.what
+    assert "lr=1e+30 is too high" in caught.value.what
+    assert "smaller lr" in str(caught.value.do)
+
+
+def test_after_a_good_epoch_a_divergence_goes_back_to_it(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, calls = loop.Network.forward, 0
+
+    def breaks(network: loop.Network, inputs: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += torch.is_grad_enabled()
+        logits = forward(network, inputs)
+        return logits * math.nan if calls > 7 and torch.is_grad_enabled() else logits
+
+    monkeypatch.setattr(loop.Network, "forward", breaks)
+    costs_nothing = replace(LAST, epochs=3)
+    training = setting.train(tmp_path / "a", costs_nothing)
+    assert training.trained.stopped_by == "divergence"
+    assert len(training.trained.history) == 2
+    assert f"it went back to epoch {training.trained.best_epoch}." in " ".join(setting.notes)
+
+
+def test_a_callback_stops_it_and_the_best_epoch_stays(setting: Setting, tmp_path: Path) -> None:
+    class AfterTwo(Callback):
+        def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
+            return Stop("test", "two are enough") if metrics.epoch == 2 else None
+
+    training = setting.train(tmp_path / "a", LAST, AfterTwo())
+    assert len(training.trained.history) == 2
+    assert training.trained.stop == Stop("test", "two are enough")
+
+
+def test_with_depth_auto_all_blocks_follow_the_last_ones(setting: Setting, tmp_path: Path) -> None:
+    config = FineTuneConfig("auto", epochs=2, batch_size=8, views=2)
+    training = setting.train(tmp_path / "a", config)
+    assert [metrics.epoch for metrics in training.trained.history] == [1, 2, 3, 4]
+    assert any(note.startswith("Depth last: ") for note in setting.notes)
+    assert any(note.startswith("Depth full: ") for note in setting.notes)
+
+
+def test_folded_statistics_are_told_and_left(setting: Setting, tmp_path: Path) -> None:
+    setting.train(tmp_path / "a", replace(FULL, epochs=1))  # an untrained network has means of 0, as a folded one
+    assert any("batch normalisation is folded into the convolutions" in note for note in setting.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"cut": "layer9.0"}, "no block 'layer9.0'"),
+    ],
+)
+def test_what_cannot_be_meant(setting: Setting, tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        setting.train(tmp_path / "a", replace(LAST, **change))
+
+
+def test_without_validation_pictures_nothing_tells_what_gains(setting: Setting, tmp_path: Path) -> None:
+    setting.frozen = replace(setting.frozen, data=replace(setting.frozen.data, valid=np.empty(0, np.int64)))
+    with pytest.raises(DataError, match="needs validation pictures"):
+        setting.train(tmp_path / "a", LAST)

@@ -1,0 +1,1 @@
+"""Training the backbone itself: its last blocks on stored activations, or all of it on stored pixels."""

@@ -1,0 +1,103 @@
+"""What the loop trains on, batch by batch: pixels for a whole backbone, activations for its last blocks.
+
+Imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from vizsla.images import Limits, Preprocessing, read_file
+from vizsla.training.features import Paths
+from vizsla.training.fine_tuning.activations import ActivationFile
+from vizsla.training.fine_tuning.augmentation import Recipe
+from vizsla.training.fine_tuning.pixels import PixelStore
+
+Rows = npt.NDArray[np.int64]
+
+
+class Inputs(Protocol):
+    """Batches of tensors on the device that trains."""
+
+    def epoch(self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0) -> Iterator[torch.Tensor]:
+        """What training sees of each batch of rows from the ``first`` on, drawn by ``seed``."""
+        ...
+
+    def plain(self, rows: Rows) -> torch.Tensor:
+        """The rows as the saved model will see them."""
+        ...
+
+
+class PixelInputs:
+    """Normalised pictures (n, 3, size, size), augmented from the store.
+
+    On a GPU worker processes draw the crops, so that the device never waits; on a processor the loop's own, as there is
+    no other core to win.
+    """
+
+    def __init__(
+        self, store: PixelStore, recipe: Recipe, paths: Paths, preprocessing: Preprocessing, device: torch.device,
+        workers: int,
+    ) -> None:  # fmt: skip
+        self._store, self._recipe, self._paths, self._device = store, recipe, paths, device
+        self._preprocessing, self._limits = preprocessing, Limits.from_settings()
+        self._workers = 0 if device.type == "cpu" else workers
+        self._scale = torch.tensor([1 / (255 * s) for s in preprocessing.std], device=device).view(1, 3, 1, 1)
+        shift = [-m / s for m, s in zip(preprocessing.mean, preprocessing.std, strict=True)]
+        self._shift = torch.tensor(shift, device=device).view(1, 3, 1, 1)
+
+    def epoch(self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0) -> Iterator[torch.Tensor]:
+        loader: DataLoader[torch.Tensor] = DataLoader(
+            _Draws(self._store, self._recipe, [int(s) for s in seed]),
+            batch_sampler=[[(int(row), at) for row in rows] for at, rows in enumerate(batches)][first:],
+            num_workers=self._workers,
+            multiprocessing_context="spawn" if self._workers else None,
+            pin_memory=self._device.type == "cuda",
+        )
+        for pixels in loader:
+            yield self._normalised(pixels)
+
+    def plain(self, rows: Rows) -> torch.Tensor:
+        pictures = [self._preprocessing(read_file(self._paths[int(row)], self._limits), self._limits) for row in rows]
+        return self._normalised(torch.from_numpy(np.stack(pictures)))
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        channels_last = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)
+        return channels_last.float() * self._scale + self._shift
+
+
+class _Draws(Dataset[torch.Tensor]):  # type: ignore[misc]
+    """One draw of a picture's crop by (row, batch)."""
+
+    def __init__(self, store: PixelStore, recipe: Recipe, seed: list[int]) -> None:
+        self._store, self._recipe, self._seed = store, recipe, seed
+
+    def __getitem__(self, place: tuple[int, int]) -> torch.Tensor:
+        row, batch = place
+        return torch.from_numpy(self._recipe(self._store.picture(row), [*self._seed, batch, row]))
+
+
+class ActivationInputs:
+    """Activations (n, ...) of one view of each picture, another one each epoch; the first view is the plain one."""
+
+    def __init__(self, views: Sequence[ActivationFile], device: torch.device) -> None:
+        self._views, self._device = views, device
+
+    def epoch(self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0) -> Iterator[torch.Tensor]:
+        for at, rows in list(enumerate(batches))[first:]:
+            chosen = np.random.default_rng([*seed, at]).integers(0, len(self._views), len(rows))
+            views = zip(rows, chosen, strict=True)
+            yield self._tensor(np.stack([self._views[view].take(row) for row, view in views]))
+
+    def plain(self, rows: Rows) -> torch.Tensor:
+        return self._tensor(self._views[0].take(rows))
+
+    def _tensor(self, values: npt.NDArray[np.float16]) -> torch.Tensor:
+        tensor = torch.from_numpy(values).to(self._device, non_blocking=True).float()
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor

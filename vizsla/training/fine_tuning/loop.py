@@ -1,0 +1,419 @@
+"""The loop that trains a backbone with its head, from top to bottom. Imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vizsla.errors import VizslaError
+from vizsla.models.heads.linear import LinearHead
+from vizsla.models.trunk import Features
+from vizsla.training.callbacks import Callback
+from vizsla.training.checkpoint import Checkpoint, State
+from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.inputs import Inputs
+from vizsla.training.head_data import HeadData, chunks
+from vizsla.training.sampling import batches
+from vizsla.training.temperature import best_temperature, losses
+from vizsla.training.trained import EpochMetrics, Stop, StoppedBy
+
+_EVALUATED = 64
+"""Pictures a pass when the validation split is measured."""
+Floats = npt.NDArray[np.float32]
+
+
+class Network(nn.Module):  # type: ignore[misc]
+    """What trains: a body that ends in features (n, d), and a linear head on them."""
+
+    trains_statistics = False
+    """Whether batch normalisation learns statistics of its own."""
+
+    def __init__(self, body: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.body, self.head = body, head
+
+    @classmethod
+    def of(cls, body: nn.Module, head: LinearHead, device: torch.device) -> Network:
+        """A body with a head that was trained on its features."""
+        linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+        network = cls(body, linear)
+        fill(network, {"head.weight": torch.from_numpy(head.weight), "head.bias": torch.from_numpy(head.bias)})
+        network.to(device, memory_format=torch.channels_last).eval().requires_grad_(True)
+        return network
+
+    def prepare(self) -> None:
+        """For steps: nothing is dropped out, as the pictures are few; statistics are learned where they shall be."""
+        self.eval()
+        for module in self.modules() if self.trains_statistics else ():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+                module.train()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.body(inputs))
+        return logits
+
+
+@dataclass
+class Progress:
+    """How far a training has come: what a checkpoint holds beside the weights."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    """Of this epoch so far, over ``pictures``."""
+    pictures: int = 0
+    parts: int = 1
+    history: list[EpochMetrics] = field(default_factory=list)
+    best_epoch: int = 0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """How a training went; the network holds the weights of the best epoch."""
+
+    history: list[EpochMetrics]
+    best_epoch: int
+    stopped_by: StoppedBy
+    stop: Stop | None
+    steps: int
+
+
+def fine_tune(
+    network: Network,
+    inputs: Inputs,
+    data: HeadData,
+    config: FineTuneConfig,
+    *,
+    history: Sequence[EpochMetrics] = (),
+    callback: Callback,
+    checkpoint: Checkpoint | None = None,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> FineTuned:
+    """Train until the epochs are done, a callback wishes to stop or patience ends, and keep the best epoch: the one
+    with the lowest cross-entropy on the validation pictures at its best temperature.
+
+    Raises
+    ------
+    VizslaError
+        When the first epoch diverges.
+    """
+    device = next(network.parameters()).device
+    epochs, per_epoch = config.epochs or 1, math.ceil(len(data.train) / config.batch_size)
+    total = epochs * per_epoch
+    groups = layer_groups(network)
+    optimizer = make_optimizer(groups, config)
+    loss_of = Loss(data, config, device)
+    average = {name: p.detach().clone() for name, p in network.named_parameters()} if config.ema else {}
+    progress = Progress(parts=config.accumulation, history=[*history])
+    if checkpoint is not None and (kept := checkpoint.load()) is not None:
+        restore(kept[1], network, optimizer, average, progress)
+        for metrics in progress.history[len(history) :]:
+            callback.on_epoch(metrics, epochs + len(history))
+    stop: Stop | None = None
+    stopped_by: StoppedBy = "epochs"
+    while progress.step < total and stop is None:
+        epoch, first = divmod(progress.step, per_epoch)
+        order = list(batches(data.train, data.labels, config.batch_size, config.seed, epoch, balanced=loss_of.sampled))
+        network.prepare()
+        thaw(groups, epoch, config)
+        for rows, batch in zip(order[first:], inputs.epoch(order, [config.seed, epoch], first), strict=True):
+            for group, options in zip(groups, optimizer.param_groups, strict=True):
+                options["lr"] = group.factor(config) * learning_rate(progress.step / total, config)
+            loss = take_step(network, optimizer, loss_of, batch, rows, progress, config, note)
+            if not math.isfinite(loss):
+                whole = bool(torch.isfinite(batch).all())
+                cause = f"lr={config.lr:g} is too high for it" if whole else "what the blocks get holds no numbers"
+                diverged(progress, cause, note)
+                stopped_by = "divergence"
+                break
+            for name, parameter in network.named_parameters() if average else ():
+                average[name].lerp_(parameter.detach(), 1 - config.ema)
+            progress.step += 1
+            progress.loss_sum, progress.pictures = progress.loss_sum + loss * len(rows), progress.pictures + len(rows)
+            on_step(progress.step, total)
+            if checkpoint is not None and progress.step % per_epoch:
+                checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
+            if (stop := callback.on_step(progress.step)) is not None:
+                stopped_by = "watcher"
+                break
+        if stopped_by != "epochs":
+            break
+        with swapped(network, average):
+            number = len(progress.history) + 1
+            metrics = measure(network, inputs, data, number, progress.loss_sum / progress.pictures)
+            progress.history.append(metrics)
+            progress.loss_sum, progress.pictures = 0.0, 0
+            if metrics.valid_loss <= min(m.valid_loss for m in progress.history[len(history) :]):
+                progress.best_epoch = number
+                progress.best = {name: p.detach().clone() for name, p in network.named_parameters()}
+                progress.best |= {name: b.detach().clone() for name, b in network.named_buffers()}
+        if (stop := callback.on_epoch(metrics, epochs + len(history))) is not None:
+            stopped_by = "watcher"
+        elif config.patience is not None and number - progress.best_epoch >= config.patience:
+            stopped_by = "patience"
+            break
+        if checkpoint is not None:
+            checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
+    if progress.best:
+        fill(network, progress.best)
+    return FineTuned(progress.history, progress.best_epoch, stopped_by, stop, progress.step)
+
+
+def learning_rate(share: float, config: FineTuneConfig) -> float:
+    """After that share of the steps: a line up, then half a cosine down to 0."""
+    if share < config.warmup:
+        return float(config.lr or 0) * max(share / config.warmup, 0.04)
+    return float(config.lr or 0) * 0.5 * (1 + math.cos(math.pi * (share - config.warmup) / (1 - config.warmup)))
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Parameters of one block: its weights, which decay, or its biases and scales, which do not. ``above`` blocks lie
+    between it and the head, whose own is 0."""
+
+    parameters: list[nn.Parameter]
+    above: int
+    decays: bool
+
+    def factor(self, config: FineTuneConfig) -> float:
+        """Its part of the learning rate."""
+        return float(config.layer_decay**self.above)
+
+
+def layer_groups(network: Network) -> list[LayerGroup]:
+    """The head, then the blocks from the last to the first; a normalisation belongs to the block before it."""
+    blocks: dict[str, list[nn.Parameter]] = {}
+    body = network.body
+    for name, parameter in body.named_weights() if isinstance(body, Features) else body.named_parameters():
+        *modules, _ = name.removeprefix("module.").split(".")
+        blocks.setdefault(".".join(modules[:2]), []).append(parameter)
+    layers: list[list[nn.Parameter]] = []
+    for parameters in blocks.values():
+        if layers and all(parameter.ndim == 1 for parameter in parameters):
+            layers[-1] += parameters
+        else:
+            layers.append(parameters)
+    groups = []
+    for above, parameters in enumerate([list(network.head.parameters()), *reversed(layers)]):
+        for decays in (True, False):
+            own = [parameter for parameter in parameters if (parameter.ndim > 1) == decays]
+            groups.append(LayerGroup(own, above, decays))
+    return [group for group in groups if group.parameters]
+
+
+def make_optimizer(groups: list[LayerGroup], config: FineTuneConfig) -> torch.optim.Optimizer:
+    """The optimizer that is asked for."""
+    lr = float(config.lr or 0)
+    parameters = [
+        {"params": group.parameters, "weight_decay": config.weight_decay if group.decays else 0.0} for group in groups
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr, momentum=config.momentum, nesterov=config.nesterov)
+    return (torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW)(parameters, lr)
+
+
+def thaw(groups: list[LayerGroup], epoch: int, config: FineTuneConfig) -> None:
+    """Let the blocks train whose turn has come."""
+    for group in groups:
+        for parameter in group.parameters:
+            parameter.requires_grad_(epoch >= config.unfreeze * group.above)
+
+
+class Loss:
+    """Cross-entropy with label smoothing and class weights, over a batch in parts."""
+
+    def __init__(self, data: HeadData, config: FineTuneConfig, device: torch.device) -> None:
+        self.sampled = config.balance == "sampling"
+        weights = data.class_weights(data.train) if config.balance == "weights" else np.ones(data.classes, np.float32)
+        self._weights = torch.from_numpy(weights).to(device)
+        self._labels = torch.from_numpy(data.labels.astype(np.int64))
+        self._smoothing, self._mixup, self._seed = config.label_smoothing, config.mixup, config.seed
+
+    def labels(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """(n,) int64 on the device."""
+        return self._labels[torch.from_numpy(rows)].to(self._weights.device)
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The sum over the pictures, each weighed."""
+        return functional.cross_entropy(logits, labels, self._weights, label_smoothing=self._smoothing, reduction="sum")
+
+    def weight(self, labels: torch.Tensor) -> float:
+        """What the sum is divided by."""
+        return float(self._weights[labels].sum())
+
+    def blend(self, step: int, n: int) -> tuple[float, torch.Tensor] | None:
+        """How much of each picture stays, and which other one is laid over it; None without mixup."""
+        if not self._mixup:
+            return None
+        rng = np.random.default_rng([self._seed, step, 1])
+        return float(rng.beta(self._mixup, self._mixup)), torch.from_numpy(rng.permutation(n))
+
+
+def take_step(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    loss_of: Loss,
+    batch: torch.Tensor,
+    rows: npt.NDArray[np.int64],
+    progress: Progress,
+    config: FineTuneConfig,
+    note: Callable[[str], None],
+) -> float:
+    """One step on a batch, in as many parts as memory asks for; the mean loss before it."""
+    labels, blend = loss_of.labels(rows), loss_of.blend(progress.step, len(rows))
+    others = labels
+    if blend is not None:
+        batch, others = blend[0] * batch + (1 - blend[0]) * batch[blend[1]], labels[blend[1]]
+    share, weight = (1.0, loss_of.weight(labels)) if blend is None else (blend[0], loss_of.weight(labels))
+    while True:
+        optimizer.zero_grad(set_to_none=True)
+        try:
+            total = 0.0
+            for part in torch.arange(len(rows), device=batch.device).chunk(min(progress.parts, len(rows))):
+                with mixed_precision(batch.device):
+                    logits = network(batch[part])
+                loss = share * loss_of(logits.float(), labels[part])
+                if share < 1:
+                    loss = loss + (1 - share) * loss_of(logits.float(), others[part])
+                (loss / weight).backward()
+                total += float(loss.detach())
+            break
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or progress.parts >= len(rows):
+                raise
+            progress.parts = min(2 * progress.parts, len(rows))
+            note(
+                f"The memory does not hold {len(rows)} pictures at once: from now on each step takes them in "
+                f"{progress.parts} parts, to the same result."
+            )
+    if math.isfinite(total):
+        if config.clip is not None:
+            nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], config.clip)
+        optimizer.step()
+    return total / weight
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says so: torch has no class of its own for the processor's memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def mixed_precision(device: torch.device) -> Any:
+    """bfloat16 products where the device gains from it: on a GPU that has them."""
+    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def diverged(progress: Progress, cause: str, note: Callable[[str], None]) -> None:
+    """Say that the loss is no number, and what is kept.
+
+    Raises
+    ------
+    VizslaError
+        When there is no epoch to go back to.
+    """
+    if not progress.best:
+        raise VizslaError(
+            f"Training diverged: in step {progress.step + 1} the loss is no longer a number, as {cause}.",
+            do="use a smaller lr; nothing but this training is lost",
+        )
+    note(f"Training diverged in step {progress.step + 1}, as {cause}: it went back to epoch {progress.best_epoch}.")
+
+
+def measure(network: Network, inputs: Inputs, data: HeadData, epoch: int, train_loss: float) -> EpochMetrics:
+    """The validation split's loss (nats, at the best temperature) and accuracy."""
+    logits = predict(network, inputs, data.valid)
+    labels = data.labels[data.valid]
+    loss = float(losses(logits, labels, best_temperature(logits, labels)).mean())
+    return EpochMetrics(epoch, train_loss, loss, float((logits.argmax(axis=1) == labels).mean()))
+
+
+def predict(network: Network, inputs: Inputs, rows: npt.NDArray[np.int64]) -> Floats:
+    """Logits (len(rows), classes) of the plain pictures."""
+    network.eval()
+    with torch.inference_mode():
+        parts: list[Floats] = []
+        for chunk in chunks(rows, _EVALUATED):
+            batch = inputs.plain(chunk)
+            with mixed_precision(batch.device):
+                parts.append(network(batch).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+@contextlib.contextmanager
+def swapped(network: Network, average: dict[str, torch.Tensor]) -> Iterator[None]:
+    """The network with its averaged weights, as long as the block lasts."""
+    own = {name: p.detach().clone() for name, p in network.named_parameters()} if average else {}
+    fill(network, average)
+    yield
+    fill(network, own)
+
+
+def fill(network: Network, values: dict[str, torch.Tensor]) -> None:
+    """Set parameters and buffers by name."""
+    with torch.no_grad():
+        for name, tensor in tensors(network):
+            if name in values:
+                tensor.copy_(values[name].reshape(tensor.shape))
+
+
+def tensors(network: Network) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter and buffer by name."""
+    yield from network.named_parameters()
+    yield from network.named_buffers()
+
+
+def state(
+    network: Network, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor], progress: Progress
+) -> State:
+    """All that the following steps follow from, as arrays."""
+    arrays = {f"network/{name}": tensor for name, tensor in tensors(network)}
+    arrays |= {f"average/{name}": tensor for name, tensor in average.items()}
+    arrays |= {f"best/{name}": tensor for name, tensor in progress.best.items()}
+    for at, values in optimizer.state_dict()["state"].items():
+        arrays |= {f"optimizer/{at}/{name}": value for name, value in values.items() if value is not None}
+    result = {name: tensor.detach().cpu().numpy().copy() for name, tensor in arrays.items()}
+    rows: Iterable[tuple[float, ...]] = [
+        (m.epoch, m.train_loss, m.valid_loss, m.valid_accuracy) for m in progress.history
+    ]
+    result["history"] = np.array([*rows], np.float64).reshape(-1, 4)
+    counts = (progress.step, progress.loss_sum, progress.pictures, progress.parts, progress.best_epoch)
+    result["progress"] = np.array(counts, np.float64)
+    return result
+
+
+def restore(
+    arrays: State,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, torch.Tensor],
+    progress: Progress,
+) -> None:
+    """Go on from what :func:`state` gave."""
+
+    def named(prefix: str) -> dict[str, torch.Tensor]:
+        start = f"{prefix}/"
+        return {n.removeprefix(start): torch.from_numpy(a.copy()) for n, a in arrays.items() if n.startswith(start)}
+
+    fill(network, named("network"))
+    for name, tensor in named("average").items():
+        average[name].copy_(tensor.reshape(average[name].shape))
+    progress.best = named("best")
+    values: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in named("optimizer").items():
+        at, _, key = name.partition("/")
+        values.setdefault(int(at), {})[key] = tensor.reshape(()) if key == "step" else tensor  # no array is 0-d there
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": values})
+    progress.history = [EpochMetrics(int(e), *rest) for e, *rest in arrays["history"].tolist()]
+    step, progress.loss_sum, pictures, parts, best = arrays["progress"].tolist()
+    progress.step, progress.pictures, progress.parts, progress.best_epoch = map(int, (step, pictures, parts, best))

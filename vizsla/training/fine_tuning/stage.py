@@ -1,0 +1,106 @@
+"""What trains at a depth: the blocks, and what they are fed with. Imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from vizsla.files import sha256_json
+from vizsla.images import Limits, read_file
+from vizsla.models.backbone import TorchBackbone
+from vizsla.models.engine import OnnxEngine
+from vizsla.models.export import trunk_to_onnx
+from vizsla.models.trunk import Cut, DividedBackbone, Features, choose_cut
+from vizsla.training.callbacks import Callback
+from vizsla.training.fine_tuning.activations import View, ensure_activations
+from vizsla.training.fine_tuning.augmentation import Recipe
+from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.inputs import ActivationInputs, Inputs, PixelInputs
+from vizsla.training.fine_tuning.pictures import Pictures
+from vizsla.training.fine_tuning.pixels import PixelStore
+from vizsla.training.head_data import HeadData
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every stage works with: a backbone, the pictures and their labels, and the machine.
+
+    ``on_progress`` is told (done, total) of the phase that runs.
+    """
+
+    backbone: TorchBackbone
+    identity: str
+    """Of the backbone's weights as they are: activations follow from them."""
+    pictures: Pictures
+    data: HeadData
+    cache: Path
+    threads: int
+    device: torch.device
+    callback: Callback
+    on_progress: Callable[[int, int], None]
+
+    def inputs(self, config: FineTuneConfig) -> tuple[nn.Module, Inputs]:
+        """The blocks that train, and their inputs: those behind the cut, or all of them."""
+        recipe = Recipe(config.augmentation, config.flip, self.backbone.preprocessing)
+        if config.depth == "last":
+            return self._last(config, choose_cut(DividedBackbone(self.backbone).cuts, config.cut), recipe)
+        inputs = PixelInputs(
+            self._pixels(), recipe, self.pictures.paths, self.backbone.preprocessing, self.device, self.threads
+        )
+        return Features(self.backbone.module), inputs
+
+    def _last(self, config: FineTuneConfig, cut: Cut, recipe: Recipe) -> tuple[nn.Module, Inputs]:
+        preprocessing, data, limits = self.backbone.preprocessing, self.data, Limits.from_settings()
+        trunk, tail = DividedBackbone(self.backbone).split(cut.place)
+        rows = np.concatenate([data.train, data.valid])
+        views: list[View] = [lambda row: preprocessing(read_file(self.pictures.paths[row], limits), limits)]
+        if config.views > 1:
+            store = self._pixels()
+
+            def drawn(number: int) -> View:
+                return lambda row: recipe(store.picture(row), [config.seed, number, row])
+
+            views += map(drawn, range(1, config.views))
+        engine = OnnxEngine(trunk_to_onnx(trunk, preprocessing))
+        trunk_of = [self.identity, cut.place, engine.name, preprocessing.to_dict()]
+        draws = [config.seed, config.augmentation, config.flip]
+        total, done = len(data.train) * (config.views - 1) + len(rows), 0
+
+        def on_done(count: int) -> None:
+            nonlocal done
+            done += count
+            self.on_progress(done, total)
+
+        self.callback.on_phase("activations", total)
+        files = []
+        for number, view in enumerate(views):
+            own = data.train if number else rows
+            content = [trunk_of, number and [number, *draws, own.tolist()], self.pictures.keys[own].tobytes().hex()]
+            path = self.cache / "activations" / f"{sha256_json(content)[:32]}.f16"
+            file = ensure_activations(path, own, cut.shape, view, engine, threads=self.threads, on_done=on_done)
+            files.append(file)
+        return tail, ActivationInputs(files, self.device)
+
+    def _pixels(self) -> PixelStore:
+        self.callback.on_phase("pixels", len(self.data.train))
+        return PixelStore.open(
+            self.cache,
+            self.pictures.paths,
+            self.pictures.keys,
+            self.data.train,
+            self.backbone.preprocessing,
+            threads=self.threads,
+            on_progress=self.on_progress,
+        )
+
+
+def best_device() -> torch.device:
+    """The GPU where there is one, CUDA's or Apple's; else the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
