@@ -15,12 +15,13 @@ import pytest
 import typer.main
 
 import vizsla
+from vizsla.cli.hyperparameters import ASSIGNMENTS
 from vizsla.cli.main import VERBS
 from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
 from vizsla.errors import UsageError
 from vizsla.parameters import COMMAND, DOCUMENT, PYTHON, door, speaking, spelled
-from vizsla.training.config import HYPERPARAMETERS
+from vizsla.training.fine_tuning.config import HYPERPARAMETERS
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
 
@@ -101,7 +102,7 @@ def test_every_parameter_that_is_named_can_be_given_through_every_door() -> None
     assert len(NAMED) > 30
     assert sorted(set(NAMED) - python) == []
     there = options()
-    for name in NAMED:
+    for name in {*NAMED, *HYPERPARAMETERS}:
         for option in COMMAND.spell(name).split(" or "):
             assert option in there, f"{name} is no option of a verb"
 
@@ -135,6 +136,15 @@ def test_every_parameter_that_is_named_can_be_given_through_every_door() -> None
 def test_how_doors_spell(parameter: str, value: object, python: str, command: str, document: str) -> None:
     assert [one.spell(parameter, value) for one in (PYTHON, COMMAND, DOCUMENT)] == [python, command, document]
     assert spelled(parameter, value) == python
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("lr", None, "lr="), ("batch_size", 32, "batch-size=32"), ("nesterov", True, "nesterov=true")],
+)
+def test_a_search_takes_hyperparameters_as_assignments(name: str, value: object, words: str) -> None:
+    assert ASSIGNMENTS.spell(name, value) == words
+    assert ASSIGNMENTS.spell("trials", 20) == "--trials 20"
 
 
 def test_a_door_is_spoken_of_in_its_block_and_thread_alone() -> None:

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field, replace
 class Door:
     """One way in, and how it spells what is given there.
 
-    ``bare`` spells a parameter, ``given`` joins that and a value; ``names`` are the irregular ones in full. ``place``
-    is a parameter as the place of an error, ``again`` how the same is asked for once more.
+    ``bare`` spells a parameter, ``given`` joins that and a value; ``names`` are the irregular ones in full, of which
+    those that end in ``=`` are typed before their value like that. ``place`` is a parameter as the place of an error,
+    ``again`` how the same is asked for once more.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Door:
 
 
 def _option(flag: str, value: object) -> str:
+    if flag.endswith("="):
+        return _hyperparameter(flag.removesuffix("="), value)
     if value is True:
         return flag
     if isinstance(value, Mapping):

@@ -54,8 +54,9 @@ def through_python(root: Path, **options: object) -> str:
     return str(caught.value)
 
 
-def through_the_command(root: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "vizsla", "fit", str(root), "--backbone", "test_resnet", *options]
+def through_the_command(root: Path, *options: str, verb: str = "fit") -> str:
+    backbone = [] if verb == "train" else ["--backbone", "test_resnet"]
+    command = [sys.executable, "-m", "vizsla", verb, str(root), *backbone, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=dict(os.environ))
     return done.stderr[done.stderr.index("vizsla: ") :].removeprefix("vizsla: ").rstrip()
 
@@ -89,6 +90,20 @@ def test_a_layout_that_there_is_not(root: Path) -> None:
     assert through_the_command(root, "--random-init", "--layout", "nope") == LAYOUT.format(where="--layout")
     words = through_a_document(root, open_executor("local"), random_init=True, source=nope)
     assert words == LAYOUT.format(where="the hyperparameter layout")
+
+
+RANGE = """\
+lr=-1 cannot be used.
+  where: {where}
+  allowed: a number above 0, such as 0.001"""
+
+
+def test_a_hyperparameter_that_cannot_be_used(root: Path) -> None:
+    assert through_python(root, random_init=True, lr=-1) == RANGE.format(where="parameter lr")
+    assert through_the_command(root, "--random-init", "--hp", "lr=-1") == RANGE.format(where="--lr")
+    assert through_the_command(root, "lr=-1,-2", verb="tune") == RANGE.format(where="lr=")
+    words = through_the_command(root, "--hp", "lr=-1", verb="train")
+    assert words == RANGE.format(where="the hyperparameter lr")
 
 
 def test_weights_and_none(root: Path, tmp_path: Path) -> None:
