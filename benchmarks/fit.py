@@ -59,8 +59,7 @@ def cold_and_warm(rounds: int, folder: Path) -> None:
     print("\nflowers, mobilenetv2_100, the whole command with its imports, from an empty cache and again")
     header = ("test accuracy", "pictures a second", "cold", "warm", "warm/cold", "peak cold (with torch)", "peak warm")
     table(header, rows)
-    passed = f"{ratio(colds, bares)} (pass: {spread(bares)} s)"
-    print(f"cold against one bare pass of reading, decoding and the engine: {passed}")
+    print(f"cold against a bare pass (reading, decoding, engine): {ratio(colds, bares)} (pass: {spread(bares)} s)")
 
 
 def another(photo: Image.Image, seed: int) -> Image.Image:

@@ -175,7 +175,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 Paint = Callable[..., Image.Image]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def paint() -> Paint:
     """A picture that looks like something: smooth colours and edges, another for each seed."""
 
@@ -191,15 +191,12 @@ def paint() -> Paint:
     return make
 
 
-@pytest.fixture
-def folder_of_photos(tmp_path: Path, paint: Paint) -> Callable[..., Path]:
+@pytest.fixture(scope="session")
+def write_photos(paint: Paint) -> Callable[..., Path]:
     """Writes ``root/[split/]class/NNN.jpg``: pictures whose colour tells the class, with noise."""
     colours = [(220, 40, 40), (40, 200, 60), (50, 60, 220), (220, 210, 40), (160, 60, 200)]
 
-    def make(
-        counts: dict[str, int] | None = None, splits: dict[str, dict[str, int]] | None = None, name: str = "photos"
-    ) -> Path:
-        root = tmp_path / name
+    def make(root: Path, counts: dict[str, int] | None = None, splits: dict[str, dict[str, int]] | None = None) -> Path:
         layout = splits or {"": counts or {"red": 20, "green": 20}}
         labels = sorted({label for classes in layout.values() for label in classes})
         seed = 0
@@ -213,6 +210,18 @@ def folder_of_photos(tmp_path: Path, paint: Paint) -> Callable[..., Path]:
                         folder / f"{i:03}.jpg", quality=90
                     )
         return root
+
+    return make
+
+
+@pytest.fixture
+def folder_of_photos(tmp_path: Path, write_photos: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes ``root/[split/]class/NNN.jpg`` below the test's own folder."""
+
+    def make(
+        counts: dict[str, int] | None = None, splits: dict[str, dict[str, int]] | None = None, name: str = "photos"
+    ) -> Path:
+        return write_photos(tmp_path / name, counts, splits)
 
     return make
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commandline import vizsla
 
 from tests.jobs.conftest import wait_for
 
@@ -26,11 +27,6 @@ if not os.path.exists(done):
     time.sleep(args.sleep)
 open(os.path.join(os.environ["SM_MODEL_DIR"], "model.pth"), "w").write("weights")
 """
-
-
-def vizsla(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
-    return subprocess.run([sys.executable, "-m", "vizsla", *words], capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

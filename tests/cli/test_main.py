@@ -1,14 +1,15 @@
-"""The command as it is typed: a real process, its output and its exit code."""
+"""The command as it is typed: its output and its exit code."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import commandline
 import pytest
 
 from vizsla import __version__
@@ -18,26 +19,32 @@ from vizsla.data.layouts import FOLDERS, LAYOUTS
 Folder = Callable[..., Path]
 
 
-def vizsla(
-    *arguments: object, code: int = 0, text: str | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def vizsla(*arguments: object, code: int = 0, **given: Any) -> subprocess.CompletedProcess[str]:
     """Run the command and check its exit code."""
-    result = subprocess.run(
-        [sys.executable, "-m", "vizsla", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        input=text,
-        env={**os.environ, "COLUMNS": "200", **environment},
-        check=False,
-    )
+    result = commandline.vizsla(*arguments, **given)
     assert result.returncode == code, result.stderr
     return result
 
 
-@pytest.fixture
-def model(folder_of_photos: Folder, tmp_path: Path) -> Path:
-    done = vizsla("fit", folder_of_photos(), "--backbone", "test_resnet", "--random-init", "--json")
+@pytest.fixture(scope="module")
+def model(write_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a fit, for tests that only read it."""
+    root = tmp_path_factory.mktemp("fitted")
+    words = ("fit", write_photos(root / "photos"), "--backbone", "test_resnet", "--random-init", "--json")
+    done = vizsla(*words, VIZSLA_HOME=str(root / "runs"))
     return Path(json.loads(done.stdout.splitlines()[-1])["model"])
+
+
+def test_a_process_of_its_own(model: Path, folder_of_photos: Folder, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("words")
+    photo = next(folder_of_photos().rglob("*.jpg"))
+    done = commandline.process("predict", model, "-", "--json", text=f"{photo}\n{tmp_path / 'bad.jpg'}\n")
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(photo), str(tmp_path / "bad.jpg")]
+    assert done.returncode == 1
+    assert "it looks like text" in done.stderr
+    refused = commandline.process("fit", "/nowhere")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "vizsla: There is no such folder.\n  where: /nowhere\n" in refused.stderr
 
 
 def test_help_lists_every_verb() -> None:
@@ -53,11 +60,11 @@ def test_every_verb_explains_itself(verb: str) -> None:
 
 
 def test_version() -> None:
-    assert vizsla("--version").stdout == f"vizsla {__version__}\n"
+    assert commandline.process("--version").stdout == f"vizsla {__version__}\n"
 
 
 def test_fit_prints_one_json_object_as_its_last_line(folder_of_photos: Folder) -> None:
-    done = vizsla("fit", folder_of_photos(), "--backbone", "test_resnet", "--random-init", "--seed", 3, "--json")
+    done = vizsla("fit", folder_of_photos(), "--backbone", "test_resnet", "--random-init", "--seed", 0, "--json")
     result = json.loads(done.stdout.splitlines()[-1])
     assert set(result) >= {"model", "report", "metrics", "seconds", "images_per_second", "damaged"}
     metrics = result["metrics"]
@@ -211,8 +218,7 @@ def test_predict_reads_lists_that_were_made_on_windows(
 ) -> None:
     photos = sorted(folder_of_photos(name="größer").rglob("*.jpg"))[:3]
     data = ("\r\n".join(map(str, photos)) + "\r\n\r\n").encode(coding)
-    command = [sys.executable, "-m", "vizsla", "predict", str(model), "-", "--json"]
-    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    done = vizsla("predict", model, "-", "--json", text=data)
     assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == list(map(str, photos))
 
 
@@ -265,8 +271,7 @@ def test_a_file_in_the_place_of_a_folder_of_ours(
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     monkeypatch.setenv(variable, place)
-    done = subprocess.run([sys.executable, "-m", "vizsla", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    done = vizsla(*words, code=1)
     assert "Traceback" not in done.stderr
     said = "is a file, not a folder" if place == "file" else "is a link to 'nowhere', where nothing is"
     assert f"{place}' {said}" in done.stderr

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from commandline import vizsla as command
 
 import vizsla
-from tests.cli.test_jobs import vizsla as command
 
 SCRIPT = """
 import vizsla

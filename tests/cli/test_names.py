@@ -6,9 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
+from commandline import vizsla
 from rich.console import Console
 
-from tests.cli.test_jobs import vizsla
 from vizsla.cli import console
 from vizsla.progress.bars import AS_IT_IS
 from vizsla.progress.trials import table

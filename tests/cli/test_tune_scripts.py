@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from tests.cli.test_jobs import vizsla
+from commandline import vizsla
 
 SCRIPT = """
 import json, os, sys

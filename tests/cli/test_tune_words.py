@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commandline import vizsla
 
 TINY = ("--random-init", "--backbone", "test_resnet")
-
-
-def vizsla(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from vizsla.cli.main import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
 
 
 def search_of(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, object]]:

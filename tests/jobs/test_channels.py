@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import lzma
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commandline import vizsla
 
 from tests.jobs.conftest import MakeSpec, run_to_end, source_of, wait_for
 from vizsla.data.s3_session import connect
@@ -244,7 +243,7 @@ def test_the_builtin_training_reads_an_address_itself(
     for file in root.rglob("*.jpg"):
         obstore.put(connect("photos", None), f"trained/{file.relative_to(root).as_posix()}", file.read_bytes())
     words = ["train", "s3://photos/trained", "--hp", "backbone=test_resnet,random_init=true,epochs=2", "--json"]
-    done = subprocess.run([sys.executable, "-m", "vizsla", *words], capture_output=True, text=True)
+    done = vizsla(*words)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     assert (answer["status"], Path(answer["job"]).name[:14]) == ("Completed", "train-trained-")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commandline
 import pytest
 
 import vizsla
@@ -43,7 +44,7 @@ def test_a_breakpoint_stops_the_script_and_a_person_may_look_around(tmp_path: Pa
     assert done.stdout.count("rate 2") == 1, "what is on the terminal is not told again"
     assert "mine is Completed" in done.stderr
     assert "rate 2" in (tmp_path / "runs" / "mine" / "logs.txt").read_text()
-    shown = subprocess.run([sys.executable, "-m", "vizsla", "jobs", "show", "mine"], capture_output=True, text=True)
+    shown = commandline.vizsla("jobs", "show", "mine")
     assert "executor                 debug" in shown.stdout
 
 

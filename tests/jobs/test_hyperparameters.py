@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import commandline
 import pytest
 
 import vizsla
@@ -99,8 +98,7 @@ def test_the_same_text_by_every_door(text: str, tmp_path: Path) -> None:
         ["--request", str(again)],
     ]
     for words in commands:
-        command = [sys.executable, "-m", "vizsla", "train", *words]
-        logs.append(subprocess.run(command, capture_output=True, text=True, check=True).stderr)
+        logs.append(commandline.vizsla("train", *words).stderr)
     for log in logs:
         argv, variable, everything = said(log)
         assert (argv, variable) == (["-x", text], text)

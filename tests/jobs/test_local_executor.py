@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import MakeSpec, metrics_of, run_to_end, wait_for
+from vizsla.errors import JobError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.isolate import enter_model
 from vizsla.jobs.processes import Process
 from vizsla.jobs.spec import TrainingJobSpec
 
@@ -187,3 +189,22 @@ def test_a_restart_goes_on_from_the_checkpoints(executor: LocalExecutor, script_
     assert (state.status, state.attempts) == ("Completed", 2)
     assert says(handle, f"begins after {done}")
     assert [value for _, value in metrics_of(events)] == [1, 2, 3, 4, 5], "every epoch once"
+
+
+def test_on_another_system_no_job_is_made_and_it_is_said_why(
+    executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = script_spec("print('up')")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(JobError) as told:
+        executor.submit(spec, "elsewhere")
+    assert str(told.value).splitlines() == [
+        "A job cannot be started on this system (darwin): its supervisor needs what only Linux has.",
+        "  where: the local executor",
+        "  allowed: Linux",
+        "  do: use Linux, or a container of it; `vizsla check`, `fit`, `predict` and `serve` start no job, and "
+        "executor='debug' runs one within its own process",
+    ]
+    assert not list(executor.home.glob("elsewhere*"))
+    with pytest.raises(OSError, match="need Linux"):
+        enter_model(executor.home)

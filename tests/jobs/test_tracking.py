@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commandline import vizsla
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import UsageError
@@ -32,16 +33,26 @@ from vizsla.jobs.states import State
 mlflow = pytest.importorskip("mlflow")
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow's in which nothing is recorded yet; to make one takes seconds."""
+    made = tmp_path_factory.mktemp("tables") / "mlflow.db"
+    recorder.make_database(f"sqlite:///{made}")
+    return made
+
+
 @pytest.fixture
-def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
+def tracked(monkeypatch: pytest.MonkeyPatch, tables: Path, tmp_path: Path) -> None:
     """Tracking as a user has it, but for the time in which the ends of trials are gathered."""
     monkeypatch.delenv("VIZSLA_TRACKING")
     monkeypatch.setattr(tracking, "_GATHER_SECONDS", 0.0)
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    shutil.copy(tables, tmp_path / "runs" / "mlflow.db")
 
 
 def recorded(home: Path) -> None:
     """Wait until nothing is left to record."""
-    wait_for(lambda: not list(tracking.due(home)), 90)
+    wait_for(lambda: not list(tracking.due(home)), 300)
 
 
 def test_jobs_become_runs_with_parameters_metrics_results_and_parents(
@@ -140,16 +151,16 @@ def test_a_server_that_fails_holds_no_other_job_up(
         monkeypatch.setenv("VIZSLA_TRACKING", "")
         run_to_end(executor, executor.submit(script_spec("print(1)", name="good"), "x"))
         error = bad.path / ".run" / "tracking-error.json"
-        wait_for(lambda: [job.name for job in tracking.due(home)] == ["a-bad-one"] and error.exists(), 90)
+        wait_for(lambda: [job.name for job in tracking.due(home)] == ["a-bad-one"] and error.exists(), 300)
         pid = recorder_of(home)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
     client = mlflow.MlflowClient(tracking.tracking_uri(home))
     assert [run.info.run_name for run in client.search_runs(["1"])] == ["good"]
-    shown = subprocess.run([sys.executable, "-m", "vizsla", "jobs", "show", str(bad.path)], capture_output=True)
-    assert b"not recorded" in shown.stdout
-    assert address.encode() in shown.stdout
-    assert b"the disk of the server is full" in shown.stdout
+    shown = vizsla("jobs", "show", bad.path).stdout
+    assert "not recorded" in shown
+    assert address in shown
+    assert "the disk of the server is full" in shown
 
 
 @contextlib.contextmanager
@@ -173,9 +184,9 @@ def failing_server() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_name_used_again_is_a_run_of_its_own(tmp_path: Path) -> None:
+def test_a_name_used_again_is_a_run_of_its_own(tmp_path: Path, tables: Path) -> None:
     home = tmp_path / "runs"
-    writer = Recorder(f"sqlite:///{tmp_path / 'mlflow.db'}", home)
+    writer = Recorder(f"sqlite:///{shutil.copy(tables, tmp_path / 'mlflow.db')}", home)
     for status in ("Failed", "Completed"):
         job = JobDirectory.create("train", "x", {"HyperParameters": {"lr": status}}, home, "mine")
         job.set_state("InProgress")
@@ -196,10 +207,10 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
-    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracked: None, tables: Path, by_hand: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "runs"
-    first, second = (f"sqlite:///{tmp_path / name}.db" for name in ("first", "second"))
+    first, second = (f"sqlite:///{shutil.copy(tables, tmp_path / name)}" for name in ("first.db", "second.db"))
     job = JobDirectory.create("train", "x", {}, home, "mine")
     lock_of_job = ControllerLock(job.path)  # as a job within this process
     monkeypatch.setenv("VIZSLA_TRACKING", first)
@@ -220,10 +231,10 @@ def test_a_resumed_job_stays_at_its_address_and_a_changed_one_gets_a_run_there(
 
 
 def test_a_sync_done_again_changes_nothing_and_keeps_to_its_address(
-    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracked: None, tables: Path, by_hand: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "runs"
-    places = {name: f"sqlite:///{tmp_path / name}.db" for name in ("first", "second")}
+    places = {name: f"sqlite:///{shutil.copy(tables, tmp_path / f'{name}.db')}" for name in ("first", "second")}
     for name, uri in (*places.items(), ("never", "off")):
         monkeypatch.setenv("VIZSLA_TRACKING", uri)
         job = JobDirectory.create("train", "x", {}, home, name)

@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from forked import Forked
 
 from vizsla.models import artifact
 from vizsla.models.export import ExportedBackbone, ensure_exported
@@ -68,7 +67,7 @@ CLASSES = tuple(f"{i + 1:03}.Breed_{i}" for i in range(7))
 class Running:
     """A server process. ``log`` reads what it wrote."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     url: str
     log_file: Path
     client: httpx.Client = field(init=False)
@@ -132,11 +131,8 @@ def free_port() -> int:
 def start(arguments: list[str], log_file: Path, **environment: str) -> Running:
     """Start ``vizsla serve`` and wait until it answers."""
     port = free_port()
-    command = [sys.executable, "-c", "from vizsla.cli.main import main; main()", "serve", *arguments]
-    with open(log_file, "wb") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], stderr=log, env={**os.environ, **environment}, start_new_session=True
-        )
+    log_file.write_bytes(b"")
+    process = Forked(["serve", *arguments, "--port", str(port)], log_file, {**os.environ, **environment})
     server = Running(process, f"http://127.0.0.1:{port}", log_file)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:

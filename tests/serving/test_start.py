@@ -8,12 +8,14 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from forked import Forked
 
 import vizsla
 from vizsla.errors import ModelError, UsageError
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
 
 
 def serve(*arguments: str, **environment: str) -> tuple[int, str]:
-    command = [sys.executable, "-c", "from vizsla.cli.main import main; main()", "serve", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
-    return done.returncode, done.stderr
+    with tempfile.NamedTemporaryFile() as log:
+        process = Forked(["serve", *arguments], Path(log.name), {**os.environ, **environment})
+        try:
+            return process.wait(60), Path(log.name).read_text("utf-8")
+        finally:
+            process.kill()
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:

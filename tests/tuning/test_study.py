@@ -246,7 +246,7 @@ def test_limits(tmp_path: Path) -> None:
     study = open_study(tmp_path / "c.db")
     end = search(study, Instant(slow, room=1), SearchLimits(trials=1000, minutes=0.01))
     assert "0.01 minutes are over" in end.reason
-    assert 3 <= len(study.trials()) <= 7
+    assert 1 <= len(study.trials()) <= 7
     for wrong in ({"trials": 0}, {"max_parallel": 0}, {"patience": 0}, {"minutes": 0}, {"target": float("nan")}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             SearchLimits(**wrong)  # type: ignore[arg-type]

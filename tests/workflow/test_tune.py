@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commandline import vizsla
 
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.directory import JobDirectory
@@ -172,12 +173,6 @@ def test_a_killed_search_goes_on(photos: Path, tmp_path: Path) -> None:
             assert found.trials[was.number] == was
     with pytest.raises(JobError, match="The search 'tune-it' is completed: there is nothing left to do"):
         resume("tune-it", Silent())
-
-
-def vizsla(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "vizsla", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
 
 
 def test_the_command_line(photos: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import sys
 from pathlib import Path
 
 from vizsla.jobs.lock import take
@@ -60,6 +61,8 @@ def enter_model(model: Path) -> None:
 
 def _own_mounts() -> ctypes.CDLL:
     """What this process mounts from now on, it alone sees, and what it starts."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOTSUP, "mounts of one process alone need Linux")
     if not OPT_ML.is_dir():
         OPT_ML.mkdir(parents=True)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vizsla.errors import JobError
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import overlay, script, source_code
 from vizsla.jobs.directory import JobDirectory
@@ -17,6 +18,7 @@ from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
 from vizsla.jobs.slots import Capacity, Ledger, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
+from vizsla.parameters import spelled
 from vizsla.settings import usable_cores
 
 
@@ -64,6 +66,14 @@ class LocalExecutor(Executor):
         return spec.resource_config.share(self.cpus, len(self.gpus))
 
     def _check(self, spec: TrainingJobSpec) -> None:
+        if sys.platform != "linux":
+            raise JobError(
+                f"A job cannot be started on this system ({sys.platform}): its supervisor needs what only Linux has.",
+                where="the local executor",
+                allowed="Linux",
+                do="use Linux, or a container of it; `vizsla check`, `fit`, `predict` and `serve` start no job, and "
+                f"{spelled('executor', 'debug')} runs one within its own process",
+            )
         self._want(spec)
 
     def _room(self, spec: TrainingJobSpec) -> Share | None:
