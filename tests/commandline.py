@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from vizsla.cli.main import main
+from vizsla.parameters import PYTHON, speak
 
 
 def vizsla(
@@ -36,6 +37,8 @@ def vizsla(
             code: int | str | None = 0
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            speak(PYTHON)
     assert isinstance(code, int), code
     said = [streams[name].buffer.getvalue().decode() for name in ("stdout", "stderr")]  # type: ignore[attr-defined]
     return subprocess.CompletedProcess(list(map(str, arguments)), code, *said)

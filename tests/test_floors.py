@@ -11,6 +11,7 @@ ROOT = Path(vizsla.__file__).parent
 
 FLOORS = [
     "version",
+    "parameters",
     "errors",
     "optional",
     "settings",

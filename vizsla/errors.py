@@ -6,6 +6,8 @@ An error says what was wrong, where, what is allowed and what to do. The command
 
 from __future__ import annotations
 
+from vizsla.parameters import door
+
 
 class VizslaError(Exception):
     """An error with words for the person who meets it.
@@ -14,8 +16,10 @@ class VizslaError(Exception):
     ----------
     what:
         What was wrong, one sentence.
+    parameter:
+        The parameter that cannot be meant, by its name in Python, such as ``on_leak``.
     where:
-        The file, row, parameter or address it was found at.
+        The file, row or address it was found at; by default the parameter, as it is spelled where it was given.
     allowed:
         What would have been accepted.
     do:
@@ -24,8 +28,19 @@ class VizslaError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: object = None, allowed: str | None = None, do: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        parameter: str | None = None,
+        where: object = None,
+        allowed: str | None = None,
+        do: str | None = None,
+    ) -> None:
+        if where is None and parameter is not None:
+            where = door().place.format(door().spell(parameter))
         self.what = what
+        self.parameter = parameter
         self.where = None if where is None else str(where)
         self.allowed = allowed
         self.do = do

@@ -162,7 +162,7 @@ def test_check_begins_with_the_layout_and_help_names_them_all(folder_of_photos: 
     (photos / "train.csv").write_text("file;sort\n" + "\n".join(f"{name};{name[0]}{name[0]}" for name in names))
     refused = vizsla("check", photos / "train.csv", code=1).stderr
     assert "no column 'label'; its columns are file, sort" in refused
-    assert "--label-column NAME" in refused
+    assert "say which of them it is with --label-column, or add" in refused
     done = vizsla("check", photos, "--layout", "kaggle", "--label-column", "sort", "--json")
     assert json.loads(done.stdout.splitlines()[-1])["layout"].startswith("Kaggle: train.csv (file, sort)")
     lines = vizsla("check", photos, "--layout", "kaggle", "--label-column", "sort").stdout.splitlines()

@@ -46,7 +46,7 @@ def test_typed_text_fixed_hyperparameters_and_channels_reach_each_trial_and_the_
         *("--strategy", "grid", "--trials", "8", "--name", "t"),
     )
     assert done.returncode == 0, done.stderr
-    assert "note val=B is a channel, as there are data at that place; --hp val=B makes it" in done.stderr
+    assert "note val=B is a channel, as there are data at that place; --hyperparameters val=B makes it" in done.stderr
     trials = said(tmp_path / "runs", "t")
     assert len(trials) == 8
     for argv, channels in trials:

@@ -101,7 +101,7 @@ def test_label_studio_with_two_sets_of_choices(lay):
     (root / "result.json").write_text(json.dumps(tasks))
     with pytest.raises(DataError, match="choices of 'choice' and 'quality'") as caught:
         open_dataset(root)
-    assert "--label-column choice" in caught.value.do
+    assert "label_column='choice'" in caught.value.do
     assert_right(open_dataset(root, label_column="choice"), 11, "Label Studio")
 
 

@@ -75,7 +75,7 @@ def test_pictures_outside_class_folders(folder_of_photos):
     with pytest.raises(DataError, match="20 pictures lie directly in the folder, and nothing says what") as caught:
         open_dataset(root / "red")
     assert "a folder for each class" in caught.value.do
-    assert caught.value.do.endswith("the files' names tell them: --label-from REGEX")
+    assert caught.value.do.endswith("the files' names tell them, by a regular expression: label_from")
 
 
 @pytest.mark.parametrize("places", [("",), ("train",), ("images",), ("train", "test1")])
@@ -85,7 +85,7 @@ def test_names_that_look_like_labels_are_pointed_out(folder_of_photos, places):
         path.rename(path.with_name(f"{('cat', 'guinea_pig')[i % 2]}.{i}.jpg"))
     with pytest.raises(DataError, match="nothing says what they show") as caught:
         open_dataset(root)
-    assert r"as it seems (cat, guinea_pig): --label-from '^(.+?)[\W_]*\d+'" in caught.value.do
+    assert r"as it seems (cat, guinea_pig): label_from='^(.+?)[\\W_]*\\d+'" in caught.value.do
     dataset = open_dataset(root, label_from=r"^(.+?)[\W_]*\d+")
     (root / places[0] / "7.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="nothing says what they show") as caught:
@@ -96,7 +96,7 @@ def test_names_that_look_like_labels_are_pointed_out(folder_of_photos, places):
         path.rename(path.with_name(f"IMG_{i:04}.jpg"))
     with pytest.raises(DataError) as caught:
         open_dataset(root)
-    assert "--label-from REGEX" in caught.value.do
+    assert "by a regular expression: label_from" in caught.value.do
 
 
 def test_what_lies_in_a_folder_without_pictures_is_told(folder_of_photos, tmp_path):

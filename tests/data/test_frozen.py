@@ -124,4 +124,4 @@ def test_a_copy_does_not_take_the_split_of_the_picture_that_is_still_there(folde
 def test_dropping_every_class_is_refused(folder_of_photos):
     with pytest.raises(UsageError, match="No picture is left: 'green', 'red'") as caught:
         checked(folder_of_photos(), drop=("red", "green"))
-    assert caught.value.where == "--drop-class"
+    assert (caught.value.parameter, caught.value.where) == ("drop_classes", "parameter drop_classes")

@@ -95,7 +95,7 @@ def test_a_leak_can_be_kept_or_refused(folder_of_photos):
     with pytest.raises(DataError, match="more than one split") as caught:
         checked(root, on_leak="fail")
     assert "copy.jpg" in caught.value.where
-    assert "--on-leak" in caught.value.do
+    assert "choose on_leak='drop-from-train' or on_leak='warn'" in caught.value.do
 
 
 def test_damaged_pictures_can_be_refused(folder_of_photos):
@@ -166,14 +166,14 @@ def test_the_intact_part_of_a_truncated_picture_is_kept_beside_it(folder_of_phot
     assert difference.mean() < 3
     assert difference[-1].mean() < 6
     assert copy.is_relative_to(result.folder)
-    assert "Of truncated pictures the intact part is used: 1 (--on-damaged repair)." in result.summary()
+    assert "Of truncated pictures the intact part is used: 1 (on_damaged='repair')." in result.summary()
 
 
 def test_unknown_choices():
-    with pytest.raises(UsageError, match="--on-leak 'ignore' is not known") as caught:
+    with pytest.raises(UsageError, match="on_leak 'ignore' is not known") as caught:
         GateOptions(on_leak="ignore")  # type: ignore[arg-type]
     assert caught.value.allowed == "drop-from-train, warn, fail"
-    with pytest.raises(UsageError, match="--on-damaged 'x' is not known"):
+    with pytest.raises(UsageError, match="on_damaged 'x' is not known"):
         GateOptions(on_damaged="x")  # type: ignore[arg-type]
 
 
@@ -316,7 +316,7 @@ def test_copies_that_empty_a_class_are_named(folder_of_photos):
     assert "2 pictures were left out because a copy lies in another split: train/b/000.jpg, train/b/001.jpg." in (
         caught.value.what
     )
-    assert "--on-leak warn" in caught.value.do
+    assert "keep both by on_leak='warn'" in caught.value.do
     assert checked(root, on_leak="warn").gated.check() == ()
 
 
@@ -357,8 +357,6 @@ def test_copies_of_the_same_bytes_that_keep_a_class_together_are_named(folder_of
     for name in ("red", "green"):
         for i in range(1, 12):
             shutil.copy(root / name / "000.jpg", root / name / f"{i:03}.jpg")
-    with pytest.raises(
-        DataError, match="kept together as one group, by --group-by or as copies of each other"
-    ) as error:
+    with pytest.raises(DataError, match="kept together as one group, by group_by or as copies of each other") as error:
         checked(root, near_copies="off").gated.check()
     assert error.value.do.startswith("take copies of the same bytes away")

@@ -124,7 +124,7 @@ def test_a_table_that_contradicts_class_folders_is_asked_about(folder_of_photos)
     error = refused(photos)
     assert "can be read in two ways, which differ for 1 of 20 pictures, such as green/003.jpg" in error.what
     assert "labels.csv (path, label)" in error.what
-    assert error.do == "say which is meant: --layout kaggle or --layout folders"
+    assert error.do == "say which is meant: layout='kaggle' or layout='folders'"
     assert open_dataset(photos, layout="kaggle").counts().sum(axis=1).tolist() == [9, 11]
     assert open_dataset(photos, layout="folders").counts().sum(axis=1).tolist() == [10, 10]
 
@@ -195,7 +195,7 @@ def test_columns_of_other_names_are_given(root, flat):
     write(root / "t.csv", "uuid,hund,wozu", rows)
     error = refused(root)
     assert "no column 'path'; its columns are uuid, hund, wozu" in error.what
-    assert "--path-column" in error.do
+    assert "with path_column," in error.do
     dataset = open_dataset(root, path_column="uuid", label_column="hund", split_column="wozu")
     assert_right(dataset, 12)
     assert dataset.counts()[:, 2].sum() == 4
@@ -210,7 +210,7 @@ def test_of_several_columns_for_the_label_one_is_asked_for(root, flat):
     write(root / "t.csv", "id,species,breed", [f"{name},dog,{kind(name)}" for name in names])
     error = refused(root)
     assert "More than one column could be the label: 'breed', 'species'" in error.what
-    assert "--label-column" in error.do
+    assert "label_column='breed'" in error.do
     assert_right(open_dataset(root, label_column="breed"), 12)
 
 
@@ -336,7 +336,7 @@ def test_the_label_in_the_name_of_the_file(root, flat, paint, expression):
     assert_right(dataset, 12)
     assert dataset.counts()[:, 2].sum() == 6
     assert dataset.layout.startswith(f"Names of files by {expression}; 12 pictures of 2 classes in train, test")
-    assert "1 picture whose name does not fit --label-from are not read, such as train/1.jpg." in dataset.notes
+    assert "1 picture whose name does not fit label_from are not read, such as train/1.jpg." in dataset.notes
 
 
 def test_expressions_that_cannot_tell_a_label(root, flat):

@@ -77,7 +77,7 @@ def test_a_fixed_camera_takes_no_copies(scene: Path, tmp_path: Path):
     finding = next(finding for finding in result.gated.findings if finding.id == "one-scene")
     assert finding.severity == "warning"
     assert "one scene, as of a fixed camera, and not copies" in finding.evidence
-    assert "--group-by" in finding.fix
+    assert "group_by" in finding.fix
     assert any(line.startswith("Pictures of one scene: 1 set") for line in result.summary())
     assert result.gated.check() == ()
     assert result.gated.usable.all()
@@ -169,7 +169,7 @@ def test_the_distance_can_be_chosen(photos: Path):
 
 @pytest.mark.parametrize("choice", ["on", "33", "-1", "2.5", "", True])
 def test_a_choice_that_cannot_be_meant(choice):
-    with pytest.raises(UsageError, match=r"--near-copies .* is not known") as caught:
+    with pytest.raises(UsageError, match=r"near_copies .* is not known") as caught:
         GateOptions(near_copies=choice)
     assert "auto, off, or the most bits of 256" in str(caught.value.allowed)
 
@@ -182,7 +182,7 @@ def test_an_empty_split_names_the_groups_that_emptied_it_and_can_be_drawn_anew(s
         checked(root, near_copies=24).gated.check()
     assert "The valid split is empty: the 30 pictures of 'ok' are kept together as one group" in caught.value.what
     assert "3 groups" in str(caught.value.allowed)
-    assert "--near-copies off" in str(caught.value.do)
+    assert "near_copies='off'" in str(caught.value.do)
     again = checked(root, near_copies="off")
     assert again.gated.check() == ()
     assert again.gated.facts.dataset.counts(again.gated.usable).min() > 0

@@ -247,7 +247,7 @@ def test_missing_bucket_and_prefix_and_key(endpoint):
     with pytest.raises(SourceError, match="There is no such bucket") as caught:
         open_dataset("s3://nowhere/p", endpoint_url=endpoint)
     assert "s3://nowhere/p" in caught.value.where
-    assert "--endpoint-url" in caught.value.do
+    assert "endpoint_url" in caught.value.do
     with pytest.raises(SourceError, match="There are no pictures under this address"):
         open_dataset("s3://photos/no/such/prefix", endpoint_url=endpoint)
     with pytest.raises(SourceError, match="There is no such object"):

@@ -66,7 +66,7 @@ def test_expressions_that_cannot_be_meant(folder_of_photos):
     root = folder_of_photos()
     with pytest.raises(UsageError, match="is broken") as caught:
         open_dataset(root, group_by="(")
-    assert caught.value.where == "--group-by"
+    assert caught.value.where == "parameter group_by"
     with pytest.raises(UsageError, match="No path matches 'IMG_") as caught:
         open_dataset(root, group_by=r"IMG_(\d+)")
     assert "green/000.jpg" in caught.value.do

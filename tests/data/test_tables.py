@@ -315,4 +315,4 @@ def test_a_column_in_which_no_value_repeats_is_no_label(photos):
     with pytest.raises(DataError, match=r"Each of 40 pictures would have a class of its own, such as '0\.5'") as caught:
         open_dataset(file)
     assert caught.value.where.endswith("t.csv")
-    assert "--label-column" in caught.value.do
+    assert "label_column" in caught.value.do

@@ -155,22 +155,40 @@ def test_a_script_named_as_a_module_of_pythons_own(executor: LocalExecutor, scri
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("s3://other/nothing/here", "Nothing lies under this address."),
-        ("s3://no-such-bucket/x", "There is no such bucket."),
+        (
+            "s3://other/nothing/here",
+            "Nothing lies under this address.\n  where: s3://other/nothing/here at {url}\n"
+            "  do: check the prefix (upper and lower case count)",
+        ),
+        (
+            "s3://no-such-bucket/x",
+            "There is no such bucket.\n  where: s3://no-such-bucket/x at {url}\n"
+            "  do: check the bucket's name (and AWS_ENDPOINT_URL_S3)",
+        ),
     ],
 )
 def test_data_that_cannot_be_had_are_the_reason(
-    executor: LocalExecutor, script_spec: MakeSpec, address: str, words: str
+    executor: LocalExecutor, script_spec: MakeSpec, address: str, words: str, s3_server: str
 ) -> None:
     handle = executor.submit(with_data(script_spec("print('ran')"), f"train={address}"), "x")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Failed"
-    assert words in str(state.reason)
-    failure = (handle.path / "output" / "failure").read_text()
-    assert address.removeprefix("s3://").split("/")[0] in failure
-    assert "check the " in failure
-    assert "--endpoint-url" not in failure
+    assert words.partition("\n")[0] in str(state.reason)
+    assert (handle.path / "output" / "failure").read_text() == words.format(url=s3_server)
     assert "ran" not in (handle.path / "logs.txt").read_text()
+
+
+def test_a_fetch_that_breaks_off_is_gone_on_with_by_resuming_the_job(
+    executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    handle = executor.submit(with_data(script_spec("print('ran')"), "train=s3://other/x"), "x")
+    run_to_end(executor, handle)
+    assert (handle.path / "output" / "failure").read_text() == (
+        "The endpoint cannot be reached.\n  where: s3://other/x at http://127.0.0.1:9\n"
+        f"  do: check the network and AWS_ENDPOINT_URL_S3, then `vizsla jobs resume {handle.name}`: it goes on where "
+        "it stopped"
+    )
 
 
 def test_a_bash_script_gets_its_data_and_its_signal(executor: LocalExecutor, script_spec: MakeSpec) -> None:

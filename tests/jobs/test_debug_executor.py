@@ -73,7 +73,7 @@ def test_from_python_it_runs_in_this_very_process(tmp_path: Path, capsys: pytest
     assert heard == ["hello\n"]
     with pytest.raises(UsageError, match="There is no executor 'ray'") as caught:
         vizsla.train(script, executor="ray")
-    assert caught.value.where == "executor"
+    assert caught.value.where == "parameter executor"
 
 
 def test_nothing_of_a_job_stays_in_the_process(debug: DebugExecutor, script_spec: MakeSpec) -> None:

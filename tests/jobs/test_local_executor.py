@@ -203,7 +203,7 @@ def test_on_another_system_no_job_is_made_and_it_is_said_why(
         "  where: the local executor",
         "  allowed: Linux",
         "  do: use Linux, or a container of it; `vizsla check`, `fit`, `predict` and `serve` start no job, and "
-        "`--executor debug` runs one within its own process",
+        "executor='debug' runs one within its own process",
     ]
     assert not list(executor.home.glob("elsewhere*"))
     with pytest.raises(OSError, match="need Linux"):

@@ -342,7 +342,7 @@ def test_passwords_are_kept_to_their_owner(
     assert tracking.error_of(job) == json.loads(kept)
     assert json.loads(kept)["error"] == "ValueError: no answer from http://me:***@127.0.0.1:9/api"
     with pytest.raises(UsageError) as caught:
-        tracking.check_tracking_uri("htp://me:secret@x")
+        tracking.check_tracking_uri("htp://me:secret@x", "x")
     assert "secret" not in str(caught.value)
 
 
@@ -353,10 +353,10 @@ def test_addresses_that_cannot_be_meant(monkeypatch: pytest.MonkeyPatch) -> None
             tracking.check_setting()
     assert caught.value.where == "VIZSLA_TRACKING"
     for uri in ("off", "http://127.0.0.1:5000", "sqlite:///x.db", "postgresql+psycopg2://u@h/db", "./mlruns", "file:x"):
-        assert tracking.check_tracking_uri(uri) == uri
+        assert tracking.check_tracking_uri(uri, "x") == uri
     for uri in ("htp://127.0.0.1:5000", "127.0.0.1:5000", "localhost", "s3://bucket/x"):
         with pytest.raises(UsageError, match="Jobs cannot be recorded at"):
-            tracking.check_tracking_uri(uri)
+            tracking.check_tracking_uri(uri, "x")
 
 
 @pytest.mark.slow

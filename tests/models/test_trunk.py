@@ -76,4 +76,4 @@ def test_a_backbone_that_cannot_be_traced_says_what_to_do() -> None:
     with pytest.raises(ModelError) as caught:
         divided("test_vit")
     assert "cannot be cut" in caught.value.what
-    assert "depth head or full" in str(caught.value.do)
+    assert "depth='head' or depth='full'" in str(caught.value.do)

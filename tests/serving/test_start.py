@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 from forked import Forked
 
+import vizsla
+from vizsla.errors import ModelError, UsageError
 from vizsla.models.model import load
+from vizsla.serving.access import Access
 
 if TYPE_CHECKING:
     from conftest import Running
@@ -100,9 +103,33 @@ def test_a_bucket_that_cannot_be_reached(tmp_path: Path) -> None:
     login = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
     code, words = serve("s3://bucket/dogs/model.tar.gz", VIZSLA_CACHE=str(tmp_path), **login)
     assert code == 1
-    assert "The endpoint cannot be reached" in words
-    assert "check the network and AWS_ENDPOINT_URL_S3" in words
-    assert "--endpoint-url" not in words
+    assert words.rstrip().endswith(
+        "vizsla: The model cannot be fetched: The endpoint cannot be reached.\n  where: s3://bucket/dogs/model.tar.gz\n"
+        "  do: check the network and AWS_ENDPOINT_URL_S3, then run the command again: it goes on where it stopped"
+    )
+
+
+def test_a_bucket_that_cannot_be_reached_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("obstore")
+    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("ENDPOINT_URL_S3", "http://127.0.0.1:9")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path))
+    with pytest.raises(ModelError) as caught:
+        vizsla.serve("s3://bucket/dogs/model.tar.gz")
+    assert str(caught.value) == (
+        "The model cannot be fetched: The endpoint cannot be reached.\n  where: s3://bucket/dogs/model.tar.gz\n"
+        "  do: check the network and AWS_ENDPOINT_URL_S3, then call it again: it goes on where it stopped"
+    )
+
+
+def test_a_server_for_others_wants_keys_in_the_words_of_its_door() -> None:
+    with pytest.raises(UsageError) as caught:
+        Access.from_environment("192.0.2.1", anonymous=False)
+    assert caught.value.parameter == "host"
+    assert str(caught.value) == (
+        "On 192.0.2.1 everybody who can reach this machine could use the server.\n  where: parameter host\n"
+        "  do: set VIZSLA_API_KEYS or VIZSLA_SIGV4_KEYS, or listen on 127.0.0.1, or say allow_anonymous=True"
+    )
 
 
 def test_an_ipv6_address_is_written_in_brackets(saved_model: Path) -> None:

@@ -46,8 +46,8 @@ def test_an_unknown_metric_lists_those_defined() -> None:
         script_objective("acc", None, ["loss", "valid accuracy"])
     assert "No metric definition is named 'acc'" in str(caught.value)
     assert "allowed: loss, valid accuracy" in str(caught.value)
-    assert "do: choose one of them, or add --metric acc=REGEX" in str(caught.value)
-    with pytest.raises(UsageError, match="add --metric 'test acc=REGEX'"):
+    assert "do: choose one of them, or add metrics={'acc': 'REGEX'}" in str(caught.value)
+    with pytest.raises(UsageError, match=r"add metrics=\{'test acc': 'REGEX'\}"):
         script_objective("test acc", None, ["loss"])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vizsla.errors import UsageError
+from vizsla.parameters import COMMAND, speaking
 from vizsla.tuning.head_space import default_space
 from vizsla.tuning.space import CategoricalParameter, ContinuousParameter, IntegerParameter, Space
 from vizsla.tuning.space_file import read_space
@@ -80,7 +81,8 @@ def test_every_wrapping_means_the_same(document: dict[str, Any], suffix: str, tm
 def test_a_whole_request_gives_the_static_values_and_says_what_is_not_taken(tmp_path: Path) -> None:
     notes: list[str] = []
     path = written(tmp_path, REQUEST)
-    space = read_space([path], note=notes.append)
+    with speaking(COMMAND):
+        space = read_space([path], note=notes.append)
     assert space is not None
     assert space.static == {"freeze": "true", "nesterov": True, "decay": 0.5}
     assert notes == [
@@ -89,7 +91,8 @@ def test_a_whole_request_gives_the_static_values_and_says_what_is_not_taken(tmp_
         "--target 0.1 --seed 3 --minimize --warm-start before"
     ]
     notes.clear()
-    read_space([written(tmp_path, {"ParameterRanges": RANGES, "Strategy": "Random"})], note=notes.append)
+    with speaking(COMMAND):
+        read_space([written(tmp_path, {"ParameterRanges": RANGES, "Strategy": "Random"})], note=notes.append)
     assert [note.rpartition(": ")[2] for note in notes] == ["--strategy random"]
     notes.clear()
     read_space([written(tmp_path, RANGES)], note=notes.append)

@@ -100,7 +100,7 @@ def test_one_search_writes_a_study(address: str) -> None:
     with pytest.raises(JobError, match="Another search writes this study: job the-first") as caught, second:
         pass
     assert "hidden" not in str(caught.value)
-    assert "name another study (ADDRESS#NAME) by --study" in str(caught.value)
+    assert "name another study (ADDRESS#NAME) by study" in str(caught.value)
     with controlling(address, "another study", "the-third"):
         pass
     holder.kill()

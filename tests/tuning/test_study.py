@@ -197,7 +197,7 @@ def test_the_study_of_another_space_is_refused(tmp_path: Path) -> None:
     assert "x: 0..1 there, 0..2 now" in text
     assert "extra: absent there, 1..3 now" in text
     assert str(path) in text
-    assert "--warm-start" in text
+    assert "warm_start" in text
     with pytest.raises(UsageError, match="objective: minimize loss there, maximize accuracy now"):
         Study.open(str(path), "tune-x", SPACE, Objective("accuracy", "maximize"), strategy("tpe"), total=5)
 

@@ -47,10 +47,10 @@ def test_no_better_than_the_constant_answer_is_said_with_both_numbers() -> None:
 
 def test_weights_are_advised_where_they_were_measured_to_help() -> None:
     said = words((200, 12, 12), distance=0.35)
-    assert "The classes are unequal (200 to 12 training pictures). With --balance weights" in said
+    assert "The classes are unequal (200 to 12 training pictures). With balance='weights'" in said
     assert "More photos would help most of 'class " in said
-    assert "--balance" not in words((200, 12, 12), distance=0.35, balance="weights")
-    assert "--balance" not in words((200, 40), distance=3.0)  # all are right already
+    assert "balance=" not in words((200, 12, 12), distance=0.35, balance="weights")
+    assert "balance=" not in words((200, 40), distance=3.0)  # all are right already
 
 
 def test_real_unequal_photos_end_above_the_constant_answer(

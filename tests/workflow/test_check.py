@@ -16,6 +16,7 @@ from vizsla.cli.main import app
 from vizsla.data import SPLITS
 from vizsla.errors import DataError
 from vizsla.models.weights import BackboneSpec
+from vizsla.parameters import COMMAND, speaking
 from vizsla.training.table import FeatureTable
 from vizsla.workflow.check import CheckRequest, check
 from vizsla.workflow.fit import fit
@@ -163,7 +164,8 @@ def test_options_that_cannot_be_meant(folder_of_photos):
         (["--drop-class", "cat"], "no class 'cat' to drop"),
         (["--group-by", "["], "is broken"),
     ):
-        result = CliRunner().invoke(app, ["check", root, *arguments])
+        with speaking(COMMAND):
+            result = CliRunner().invoke(app, ["check", root, *arguments])
         assert result.exit_code != 0
         assert words in str(result.exception)
 
@@ -193,7 +195,8 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400)
 
 
 def run_check(*arguments: object):
-    result = CliRunner().invoke(app, ["check", *map(str, arguments), "--json"], env={"COLUMNS": "200"})
+    with speaking(COMMAND):
+        result = CliRunner().invoke(app, ["check", *map(str, arguments), "--json"], env={"COLUMNS": "200"})
     assert not isinstance(result.exception, Exception), result.output
     return result, json.loads(result.stdout.splitlines()[-1])
 

@@ -184,7 +184,7 @@ def test_all_pictures_of_a_class_damaged(folder_of_photos: Folder) -> None:
     assert "red" in error.what
     assert "No training picture for 'red'. Pictures of it that cannot be read: 12, such as" in error.what
     assert "`vizsla check` lists them" in str(error.do)
-    assert "--drop-class red" in str(error.do)
+    assert "drop_classes=('red',)" in str(error.do)
     assert not list(settings().home.glob("train-*"))  # what cannot be trained on is no job
 
 
@@ -227,7 +227,7 @@ def test_a_loss_that_is_no_number_says_what_to_do(folder_of_photos: Folder) -> N
     head = StepConfig(optimizer="sgd", lr=1e39, momentum=0)
     error = error_of(folder_of_photos(), VizslaError, head=head)
     assert "Training diverged" in error.what
-    assert error.do == "use a smaller --lr"
+    assert error.do == "lower lr"
 
 
 def test_a_plan_makes_nothing_and_foretells(folder_of_photos: Folder, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from vizsla.jobs.metrics import read_metrics
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.models import artifact
 from vizsla.training.config import StepConfig
-from vizsla.workflow.document import as_hyperparameters, from_spec, to_spec
+from vizsla.workflow.document import from_spec, to_spec
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest
 
@@ -79,20 +78,6 @@ def test_an_option_on_data_among_the_hyperparameters_of_fit(tmp_path: Path, opti
     with pytest.raises(UsageError, match=f"There is no hyperparameter '{option}'") as caught:
         vizsla.fit(tmp_path, **{option: 1})
     assert caught.value.do == do
-
-
-def test_words_fit_the_door_they_come_through(folder_of_photos: Folder, tmp_path: Path) -> None:
-    document = to_spec(replace(request(folder_of_photos(), "mine"), weights=tmp_path)).to_dict()
-    executor = LocalExecutor(tmp_path / "jobs")
-    handle = executor.submit(TrainingJobSpec.read(document), "photos")
-    run_to_end(executor, handle)
-    words = JobDirectory.open(handle.path).failure.read_text()
-    assert "hyperparameter weights=PATH and hyperparameter random-init=true exclude each other" in words
-    assert as_hyperparameters("or keep both by --on-leak warn") == "or keep both by the hyperparameter on-leak=warn"
-    assert as_hyperparameters("choose --near-copies off or") == "choose the hyperparameter near-copies=off or"
-    assert as_hyperparameters("an untrained backbone with --random-init (for") == (
-        "an untrained backbone with hyperparameter random-init=true (for"
-    )
 
 
 def same_result(one: Path, other: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from vizsla.parameters import COMMAND
+
 _HEAD = "Head"
 _STEPS = "Training in steps (of the head alone, any of these asks for AdamW)"
 _BACKBONE = "Training the backbone (with --depth last, full or auto)"
@@ -105,6 +107,9 @@ OPTIONS: dict[str, tuple[object, Any]] = {
     ),
 }
 """The options by hyperparameter; only the seed has one of its own."""
+
+ASSIGNMENTS = COMMAND.but(**{name: name.replace("_", "-") + "=" for name in OPTIONS})
+"""What a search calls them, which takes ``lr=0.01`` for ``--lr 0.01``."""
 
 
 def hyperparameter_options(verb: Callable[..., None]) -> Callable[..., None]:

@@ -12,6 +12,7 @@ import typer.core
 import typer.main
 
 from vizsla.errors import VizslaError
+from vizsla.parameters import COMMAND, speak
 from vizsla.version import VERSION
 
 VERBS: dict[str, str] = {
@@ -65,6 +66,7 @@ def _root(
 
 def main() -> None:
     """The ``vizsla`` command."""
+    speak(COMMAND)
     # Pillow warns of oddities in pictures that it reads well; those that it cannot read become errors.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:

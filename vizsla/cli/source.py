@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from vizsla.parameters import COMMAND
 
 if TYPE_CHECKING:
     from vizsla.data import SourceOptions
@@ -126,8 +127,7 @@ def typed(source: SourceOptions, gate: GateOptions) -> list[str]:
     words = []
     for config, options in ((source, _SOURCE), (gate, _GATE)):
         for name, (_, default) in options.items():
-            flag = default.param_decls[0] if default.param_decls else "--" + name.replace("_", "-")
             value = getattr(config, name)
             if value not in ((), default.default):
-                words += [f"{flag} {shlex.quote(str(v))}" for v in (value if isinstance(value, tuple) else [value])]
+                words.append(COMMAND.spell(name, value))
     return words

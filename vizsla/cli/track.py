@@ -30,4 +30,4 @@ def record_on(uri: str | None) -> None:
     else:
         import os
 
-        os.environ["VIZSLA_TRACKING"] = check_tracking_uri(uri)
+        os.environ["VIZSLA_TRACKING"] = check_tracking_uri(uri, "--tracking-uri")

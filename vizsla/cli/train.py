@@ -78,7 +78,7 @@ def train(
     from vizsla.jobs.spec_input import builtin_spec, read_spec, typed_script_spec
 
     record_on(tracking_uri)
-    runs = open_executor(executor, parameter="--executor")
+    runs = open_executor(executor)
     _check_one({"DATA": source, "--script": script, "--request": request})
     if source is not None and source.endswith((".py", ".sh")):
         raise UsageError(
@@ -100,17 +100,19 @@ def train(
         spec = typed_script_spec(script, source_dir, data, hyperparameters, metric, **limits)
         about = Path(script).stem
     else:
+        from vizsla.parameters import DOCUMENT, speaking
+        from vizsla.workflow.document import from_spec
+
         _check_effect(
             of_scripts,
             where="vizsla train DATA",
             allowed="--source-dir, --data and --metric belong to --script",
             do="leave it out, or name a script",
         )
-        from vizsla.workflow.document import from_spec
-
         assert source is not None
         spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
-        from_spec(spec)  # what it cannot mean is said before there is a job
+        with speaking(DOCUMENT):  # all that it is given are hyperparameters
+            from_spec(spec)  # what it cannot mean is said before there is a job
     handle = runs.submit(spec, about)
     follow_to_end(runs, handle, as_json=as_json)
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 import typer.core
 
+from vizsla.cli.hyperparameters import ASSIGNMENTS
 from vizsla.cli.source import data_options, typed
 from vizsla.cli.track import TrackingUri, record_on
+from vizsla.parameters import speaking
 
 if TYPE_CHECKING:
     from vizsla.data import SourceOptions
@@ -184,22 +186,24 @@ def run(
     from vizsla.workflow.request import FitRequest
 
     head_space = read_space([*space, *(ranges or [])], default_space, note=print_note)
-    fit_request = FitRequest.of(
-        data,
-        {} if epochs is None else {"epochs": epochs},
-        hyperparameters,
-        tune=search_request(head_space, objective, direction, None, finalists, **options),
-        seed=seed,
-        backbone=backbone,
-        weights=weights,
-        random_init=random_init,
-        minutes=minutes,
-        name=name,
-        source=source,
-        gate=gate,
-    )
-    with trial_view() as view:
-        fit_result = fit(fit_request, view)
+    search = search_request(head_space, objective, direction, None, finalists, **options)
+    with speaking(ASSIGNMENTS):
+        fit_request = FitRequest.of(
+            data,
+            {} if epochs is None else {"epochs": epochs},
+            hyperparameters,
+            tune=search,
+            seed=seed,
+            backbone=backbone,
+            weights=weights,
+            random_init=random_init,
+            minutes=minutes,
+            name=name,
+            source=source,
+            gate=gate,
+        )
+        with trial_view() as view:
+            fit_result = fit(fit_request, view)
     _print_fit(fit_result, as_json, view.noted)
 
 
@@ -221,7 +225,7 @@ def resume(
             script_result = resume_script(name, view)
         _print_script(script_result, as_json, view.noted)
         return
-    with trial_view() as view:
+    with speaking(ASSIGNMENTS), trial_view() as view:
         result = go_on(name, view)
     _print_fit(result, as_json, view.noted)
 

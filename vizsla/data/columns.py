@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vizsla.data.options import SourceOptions
 from vizsla.errors import DataError, UsageError
+from vizsla.parameters import spelled
 
 _PATHS = (
     "path filepath filepaths filename filenames file files imagepath imgpath imagefile imagefilename imagename imgname "
@@ -50,15 +51,13 @@ def find_columns(names: Sequence[str], options: SourceOptions, where: object) ->
     DataError
         When no column can say which picture, or several could say which class.
     """
-    for option, column in (
-        ("--path-column", options.path_column),
-        ("--label-column", options.label_column),
-        ("--split-column", options.split_column),
-    ):
+    for option in ("path_column", "label_column", "split_column"):
+        column = getattr(options, option)
         if column is not None and column not in names:
             raise UsageError(
                 f"The table has no column {column!r}.",
-                where=f"{option}, {where}",
+                parameter=option,
+                where=f"{spelled(option)}, {where}",
                 allowed=_some([repr(name) for name in names]),
                 do=_close(column, names),
             )
@@ -85,7 +84,7 @@ def missing(needed: str, names: Sequence[str], where: object) -> DataError:
         allowed=f"the columns {COLUMNS}",
         do=f"rename {close[0]!r} to {needed!r}"
         if close
-        else f"say which of them it is with --{needed}-column NAME, or add a column {needed!r}",
+        else f"say which of them it is with {spelled(f'{needed}_column')}, or add a column {needed!r}",
     )
 
 
@@ -109,7 +108,7 @@ def _label(names: Sequence[str], taken: set[str | None], where: object) -> str |
             f"More than one column could be the label: {', '.join(map(repr, others))}.",
             where=where,
             allowed="one of them",
-            do=f"choose with --label-column {others[0]}",
+            do=f"choose with {spelled('label_column', others[0])}",
         )
     return others[0] if others else None
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vizsla.errors import DataError, ImageError, SealedError
 from vizsla.optional import data_frame
+from vizsla.parameters import spelled
 
 Split = Literal["train", "valid", "test"]
 
@@ -187,11 +188,11 @@ class Dataset:
         together = "one group" if groups == 1 else f"{groups} groups"
         raise DataError(
             f"The {split} split is empty: the {int(pictures[label]):,} pictures of {self.classes[label]!r} are kept "
-            f"together as {together}, by --group-by or as copies of each other, and a group is never split.",
+            f"together as {together}, by {spelled('group_by')} or as copies of each other, and a group is never split.",
             where=self.root,
             allowed="at least 3 groups in a class that is to be split into train, valid and test",
-            do="take copies of the same bytes away, choose --near-copies off or a smaller distance for near ones, "
-            f"group more finely, or put pictures into {split}/",
+            do=f"take copies of the same bytes away, choose {spelled('near_copies', 'off')} or a smaller distance for "
+            f"near ones, group more finely, or put pictures into {split}/",
         )
 
     def _without(self, counts: npt.NDArray[np.int64], split: Split) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from vizsla.data.scan import Scan
 from vizsla.errors import DataError, UsageError
 from vizsla.findings import Finding
 from vizsla.images import Limits, read_file
+from vizsla.parameters import spelled
 
 OnDamaged = Literal["skip", "repair", "fail"]
 OnLeak = Literal["drop-from-train", "warn", "fail"]
@@ -55,8 +55,7 @@ class GateOptions:
         for name, kind in (("on_damaged", OnDamaged), ("on_leak", OnLeak)):
             value, allowed = getattr(self, name), get_args(kind)
             if value not in allowed:
-                option = "--" + name.replace("_", "-")
-                raise UsageError(f"{option} {value!r} is not known.", where=option, allowed=", ".join(allowed))
+                raise UsageError(f"{spelled(name)} {value!r} is not known.", parameter=name, allowed=", ".join(allowed))
 
 
 @dataclass(frozen=True)
@@ -131,19 +130,19 @@ class GateResult:
             f"{shown}{' and others' if len(rows) > 5 else ''}.",
             where=error.where,
             allowed=error.allowed,
-            do="take the copies out of the other splits, or keep both by --on-leak warn",
+            do=f"take the copies out of the other splits, or keep both by {spelled('on_leak', 'warn')}",
         )
 
     def _lost_to_reading(self, error: DataError, rows: Sequence[int]) -> DataError:
         dataset, first = self.facts.dataset, self.facts.scan.errors[rows[0]]
-        labels = dict.fromkeys(dataset.classes[dataset.labels[row]] for row in rows)
-        drop = " ".join(f"--drop-class {shlex.quote(label)}" for label in labels)
+        labels = tuple(dict.fromkeys(dataset.classes[dataset.labels[row]] for row in rows))
         return DataError(
             f"{error.what} Pictures of it that cannot be read: {len(rows):,}, such as {dataset.paths[rows[0]]} "
             f"({first.what})",
             where=error.where,
             allowed=error.allowed,
-            do=f"{first.do or 'replace them'} (`vizsla check` lists them), or leave the class out by {drop}",
+            do=f"{first.do or 'replace them'} (`vizsla check` lists them), or leave the class out by "
+            f"{spelled('drop_classes', labels)}",
         )
 
 
@@ -213,7 +212,8 @@ def _decide_damaged(
         raise DataError(
             f"{len(errors):,} pictures cannot be read, such as {listing.paths[row]} ({errors[row].what})",
             where=listing.root,
-            do="replace them, or choose --on-damaged skip or repair; `vizsla check` lists them",
+            do=f"replace them, or choose {spelled('on_damaged', 'skip')} or {spelled('on_damaged', 'repair')}; "
+            "`vizsla check` lists them",
         )
     copies: dict[str, Path] = {}
     records = scan.records.copy() if errors and choice == "repair" else scan.records
@@ -245,7 +245,8 @@ def _decide_leaks(
         raise DataError(
             "Pictures lie in more than one split: " + " ".join(finding.evidence for finding in leak_findings),
             where=f"{facts.dataset.root}, such as {facts.dataset.paths[first]} ({leaked[first]})",
-            do="take the copies out of one split, or choose --on-leak drop-from-train or warn",
+            do=f"take the copies out of one split, or choose {spelled('on_leak', 'drop-from-train')} or "
+            f"{spelled('on_leak', 'warn')}",
         )
     for row, reason in leaked.items():
         status[row], reasons[row] = LEFT_OUT, OURS + reason

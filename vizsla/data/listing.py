@@ -12,6 +12,7 @@ from pathlib import Path
 from vizsla.data.dataset import SPLITS, Split
 from vizsla.errors import DataError, UsageError
 from vizsla.findings import Finding
+from vizsla.parameters import spelled
 
 _NUMBER = re.compile(r"(\d{1,18})[._ -]+(?=\S)")
 _COPY = re.compile(r"( - Copy| \(\d+\))+$")
@@ -81,7 +82,7 @@ class Listing:
             if not matches:
                 raise UsageError(
                     f"There is no class {name!r} to drop.",
-                    where="--drop-class",
+                    parameter="drop_classes",
                     allowed=_some(classes),
                 )
             gone |= matches
@@ -89,10 +90,12 @@ class Listing:
         if not keep:
             raise UsageError(
                 f"No picture is left: {_some(sorted(gone))} are all the classes there are.",
-                where="--drop-class",
+                parameter="drop_classes",
                 do="drop fewer classes",
             )
-        self.notes.append(f"Dropped {len(self.labels) - len(keep):,} pictures of {_some(sorted(gone))} (--drop-class).")
+        self.notes.append(
+            f"Dropped {len(self.labels) - len(keep):,} pictures of {_some(sorted(gone))} ({spelled('drop_classes')})."
+        )
         self.paths = [self.paths[i] for i in keep]
         self.labels = [self.labels[i] for i in keep]
         self.splits = [self.splits[i] for i in keep]
@@ -116,14 +119,14 @@ class Listing:
         except re.error as error:
             raise UsageError(
                 f"The regular expression {group_by!r} is broken: {error}.",
-                where="--group-by",
+                parameter="group_by",
                 allowed="a regular expression on the path, such as '(IMG_\\d+)', or a column of the table",
             ) from error
         matches = [pattern.search(path) for path in self.paths]
         if not any(matches):
             raise UsageError(
                 f"No path matches {group_by!r}, and the source has no column of that name.",
-                where="--group-by",
+                parameter="group_by",
                 do=f"try it on a path such as {self.paths[0]!r}",
             )
         self.groups = [

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from vizsla.data.duplicates import BITS_APART, NEAR_BITS, Clusters, Rows, bits_apart, near
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 
 MOST_BITS = 32
 """Largest distance that may be asked for. Beyond it two different photos are called near copies."""
@@ -45,7 +46,7 @@ class NearCopies:
 
 
 def bits_of(choice: str | int) -> int | None:
-    """The distance that ``--near-copies`` asks for; None for ``auto``, -1 for ``off``.
+    """The distance that ``near_copies`` asks for; None for ``auto``, -1 for ``off``.
 
     Raises
     ------
@@ -60,8 +61,8 @@ def bits_of(choice: str | int) -> int | None:
         bits = -1
     if not 0 <= bits <= MOST_BITS:
         raise UsageError(
-            f"--near-copies {choice!r} is not known.",
-            where="--near-copies",
+            f"{spelled('near_copies')} {choice!r} is not known.",
+            parameter="near_copies",
             allowed=f"auto, off, or the most bits of 256 in which near copies differ, 0 to {MOST_BITS}",
         )
     return bits

@@ -10,6 +10,7 @@ from vizsla.data.listing import Listing
 from vizsla.data.records import Record
 from vizsla.data.split_names import split_of_path
 from vizsla.errors import DataError
+from vizsla.parameters import spelled
 
 Locate = Callable[[Record], list[str]]
 """The paths that a record may mean; none where its picture is not there."""
@@ -131,7 +132,7 @@ def _check_classes_repeat(listing: Listing, seen: dict[str, Record]) -> None:
             f"Each of {len(listing.labels):,} pictures would have a class of its own, such as {listing.labels[0]!r}.",
             where=seen[listing.paths[0]].where.rpartition(", ")[0] or listing.root,
             allowed="classes that pictures share",
-            do="say with --label-column which column is the label",
+            do=f"say with {spelled('label_column')} which column is the label",
         )
 
 

@@ -7,6 +7,7 @@ what bounds the rate for many small objects (docs/data.md has the measurement).
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import fcntl
 import glob
 import hashlib
@@ -281,7 +282,7 @@ def _fetch_all(
             parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(threads, thread_name_prefix="s3") as pool:
         try:
-            workers = [pool.submit(worker) for _ in range(min(threads, len(missing)))]
+            workers = [pool.submit(contextvars.copy_context().run, worker) for _ in range(min(threads, len(missing)))]
             wait(workers, return_when=FIRST_EXCEPTION)
         finally:
             stop.set()
@@ -330,7 +331,7 @@ def _changed(remote: Object) -> SourceError:
     return SourceError(
         "An object has changed while it was fetched.",
         where=remote.key,
-        do="run the command again: it goes on where it stopped",
+        do=s3_session.again(),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from vizsla.errors import SourceError
 from vizsla.optional import require
+from vizsla.parameters import door, spelled
 
 _KEYS = ("access_key_id", "secret_access_key", "session_token")
 _ROLES = (
@@ -21,29 +22,38 @@ _ROLES = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 """What may be wrong where boto3's chain fails."""
-_AGAIN = "run the command again: it goes on where it stopped"
 _LOGIN = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
-_ANSWERS: dict[str, tuple[str, str]] = {
-    "NoSuchBucket": ("There is no such bucket.", "check the bucket's name (and --endpoint-url)"),
-    "NoSuchKey": ("There is no such object.", "check the key (upper and lower case count)"),
-    "AccessDenied": (
-        "Access is refused (403 AccessDenied).",
-        f"{_LOGIN} of somebody who may list and read the bucket",
-    ),
-    "ExpiredToken": ("The credentials have expired.", f"log in anew (such as `aws sso login`), then {_AGAIN}"),
-    "InvalidAccessKeyId": ("The access key is unknown there (403 InvalidAccessKeyId).", f"correct it: {_LOGIN}"),
-    "SignatureDoesNotMatch": (
-        "The secret key does not fit the access key (403 SignatureDoesNotMatch).",
-        f"correct it: {_LOGIN}",
-    ),
-    "PermanentRedirect": ("The bucket lies in another region.", "set AWS_REGION to the bucket's region"),
-    "AuthorizationHeaderMalformed": ("The bucket lies in another region.", "set AWS_REGION to the bucket's region"),
-    "PreconditionFailed": ("An object has changed while it was fetched.", _AGAIN),
-    "SlowDown": ("The service asks to slow down.", f"wait a while, then {_AGAIN}"),
-}  # fmt: skip
-_ANSWERS["ExpiredTokenException"] = _ANSWERS["TokenRefreshRequired"] = _ANSWERS["ExpiredToken"]
-_ANSWERS["AllAccessDisabled"] = _ANSWERS["Forbidden"] = _ANSWERS["AccessDenied"]
+
+def again() -> str:
+    """What to do where a transfer has broken off."""
+    return f"{door().again}: it goes on where it stopped"
+
+
+def _answers() -> dict[str, tuple[str, str]]:
+    """What was wrong and what to do, by the code of an answer."""
+    refused = "Access is refused (403 AccessDenied).", f"{_LOGIN} of somebody who may list and read the bucket"
+    expired = "The credentials have expired.", f"log in anew (such as `aws sso login`), then {again()}"
+    region = "The bucket lies in another region.", "set AWS_REGION to the bucket's region"
+    return {
+        "NoSuchBucket": ("There is no such bucket.", f"check the bucket's name (and {spelled('endpoint_url')})"),
+        "NoSuchKey": ("There is no such object.", "check the key (upper and lower case count)"),
+        "AccessDenied": refused,
+        "AllAccessDisabled": refused,
+        "Forbidden": refused,
+        "ExpiredToken": expired,
+        "ExpiredTokenException": expired,
+        "TokenRefreshRequired": expired,
+        "InvalidAccessKeyId": ("The access key is unknown there (403 InvalidAccessKeyId).", f"correct it: {_LOGIN}"),
+        "SignatureDoesNotMatch": (
+            "The secret key does not fit the access key (403 SignatureDoesNotMatch).",
+            f"correct it: {_LOGIN}",
+        ),
+        "PermanentRedirect": region,
+        "AuthorizationHeaderMalformed": region,
+        "PreconditionFailed": ("An object has changed while it was fetched.", again()),
+        "SlowDown": ("The service asks to slow down.", f"wait a while, then {again()}"),
+    }
 
 
 def obstore() -> Any:
@@ -118,28 +128,27 @@ def in_words(where: str) -> Iterator[None]:
         named = re.search(r'[Pp]ath "(.*?)"(?: contained|:)', str(error), re.DOTALL)
         raise no_file_name(named[1] if named else str(error), where) from error
     except (exceptions.BaseError, FileNotFoundError, PermissionError) as error:
-        text = str(error)
+        text, answers = str(error), _answers()
         code = re.search(r"<Code>(\w+)</Code>", text)
         status = re.search(r"non-2xx status code: (\d+ [^:\n]*)", text)
         by_status = {"403": "AccessDenied", "404": "NoSuchBucket", "412": "PreconditionFailed"}
         if isinstance(error, FileNotFoundError):
             by_status["404"] = "NoSuchKey"
-        if code and code[1] in _ANSWERS:
-            what, do = _ANSWERS[code[1]]
+        if code and code[1] in answers:
+            what, do = answers[code[1]]
         elif status and status[1][:3] in by_status:
-            what, do = _ANSWERS[by_status[status[1][:3]]]
+            what, do = answers[by_status[status[1][:3]]]
         elif answer := code or status:
-            what, do = f"The service answered {answer[1]}.", "check the address, the credentials and --endpoint-url"
+            what = f"The service answered {answer[1]}."
+            do = f"check the address, the credentials and {spelled('endpoint_url')}"
         elif "redirect without LOCATION" in text:  # how object_store words a 301
-            what, do = _ANSWERS["PermanentRedirect"]
+            what, do = answers["PermanentRedirect"]
         elif "error sending request" in text:
-            what, do = (
-                "The endpoint cannot be reached.",
-                f"check the network and --endpoint-url, then {_AGAIN}",
-            )
+            what = "The endpoint cannot be reached."
+            do = f"check the network and {spelled('endpoint_url')}, then {again()}"
         else:
             what = f"The transfer broke off ({text.splitlines()[0][:200]})."
-            do = _AGAIN
+            do = again()
         raise SourceError(what, where=where, do=do) from error
 
 

@@ -195,7 +195,7 @@ def _directory(folder: Path, cache: Path, options: SourceOptions, on_progress: P
 def _table(file: Path, options: SourceOptions) -> Listing:
     if options.label_from is not None:
         raise UsageError(
-            "Labels from names of files go with a folder only.", where="--label-from", do="name the folder"
+            "Labels from names of files go with a folder only.", parameter="label_from", do="name the folder"
         )
     if options.layout is None and file.suffix.lower() in TABLES:
         return list_table(file, options)
@@ -211,6 +211,6 @@ def _archive(archive: Path, cache: Path, options: SourceOptions, on_progress: Pr
 
 def _check_sha256(text: str, scheme: str) -> None:
     if scheme not in ("http", "https"):
-        raise UsageError("A checksum goes with an http(s) address only.", where="--sha256", do="leave it out")
+        raise UsageError("A checksum goes with an http(s) address only.", parameter="sha256", do="leave it out")
     if len(text) != 64 or not set(text.lower()) <= set("0123456789abcdef"):
-        raise UsageError(f"{text!r:.80} is not a SHA-256.", where="--sha256", allowed="64 hexadecimal digits")
+        raise UsageError(f"{text!r:.80} is not a SHA-256.", parameter="sha256", allowed="64 hexadecimal digits")

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vizsla.errors import DataError
+from vizsla.parameters import spelled
 
 LAYOUT = "DATA/<class>/<picture> or DATA/train|valid|test/<class>/<picture>"
 
@@ -19,9 +20,9 @@ def unlabelled(what: str, root: Path, pictures: Iterable[str]) -> DataError:
     """What to do about pictures without labels: folders, a table, or their names where these look like labels."""
     labels = _labels_in(pictures)
     names = (
-        f"their names tell them, as it seems ({', '.join(labels)}): --label-from '{_NAME_AND_NUMBER}'"
+        f"their names tell them, as it seems ({', '.join(labels)}): {spelled('label_from', _NAME_AND_NUMBER)}"
         if labels
-        else "the files' names tell them: --label-from REGEX"
+        else f"the files' names tell them, by a regular expression: {spelled('label_from')}"
     )
     return DataError(
         what,

@@ -21,6 +21,7 @@ from vizsla.files import storage, write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.job_input import FETCHED
 from vizsla.jobs.kinds import kind_of
+from vizsla.parameters import door, speak
 from vizsla.settings import settings
 
 _TELL_SECONDS = 2.0
@@ -64,15 +65,14 @@ def fetch(name: str, uri: str, job: Path, cache: Path) -> None:
 def main(arguments: list[str]) -> NoReturn:
     """Fetch, and become the command."""
     job = JobDirectory.open(Path(os.environ["VIZSLA_JOB_DIR"]))
+    speak(door().but(again=f"`vizsla jobs resume {job.name}`", endpoint_url="AWS_ENDPOINT_URL_S3"))
     try:
         for channel in kind_of(job.kind).spec(job.document).remote_channels:
             fetch(channel.channel_name, channel.uri, job.path, settings().cache)
         bound(settings().cache, settings().cache_bytes)
     except VizslaError as error:
-        words = str(error).replace("run the command again:", f"`vizsla jobs resume {job.name}`:")
-        words = words.replace("--endpoint-url", "AWS_ENDPOINT_URL_S3")  # nobody has typed this command
-        print(f"vizsla: {words}", file=sys.stderr)
-        job.write_failure(words)
+        print(f"vizsla: {error}", file=sys.stderr)
+        job.write_failure(str(error))
         sys.exit(1)
     _, *command = arguments
     sys.stdout.flush()

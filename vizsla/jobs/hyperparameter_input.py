@@ -52,7 +52,7 @@ def read_hyperparameters(values: HyperparameterInput) -> dict[str, Any]:
         elif Path(text).suffix.lower() in (".json", ".yaml", ".yml") or Path(text).is_file():
             stored |= read_mapping(Path(text))
         else:
-            raise UsageError(f"{text!r:.100} is not a hyperparameter.", where="--hyperparameters", allowed=_ALLOWED)
+            raise UsageError(f"{text!r:.100} is not a hyperparameter.", parameter="hyperparameters", allowed=_ALLOWED)
     return stored | typed
 
 
@@ -85,7 +85,7 @@ def _json_object(text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--hyperparameters is not a JSON object: {error}.", where=text[:80]) from error
+        raise UsageError(f"What looks like hyperparameters is not a JSON object: {error}.", where=text[:80]) from error
     assert isinstance(values, dict)  # it begins with a brace
     return values
 
@@ -93,12 +93,14 @@ def _json_object(text: str) -> dict[str, Any]:
 def _pair(text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise UsageError(f"{text!r:.100} is not a hyperparameter.", where="--hyperparameters", allowed=_ALLOWED)
+        raise UsageError(f"{text!r:.100} is not a hyperparameter.", parameter="hyperparameters", allowed=_ALLOWED)
     return {name.strip(): value}
 
 
 def _add(values: dict[str, Any], more: Mapping[str, Any]) -> None:
     for name, value in more.items():
         if name in values:
-            raise UsageError(f"Hyperparameter {name!r} is given twice.", where="--hyperparameters", allowed="each once")
+            raise UsageError(
+                f"Hyperparameter {name!r} is given twice.", parameter="hyperparameters", allowed="each once"
+            )
         values[name] = value

@@ -11,6 +11,7 @@ from vizsla.errors import JobError
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.script import HOST, arguments, input_data_config, variables
 from vizsla.jobs.spec import Channel, TrainingJobSpec
+from vizsla.parameters import spelled
 
 _CHECKPOINTS = OPT_ML / "checkpoints"
 _LONGEST_WORD = 128 << 10
@@ -94,7 +95,7 @@ def _link_channel(job: Path, channel: Channel, spec: TrainingJobSpec) -> None:
         raise JobError(
             f"There are no data for channel {channel.channel_name!r}.",
             where=source,
-            do="correct the path in --data",
+            do=f"correct the path in {spelled('data')}",
         )
     if source.is_dir():
         place.symlink_to(source.resolve(), target_is_directory=True)

@@ -14,6 +14,7 @@ from vizsla.archives import Bounds, unpack
 from vizsla.cache import release
 from vizsla.errors import JobError, SourceError
 from vizsla.jobs.spec import local_path
+from vizsla.parameters import spelled
 from vizsla.settings import settings
 
 _NOT_CODE = ("__pycache__", ".git", ".ipynb_checkpoints", "node_modules", "mlruns")
@@ -67,7 +68,9 @@ def check_script(folder: Path, program: str) -> None:
     """
     if not folder.is_dir():
         raise JobError(
-            f"There is no folder {folder.name!r} with the script's code.", where=folder, do="correct --source-dir"
+            f"There is no folder {folder.name!r} with the script's code.",
+            where=folder,
+            do=f"correct {spelled('source_dir')}",
         )
     with _reading():
         is_there = (folder / program).is_file()
@@ -77,7 +80,7 @@ def check_script(folder: Path, program: str) -> None:
             f"There is no script {program!r}.",
             where=folder / program,
             allowed=f"a .py or .sh file in {folder}: {', '.join(there[:8]) or 'there is none'}",
-            do="correct --script; it is looked for in --source-dir, where that is given",
+            do=f"correct {spelled('script')}; it is looked for in {spelled('source_dir')}, where that is given",
         )
     if Path(program).suffix not in (".py", ".sh"):
         raise JobError(f"{program!r} is not a script that can be run.", where=folder, allowed="a .py or a .sh file")

@@ -24,6 +24,7 @@ from vizsla.jobs.spec import (
     TrainingJobSpec,
     script_hyper_parameters,
 )
+from vizsla.parameters import spelled
 
 DEFAULT_CHANNEL = "training"
 
@@ -42,7 +43,7 @@ def channels(texts: Sequence[str]) -> list[Channel]:
         if not equals or not re.fullmatch(CHANNEL_PATTERN, name):
             name, path = DEFAULT_CHANNEL, text
         if name in result:
-            raise UsageError(f"Channel {name!r} is given twice.", where="--data", allowed="each channel once")
+            raise UsageError(f"Channel {name!r} is given twice.", parameter="data", allowed="each channel once")
         result[name] = channel(name, path)
     return list(result.values())
 
@@ -125,7 +126,7 @@ def metric_definition(name: str, regex: str) -> MetricDefinition:
 def _no_metric(text: str, why: str) -> UsageError:
     return UsageError(
         f"'{text:.120}' is not a metric: {why}.",
-        where="--metric",
+        parameter="metrics",
         allowed="name=regular expression, with a group around the number: 'loss=Testing Loss: ([0-9.]+)'",
     )
 
@@ -154,7 +155,9 @@ def script_spec(
     if folder is None:
         folder, program = Path(script).parent, Path(script).name
         if not os.path.isfile(script):
-            raise JobError(f"There is no script {script!r}.", where=Path(script).absolute(), do="correct --script")
+            raise JobError(
+                f"There is no script {script!r}.", where=Path(script).absolute(), do=f"correct {spelled('script')}"
+            )
     return _spec(
         name,
         AlgorithmSpecification(metric_definitions=list(metrics) or None),
@@ -236,7 +239,7 @@ def _spec(
 ) -> TrainingJobSpec:
     if minutes is not None and not minutes > 0:
         raise UsageError(
-            f"minutes={minutes!r} leaves no time.", where="parameter minutes", allowed="a number above 0, such as 5"
+            f"minutes={minutes!r} leaves no time.", parameter="minutes", allowed="a number above 0, such as 5"
         )
     seconds = None if minutes is None else math.ceil(60 * minutes)
     draft = TrainingJobSpec.model_construct(

@@ -55,7 +55,7 @@ def tracking_uri(home: Path) -> str | None:
     return address or sqlite_address(home.absolute() / "mlflow.db")
 
 
-def check_tracking_uri(uri: str, where: str = "--tracking-uri") -> str:
+def check_tracking_uri(uri: str, where: str) -> str:
     """Return an address that MLflow may be able to record at, or ``off``.
 
     Raises
@@ -211,12 +211,12 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
     """
     if importlib.util.find_spec("mlflow") is None:
         raise MissingExtraError("vizsla ui", "track", "mlflow")
-    address = check_tracking_uri(uri) if uri else tracking_uri(home)
+    address = check_tracking_uri(uri, "vizsla ui --tracking-uri") if uri else tracking_uri(home)
     if address is None or address.lower() == OFF:
         raise UsageError(
             "Tracking is off: there is nothing to show.",
             where="VIZSLA_TRACKING",
-            do="unset it, or name a server or database with --tracking-uri",
+            do="unset it, or name a server or database with `vizsla ui --tracking-uri`",
         )
     if address.startswith(("http://", "https://", "databricks")):
         return None

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from vizsla.errors import WeightsError
 from vizsla.images import Preprocessing
-from vizsla.models.weights import WAYS_OUT, BackboneSpec
+from vizsla.models.weights import BackboneSpec, ways_out
 from vizsla.optional import require
+from vizsla.parameters import spelled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +78,7 @@ def _create(timm: Any, spec: BackboneSpec) -> Any:
         except Exception as error:
             # Downloads fail in the exceptions of several libraries that share no base class.
             raise WeightsError(
-                f"The pretrained weights of {spec.backbone} cannot be had: {_first_line(error)}.", do=WAYS_OUT
+                f"The pretrained weights of {spec.backbone} cannot be had: {_first_line(error)}.", do=ways_out()
             ) from error
     try:
         if spec.weights.is_dir():
@@ -91,7 +92,7 @@ def _create(timm: Any, spec: BackboneSpec) -> Any:
         raise WeightsError(
             f"The weights cannot be loaded into {spec.backbone}: {_first_line(error)}.",
             where=spec.weights,
-            do=WAYS_OUT,
+            do=ways_out(),
         ) from error
 
 
@@ -137,7 +138,7 @@ def _fill(module: Any, state: dict[str, Any], spec: BackboneSpec) -> None:
             f"The weights do not fit {spec.backbone}: {len(lacking)} of {len(own)} tensors are missing or of "
             f"another shape ({', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}).",
             where=spec.weights,
-            do="name the architecture that the file was saved from with --backbone",
+            do=f"name the architecture that the file was saved from with {spelled('backbone')}",
         )
     module.load_state_dict(fitting, strict=False)
 

@@ -6,6 +6,7 @@ the last line of its output, as JSON.
 
 from __future__ import annotations
 
+import contextvars
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from vizsla.errors import ModelError, VizslaError, of_kind
 from vizsla.models.export import ExportedBackbone, ensure_exported, find_exported
 from vizsla.models.weights import BackboneSpec
+from vizsla.parameters import DOORS, door, speak
 
 
 class BackboneExport:
@@ -48,7 +50,8 @@ class BackboneExport:
                 text=True,
             )
         target = self._export if self._process is None else self._wait
-        threading.Thread(target=target, name="export", daemon=True).start()
+        context = contextvars.copy_context()  # errors are worded in the thread, or told from it to the process
+        threading.Thread(target=context.run, args=(target,), name="export", daemon=True).start()
 
     @property
     def ended(self) -> bool:
@@ -94,7 +97,8 @@ class BackboneExport:
     def _wait(self) -> None:
         assert self._process is not None
         values = asdict(self._spec) | {"weights": self._spec.weights and str(self._spec.weights)}
-        output, _ = self._process.communicate(json.dumps({"request": values, "cache": str(self._cache)}))
+        document = {"request": values, "cache": str(self._cache), "door": door().name}
+        output, _ = self._process.communicate(json.dumps(document))
         if self._process.returncode == 0:
             self.backbone = find_exported(self._spec, self._cache)
         if self.backbone is None:
@@ -117,13 +121,14 @@ def _error(output: str, code: int) -> VizslaError:
 def main() -> int:
     """Make one export; the exit code."""
     document = json.loads(sys.stdin.read())
+    speak(DOORS[document["door"]])
     values = document["request"]
     spec = BackboneSpec(**(values | {"weights": values["weights"] and Path(values["weights"])}))
     try:
         ensure_exported(spec, Path(document["cache"]))
     except VizslaError as error:
         fields = {"kind": type(error).__name__, "what": error.what}
-        fields |= {name: value for name in ("where", "allowed", "do") if (value := getattr(error, name))}
+        fields |= {name: value for name in ("parameter", "where", "allowed", "do") if (value := getattr(error, name))}
         print(json.dumps(fields))
         return error.exit_code
     return 0

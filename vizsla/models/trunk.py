@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vizsla.errors import ModelError, UsageError
 from vizsla.models.backbone import TorchBackbone
+from vizsla.parameters import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,13 +81,15 @@ def choose_cut(cuts: Sequence[Cut], place: str | None) -> Cut:
         if match is None:
             raise UsageError(
                 f"The backbone has no block {place!r} to be cut before.",
-                where="parameter cut",
+                parameter="cut",
                 allowed=", ".join(cut.place for cut in cuts),
             )
         return match
     late = [cut for cut in cuts if cut.share <= _MOST_SHARE]
     if not late:
-        raise ModelError("This backbone cannot be cut before its last third.", do="train all of it: depth full")
+        raise ModelError(
+            "This backbone cannot be cut before its last third.", do=f"train all of it: {spelled('depth', 'full')}"
+        )
     return max(late, key=lambda cut: cut.share)
 
 
@@ -125,7 +128,7 @@ class DividedBackbone:
         except Exception as error:  # what a network's code may raise when it is traced has no common class
             raise ModelError(
                 f"This backbone cannot be cut: torch.fx cannot trace it ({str(error).splitlines()[0]}).",
-                do="train the head alone, or all of it: depth head or full",
+                do=f"train the head alone, or all of it: {spelled('depth', 'head')} or {spelled('depth', 'full')}",
             ) from error
         self._nodes = list(self._graph.nodes)
         self._at = _places(self._nodes)

@@ -10,17 +10,21 @@ from typing import Any
 
 from vizsla.errors import UsageError, WeightsError
 from vizsla.files import sha256_file, sha256_json
+from vizsla.parameters import spelled
 
 DEFAULT_BACKBONE = "resnet18"
 
-WAYS_OUT = (
-    "give the weights with --weights: a folder in the hub's layout (config.json + model.safetensors), or a "
-    ".safetensors or .pth file; or connect to the network once (they are kept by the hub's cache); or ask for an "
-    "untrained backbone with --random-init (for trying things out only)"
-)
-
 _EXPORT_VERSION = 2
 """Raised when the exported graph changes, so that older exports are made again."""
+
+
+def ways_out() -> str:
+    """What to do where weights cannot be had."""
+    return (
+        f"give the weights with {spelled('weights')}: a folder in the hub's layout (config.json + model.safetensors), "
+        "or a .safetensors or .pth file; or connect to the network once (they are kept by the hub's cache); or ask for "
+        f"an untrained backbone with {spelled('random_init', True)} (for trying things out only)"
+    )
 
 
 @dataclass(frozen=True)
@@ -51,26 +55,29 @@ class BackboneSpec:
             When ``weights`` is no such folder or file, or is of another architecture.
         """
         if weights is not None and random_init:
-            raise UsageError("--weights and --random-init exclude each other.", do="leave one of them out")
+            raise UsageError(
+                f"{spelled('weights')} and {spelled('random_init', True)} exclude each other.",
+                do="leave one of them out",
+            )
         if weights is None:
             return cls(backbone or DEFAULT_BACKBONE, None, random_init, seed if random_init else 0)
         weights = weights.expanduser().resolve()
         if not weights.exists():
-            raise WeightsError("The weights do not exist.", where=weights, do=WAYS_OUT)
+            raise WeightsError("The weights do not exist.", where=weights, do=ways_out())
         if weights.is_dir():
             stored = _folder_architecture(weights)
             if backbone and backbone.split(".")[0] != stored:
                 raise WeightsError(
                     f"These weights are of {stored}, not of {backbone}.",
                     where=weights,
-                    do=f"use --backbone {stored}, or other weights",
+                    do=f"use {spelled('backbone', stored)}, or other weights",
                 )
             return cls(stored, weights)
         if weights.suffix not in (".safetensors", ".pth", ".pt"):
             raise WeightsError(
                 f"A weights file ends in .safetensors, .pth or .pt, not {weights.suffix!r}.",
                 where=weights,
-                do=WAYS_OUT,
+                do=ways_out(),
             )
         return cls(backbone or DEFAULT_BACKBONE, weights)
 
@@ -125,7 +132,7 @@ def _folder_architecture(folder: Path) -> str:
             "This folder is not in the hub's layout.",
             where=folder,
             allowed="a folder with config.json and model.safetensors",
-            do=WAYS_OUT,
+            do=ways_out(),
         )
     try:
         architecture = json.loads(config.read_text("utf-8"))["architecture"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 from vizsla.serving.faults import RequestError
 from vizsla.serving.sigv4 import Claim, read_claim
 
@@ -45,7 +46,9 @@ class Access:
                 or origin != f"{parts.scheme}://{parts.netloc}"
             ):
                 raise UsageError(
-                    f"{origin!r} is no origin.", where="--public-origin", allowed="such as https://models.example.com"
+                    f"{origin!r} is no origin.",
+                    where="vizsla serve --public-origin",
+                    allowed="such as https://models.example.com",
                 )
         api_keys = tuple(key.strip() for key in os.environ.get(API_KEYS, "").split(",") if key.strip())
         if not all(map(_fits_header, api_keys)):
@@ -64,8 +67,8 @@ class Access:
         if not local and not api_keys and not sigv4 and not anonymous:
             raise UsageError(
                 f"On {host} everybody who can reach this machine could use the server.",
-                where="--host",
-                do=f"set {API_KEYS} or {SIGV4_KEYS}, or listen on 127.0.0.1, or say --allow-anonymous",
+                parameter="host",
+                do=f"set {API_KEYS} or {SIGV4_KEYS}, or listen on 127.0.0.1, or say {spelled('allow_anonymous', True)}",
             )
         return cls(api_keys, sigv4, local, tuple(public_origins))
 
@@ -116,14 +119,14 @@ class Access:
                 f"This server is not called {host[:100]!r}.",
                 where="header Host",
                 allowed=", ".join(["localhost", "127.0.0.1", *sorted(hosts)]),
-                do="start it with --public-origin if a proxy calls it by that name",
+                do="start it by `vizsla serve --public-origin` if a proxy calls it by that name",
             )
         if origin is not None and origin not in self.public_origins and _netloc(origin) != host:
             raise RequestError(
                 "origin",
                 "Pages of other sites may not use this server.",
                 where="header Origin",
-                do="start it with --public-origin if that is a proxy before it",
+                do="start it by `vizsla serve --public-origin` if that is a proxy before it",
             )
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from vizsla.errors import ModelError
+from vizsla.parameters import spelled
 from vizsla.serving.access import Access
 from vizsla.serving.faults import ClientGoneError, RequestError, as_request_error, container_body, runtime_answer
 from vizsla.serving.sigv4 import SignedRequest
@@ -166,7 +167,7 @@ class _Body:
             "body-too-large",
             "The request's body is too large.",
             allowed=f"at most {door.max_body / 2**20:g} MiB",
-            do="send a smaller picture, or start the server with a larger --max-payload-mb",
+            do=f"send a smaller picture, or start the server with a larger {spelled('max_payload_mb')}",
         )
 
     def release(self) -> None:

@@ -15,7 +15,7 @@ REQUIREMENTS = f"{CODE}/requirements.txt"
 """Where SageMaker's PyTorch toolkit looks for a model's own code, and for what it needs."""
 
 MAX_ANSWER_BYTES = 25 * 2**20
-"""Of one answer of own code: as much as a request's body has by default (``--max-payload-mb``)."""
+"""Of one answer of own code: as much as a request's body has by default (``max_payload_mb``)."""
 
 PROGRAM = "SAGEMAKER_PROGRAM"
 

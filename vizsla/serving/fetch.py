@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from vizsla.parameters import spelled
 from vizsla.serving.faults import RequestError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -210,7 +211,7 @@ async def refuse_urls(urls: Sequence[str]) -> list[bytes]:
         "url-off",
         "This server does not fetch pictures from addresses.",
         where=urls[0][:200],
-        do="send the picture itself, or start the server with --allow-urls",
+        do=f"send the picture itself, or start the server with {spelled('allow_urls', True)}",
     )
 
 

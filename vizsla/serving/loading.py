@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from vizsla.models import artifact
+from vizsla.parameters import spelled
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.entry import has_code
 from vizsla.serving.faults import RequestError
@@ -175,7 +176,7 @@ class Loader:
             raise RequestError(
                 "target-memory",
                 f"There is no room for the model {name[:200]!r}: {error.what}",
-                do="start the server with a larger --memory-mb",
+                do=f"start the server with a larger {spelled('memory_mb')}",
             ) from error
         finally:
             self._shelf.done(path)
@@ -186,7 +187,7 @@ class Loader:
                 raise RequestError(
                     "code-off",
                     f"The model {name[:200]!r} brings its own code, which is not run unless allowed.",
-                    do="start the server with --allow-code if you trust this model",
+                    do=f"start the server with {spelled('allow_code', True)} if you trust this model",
                 )
             return CodeModel(name, url, path, check)
         saved = artifact.load(path, at_hand=self._backbones, most=self._memory)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 from vizsla.serving.shelves import FolderShelf, NamedShelf, S3Shelf, Shelf, container, fetch_archive, models_by_name
 
 
@@ -29,7 +30,7 @@ class Offer:
             When both were given, or one cannot be found.
         """
         if models and models_dir:
-            raise UsageError("Models and --models-dir were both given.", do="give one of them")
+            raise UsageError(f"Models and {spelled('models_dir')} were both given.", do="give one of them")
         if not models and not models_dir and os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true":
             return cls(FolderShelf(container() / "models", filled_later=True))
         if models_dir and models_dir.startswith("s3://"):

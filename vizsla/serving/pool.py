@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
+from vizsla.parameters import spelled
 from vizsla.serving.backbones import Backbones, ServedModel
 from vizsla.serving.faults import RequestError
 from vizsla.serving.loading import Entry, Load, Loader, Served, ShelfThreads
@@ -116,7 +117,7 @@ class Pool:
             load = Load(name, self.shelf.artifact_at(path), path, url, pinned=pinned)
         else:
             raise RequestError(
-                "target-name", "This server loads no models by address.", do="start it with --models-dir"
+                "target-name", "This server loads no models by address.", do=f"start it with {spelled('models_dir')}"
             )
         own = name if name in self._entries or name in self._loading else self._names.get(load.artifact)
         if own is not None:
@@ -295,7 +296,7 @@ class Pool:
                 "target-memory",
                 f"There is no room for the model {model.name[:200]!r} of {_together([model]) / 1e6:,.1f} MB: "
                 f"{_together(resident) / 1e6:,.1f} MB of {self.memory / 1e6:,.0f} MB are taken, and stay.",
-                do="unload a model, or start the server with a larger --memory-mb",
+                do=f"unload a model, or start the server with a larger {spelled('memory_mb')}",
             )
         idle = [n for n, e in self._entries.items() if not e.pinned and not e.uses]
         while self.nbytes + model.nbytes > self.memory and idle:

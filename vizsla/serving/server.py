@@ -21,6 +21,7 @@ from starlette.routing import Router
 
 from vizsla.errors import UsageError
 from vizsla.images import Limits
+from vizsla.parameters import spelled
 from vizsla.serving.access import Access
 from vizsla.serving.backbones import Backbones
 from vizsla.serving.code_folder import remove_abandoned
@@ -249,6 +250,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         raise UsageError(
-            f"Cannot listen on {_netloc(host, port)}: {error.strerror or error}.", do="choose another --port or --host"
+            f"Cannot listen on {_netloc(host, port)}: {error.strerror or error}.",
+            do=f"choose another {spelled('port')} or {spelled('host')}",
         ) from error
     return listening

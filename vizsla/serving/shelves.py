@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from vizsla.cache import release
 from vizsla.errors import ModelError, SourceError, UsageError
 from vizsla.models.artifact import ARCHIVE, BACKBONE, CARD, HEAD
+from vizsla.parameters import door, speaking, spelled
 from vizsla.serving.entry import CODE, entry_script, is_of_job, model_and_code
 from vizsla.serving.faults import RequestError
 
@@ -237,7 +238,8 @@ def fetch_archive(address: str, cache: Path) -> Path:
     from vizsla.data import s3
 
     try:
-        return s3.fetch(address, cache, on_progress=lambda done, total: None)
+        with speaking(door().but(endpoint_url="AWS_ENDPOINT_URL_S3")):  # no option of a server
+            return s3.fetch(address, cache, on_progress=lambda done, total: None)
     except SourceError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise RequestError(
@@ -245,8 +247,7 @@ def fetch_archive(address: str, cache: Path) -> Path:
                 f"There is no model {address[:200]!r}.",
                 do="check the address (upper and lower case count)",
             ) from error
-        do = (error.do or "").replace("--endpoint-url", "AWS_ENDPOINT_URL_S3") or None  # no option of `vizsla serve`
-        raise ModelError(f"The model cannot be fetched: {error.what}", where=error.where, do=do) from error
+        raise ModelError(f"The model cannot be fetched: {error.what}", where=error.where, do=error.do) from error
 
 
 def container() -> Path:
@@ -277,6 +278,8 @@ def models_by_name(texts: Sequence[str], fetch: Callable[[str], Path]) -> dict[s
             stem = "" if plain in containers and not remote else plain.name
         name = stem or "model"
         if name in models:
-            raise UsageError(f"Two models have the name {name!r}.", where=text, do="serve them with --models-dir")
+            raise UsageError(
+                f"Two models have the name {name!r}.", where=text, do=f"serve them with {spelled('models_dir')}"
+            )
         models[name] = fetch(text) if remote else Path(text)
     return models

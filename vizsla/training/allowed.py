@@ -26,9 +26,7 @@ def check(config: Any, *, open_names: tuple[str, ...] = ()) -> None:
             continue
         holds, allowed = _ALLOWED[field.name]
         if not holds(value):
-            raise UsageError(
-                f"{field.name}={value!r} cannot be used.", where=f"parameter {field.name}", allowed=allowed
-            )
+            raise UsageError(f"{field.name}={value!r} cannot be used.", parameter=field.name, allowed=allowed)
 
 
 def _number(value: object) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 from vizsla.training.allowed import check
 from vizsla.training.optimizers import Optimizer
 
@@ -87,7 +88,9 @@ class StepConfig:
     def __post_init__(self) -> None:
         check(self)
         if self.nesterov and not self.momentum:
-            raise UsageError("nesterov=True needs a momentum.", where="parameter momentum", allowed="0 < momentum < 1")
+            raise UsageError(
+                f"{spelled('nesterov', True)} needs a momentum.", parameter="momentum", allowed="0 < momentum < 1"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -126,16 +129,17 @@ def head_config(values: Mapping[str, Any], base: HeadConfig | None = None) -> He
     if optimizer == "lbfgs" and own:
         raise UsageError(
             f"{own[0]} means nothing to optimizer 'lbfgs', which has no steps.",
-            where=f"parameter {own[0]}",
+            parameter=own[0],
             allowed="with optimizer sgd, adam or adamw",
-            do=f"leave {own[0]} out, or name one of these optimizers",
+            do=f"leave {spelled(own[0])} out, or name one of these optimizers",
         )
     if values.get("head", "linear") != "linear" and (own or optimizer not in (None, "lbfgs")):
+        name = own[0] if own else "optimizer"
         raise UsageError(
             f"A {values['head']} head is not trained in steps.",
-            where=f"parameter {own[0] if own else 'optimizer'}",
-            allowed="with head linear",
-            do=f"leave {own[0] if own else 'optimizer'} out, or train a linear head",
+            parameter=name,
+            allowed=f"with {spelled('head', 'linear')}",
+            do=f"leave {spelled(name)} out, or train a linear head",
         )
     kind: type[HeadConfig] = StepConfig if own or optimizer not in (None, "lbfgs") else LbfgsConfig
     names = {f.name for f in fields(kind)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from vizsla.errors import VizslaError
 from vizsla.files import sha256_json
+from vizsla.parameters import spelled
 from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint, interval
 from vizsla.training.config import HeadConfig, StepConfig
@@ -70,7 +71,7 @@ class HeadTrainer(Trainer):
             raise VizslaError(
                 f"Training diverged: after epoch {len(trained.history)} the loss is no longer a number.",
                 where=f"lr={config.lr:g}" if isinstance(config, StepConfig) else None,
-                do="use a smaller --lr",
+                do=f"lower {spelled('lr')}",
             )
         if trained.stopped_by == "watcher" and stopped:
             trained = replace(trained, stop=stopped[0])

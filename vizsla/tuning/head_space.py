@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 from vizsla.training import config as configs
 from vizsla.training.config import HeadConfig, StepConfig
 from vizsla.training.fine_tuning.config import HYPERPARAMETERS
@@ -66,7 +67,7 @@ def hyperparameters(values: Mapping[str, Value]) -> dict[str, Any]:
                 do=f"did you mean {close[0]!r}?" if close else None,
             )
         if own in changes:
-            raise UsageError(f"{name!r} and another name mean {own}.", where=f"parameter {name}", do="name it once")
+            raise UsageError(f"{name!r} and another name mean {own}.", parameter=own, do="name it once")
         if own in ("optimizer", "balance") and isinstance(value, str):
             value = value.lower()
         changes[own] = value
@@ -110,9 +111,9 @@ def _check_optimizers(base: HeadConfig, space: Space) -> None:
             one = sorted(owners)[-1]
             raise UsageError(
                 f"{name} is searched, and no optimizer of this search has it: {', '.join(sorted(optimizers))}.",
-                where=f"parameter {searched[name]}",
-                allowed=f"with optimizer={one}, or {one} among the optimizers searched",
-                do=f"add optimizer={one}, or leave it out",
+                parameter=name,
+                allowed=f"with {spelled('optimizer', one)}, or {one} among the optimizers searched",
+                do=f"add {spelled('optimizer', one)}, or leave it out",
             )
 
 

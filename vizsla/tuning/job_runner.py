@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.scrape import no_value
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
+from vizsla.parameters import spelled
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
 from vizsla.tuning.space import Value
@@ -207,7 +207,7 @@ class JobsRunner:
                     what + ".",
                     where=running.handle.path / "logs.txt",
                     allowed=f"what was seen there: {', '.join(seen) or 'nothing that looks like NAME: NUMBER'}",
-                    do=f"correct --metric {shlex.quote(self._objective.metric + '=REGEX')} (the regular expression "
+                    do=f"correct {spelled('metrics', {self._objective.metric: 'REGEX'})} (the regular expression "
                     "needs a group around the number)",
                 )
             return TrialOutcome(trial.number, reason=what, **facts)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.trials import TrialRecord
 
@@ -42,17 +43,15 @@ class SearchLimits:
             ("patience", self.patience, 1),
         ):
             if value is not None and value < least:
-                raise UsageError(
-                    f"{name}={value!r} leaves no trial.", where=f"parameter {name}", allowed="a whole number above 0"
-                )
+                raise UsageError(f"{name}={value!r} leaves no trial.", parameter=name, allowed="a whole number above 0")
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(
                 f"minutes={self.minutes!r} leaves no time.",
-                where="parameter minutes",
+                parameter="minutes",
                 allowed="a number above 0",
             )
         if self.target is not None and not math.isfinite(self.target):
-            raise UsageError(f"target={self.target!r} is no target.", where="parameter target", allowed="a number")
+            raise UsageError(f"target={self.target!r} is no target.", parameter="target", allowed="a number")
 
     @property
     def time_is_over(self) -> str:
@@ -82,7 +81,7 @@ class SearchLimits:
         if before >= self.trials:
             return (
                 f"the study holds {before} trials of earlier searches, which count: nothing was run; "
-                f"--trials {before + self.trials} runs {self.trials} more"
+                f"{spelled('trials', before + self.trials)} runs {self.trials} more"
             )
         if len(trials) >= self.trials:
             all_trials = "the one trial was" if self.trials == 1 else f"all {self.trials} trials were"

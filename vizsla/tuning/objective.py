@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 
 Direction = Literal["minimize", "maximize"]
 
@@ -89,15 +89,17 @@ def own_objective(metric: str | None, direction: str | None = None) -> Objective
     if names_test(wanted):
         raise UsageError(
             f"The objective {wanted!r} is refused: {SEALED}.",
-            where="objective",
+            parameter="objective",
             allowed=", ".join(OWN_METRICS),
             do="use " + ("valid_loss" if _SMALL_IS_GOOD.search(wanted) else "valid_accuracy"),
         )
     if name not in OWN_METRICS:
-        raise UsageError(f"Training measures no metric {wanted!r}.", where="objective", allowed=", ".join(OWN_METRICS))
+        raise UsageError(
+            f"Training measures no metric {wanted!r}.", parameter="objective", allowed=", ".join(OWN_METRICS)
+        )
     natural = OWN_METRICS[name]
     if direction is not None and _direction(direction) != natural:
-        raise UsageError(f"{name} cannot be {direction}d: nobody wants that.", where="objective", allowed=natural)
+        raise UsageError(f"{name} cannot be {direction}d: nobody wants that.", parameter="objective", allowed=natural)
     return Objective(name, natural)
 
 
@@ -117,9 +119,9 @@ def script_objective(metric: str, direction: str | None, names: Sequence[str]) -
     if names and metric not in names:
         raise UsageError(
             f"No metric definition is named {metric!r}.",
-            where="objective",
+            parameter="objective",
             allowed=", ".join(names),
-            do=f"choose one of them, or add --metric {shlex.quote(metric + '=REGEX')}",
+            do=f"choose one of them, or add {spelled('metrics', {metric: 'REGEX'})}",
         )
     if direction is None:
         direction = "minimize" if _SMALL_IS_GOOD.search(metric) else "maximize"
@@ -138,4 +140,4 @@ def _direction(text: str) -> Direction:
         return "minimize"
     if lowered.startswith("max"):
         return "maximize"
-    raise UsageError(f"There is no direction {text!r}.", where="objective", allowed="minimize or maximize")
+    raise UsageError(f"There is no direction {text!r}.", parameter="objective", allowed="minimize or maximize")

@@ -7,13 +7,13 @@ CreateHyperParameterTuningJob request (field meanings: the SageMaker API referen
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameters import decoded, is_users
+from vizsla.parameters import spelled
 
 RANGES = ("ContinuousParameterRanges", "IntegerParameterRanges", "CategoricalParameterRanges")
 _AUTO = "AutoParameters"
@@ -146,7 +146,7 @@ def _mapping(content: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _options(config: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[str]:
-    """What is said beside the ranges, as it would be typed."""
+    """What is said beside the ranges, as it would be given."""
     objective = _mapping(config, "HyperParameterTuningJobObjective")
     limits, criteria = _mapping(config, "ResourceLimits"), _mapping(config, "TuningJobCompletionCriteria")
     improvement = _mapping(criteria, "BestObjectiveNotImproving")
@@ -154,19 +154,19 @@ def _options(config: Mapping[str, Any], content: Mapping[str, Any]) -> Iterator[
     if limits.get("MaxRuntimeInSeconds") is not None:
         seconds = _end(limits, "MaxRuntimeInSeconds", f"{_CONFIG}.ResourceLimits", whole=False)
     options = {
-        "--strategy": str(config.get("Strategy") or "").lower() or None,
-        "--objective": objective.get("MetricName"),
-        "--trials": limits.get("MaxNumberOfTrainingJobs"),
-        "--max-parallel-jobs": limits.get("MaxParallelTrainingJobs"),
-        "--minutes": None if seconds is None else f"{seconds / 60:g}",
-        "--early-stopping": str(config.get("TrainingJobEarlyStoppingType") or "").lower() or None,
-        "--target": criteria.get("TargetObjectiveMetricValue"),
-        "--patience": improvement.get("MaxNumberOfTrainingJobsNotImproving"),
-        "--seed": config.get("RandomSeed"),
+        "strategy": str(config.get("Strategy") or "").lower() or None,
+        "objective": objective.get("MetricName"),
+        "trials": limits.get("MaxNumberOfTrainingJobs"),
+        "max_parallel": limits.get("MaxParallelTrainingJobs"),
+        "minutes": None if seconds is None else seconds / 60 if seconds % 60 else int(seconds // 60),
+        "early_stopping": str(config.get("TrainingJobEarlyStoppingType") or "").lower() or None,
+        "target": criteria.get("TargetObjectiveMetricValue"),
+        "patience": improvement.get("MaxNumberOfTrainingJobsNotImproving"),
+        "seed": config.get("RandomSeed"),
     }
-    yield from (f"{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
+    yield from (spelled(option, value) for option, value in options.items() if value is not None)
     if "Type" in objective:
-        yield f"--{str(objective['Type']).lower()}"
+        yield spelled("direction", str(objective["Type"]).lower())
     warm = _mapping(content, "WarmStartConfig")
     for parent, _ in _entries(warm, "ParentHyperParameterTuningJobs", "WarmStartConfig"):
-        yield f"--warm-start {parent.get('HyperParameterTuningJobName')}"
+        yield spelled("warm_start", (parent.get("HyperParameterTuningJobName"),))

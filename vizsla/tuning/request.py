@@ -49,12 +49,14 @@ class SearchRequest:
             if getattr(self, name) < least:
                 raise UsageError(
                     f"{name}={getattr(self, name)!r} cannot be used.",
-                    where=f"parameter {name}",
+                    parameter=name,
                     allowed=f"a whole number of at least {least}",
                 )
         if self.early_stopping not in ("auto", "off"):
             raise UsageError(
-                f"There is no early stopping {self.early_stopping!r}.", where="early_stopping", allowed="auto or off"
+                f"There is no early stopping {self.early_stopping!r}.",
+                parameter="early_stopping",
+                allowed="auto or off",
             )
 
     def to_dict(self) -> dict[str, Any]:

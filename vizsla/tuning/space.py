@@ -219,9 +219,9 @@ def parse_assignments(texts: list[str]) -> dict[str, str]:
     for part in (part for text in texts for part in _NEXT_ASSIGNMENT.split(text.strip())):
         name, equals, value = part.partition("=")
         if not equals or not name or not value:
-            raise UsageError(f"{part!r} is not NAME=RANGE.", where="--space", allowed=_FORMS)
+            raise UsageError(f"{part!r} is not NAME=RANGE.", parameter="space", allowed=_FORMS)
         if name in texts_by_name:
-            raise UsageError(f"Parameter {name!r} comes twice.", where="--space", do="name it once")
+            raise UsageError(f"Parameter {name!r} comes twice.", parameter="space", do="name it once")
         texts_by_name[name] = value
     return texts_by_name
 

@@ -137,7 +137,7 @@ def strategy(name: str) -> Strategy:
         return STRATEGIES[_ALIASES.get(lowered, lowered)]
     except KeyError:
         raise UsageError(
-            f"There is no strategy {name!r}.", where="strategy", allowed=", ".join([*STRATEGIES, *_ALIASES])
+            f"There is no strategy {name!r}.", parameter="strategy", allowed=", ".join([*STRATEGIES, *_ALIASES])
         ) from None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from vizsla.errors import JobError
 from vizsla.files import storage
 from vizsla.optional import require
+from vizsla.parameters import spelled
 from vizsla.tuning.storage import FEATURE, database, understandable, without_password
 
 
@@ -84,5 +85,5 @@ def _taken(uri: str, other: str, another: str) -> JobError:
     return JobError(
         f"Another search writes this study{f': {other}' if other else ''}.",
         where=without_password(uri),
-        do=f"wait for its end, stop it with `vizsla jobs stop`, or name another {another} by --study",
+        do=f"wait for its end, stop it with `vizsla jobs stop`, or name another {another} by {spelled('study')}",
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from vizsla.errors import UsageError
 from vizsla.files import sha256_json
+from vizsla.parameters import spelled
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.space import Space
 
@@ -47,7 +48,8 @@ def check_topic(
         where=uri,
         allowed="the space, the objective and the problem that it was begun with: "
         + " ".join(f"{n}={text}" for n, text in was.words().items()),
-        do="use that space, or another file or name; --warm-start takes over what an earlier search learned",
+        do=f"use that space, or another file or name; {spelled('warm_start')} takes over what an earlier search "
+        "learned",
     )
 
 

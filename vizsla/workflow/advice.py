@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from vizsla.evaluation import Evaluation
 from vizsla.evaluation.intervals import wilson
+from vizsla.parameters import spelled
 from vizsla.reports.render import percent
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.head_data import HeadData, chunks
@@ -73,9 +74,9 @@ def _unequal(data: HeadData, trained: TrainedHead, evaluation: Evaluation, count
             if percent(after[0]) != percent(before[0]):
                 overall = f"{percent(after[0])} instead of {percent(before[0])}"
             sentences.append(
-                f"The classes are unequal ({counts.max():,} to {counts.min():,} training pictures). With --balance "
-                f"weights, of the validation pictures of each class {percent(after[1])} instead of "
-                f"{percent(before[1])} would be right on average, and of all pictures {overall}."
+                f"The classes are unequal ({counts.max():,} to {counts.min():,} training pictures). With "
+                f"{spelled('balance', 'weights')}, of the validation pictures of each class {percent(after[1])} "
+                f"instead of {percent(before[1])} would be right on average, and of all pictures {overall}."
             )
     small = np.flatnonzero(counts * RATIO <= counts.max())
     weak = [

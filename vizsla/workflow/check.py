@@ -13,6 +13,7 @@ from vizsla.files import write_bytes
 from vizsla.findings import SEVERITIES, Finding, Severity
 from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame, require
+from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
 from vizsla.workflow.gate import DataCheck, DataRequest, check_data, write_findings
 from vizsla.workflow.observer import Observer, Silent
@@ -37,7 +38,8 @@ class CheckRequest:
         """
         if (backbone or weights) and not label_errors:
             raise UsageError(
-                "--backbone and --weights go with --label-errors.", do="add --label-errors, or leave them out"
+                f"{spelled('backbone')} and {spelled('weights')} go with {spelled('label_errors', True)}.",
+                do=f"add {spelled('label_errors', True)}, or leave them out",
             )
         return cls(data, BackboneSpec.resolve(backbone, weights) if label_errors else None)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from vizsla.data import SourceOptions
 from vizsla.data.gate import GateOptions
-from vizsla.data.layouts import FOLDERS, LAYOUTS
 from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded
 from vizsla.jobs.spec import BUILTIN, AlgorithmSpecification, Channel, DataSource, S3DataSource, TrainingJobSpec
@@ -22,36 +20,6 @@ _DATA, _WEIGHTS = "training", "weights"
 _DEFAULTS: dict[str, Any] = asdict(SourceOptions()) | asdict(GateOptions())
 """The hyperparameters that say how the data are read, and what they are when the document is silent."""
 _SOURCE = [field.name for field in fields(SourceOptions) if field.name != "drop_classes"]
-_OPTIONS = {
-    "--drop-class": "drop-classes=LIST",
-    "--group-by": "group-by=KEY",
-    "--endpoint-url": "endpoint-url=URL",
-    "--sha256": "sha256=DIGEST",
-    "--layout": "layout=NAME",
-    "--path-column": "path-column=NAME",
-    "--label-column": "label-column=NAME",
-    "--split-column": "split-column=NAME",
-    "--label-from": "label-from=REGEX",
-    "--on-damaged": "on-damaged=CHOICE",
-    "--on-leak": "on-leak=CHOICE",
-    "--near-copies": "near-copies=CHOICE",
-    "--backbone": "backbone=NAME",
-    "--weights": "weights=PATH",
-    "--random-init": "random-init=true",
-    "--minutes": "minutes=N",
-}
-_CHOICES = "|".join(["skip", "repair", "fail", "warn", "drop-from-train", "off", "auto", r"\d+", FOLDERS, *LAYOUTS])
-_OPTION = re.compile(rf"({'|'.join(_OPTIONS)})(?![\w-])(?: ({_CHOICES})\b)?")
-
-
-def as_hyperparameters(words: str) -> str:
-    """Words that name an option of ``fit``, for whoever gives hyperparameters instead: ``on-leak=warn``."""
-
-    def named(found: re.Match[str]) -> str:
-        default = _OPTIONS[found[1]]
-        return f"the hyperparameter {default.partition('=')[0]}={found[2]}" if found[2] else f"hyperparameter {default}"
-
-    return _OPTION.sub(named, words)
 
 
 def _channel(data: Path | str) -> Channel:

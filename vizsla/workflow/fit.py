@@ -25,6 +25,7 @@ from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
 from vizsla.models.heads import Head
 from vizsla.models.model import load
+from vizsla.parameters import spelled
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.callbacks import Callback, Callbacks
@@ -129,7 +130,8 @@ class _Fit:
     def run(self) -> FitResult:
         """All stages, in order."""
         if self.prepared.weights.random_init:
-            self._warn("The backbone is untrained (--random-init): expect far less than trained weights give.")
+            chance = spelled("random_init", True)
+            self._warn(f"The backbone is untrained ({chance}): expect far less than trained weights give.")
         if changed := records.other_data(self.job.checkpoints / "data.json", self.dataset, self.looked_at):
             self._warn(changed)
         for text in (self.dataset.layout, *self.dataset.notes, *self.warnings):
@@ -253,7 +255,8 @@ class _Fit:
                     f"{self.request.minutes:g} minutes are too short: {int(usable.sum()):,} of {len(usable):,} "
                     f"pictures were reached. {error.what}",
                     where=self.dataset.root,
-                    do="give more --minutes; the features computed so far are kept, and the next run goes on from them",
+                    do=f"raise {spelled('minutes')}; the features computed so far are kept, and the next run goes on "
+                    "from them",
                 ) from error
             if damaged:
                 row, first = next(iter(damaged.items()))

@@ -24,6 +24,7 @@ from vizsla.errors import DataError
 from vizsla.files import write_bytes
 from vizsla.findings import Finding
 from vizsla.images import Limits
+from vizsla.parameters import spelled
 from vizsla.settings import settings
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.watch import Watch
@@ -75,10 +76,13 @@ class DataCheck:
         if unseen:
             lines.append(f"The time was over before {unseen:,} pictures were looked at; the next run looks at them.")
         if copies := len(self.gated.copies):
-            lines.append(f"Of truncated pictures the intact part is used: {copies:,} (--on-damaged repair).")
+            lines.append(
+                f"Of truncated pictures the intact part is used: {copies:,} ({spelled('on_damaged', 'repair')})."
+            )
         if dropped:
             lines.append(
-                f"Left out because a copy lies in another split: {dropped:,} pictures (--on-leak warn keeps them)."
+                f"Left out because a copy lies in another split: {dropped:,} pictures "
+                f"({spelled('on_leak', 'warn')} keeps them)."
             )
         return lines
 

@@ -24,6 +24,7 @@ from vizsla.models import artifact
 from vizsla.models.model import Model, load
 from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame
+from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
 from vizsla.training.config import LbfgsConfig
@@ -76,7 +77,7 @@ class FitRequest:
         if self.minutes is not None and not self.minutes > 0:
             raise UsageError(
                 f"minutes={self.minutes!r} leaves no time.",
-                where="parameter minutes",
+                parameter="minutes",
                 allowed="a number above 0, such as 5",
             )
 
@@ -123,8 +124,8 @@ class FitRequest:
         if reaching:
             raise UsageError(
                 f"A search is for hyperparameters of the head; {reaching[0]} reaches into the backbone.",
-                where=f"parameter {reaching[0]}",
-                do=f"leave {reaching[0]} out, or train without a search",
+                parameter=reaching[0],
+                do=f"leave {spelled(reaching[0])} out, or train without a search",
             )
         named.pop("depth", None)
         if tune is True:

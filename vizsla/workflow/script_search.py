@@ -24,6 +24,7 @@ from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
 from vizsla.jobs.spec_input import names_no_place, part_channels, typed_script_spec
+from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
@@ -153,7 +154,9 @@ def channels_and_ranges(texts: Sequence[str], note: Callable[[str], object]) -> 
     """Channels, and the rest, of what is typed; ``note`` is told how a text is taken that could be meant otherwise."""
     channels, ranges = part_channels(texts)
     for text in channels[1:]:
-        note(f"{text} is a channel, as there are data at that place; --hp {text} makes it a hyperparameter")
+        name, _, place = text.partition("=")
+        instead = spelled("hyperparameters", {name: place})
+        note(f"{text} is a channel, as there are data at that place; {instead} makes it a hyperparameter")
     for text in filter(names_no_place, ranges):
         note(f"{text} is a hyperparameter and no channel, as nothing is at that place")
     return channels, ranges
@@ -171,9 +174,9 @@ def objective_of(metric: str | None, direction: str | None, names: Sequence[str]
         if len(names) != 1:
             raise UsageError(
                 "It is not said which metric decides.",
-                where="--objective",
-                allowed=", ".join(names) or "the name of a --metric NAME=REGEX",
-                do="add --objective NAME, and --minimize or --maximize",
+                parameter="objective",
+                allowed=", ".join(names) or f"the name of a metric that {spelled('metrics')} defines",
+                do=f"name it by {spelled('objective')}, and say {spelled('direction')}",
             )
         metric = names[0]
     return script_objective(metric, direction, names)[0]
@@ -319,7 +322,7 @@ def _space(request: ScriptSearch) -> Space:
     if request.search.space is None:
         raise UsageError(
             "It is not said what to search.",
-            where="--space",
+            parameter="space",
             allowed="at least one range, such as lr=0.001..0.1:log batch-size=16,32,64",
         )
     return request.search.space

@@ -12,16 +12,10 @@ from pathlib import Path
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
-from vizsla.workflow.document import as_hyperparameters, from_job
+from vizsla.parameters import DOCUMENT, speaking
+from vizsla.workflow.document import from_job
 from vizsla.workflow.fit import fit_in
 from vizsla.workflow.logbook import Logbook
-
-
-class _Log(Logbook):
-    """Speaks of hyperparameters, where others speak of options."""
-
-    def note(self, text: str) -> None:
-        super().note(as_hyperparameters(text))
 
 
 def main() -> int:
@@ -32,14 +26,15 @@ def main() -> int:
             raise UsageError("VIZSLA_JOB_DIR is not set.", do="start a job with `vizsla train DATA`")
         job = JobDirectory.open(Path(folder))
         try:
-            fit_in(job, from_job(job.document), _Log(sys.stdout))
+            with speaking(DOCUMENT.but(again=f"`vizsla jobs resume {job.name}`")):  # the process may be a notebook's
+                fit_in(job, from_job(job.document), Logbook(sys.stdout))
         except VizslaError as error:
-            job.write_failure(as_hyperparameters(str(error)))
+            job.write_failure(str(error))
             raise
         finally:
             job.close()
     except VizslaError as error:
-        print(f"vizsla: {as_hyperparameters(str(error))}", file=sys.stderr)
+        print(f"vizsla: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -132,7 +132,7 @@ def test_a_loss_that_is_no_number_names_its_cause(setting: Setting, tmp_path: Pa
         setting.train(tmp_path / "a", replace(FULL, lr=1e30, clip=None, warmup=0.0))
     assert "Training diverged: in step" in caught.value.what
     assert "lr=1e+30 is too high" in caught.value.what
-    assert "smaller lr" in str(caught.value.do)
+    assert "lower lr" in str(caught.value.do)
 
 
 def test_after_a_good_epoch_a_divergence_goes_back_to_it(

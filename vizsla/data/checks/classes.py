@@ -8,6 +8,7 @@ import numpy.typing as npt
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.dataset import SPLITS
 from vizsla.findings import Finding
+from vizsla.parameters import spelled
 
 IMBALANCE = 10.0
 """Largest class over smallest from which on it is told."""
@@ -41,7 +42,8 @@ def imbalance(facts: Facts) -> Finding | None:
         f"{classes[large]!r} has {train[large]:,} training pictures, {classes[small]!r} {train[small]:,}: "
         f"{train[large] / train[small]:.1f} times as many. {len(present)} classes are worth "
         f"{effective_classes(train):.1f} equal ones.",
-        "train with --balance weights (or sampling), and look at macro F1; better, collect more of the small classes",
+        f"train with {spelled('balance', 'weights')} (or sampling), and look at macro F1; better, collect more of the "
+        "small classes",
     )
 
 

@@ -11,11 +11,16 @@ import numpy.typing as npt
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.data.duplicates import NEAR_BITS, Clusters, joined
 from vizsla.findings import Finding, Severity
+from vizsla.parameters import spelled
 
 SCENE = "one-scene"
 """The finding about pictures of which a result depends on how they were split."""
 
 _MEASURED = "unless one is left out, accuracy is measured on pictures that training has seen"
+
+
+def _until_then() -> str:
+    return f"until then those in the split that trains are left out ({spelled('on_leak')})"
 
 
 def _same(facts: Facts, rows: npt.NDArray[np.int64]) -> bool:
@@ -41,7 +46,7 @@ class _Kind:
     severity: Severity
     title: str
     words: str
-    fix: str
+    fix: Callable[[], str]
     clusters: Callable[[Facts], Clusters]
     test: Test
 
@@ -52,7 +57,7 @@ _KINDS = (
         "error",
         "The same picture under two labels",
         "pictures, the same or nearly so, with different labels",
-        "keep the copy with the right label",
+        lambda: "keep the copy with the right label",
         lambda facts: joined(facts.exact, facts.near.clusters),
         lambda facts, rows: not _one_label(facts, rows),
     ),
@@ -61,7 +66,7 @@ _KINDS = (
         "error",
         "Exact copies across splits",
         f"copies that lie in more than one split; {_MEASURED}",
-        "take the copies out of one split; until then those in the split that trains are left out (--on-leak)",
+        lambda: f"take the copies out of one split; {_until_then()}",
         lambda facts: facts.exact,
         lambda facts, rows: not _one_split(facts, rows),
     ),
@@ -70,7 +75,7 @@ _KINDS = (
         "error",
         "Near copies across splits",
         f"nearly the same pictures that lie in more than one split; {_MEASURED}",
-        "take them out of one split; until then those in the split that trains are left out (--on-leak)",
+        lambda: f"take them out of one split; {_until_then()}",
         lambda facts: facts.near.clusters,
         lambda facts, rows: not _one_split(facts, rows) and not _same(facts, rows),
     ),
@@ -78,8 +83,8 @@ _KINDS = (
         "leak-group",
         "error",
         "Groups across splits",
-        f"pictures of one group (--group-by) that lie in more than one split; {_MEASURED}",
-        "put each group into one split; until then those in the split that trains are left out (--on-leak)",
+        f"pictures of one group that lie in more than one split; {_MEASURED}",
+        lambda: f"put each group into one split; {_until_then()}",
         lambda facts: facts.groups,
         lambda facts, rows: not _one_split(facts, rows),
     ),
@@ -88,7 +93,7 @@ _KINDS = (
         "warning",
         "Exact copies within a split",
         "copies: they count more than other pictures",
-        "keep one of each",
+        lambda: "keep one of each",
         lambda facts: facts.exact,
         lambda facts, rows: _one_split(facts, rows) and _one_label(facts, rows),
     ),
@@ -97,7 +102,7 @@ _KINDS = (
         "warning",
         "Near copies within a split",
         "nearly the same pictures (bursts, other sizes): they count more than others",
-        "keep the best of each, or keep them together by --group-by",
+        lambda: f"keep the best of each, or keep them together by {spelled('group_by')}",
         lambda facts: facts.near.clusters,
         lambda facts, rows: _one_split(facts, rows) and _one_label(facts, rows) and not _same(facts, rows),
     ),
@@ -112,7 +117,7 @@ def _check(kind: _Kind) -> Check:
         files = facts.sets(clusters, lambda row: _detail(facts, kind, row))
         sets = "set" if len(clusters) == 1 else "sets"
         evidence = f"{len(clusters):,} {sets} of {kind.words} ({len(files):,} files)."
-        return Finding(kind.id, kind.severity, kind.title, evidence, kind.fix, files)
+        return Finding(kind.id, kind.severity, kind.title, evidence, kind.fix(), files)
 
     return check
 
@@ -144,7 +149,8 @@ def _scenes(facts: Facts) -> Finding | None:
         "Pictures of one scene",
         f"{len(scenes):,} {sets} of pictures ({len(files):,} files) that look nearly the same and are most of a class "
         "or of several classes: one scene, as of a fixed camera, and not copies. They may lie in different splits.",
-        f"keep together by --group-by what was taken at one time; if they are copies, say --near-copies {NEAR_BITS}",
+        f"keep together by {spelled('group_by')} what was taken at one time; if they are copies, say "
+        f"{spelled('near_copies', NEAR_BITS)}",
         files,
     )
 

@@ -19,7 +19,7 @@ from vizsla.findings import Finding, FindingFile
 class Facts:
     """The data set with its splits, what the scan saw, and which pictures are copies or look alike.
 
-    ``groups`` are those that the source or --group-by names.
+    ``groups`` are those that the source or ``group_by`` names.
     """
 
     dataset: Dataset

@@ -9,31 +9,35 @@ import numpy as np
 from vizsla.data.checks.facts import Check, Facts
 from vizsla.errors import IMAGE_ERROR_KINDS
 from vizsla.findings import Finding
+from vizsla.parameters import spelled
 
-_LEFT_OUT = "they are left out (--on-damaged skip); replace them"
 
-_TABLE: dict[str, tuple[str, str]] = {
-    "unreadable": ("Files that cannot be opened", f"check their permissions and the disk; {_LEFT_OUT}"),
-    "empty": ("Empty files", f"copy them again; {_LEFT_OUT}"),
-    "too-many-bytes": ("Files above the size limit", "raise VIZSLA_MAX_IMAGE_MB if they are meant"),
-    "not-an-image": ("Files that are no pictures", f"take them away or convert them; {_LEFT_OUT}"),
-    "unreadable-format": (
-        "Pictures in formats that cannot be read",
-        f"convert them, or install what reads them; {_LEFT_OUT}",
-    ),
-    "truncated": (
-        "Truncated pictures",
-        "copy them again, or keep their intact part by --on-damaged repair; without that they are left out",
-    ),
-    "damaged": ("Damaged pictures", f"copy them again; {_LEFT_OUT}"),
-    "corrupt-data": (
-        "Pictures that are partly broken",
-        f"look at them: parts are gray, displaced or noise; {_LEFT_OUT}, or keep one by its status in the manifest",
-    ),
-    "too-many-pixels": ("Pictures above the pixel limit", "raise VIZSLA_MAX_MEGAPIXELS if they are meant"),
-    "too-slow": ("Pictures that take too long to decode", "re-save them, or raise VIZSLA_DECODE_SECONDS"),
-    "unsupported": ("Pictures with values of unknown range", f"convert them to 8 or 16 bits; {_LEFT_OUT}"),
-}
+def _table() -> dict[str, tuple[str, str]]:
+    """By kind the finding's title, and what to do."""
+    left_out = f"they are left out ({spelled('on_damaged', 'skip')}); replace them"
+    repair = spelled("on_damaged", "repair")
+    return {
+        "unreadable": ("Files that cannot be opened", f"check their permissions and the disk; {left_out}"),
+        "empty": ("Empty files", f"copy them again; {left_out}"),
+        "too-many-bytes": ("Files above the size limit", "raise VIZSLA_MAX_IMAGE_MB if they are meant"),
+        "not-an-image": ("Files that are no pictures", f"take them away or convert them; {left_out}"),
+        "unreadable-format": (
+            "Pictures in formats that cannot be read",
+            f"convert them, or install what reads them; {left_out}",
+        ),
+        "truncated": (
+            "Truncated pictures",
+            f"copy them again, or keep their intact part by {repair}; without that they are left out",
+        ),
+        "damaged": ("Damaged pictures", f"copy them again; {left_out}"),
+        "corrupt-data": (
+            "Pictures that are partly broken",
+            f"look at them: parts are gray, displaced or noise; {left_out}, or keep one by its status in the manifest",
+        ),
+        "too-many-pixels": ("Pictures above the pixel limit", "raise VIZSLA_MAX_MEGAPIXELS if they are meant"),
+        "too-slow": ("Pictures that take too long to decode", "re-save them, or raise VIZSLA_DECODE_SECONDS"),
+        "unsupported": ("Pictures with values of unknown range", f"convert them to 8 or 16 bits; {left_out}"),
+    }
 
 
 _OF_SEVERAL_CAUSES = ("unreadable", "not-an-image", "unreadable-format")
@@ -41,12 +45,11 @@ _OF_SEVERAL_CAUSES = ("unreadable", "not-an-image", "unreadable-format")
 
 
 def _check(kind: str) -> Check:
-    title, fix = _TABLE[kind]
-
     def check(facts: Facts) -> Finding | None:
         errors = {row: error for row, error in facts.scan.errors.items() if error.kind == kind}
         if not errors:
             return None
+        title, fix = _table()[kind]
         parts = [f"{len(errors):,} of {len(facts.dataset):,} files: {IMAGE_ERROR_KINDS[kind]}."]
         steps = [fix]
         if kind in _OF_SEVERAL_CAUSES:
@@ -71,4 +74,4 @@ def _by_class(facts: Facts, rows: list[int], most: int = 8) -> str:
     return f"By class: {', '.join(shown)}" + (f" and {len(lost) - most} more classes." if len(lost) > most else ".")
 
 
-CHECKS = tuple(_check(kind) for kind in _TABLE)
+CHECKS = tuple(_check(kind) for kind in _table())

@@ -17,6 +17,7 @@ from vizsla.data.listing import Listing
 from vizsla.data.options import SourceOptions
 from vizsla.data.table_file import TABLES
 from vizsla.errors import DataError, SourceError, UsageError, VizslaError
+from vizsla.parameters import spelled
 
 _COVERED = 0.95
 """The share of the pictures in class folders that a table must label to count more than the folders."""
@@ -39,7 +40,7 @@ def list_directory(root: Path, options: SourceOptions) -> Listing:
     """
     if options.layout not in (None, FOLDERS, *LAYOUTS):
         raise UsageError(
-            f"There is no layout {options.layout!r}.", where="--layout", allowed=", ".join([FOLDERS, *LAYOUTS])
+            f"There is no layout {options.layout!r}.", parameter="layout", allowed=", ".join([FOLDERS, *LAYOUTS])
         )
     if not root.is_dir():
         return list_folder(root)  # which says what is wrong
@@ -111,7 +112,7 @@ def _only_candidate(candidates: Sequence[Candidate], root: Path) -> Candidate:
             continue
         ways = " or ".join(
             dict.fromkeys(
-                f"--layout {one.layout}" if first.layout != other.layout else str(root / one.reading.files[0])
+                spelled("layout", one.layout) if first.layout != other.layout else str(root / one.reading.files[0])
                 for one in (first, other)
             )
         )
@@ -119,7 +120,7 @@ def _only_candidate(candidates: Sequence[Candidate], root: Path) -> Candidate:
             f"This folder can be read in two ways: {first}, or {other}.",
             where=root,
             allowed="one of them",
-            do=f"say which is meant: {ways}" + ("" if "--layout" in ways else " in place of the folder"),
+            do=f"say which is meant: {ways}" + (" in place of the folder" if first.layout == other.layout else ""),
         )
     others = [one.reading.files[0] for one in candidates if one is not first]
     if others:
@@ -136,7 +137,7 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
     if chosen.reading.is_hint or (len(both) < _COVERED * len(of_folder) and not _splits_up(of_table, of_folder)):
         folders.notes.append(
             f"Not read, as class folders hold {len(of_folder):,} pictures and it labels {len(both):,} of them: "
-            f"{chosen.reading.title} (--layout {chosen.layout} reads it)."
+            f"{chosen.reading.title} ({spelled('layout', chosen.layout)} reads it)."
         )
         return folders
     of_table = _by_number(of_table, of_folder)
@@ -152,7 +153,7 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
     ):
         listing.notes.append(
             f"The names of the {len(set(folders.labels)):,} folders were not taken for classes, as the table labels "
-            f"their pictures (--layout {FOLDERS} reads them)."
+            f"their pictures ({spelled('layout', FOLDERS)} reads them)."
         )
         return listing
     raise DataError(
@@ -161,7 +162,7 @@ def _against_folders(chosen: Candidate, listing: Listing, folders: Listing) -> L
         f"{of_folder[differ[0]]!r}.",
         where=folders.root,
         allowed="one of them",
-        do=f"say which is meant: --layout {chosen.layout} or --layout {FOLDERS}",
+        do=f"say which is meant: {spelled('layout', chosen.layout)} or {spelled('layout', FOLDERS)}",
     )
 
 
@@ -206,15 +207,12 @@ def _refuse_options(root: Path, options: SourceOptions) -> None:
     if columns := _columns_given(options):
         raise UsageError(
             "There is no table here whose columns could be named.",
-            where=f"{', '.join(columns)}, {root}",
+            parameter=columns[0],
+            where=f"{', '.join(map(spelled, columns))}, {root}",
             do="leave it out, or name the table",
         )
 
 
 def _columns_given(options: SourceOptions) -> list[str]:
-    columns = {
-        "--path-column": options.path_column,
-        "--label-column": options.label_column,
-        "--split-column": options.split_column,
-    }
-    return [option for option, column in columns.items() if column is not None]
+    columns = ("path_column", "label_column", "split_column")
+    return [name for name in columns if getattr(options, name) is not None]

@@ -1,4 +1,4 @@
-"""Labels in the files' names, by a regular expression: ``--label-from '^(.+)_\\d+'``."""
+"""Labels in the files' names, by a regular expression: ``label_from=r"^(.+)_\\d+"``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from vizsla.data.contents import read_contents
 from vizsla.data.listing import Listing
 from vizsla.data.split_names import split_of
 from vizsla.errors import DataError, UsageError
+from vizsla.parameters import spelled
 
 
 def list_by_names(root: Path, expression: str) -> Listing:
@@ -30,13 +31,13 @@ def list_by_names(root: Path, expression: str) -> Listing:
     except re.error as error:
         raise UsageError(
             f"The regular expression {expression!r} is broken: {error}.",
-            where="--label-from",
+            parameter="label_from",
             allowed=r"a regular expression on the file's name, such as '^(.+)_\d+\.jpg$'",
         ) from error
     if not pattern.groups:
         raise UsageError(
             f"The regular expression {expression!r} has no group.",
-            where="--label-from",
+            parameter="label_from",
             allowed=r"parentheses around the label, such as '^(.+)_\d+\.jpg$'",
             do="put parentheses around the part that is the label",
         )
@@ -57,13 +58,13 @@ def list_by_names(root: Path, expression: str) -> Listing:
     if not listing.paths:
         raise UsageError(
             f"No file's name fits {expression!r}.",
-            where="--label-from",
+            parameter="label_from",
             do=f"try it on a name such as {posixpath.basename(contents.pictures[0])!r}",
         )
     if others:
         listing.notes.append(
-            f"{len(others):,} picture{'s' * (len(others) > 1)} whose name does not fit --label-from are not read, such "
-            f"as {others[0]}."
+            f"{len(others):,} picture{'s' * (len(others) > 1)} whose name does not fit {spelled('label_from')} are not "
+            f"read, such as {others[0]}."
         )
     listing.layout = f"Names of files by {expression}; {listing.numbers()}"
     return listing

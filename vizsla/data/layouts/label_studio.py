@@ -20,6 +20,7 @@ from vizsla.data.options import SourceOptions
 from vizsla.data.records import Record, read_records
 from vizsla.data.table_file import head, open_table, read_json
 from vizsla.errors import DataError
+from vizsla.parameters import spelled
 
 _OWN = "annotation_id annotator created_at updated_at lead_time".split()
 """Columns that Label Studio adds to a task's data and labels."""
@@ -83,7 +84,7 @@ def _control(tasks: list[dict[str, Any]], file: Path, options: SourceOptions) ->
         f"The export has {'choices of ' + ' and '.join(map(repr, names)) if names else 'no choices'}.",
         where=file,
         allowed="one set of choices for each picture",
-        do=f"say which is the label: --label-column {names[0]}"
+        do=f"say which is the label: {spelled('label_column', names[0])}"
         if names
         else "export a project whose labels are Choices",
     )

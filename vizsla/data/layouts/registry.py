@@ -36,4 +36,4 @@ LAYOUTS: dict[str, Layout] = {
     "kaggle": kaggle.LAYOUT,
     "table": table.LAYOUT,
 }
-"""Layouts by the name that ``--layout`` takes. A file that one has read is not offered to those below it."""
+"""Layouts by the name that ``layout`` takes. A file that one has read is not offered to those below it."""

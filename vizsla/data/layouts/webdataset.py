@@ -20,6 +20,7 @@ from vizsla.data.records import Record
 from vizsla.data.split_names import split_of
 from vizsla.data.table_file import read_json
 from vizsla.errors import DataError, SourceError
+from vizsla.parameters import spelled
 
 _KINDS = (".cls", ".json", ".txt")
 """Endings of files that hold a label, the surest first."""
@@ -91,7 +92,7 @@ def _column(value: dict[str, object], options: SourceOptions, file: Path) -> str
             f"No entry could be the label; there are {', '.join(map(repr, value)) or 'none'}.",
             where=file,
             allowed="an entry such as label",
-            do="say which it is with --label-column NAME",
+            do=f"say which it is with {spelled('label_column')}",
         )
     return label
 

@@ -18,7 +18,7 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
 
 
-def open_executor(name: str, home: Path | None = None, parameter: str = "executor") -> Executor:
+def open_executor(name: str, home: Path | None = None, where: str | None = None) -> Executor:
     """The executor of this name, for the jobs in ``home``; its module, named like it, says ``EXECUTOR``.
 
     Raises
@@ -32,6 +32,8 @@ def open_executor(name: str, home: Path | None = None, parameter: str = "executo
     'local'
     """
     if name not in names():
-        raise UsageError(f"There is no executor {name!r}.", where=parameter, allowed=", ".join(names()))
+        raise UsageError(
+            f"There is no executor {name!r}.", parameter="executor", where=where, allowed=", ".join(names())
+        )
     executor: type[Executor] = importlib.import_module(f"{__name__}.{name}").EXECUTOR
     return executor(home)

@@ -18,6 +18,7 @@ from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
 from vizsla.jobs.slots import Capacity, Ledger, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
+from vizsla.parameters import spelled
 from vizsla.settings import usable_cores
 
 
@@ -71,7 +72,7 @@ class LocalExecutor(Executor):
                 where="the local executor",
                 allowed="Linux",
                 do="use Linux, or a container of it; `vizsla check`, `fit`, `predict` and `serve` start no job, and "
-                "`--executor debug` runs one within its own process",
+                f"{spelled('executor', 'debug')} runs one within its own process",
             )
         self._want(spec)
 

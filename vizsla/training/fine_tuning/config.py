@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 from vizsla.training.allowed import check
 from vizsla.training.config import HYPERPARAMETERS as HEAD_HYPERPARAMETERS
 from vizsla.training.config import Balance, HeadConfig, head_config
@@ -113,18 +114,18 @@ def training_config(values: Mapping[str, Any], minutes: float | None = None) -> 
         if own:
             raise UsageError(
                 f"{own[0]} means nothing where the head alone is trained.",
-                where=f"parameter {own[0]}",
+                parameter=own[0],
                 allowed="with depth last, full or auto",
-                do=f"leave {own[0]} out, or name a depth",
+                do=f"leave {spelled(own[0])} out, or name a depth",
             )
         return head_config({name: value for name, value in values.items() if name != "depth"})
     if values.get("head", "linear") != "linear" or values.get("optimizer") == "lbfgs":
         name = "optimizer" if values.get("optimizer") == "lbfgs" else "head"
         raise UsageError(
             f"{name}={values[name]!r} is for a head that is trained alone.",
-            where=f"parameter {name}",
-            allowed="with depth head",
-            do=f"leave {name} or depth out",
+            parameter=name,
+            allowed=f"with {spelled('depth', 'head')}",
+            do=f"leave {spelled(name)} or {spelled('depth')} out",
         )
     given = {name: value for name, value in values.items() if name != "head"} | {"depth": depth}
     if given.get("patience") in (0, "none"):

@@ -17,6 +17,7 @@ from torch.nn import functional
 from vizsla.errors import VizslaError
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.trunk import Features
+from vizsla.parameters import spelled
 from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint, State
 from vizsla.training.fine_tuning.config import FineTuneConfig
@@ -325,7 +326,7 @@ def diverged(progress: Progress, cause: str, note: Callable[[str], None]) -> Non
     if not progress.best:
         raise VizslaError(
             f"Training diverged: in step {progress.step + 1} the loss is no longer a number, as {cause}.",
-            do="use a smaller lr; nothing but this training is lost",
+            do=f"lower {spelled('lr')}; nothing but this training is lost",
         )
     note(f"Training diverged in step {progress.step + 1}, as {cause}: it went back to epoch {progress.best_epoch}.")
 

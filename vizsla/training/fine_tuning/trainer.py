@@ -15,6 +15,7 @@ from vizsla.errors import DataError
 from vizsla.files import sha256_json
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
+from vizsla.parameters import spelled
 from vizsla.training.callbacks import Callback, Callbacks
 from vizsla.training.checkpoint import Checkpoint, interval
 from vizsla.training.config import LbfgsConfig
@@ -84,7 +85,10 @@ class FineTuner(Trainer):
 
         config, data = self._config, frozen.data
         if not len(data.valid):
-            raise DataError("Fine-tuning needs validation pictures, which tell what has gained.", do="train the head")
+            raise DataError(
+                "Fine-tuning needs validation pictures, which tell what has gained.",
+                do=f"train the head alone: {spelled('depth', 'head')}",
+            )
         (start,) = train_heads(data, [LbfgsConfig(balance=config.balance, seed=config.seed)])
         assert isinstance(start.head, LinearHead)
         torch.set_num_threads(self._threads)
