@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vizsla.data import Dataset, open_dataset
+from vizsla.models.backbone import load_backbone
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
 from vizsla.models.weights import BackboneSpec
@@ -26,8 +27,6 @@ from vizsla.training.fine_tuning.trainer import FineTuner
 from vizsla.training.head_data import HeadData
 from vizsla.training.trainer import Frozen, Training
 
-SPEC = BackboneSpec.resolve("test_resnet", random_init=True)
-
 
 @dataclass
 class Setting:
@@ -36,6 +35,7 @@ class Setting:
     dataset: Dataset
     frozen: Frozen
     pictures: Pictures
+    spec: BackboneSpec
     notes: list[str] = field(default_factory=list)
 
     def train(self, folder: Path, config: FineTuneConfig, callback: Callback | None = None, **more: Any) -> Training:
@@ -43,7 +43,7 @@ class Setting:
         trainer = FineTuner(
             folder,
             config,
-            SPEC,
+            self.spec,
             self.pictures,
             settings().cache,
             threads=1,
@@ -54,8 +54,18 @@ class Setting:
         return trainer.train(self.frozen, callback or Callback())
 
 
+@pytest.fixture(scope="session")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> BackboneSpec:
+    """The tiny backbone's own weights as a file, as somebody's trained ones would be."""
+    from safetensors.torch import save_file
+
+    path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
+    save_file(load_backbone(BackboneSpec.resolve("test_resnet", random_init=True)).module.state_dict(), path)
+    return BackboneSpec.resolve("test_resnet", path)
+
+
 @pytest.fixture
-def setting(folder_of_photos: Callable[..., Path], tiny_backbone: ExportedBackbone) -> Setting:
+def setting(folder_of_photos: Callable[..., Path], tiny_backbone: ExportedBackbone, spec: BackboneSpec) -> Setting:
     data = open_dataset(folder_of_photos(splits={"train": {"red": 12, "blue": 12}, "valid": {"red": 6, "blue": 6}}))
     engine = OnnxEngine(tiny_backbone.path)
     space = FeatureSpace(settings().cache, tiny_backbone, engine)
@@ -64,7 +74,7 @@ def setting(folder_of_photos: Callable[..., Path], tiny_backbone: ExportedBackbo
         extraction.table, data.labels, data.rows("train"), data.rows("valid"), len(data.classes), data.groups
     )
     keys = np.array([list(hashlib.sha256(data[row].read_bytes()).digest()) for row in range(len(data))], np.uint8)
-    return Setting(data, Frozen(tiny_backbone, head_data, "colours", "ab" * 32), Pictures(data, keys))
+    return Setting(data, Frozen(tiny_backbone, head_data, "colours", "ab" * 32), Pictures(data, keys), spec)
 
 
 @pytest.fixture(autouse=True)

@@ -80,11 +80,10 @@ def test_what_gains_nothing_is_not_kept(setting: Setting, tmp_path: Path, monkey
 
 
 def test_blocks_below_learn_less_and_later(setting: Setting) -> None:
-    from tests.training.fine_tuning.conftest import SPEC
     from vizsla.models.backbone import load_backbone
     from vizsla.models.trunk import Features
 
-    backbone = load_backbone(SPEC)
+    backbone = load_backbone(setting.spec)
     head = LinearHead(np.zeros((2, backbone.features), np.float32), np.zeros(2, np.float32))
     network = loop.Network.of(Features(backbone.module), head, torch.device("cpu"))
     groups = loop.layer_groups(network)
@@ -173,7 +172,7 @@ def test_with_depth_auto_all_blocks_follow_the_last_ones(setting: Setting, tmp_p
 
 
 def test_folded_statistics_are_told_and_left(setting: Setting, tmp_path: Path) -> None:
-    setting.train(tmp_path / "a", replace(FULL, epochs=1))  # an untrained network has means of 0, as a folded one
+    setting.train(tmp_path / "a", replace(FULL, epochs=1))
     assert any("batch normalisation is folded into the convolutions" in note for note in setting.notes)
 
 

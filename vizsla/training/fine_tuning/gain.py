@@ -31,7 +31,7 @@ class Gain:
 
     @property
     def kept(self) -> bool:
-        """Whether the loss fell by more than a standard error: more likely than not by far, and it costs nothing more."""
+        """Whether the loss fell by more than a standard error: what was trained answers as quickly as what was not."""
         return self.loss < -self.error
 
     @property
@@ -39,7 +39,7 @@ class Gain:
         """For a person."""
         low, high = self.loss - 2 * self.error, self.loss + 2 * self.error
         change = (
-            f"of the validation pictures {100 * self.before:.1f} % were right before, {100 * self.after:.1f} % are after; "
-            f"the loss changed by {self.loss:+.3f} nats (95 %: {low:+.3f} to {high:+.3f})"
+            f"of the validation pictures {100 * self.before:.1f} % were right before, {100 * self.after:.1f} % are "
+            f"after; the loss changed by {self.loss:+.3f} nats (95 %: {low:+.3f} to {high:+.3f})"
         )
         return f"{change}." if self.kept else f"{change}. That may be chance: what was before is kept."
