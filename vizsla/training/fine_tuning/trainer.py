@@ -129,7 +129,7 @@ class FineTuner(Trainer):
             return Training(frozen.backbone, best)
         callback.on_phase("export", None)
         backbone.module.to("cpu").eval().requires_grad_(False)
-        weights = f"{frozen.backbone.weights}, trained ({config.depth})"
+        weights = f"{frozen.backbone.weights}, then trained (depth {best.config.depth})"
         best = replace(best, history=history)
         return Training(export(backbone, frozen.backbone.name, weights, self._cache), best, start)
 

@@ -1,0 +1,99 @@
+"""A fit that trains the backbone: the whole way to a saved model, as a document, and after an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.workflow.test_fit_checkpoint import resume
+from tests.workflow.test_train import same_result
+from vizsla.cli.hyperparameters import OPTIONS
+from vizsla.errors import UsageError
+from vizsla.training import checkpoint
+from vizsla.training.fine_tuning.config import HYPERPARAMETERS, FineTuneConfig
+from vizsla.training.fine_tuning.gain import Gain
+from vizsla.workflow.document import from_spec, to_spec
+from vizsla.workflow.fit import fit
+from vizsla.workflow.observer import Silent
+from vizsla.workflow.request import FitRequest, FitResult
+
+Folder = Callable[..., Path]
+LAST = FineTuneConfig("last", epochs=3, batch_size=8, views=2, lr=3e-3, seed=3)
+
+
+def request(data: Path, **more: object) -> FitRequest:
+    return replace(FitRequest(data, "test_resnet", random_init=True, head=LAST), **more)  # type: ignore[arg-type]
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def test_what_is_evaluated_is_what_is_saved(folder_of_photos: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gain, "kept", property(lambda gain: True))
+    data, notes = folder_of_photos({"red": 30, "green": 30}), Notes()
+    result = fit(request(data), notes)  # proves the model to the bit before it ends
+    assert result.load().card.backbone.weights == "random (seed 3), untrained, then trained (depth last)"
+    assert any(text.startswith("Frozen, the same backbone is right on ") for text in notes.texts)
+    assert "All 3 epochs were used; epoch" in result.report.read_text("utf-8")
+    assert FitResult.open(result.job).evaluation == result.evaluation
+    metrics = (result.job / "metrics.jsonl").read_text()
+    assert metrics.count('"valid_accuracy"') == 3
+
+
+def test_a_fit_that_ended_within_its_epochs_goes_on_to_the_same_bits(
+    folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EndsIt(Silent):
+        """Ends the fit after a step, as a kill would."""
+
+        where = ""
+
+        def stage(self, name: str, total: int | None = None) -> None:
+            self.where = name
+
+        def progress(self, done: int, total: int) -> None:
+            if (self.where, done) == ("epochs", 9):
+                raise KeyboardInterrupt
+
+    data = folder_of_photos({"red": 30, "green": 30})
+    reference = fit(request(data)).job
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "_WRITES", 0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(request(data, name="mine"), EndsIt())
+    said = resume(tmp_path / "runs" / "mine")
+    assert "Training goes on after step 8." in said
+    same_result(tmp_path / "runs" / "mine", reference)
+
+
+def test_a_document_holds_all_of_it(tmp_path: Path) -> None:
+    config = replace(LAST, cut="layer3.0", augmentation="strong", flip=False, clip=0.5, ema=0.9)
+    again = from_spec(to_spec(request(tmp_path, head=config)))
+    assert again.head == config
+
+
+def test_the_command_has_an_option_for_each_hyperparameter() -> None:
+    assert set(OPTIONS) == set(HYPERPARAMETERS) - {"seed"}
+
+
+def test_a_search_is_for_the_head(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        FitRequest.of(tmp_path, {"depth": "full"}, tune=5)
+    assert "depth reaches into the backbone" in caught.value.what
+    assert "leave" in str(caught.value.do)
+
+
+def test_minutes_end_it(folder_of_photos: Folder) -> None:
+    data, notes = folder_of_photos({"red": 30, "green": 30}), Notes()
+    result = fit(FitRequest.of(data, {}, minutes=0.7, backbone="test_resnet", random_init=True), notes)
+    assert np.isfinite(result.evaluation.loss.value)
+    assert any("that are left: " in text or "no time left" in text for text in notes.texts)
