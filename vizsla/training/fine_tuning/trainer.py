@@ -125,7 +125,7 @@ class FineTuner(Trainer):
             if result.stop is not None:
                 best = replace(best, stop=result.stop)
                 break
-        if best.config == start.config:
+        if not isinstance(best.config, FineTuneConfig):
             return Training(frozen.backbone, best)
         callback.on_phase("export", None)
         backbone.module.to("cpu").eval().requires_grad_(False)
