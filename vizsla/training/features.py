@@ -23,7 +23,9 @@ import numpy.typing as npt
 from vizsla.errors import ImageError, StorageError
 from vizsla.images import Limits, Preprocessing, read_file
 from vizsla.models.engine import Engine
+from vizsla.models.heads import Head
 from vizsla.training.cache import FeatureSpace, Index, Key
+from vizsla.training.head_data import chunks
 from vizsla.training.table import FeatureTable
 
 _SHARD_PICTURES = 512
@@ -130,6 +132,12 @@ def extract(
         computed=run.computed,
         seconds=time.monotonic() - began,
     )
+
+
+def probabilities(extraction: Extraction, head: Head, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Probabilities (len(rows), classes) of a head: the bits that the saved model answers."""
+    parts = [head.probabilities(extraction.table.take(chunk)) for chunk in chunks(rows)]
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
 
 
 class _Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shlex
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +14,19 @@ import numpy.typing as npt
 from vizsla.cache import bound
 from vizsla.data import Dataset, Split
 from vizsla.data.split import draw
-from vizsla.errors import BudgetError, DataError, ModelError
+from vizsla.errors import BudgetError, DataError
 from vizsla.evaluation import Evaluation, evaluate
 from vizsla.files import write_bytes
-from vizsla.images import Limits, read_file
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
-from vizsla.models.heads import Head
-from vizsla.models.model import load
 from vizsla.parameters import spelled
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.callbacks import Callback, Callbacks
-from vizsla.training.features import Extraction, extract
+from vizsla.training.features import Extraction, extract, probabilities
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.pictures import Pictures
 from vizsla.training.fine_tuning.trainer import FineTuner
@@ -47,11 +44,10 @@ from vizsla.workflow.job_callbacks import Deadline, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start
+from vizsla.workflow.proof import prove
 from vizsla.workflow.request import PREDICTIONS, REPORT, FitRequest, FitResult
 from vizsla.workflow.watch import Watch
 
-_CHUNK = 1024
-_PROOF_PICTURES = 16
 _RESERVE_SECONDS = 3.0
 _EXPORT_SECONDS = 12.0
 """To export a backbone that was trained, and to save and prove the model."""
@@ -312,7 +308,7 @@ class _Fit:
     def _evaluate(self, frozen: TrainedHead | None) -> None:
         rows = self._rows("test")
         self.test_rows = rows = rows[self.measured.usable[rows]]
-        self.probabilities = predict_rows(self.measured, self.trained.head, rows)
+        self.probabilities = probabilities(self.measured, self.trained.head, rows)
         counts = np.bincount(self.dataset.labels[self.data.train], minlength=len(self.dataset.classes))
         self.evaluation = evaluate(
             self.probabilities,
@@ -323,7 +319,7 @@ class _Fit:
         )
         sentences = advice(self.data, self.trained, self.evaluation, counts)
         if frozen is not None:
-            before = predict_rows(self.extraction, frozen.head, rows)
+            before = probabilities(self.extraction, frozen.head, rows)
             sentences.append(comparison(before, self.probabilities, self.dataset.labels[rows]))
         for text in sentences:
             self._warn(text)
@@ -359,21 +355,14 @@ class _Fit:
                 hyperparameters=self.trained.config.to_dict(),
             ),
         )
-        artifact.save(self.job.model, card, self.backbone.path, self.trained.head, prove=self._prove)
+        artifact.save(
+            self.job.model,
+            card,
+            self.backbone.path,
+            self.trained.head,
+            prove=partial(prove, self.dataset, self.test_rows, self.probabilities),
+        )
         artifact.pack(self.job.model, self.job.output / artifact.ARCHIVE)
-
-    def _prove(self, written: Path) -> None:
-        """Ask the written model itself about some test pictures: it must answer what was evaluated, to the bit."""
-        model, limits = load(written), Limits.from_settings()
-        count = min(_PROOF_PICTURES, len(self.test_rows))
-        for at in np.linspace(0, len(self.test_rows) - 1, count).astype(int):
-            path = self.dataset.path(int(self.test_rows[at]))
-            if not np.array_equal(model.probabilities(read_file(path, limits)), self.probabilities[at]):
-                raise ModelError(
-                    "The saved model does not answer what was evaluated.",
-                    where=path,
-                    do="the picture may have changed during the run: run again; if it persists, please report it",
-                )
 
     def _report(self) -> Path:
         from vizsla.reports.fit import FitReport, page
@@ -406,13 +395,3 @@ class _Fit:
         path = self.job.output / REPORT
         write_bytes(path, page(report).encode("utf-8", "replace"))
         return path
-
-
-def predict_rows(extraction: Extraction, head: Head, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Probabilities (len(rows), classes) from cached features: the bits that the saved model answers."""
-    return np.concatenate(
-        [
-            head.probabilities(extraction.table.take(rows[start : start + _CHUNK]))
-            for start in range(0, len(rows), _CHUNK)
-        ]
-    )

@@ -15,7 +15,7 @@ from tests.training.fine_tuning.conftest import Setting
 from vizsla.errors import DataError, UsageError, VizslaError
 from vizsla.models.heads.linear import LinearHead
 from vizsla.training.callbacks import Callback
-from vizsla.training.fine_tuning import loop
+from vizsla.training.fine_tuning import layers, loop
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
 from vizsla.training.trained import EpochMetrics, Stop
@@ -86,12 +86,12 @@ def test_blocks_below_learn_less_and_later(setting: Setting) -> None:
     backbone = load_backbone(setting.spec)
     head = LinearHead(np.zeros((2, backbone.features), np.float32), np.zeros(2, np.float32))
     network = loop.Network.of(Features(backbone.module), head, torch.device("cpu"))
-    groups = loop.layer_groups(network)
+    groups = layers.layer_groups(network.head, network.named_weights())
     config = FineTuneConfig("full", layer_decay=0.5, unfreeze=1.0)
     assert [group.factor(config) for group in groups if group.decays][:3] == [1.0, 0.5, 0.25]
     unused = len(list(backbone.module.get_classifier().parameters()))
     assert sum(len(group.parameters) for group in groups) == len(list(network.parameters())) - unused
-    loop.thaw(groups, 1, config)
+    layers.thaw(groups, 1, config)
     assert network.head.weight.requires_grad
     assert network.body.module.layer4[0].conv1.weight.requires_grad
     assert not network.body.module.conv1[0].weight.requires_grad
@@ -99,7 +99,7 @@ def test_blocks_below_learn_less_and_later(setting: Setting) -> None:
 
 def test_the_learning_rate_rises_and_falls() -> None:
     config = FineTuneConfig("full", lr=1.0, warmup=0.25)
-    rates = [loop.learning_rate(share / 100, config) for share in range(100)]
+    rates = [layers.learning_rate(share / 100, config) for share in range(100)]
     assert max(rates) == rates[25] == 1.0
     assert rates[:26] == sorted(rates[:26])
     assert rates[25:] == sorted(rates[25:], reverse=True)

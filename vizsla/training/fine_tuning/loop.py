@@ -22,6 +22,7 @@ from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint, State
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.inputs import Inputs
+from vizsla.training.fine_tuning.layers import layer_groups, learning_rate, make_optimizer, thaw
 from vizsla.training.head_data import HeadData, chunks
 from vizsla.training.sampling import batches
 from vizsla.training.temperature import best_temperature, losses
@@ -50,6 +51,10 @@ class Network(nn.Module):  # type: ignore[misc]
         fill(network, {"head.weight": torch.from_numpy(head.weight), "head.bias": torch.from_numpy(head.bias)})
         network.to(device, memory_format=torch.channels_last).eval().requires_grad_(True)
         return network
+
+    def named_weights(self) -> Iterable[tuple[str, nn.Parameter]]:
+        """The body's parameters by name, but those of a classifier that it came with."""
+        return self.body.named_weights() if isinstance(self.body, Features) else self.body.named_parameters()
 
     def prepare(self) -> None:
         """For steps: nothing is dropped out, as the pictures are few; statistics are learned where they shall be."""
@@ -111,7 +116,7 @@ def fine_tune(
     device = next(network.parameters()).device
     epochs, per_epoch = config.epochs or 1, math.ceil(len(data.train) / config.batch_size)
     total = epochs * per_epoch
-    groups = layer_groups(network)
+    groups = layer_groups(network.head, network.named_weights())
     optimizer = make_optimizer(groups, config)
     loss_of = Loss(data, config, device)
     average = {name: p.detach().clone() for name, p in network.named_parameters()} if config.ema else {}
@@ -168,66 +173,6 @@ def fine_tune(
     if progress.best:
         fill(network, progress.best)
     return FineTuned(progress.history, progress.best_epoch, stopped_by, stop, progress.step)
-
-
-def learning_rate(share: float, config: FineTuneConfig) -> float:
-    """After that share of the steps: a line up, then half a cosine down to 0."""
-    if share < config.warmup:
-        return float(config.lr or 0) * max(share / config.warmup, 0.04)
-    return float(config.lr or 0) * 0.5 * (1 + math.cos(math.pi * (share - config.warmup) / (1 - config.warmup)))
-
-
-@dataclass(frozen=True)
-class LayerGroup:
-    """Parameters of one block: its weights, which decay, or its biases and scales, which do not. ``above`` blocks lie
-    between it and the head, whose own is 0."""
-
-    parameters: list[nn.Parameter]
-    above: int
-    decays: bool
-
-    def factor(self, config: FineTuneConfig) -> float:
-        """Its part of the learning rate."""
-        return float(config.layer_decay**self.above)
-
-
-def layer_groups(network: Network) -> list[LayerGroup]:
-    """The head, then the blocks from the last to the first; a normalisation belongs to the block before it."""
-    blocks: dict[str, list[nn.Parameter]] = {}
-    body = network.body
-    for name, parameter in body.named_weights() if isinstance(body, Features) else body.named_parameters():
-        *modules, _ = name.removeprefix("module.").split(".")
-        blocks.setdefault(".".join(modules[:2]), []).append(parameter)
-    layers: list[list[nn.Parameter]] = []
-    for parameters in blocks.values():
-        if layers and all(parameter.ndim == 1 for parameter in parameters):
-            layers[-1] += parameters
-        else:
-            layers.append(parameters)
-    groups = []
-    for above, parameters in enumerate([list(network.head.parameters()), *reversed(layers)]):
-        for decays in (True, False):
-            own = [parameter for parameter in parameters if (parameter.ndim > 1) == decays]
-            groups.append(LayerGroup(own, above, decays))
-    return [group for group in groups if group.parameters]
-
-
-def make_optimizer(groups: list[LayerGroup], config: FineTuneConfig) -> torch.optim.Optimizer:
-    """The optimizer that is asked for."""
-    lr = float(config.lr or 0)
-    parameters = [
-        {"params": group.parameters, "weight_decay": config.weight_decay if group.decays else 0.0} for group in groups
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr, momentum=config.momentum, nesterov=config.nesterov)
-    return (torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW)(parameters, lr)
-
-
-def thaw(groups: list[LayerGroup], epoch: int, config: FineTuneConfig) -> None:
-    """Let the blocks train whose turn has come."""
-    for group in groups:
-        for parameter in group.parameters:
-            parameter.requires_grad_(epoch >= config.unfreeze * group.above)
 
 
 class Loss:
