@@ -133,8 +133,8 @@ def test_a_later_search_learns_from_an_earlier_one(tuned: FitResult, photos: Pat
 
 CONTROLLER = """
 import sys, time
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 from test_tune import request
 from vizsla.workflow.fit import fit
 from vizsla.workflow.observer import Silent
