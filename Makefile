@@ -34,8 +34,8 @@ floors: install ## the direction of the imports, and what imports without torch
 notebooks: install ## run the notebooks of examples/, without a network
 	@$(BIN)/python -m pytest -q tests/examples
 
-test: install ## the default tests
-	@$(BIN)/python -m pytest -m 'not slow and not gpu'
+test: install ## the default tests, on two workers (they wait for processes and servers half of the time)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
 
 test-all: install ## the slow tests too
 	@$(BIN)/python -m pytest

@@ -196,7 +196,7 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400)
 
 def run_check(*arguments: object):
     with speaking(COMMAND):
-        result = CliRunner().invoke(app, ["check", *map(str, arguments), "--json"], env={"COLUMNS": "200"})
+        result = CliRunner().invoke(app, ["check", *map(str, arguments), "--json"], env={"COLUMNS": "500"})
     assert not isinstance(result.exception, Exception), result.output
     return result, json.loads(result.stdout.splitlines()[-1])
 

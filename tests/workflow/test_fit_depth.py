@@ -44,7 +44,7 @@ def test_what_is_evaluated_is_what_is_saved(folder_of_photos: Folder, monkeypatc
     assert result.load().card.backbone.weights == "random (seed 3), untrained, then trained (depth last)"
     assert any(text.startswith("Frozen, the same backbone is right on ") for text in notes.texts)
     assert "All 3 epochs were used; epoch" in result.report.read_text("utf-8")
-    assert FitResult.open(result.job).evaluation == result.evaluation
+    assert FitResult.open(result.job).evaluation.to_dict() == result.evaluation.to_dict()
     metrics = (result.job / "metrics.jsonl").read_text()
     assert metrics.count('"valid_accuracy"') == 3
 
