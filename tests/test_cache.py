@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,29 @@ def test_the_command_shows_sources(archive, tmp_path, monkeypatch):
     assert source["bytes"] == told["bytes"] > 0
     result = CliRunner().invoke(app, ["cache", "--bound", "0", "--json"])
     assert json.loads(result.stdout.splitlines()[-1])["sources"] == []
+
+
+def test_pictures_for_training_are_shown_bounded_and_what_a_kill_left_goes(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from vizsla.cli.main import app
+
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("VIZSLA_CACHE", str(cache))
+    for name in ("pixels/a.pixels", "pixels/.b.pixels.0123.tmp", "pixels/.c.pixels.0123.tmp", "activations/d.f16"):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_bytes(bytes(1000))
+    long_ago = time.time() - 7200
+    os.utime(cache / "pixels/.b.pixels.0123.tmp", (long_ago, long_ago))
+    os.utime(cache / "pixels/a.pixels", (long_ago, long_ago))
+    result = CliRunner().invoke(app, ["cache", "--json"])
+    assert "decoded pictures" in result.stderr
+    told = json.loads(result.stdout.splitlines()[-1])
+    assert {store["holds"]: store["bytes"] for store in told["stores"]} == {
+        "decoded pictures": 1000,
+        "activations for depth last": 1000,
+    }
+    assert told["bytes"] == 2000
+    CliRunner().invoke(app, ["cache", "--bound", "0.0000015"])
+    left = sorted(path.name for path in cache.rglob("*") if path.is_file())
+    assert left == [".c.pixels.0123.tmp", "d.f16"], "what was used last stays, and what is being written"

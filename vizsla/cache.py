@@ -15,6 +15,7 @@ import glob
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,25 @@ _FILES = {
     "activations": ("*.f16", 0),
 }
 """Files that are evicted one by one, and how many of those used last always stay."""
+STORES = {"pixels": "decoded pictures", "activations": "activations for depth last"}
+"""Places of large files that a training of a backbone reads from, and what they hold."""
+_ABANDONED_SECONDS = 3600.0
+"""A store that nobody has written to for so long is one that a killed process has left."""
 _PLACES = (*_SOURCES, *_FILES, "scans")
 _Candidate = tuple[float, Path, int, Callable[[Path], bool]]
 """When it was used last, where it is, its bytes, and what removes it."""
 _in_use: dict[Path, int] = {}
 """Open locks of this process; the system takes them away with it."""
+
+
+@dataclass(frozen=True)
+class CachedStore:
+    """All files of one kind of store. ``last_used`` in seconds since 1970."""
+
+    holds: str
+    files: int
+    bytes: int
+    last_used: float
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,17 @@ def remove(folder: Path) -> bool:
         return not folder.exists()
 
 
+def stores(cache: Path) -> list[CachedStore]:
+    """What decoded pictures and activations take, where there are any."""
+    entries = []
+    for place, holds in STORES.items():
+        stats = [at for path in (cache / place).glob(_FILES[place][0]) if (at := stat(path))]
+        if stats:
+            size, used = sum(at.st_size for at in stats), max(at.st_mtime for at in stats)
+            entries.append(CachedStore(holds, len(stats), size, used))
+    return entries
+
+
 def sweep(cache: Path, pattern: str = "*") -> None:
     """Remove what killed processes have left half filled, for folders whose names fit a pattern."""
     for partial in (cache / "sources").glob(f".{pattern}.partial"):
@@ -129,6 +155,10 @@ def sweep(cache: Path, pattern: str = "*") -> None:
                 shutil.rmtree(partial, ignore_errors=True)
             finally:
                 os.close(file)
+    for place in STORES:
+        for partial in (cache / place).glob(f".{pattern}.tmp"):
+            if (at := stat(partial)) and time.time() - at.st_mtime > _ABANDONED_SECONDS:
+                _unlink(partial)
 
 
 def remove_older(folder: Path, prefix: str) -> None:

@@ -15,7 +15,7 @@ def cache(
     clear: bool = typer.Option(False, "--clear", help="Remove everything. Models keep their own copy."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
-    """Show the features, exported backbones and sources (unpacked, mirrored, downloaded) that are kept; bound or clear.
+    """Show, bound or clear what is kept: features, backbones, pictures for training, sources fetched or unpacked.
 
     Everything here can be computed again and may be deleted at any time. VIZSLA_CACHE_GB (20) is the bound that
     every run keeps to.
@@ -23,7 +23,7 @@ def cache(
     from dataclasses import asdict
     from datetime import datetime
 
-    from vizsla.cache import bound, sources
+    from vizsla.cache import bound, sources, stores
     from vizsla.cache import clear as clear_all
     from vizsla.cli.console import print_json, results, titled_table
     from vizsla.files import check_folder
@@ -51,7 +51,14 @@ def cache(
             folder = str(source.path.relative_to(s.cache))
             table.add_row(source.source, folder, f"{source.bytes / 1e6:,.1f}", used)
         out.print(table)
-    total = sum(space.bytes for space in spaces) + sum(source.bytes for source in folders)
+    kept = stores(s.cache)
+    if kept:
+        table = titled_table("For training backbones", "what", ">files", ">MB", "last used")
+        for store in kept:
+            used = datetime.fromtimestamp(store.last_used).strftime("%Y-%m-%d %H:%M")
+            table.add_row(store.holds, f"{store.files:,}", f"{store.bytes / 1e6:,.1f}", used)
+        out.print(table)
+    total = sum([*(space.bytes for space in spaces), *(one.bytes for one in folders), *(one.bytes for one in kept)])
     out.print(f"{total / 1e9:.3f} GB of at most {s.cache_bytes / 1e9:g} GB (VIZSLA_CACHE_GB).")
     if removed:
         out.print(f"{removed / 1e6:,.1f} MB removed.")
@@ -66,6 +73,7 @@ def cache(
                     {name: getattr(space, name) for name in ("backbone", "weights", "pictures", "bytes", "last_used")}
                     for space in spaces
                 ],
+                "stores": [asdict(store) for store in kept],
                 "sources": [asdict(source) | {"path": str(source.path)} for source in folders],
             }
         )

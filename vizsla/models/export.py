@@ -93,22 +93,14 @@ def ensure_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone:
     from vizsla.models.backbone import load_backbone
 
     backbone = load_backbone(spec)
-    made = export(backbone, spec.backbone, spec.describe(), cache)
-    write_json(
-        _index(spec, cache),
-        {
-            "backbone": spec.backbone,
-            "weights": spec.describe(),
-            "sha256": made.sha256,
-            "preprocessing": backbone.preprocessing.to_dict(),
-            "features": backbone.features,
-        },
-    )
-    return made
+    return export(backbone, spec.backbone, spec.describe(), cache, _index(spec, cache))
 
 
-def export(backbone: TorchBackbone, name: str, weights: str, cache: Path) -> ExportedBackbone:
-    """A backbone as it is now, as an ONNX file in the cache; ``weights`` says where its weights come from.
+def export(
+    backbone: TorchBackbone, name: str, weights: str, cache: Path, index: Path | None = None
+) -> ExportedBackbone:
+    """A backbone as it is now, as an ONNX file in the cache; ``weights`` says where its weights come from, ``index`` is
+    the file that describes it.
 
     Raises
     ------
@@ -122,6 +114,16 @@ def export(backbone: TorchBackbone, name: str, weights: str, cache: Path) -> Exp
     sha256 = hashlib.sha256(content).hexdigest()
     path = cache / "backbones" / f"{sha256}.onnx"
     write_bytes(path, content, make_folder=True)
+    write_json(
+        index or path.with_suffix(".json"),
+        {
+            "backbone": name,
+            "weights": weights,
+            "sha256": sha256,
+            "preprocessing": backbone.preprocessing.to_dict(),
+            "features": backbone.features,
+        },
+    )
     return ExportedBackbone(name, weights, path, sha256, backbone.preprocessing, backbone.features)
 
 

@@ -141,6 +141,7 @@ class _Fit:
         trainer = self._trainer()
         with self.watch.stage(*trainer.phase):
             training = trainer.train(self._frozen(), self.callback)
+        bound(settings().cache, settings().cache_bytes)
         self.trained = training.trained
         if self.trained.stop is not None:
             self._warn(f"Training was stopped by {self.trained.stop.by}: {self.trained.stop.reason}.")
