@@ -31,6 +31,7 @@ def epochs(planned: list[FineTuneConfig], seconds: float) -> list[tuple[str, int
         (60, [("last", 3)]),
         (120, [("last", 8)]),
         (180, [("last", 13)]),
+        (240, [("last", 16)]),
         (300, [("last", 7), ("full", 5)]),
         (600, [("last", 16), ("full", 11)]),
         (5000, [("last", 16), ("full", 30)]),

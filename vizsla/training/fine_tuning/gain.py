@@ -42,4 +42,7 @@ class Gain:
             f"of the validation pictures {100 * self.before:.1f} % were right before, {100 * self.after:.1f} % are "
             f"after; the loss changed by {self.loss:+.3f} nats (95 %: {low:+.3f} to {high:+.3f})"
         )
-        return f"{change}." if self.kept else f"{change}. That may be chance: what was before is kept."
+        if self.kept:
+            return f"{change}."
+        verdict = "That is worse" if low > 0 else "That may be chance"
+        return f"{change}. {verdict}: what was before is kept."

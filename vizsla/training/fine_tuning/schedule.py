@@ -31,7 +31,7 @@ _MARGIN = 0.92
 """Of the time that is left, what is planned with: epochs differ."""
 _MOST_LAST, _MOST_FULL = 16, 30
 """Epochs beyond which the gain is too small to be told."""
-_LEAST_LAST, _LEAST_FULL = 4, 2
+_LEAST_LAST, _LEAST_FULL = 4, 5
 """Where time is too short for so many epochs of the last blocks and then of all, all of it goes to the last ones."""
 _SHARE_LAST = 0.35
 """Of the time, where all blocks train after the last ones."""
