@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import typer
 
+from vizsla.cli.option_table import with_table
 from vizsla.parameters import COMMAND
 
 _HEAD = "Head"
@@ -117,23 +116,8 @@ def hyperparameter_options(verb: Callable[..., None]) -> Callable[..., None]:
 
     The options stand where ``values`` stands in the verb's signature.
     """
-    before = inspect.signature(verb)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in before.parameters.items():
-        if name == "values":
-            parameters += [
-                inspect.Parameter(option, keyword, default=default, annotation=type_)
-                for option, (type_, default) in OPTIONS.items()
-            ]
-        else:
-            parameters.append(parameter.replace(kind=keyword))
 
-    @functools.wraps(verb)
-    def with_options(**given: Any) -> None:
-        values = {name: given.pop(name) for name in OPTIONS}
-        verb(values={name: value for name, value in values.items() if value is not None}, **given)
+    def typed(values: dict[str, Any]) -> tuple[dict[str, Any]]:
+        return ({name: value for name, value in values.items() if value is not None},)
 
-    with_options.__signature__ = before.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return with_options
+    return with_table(verb, OPTIONS, ("values",), typed)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vizsla.cli.option_table import with_table
 from vizsla.parameters import COMMAND
 
 if TYPE_CHECKING:
@@ -84,26 +83,7 @@ def data_options(verb: Callable[..., None]) -> Callable[..., None]:
 
     The options stand where ``source`` stands in the verb's signature.
     """
-    before = inspect.signature(verb)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters: list[inspect.Parameter] = []
-    for name, parameter in before.parameters.items():
-        if name == "source":
-            parameters += [
-                inspect.Parameter(option, keyword, default=default, annotation=type_)
-                for option, (type_, default) in (_SOURCE | _GATE).items()
-            ]
-        elif name != "gate":
-            parameters.append(parameter.replace(kind=keyword))
-
-    @functools.wraps(verb)
-    def with_options(**values: Any) -> None:
-        source, gate = configurations({name: values.pop(name) for name in _SOURCE | _GATE})
-        verb(source=source, gate=gate, **values)
-
-    with_options.__signature__ = before.replace(parameters=parameters)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return with_options
+    return with_table(verb, _SOURCE | _GATE, ("source", "gate"), configurations)
 
 
 def configurations(values: dict[str, Any]) -> tuple[SourceOptions, GateOptions]:

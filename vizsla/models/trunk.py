@@ -57,14 +57,6 @@ class Cut:
     share: float
     shape: tuple[int, ...]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of one picture's activations, in float16."""
-        size = 2
-        for length in self.shape:
-            size *= length
-        return size
-
 
 def choose_cut(cuts: Sequence[Cut], place: str | None) -> Cut:
     """The cut before the block ``place``; by default the first behind which about a third of the operations lies.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from vizsla.training.trained import EpochMetrics, Stop
@@ -48,6 +49,24 @@ class Callbacks(Callback):
 
     def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
         return _first([callback.on_epoch(metrics, epochs) for callback in self._callbacks])
+
+
+class Deadline(Callback):
+    """Stops at a moment of ``time.monotonic()``; None never does."""
+
+    def __init__(self, moment: float | None) -> None:
+        self._moment = moment
+
+    def on_step(self, step: int) -> Stop | None:
+        return self._over()
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
+        return self._over()
+
+    def _over(self) -> Stop | None:
+        if self._moment is None or time.monotonic() < self._moment:
+            return None
+        return Stop("minutes", "the time was over")
 
 
 def _first(answers: Iterable[Stop | None]) -> Stop | None:

@@ -25,7 +25,7 @@ from vizsla.models.export import ExportedBackbone
 from vizsla.parameters import spelled
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
-from vizsla.training.callbacks import Callback, Callbacks
+from vizsla.training.callbacks import Callback, Callbacks, Deadline
 from vizsla.training.features import Extraction, extract, probabilities
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.pictures import Pictures
@@ -40,7 +40,7 @@ from vizsla.workflow.advice import advice, comparison
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import write_findings
 from vizsla.workflow.head_search import SearchTrainer
-from vizsla.workflow.job_callbacks import Deadline, MetricsLog, Progress
+from vizsla.workflow.job_callbacks import MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start

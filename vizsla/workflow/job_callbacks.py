@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.metrics import read_metrics
 from vizsla.training.callbacks import Callback
-from vizsla.training.trained import EpochMetrics, Stop
+from vizsla.training.trained import EpochMetrics
 from vizsla.workflow.observer import Observer
 
 
@@ -43,21 +41,3 @@ class Progress(Callback):
     def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> None:
         if epochs is not None and self._total in (None, epochs):  # a search counts its trials
             self._observer.progress(metrics.epoch, epochs)
-
-
-class Deadline(Callback):
-    """Stops at a moment of ``time.monotonic()``; None never does."""
-
-    def __init__(self, moment: float | None) -> None:
-        self._moment = moment
-
-    def on_step(self, step: int) -> Stop | None:
-        return self._over()
-
-    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
-        return self._over()
-
-    def _over(self) -> Stop | None:
-        if self._moment is None or time.monotonic() < self._moment:
-            return None
-        return Stop("minutes", "the time was over")

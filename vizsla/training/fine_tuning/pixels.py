@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from vizsla.files import replacing, sha256_json, storage
 from vizsla.images import Limits, Preprocessing, read_file
-from vizsla.training.features import Paths
+from vizsla.training.features import Paths, Progress
 
 Rows = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
-Progress = Callable[[int, int], None]
 
 _VERSION = 1
 

@@ -16,14 +16,14 @@ from vizsla.files import sha256_json
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
 from vizsla.parameters import spelled
-from vizsla.training.callbacks import Callback, Callbacks
+from vizsla.training.callbacks import Callback, Callbacks, Deadline
 from vizsla.training.checkpoint import Checkpoint, interval
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
 from vizsla.training.heads import train_heads
 from vizsla.training.temperature import best_temperature
-from vizsla.training.trained import EpochMetrics, Stop, TrainedHead
+from vizsla.training.trained import EpochMetrics, TrainedHead
 from vizsla.training.trainer import Frozen, Trainer, Training
 
 if TYPE_CHECKING:
@@ -196,15 +196,3 @@ class FineTuner(Trainer):
     def clear(self) -> None:
         for checkpoint in self._checkpoints:
             checkpoint.remove()
-
-
-class Deadline(Callback):
-    """Stops at a moment of ``time.monotonic()``; None never does."""
-
-    def __init__(self, moment: float | None) -> None:
-        self._moment = moment
-
-    def on_step(self, step: int) -> Stop | None:
-        if self._moment is None or time.monotonic() < self._moment:
-            return None
-        return Stop("minutes", "the time was over")
