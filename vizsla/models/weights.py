@@ -14,6 +14,9 @@ from vizsla.parameters import spelled
 
 DEFAULT_BACKBONE = "resnet18"
 
+SMALLEST, LARGEST = 16, 2048
+"""Pixels of a side of a backbone's input."""
+
 _EXPORT_VERSION = 2
 """Raised when the exported graph changes, so that older exports are made again."""
 
@@ -29,7 +32,8 @@ def ways_out() -> str:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone by timm's name and where its weights come from: the hub, ``weights``, or chance.
+    """A backbone by timm's name, where its weights come from (the hub, ``weights``, or chance), and the pixels of a
+    side of its input (``size`` None: as its weights were trained).
 
     Use :meth:`resolve`, which checks.
     """
@@ -38,10 +42,17 @@ class BackboneSpec:
     weights: Path | None = None
     random_init: bool = False
     seed: int = 0
+    size: int | None = None
 
     @classmethod
     def resolve(
-        cls, backbone: str | None, weights: Path | None = None, *, random_init: bool = False, seed: int = 0
+        cls,
+        backbone: str | None,
+        weights: Path | None = None,
+        *,
+        random_init: bool = False,
+        seed: int = 0,
+        size: int | None = None,
     ) -> BackboneSpec:
         """Check a request and fill in what it leaves open.
 
@@ -50,7 +61,7 @@ class BackboneSpec:
         Raises
         ------
         UsageError
-            When both weights and random weights are asked for.
+            When both weights and random weights are asked for, or no picture can have that ``size``.
         WeightsError
             When ``weights`` is no such folder or file, or is of another architecture.
         """
@@ -59,8 +70,15 @@ class BackboneSpec:
                 f"{spelled('weights')} and {spelled('random_init', True)} exclude each other.",
                 do="leave one of them out",
             )
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        if size is not None and not (whole and SMALLEST <= size <= LARGEST):
+            raise UsageError(
+                f"size={size!r} cannot be used.",
+                parameter="size",
+                allowed=f"a whole number of pixels, {SMALLEST} to {LARGEST:,}",
+            )
         if weights is None:
-            return cls(backbone or DEFAULT_BACKBONE, None, random_init, seed if random_init else 0)
+            return cls(backbone or DEFAULT_BACKBONE, None, random_init, seed if random_init else 0, size)
         weights = weights.expanduser().resolve()
         if not weights.exists():
             raise WeightsError("The weights do not exist.", where=weights, do=ways_out())
@@ -72,14 +90,14 @@ class BackboneSpec:
                     where=weights,
                     do=f"use {spelled('backbone', stored)}, or other weights",
                 )
-            return cls(stored, weights)
+            return cls(stored, weights, size=size)
         if weights.suffix not in (".safetensors", ".pth", ".pt"):
             raise WeightsError(
                 f"A weights file ends in .safetensors, .pth or .pt, not {weights.suffix!r}.",
                 where=weights,
                 do=ways_out(),
             )
-        return cls(backbone or DEFAULT_BACKBONE, weights)
+        return cls(backbone or DEFAULT_BACKBONE, weights, size=size)
 
     @property
     def file(self) -> Path | None:
@@ -96,11 +114,14 @@ class BackboneSpec:
             return None
         try:
             config = json.loads((self.weights / "config.json").read_text("utf-8"))["pretrained_cfg"]
-            return {
-                name: config[name] for name in ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
-            }
+            names = ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
+            return {name: config[name] for name in names} | self.input_size()
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def input_size(self) -> dict[str, tuple[int, int, int]]:
+        """What timm's data configuration says of the size that is asked for; nothing where none is."""
+        return {} if self.size is None else {"input_size": (3, self.size, self.size)}
 
     def describe(self) -> str:
         """For a person: where the weights come from."""
@@ -109,7 +130,8 @@ class BackboneSpec:
         return f"hub:{self.backbone}" if self.weights is None else self.weights.name
 
     def key(self) -> str:
-        """A digest that changes whenever the exported backbone would: name, weights, their configuration, versions."""
+        """A digest that changes whenever the exported backbone would: name, weights, their configuration, size,
+        versions."""
         if self.random_init:
             source = f"random:{self.seed}"
         elif self.file is None or self.weights is None:
@@ -119,7 +141,7 @@ class BackboneSpec:
             config = sha256_file(self.weights / "config.json") if self.weights.is_dir() else "none"
             source = f"{sha256_file(self.file)} config:{config}"
         versions = {name: _version(name) for name in ("torch", "timm")}
-        return sha256_json([_EXPORT_VERSION, self.backbone, source, versions])
+        return sha256_json([_EXPORT_VERSION, self.backbone, source, versions, *([self.size] if self.size else [])])
 
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")

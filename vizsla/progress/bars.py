@@ -84,6 +84,10 @@ class LiveView:
         self.noted.append(text)
         note_on(self.bars.console, text)
 
+    def line(self, text: str) -> None:
+        """Print it above the bars."""
+        self.bars.console.print(text, soft_wrap=True)
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Move the bar: one step for each trial that ended."""
         if self._task is not None and trials:

@@ -84,6 +84,10 @@ class CellView:
         self._notes.append(text)
         self._draw()
 
+    def line(self, text: str) -> None:
+        """Add it below the stages."""
+        self.note(text)
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Move the bar by the trials that ended, and say which is the best so far."""
         leader = best(trials, objective)

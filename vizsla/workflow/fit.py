@@ -40,7 +40,7 @@ from vizsla.workflow.advice import advice, comparison
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import write_findings
 from vizsla.workflow.head_search import SearchTrainer
-from vizsla.workflow.job_callbacks import MetricsLog, Progress
+from vizsla.workflow.job_callbacks import EpochLines, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start
@@ -267,7 +267,8 @@ class _Fit:
 
     def _trainer(self) -> Trainer:
         config, tune, deadline = self.request.head, self.request.tune, self.watch.before(_RESERVE_SECONDS)
-        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(deadline)])
+        lines = [] if self.request.preset is None else [EpochLines(self.observer)]
+        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(deadline), *lines])
         if tune is not None:
             assert not isinstance(config, FineTuneConfig)
             return SearchTrainer(self.job, config, tune, self.observer, deadline)

@@ -43,6 +43,11 @@ class Logbook:
         self._line(f"note: {text}")
         self._then.note(text)
 
+    def line(self, text: str) -> None:
+        """The line."""
+        self._line(text)
+        self._then.line(text)
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """A line when a trial ends."""
         for trial in trials:

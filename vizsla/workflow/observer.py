@@ -24,6 +24,10 @@ class Observer(Protocol):
         """Something that the person should know."""
         return
 
+    def line(self, text: str) -> None:
+        """A line as a training script would print it."""
+        return
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """The trials of a search, whenever one of them changes."""
         return

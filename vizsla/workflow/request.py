@@ -29,9 +29,10 @@ from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning.config import FineTuneConfig, TrainingConfig, training_config
-from vizsla.tuning.head_space import head_space
+from vizsla.tuning.head_space import head_name, head_space
 from vizsla.tuning.head_space import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
+from vizsla.tuning.presets import find_preset
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.space import own_value
@@ -45,9 +46,10 @@ REPORT, RESULT, PREDICTIONS = "report.html", "result.json", "test-predictions.cs
 class FitRequest:
     """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
     ``data`` is anything that :func:`vizsla.data.open_dataset` reads; ``source`` says how to read it, ``gate`` what to
-    do about what is wrong with it.
+    do about what is wrong with it; ``size`` are the pixels of a side that the backbone sees.
 
-    ``tune`` searches for the head's hyperparameters first; ``head`` then says what is not searched.
+    ``tune`` searches for the head's hyperparameters first; ``head`` then says what is not searched. ``preset`` is the
+    one that ``head`` was made from, whose epochs are printed as training scripts print them.
 
     Raises
     ------
@@ -59,12 +61,14 @@ class FitRequest:
     backbone: str | None = None
     weights: Path | None = None
     random_init: bool = False
+    size: int | None = None
     head: TrainingConfig = field(default_factory=LbfgsConfig)
     minutes: float | None = None
     name: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     tune: SearchRequest | None = None
+    preset: str | None = None
 
     def __post_init__(self) -> None:
         if not str(self.data).strip():
@@ -90,6 +94,7 @@ class FitRequest:
         *,
         tune: int | SearchRequest | None = None,
         seed: int = 0,
+        preset: str | None = None,
         **options: Any,
     ) -> FitRequest:
         """From hyperparameters by name, as every door gets them; ``options`` are other fields, None for the default.
@@ -102,6 +107,8 @@ class FitRequest:
             More of them, as pairs, in a file, as JSON or by name; ``values`` come first.
         tune:
             So many trials of the default search (True: 20), or a search.
+        preset:
+            The name of hyperparameters that come after all of these; in a search, of its ranges where it has none.
 
         Raises
         ------
@@ -118,8 +125,10 @@ class FitRequest:
         options = {name: value for name, value in options.items() if value is not None}
         named = by_name(read_hyperparameters(hyperparameters)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
+        common = find_preset(preset) if preset is not None else None
         if tune is None or tune is False:
-            return cls(os.fspath(data), head=training_config(named | {"seed": seed}, options.get("minutes")), **options)
+            named = ({} if common is None else common.values) | named | {"seed": seed}
+            return cls(os.fspath(data), head=training_config(named, options.get("minutes")), preset=preset, **options)
         reaching = [name for name in ("depth", *FineTuneConfig.ONLY) if named.get(name, "head") != "head"]
         if reaching:
             raise UsageError(
@@ -127,12 +136,18 @@ class FitRequest:
                 parameter=reaching[0],
                 do=f"leave {spelled(reaching[0])} out, or train without a search",
             )
-        named.pop("depth", None)
         if tune is True:
             tune = SearchRequest()
         elif isinstance(tune, int):
             tune = SearchRequest(limits=SearchLimits(trials=tune))
-        search = replace(tune, space=head_space(tune.space, named))
+        space = tune.space
+        if common is not None:
+            if space is None:
+                space, named = common.space(named), {}
+            given = {head_name(name) for name in (*space.parameters, *space.static, *named)}
+            named |= {name: value for name, value in common.values.items() if name not in given}
+        named.pop("depth", None)
+        search = replace(tune, space=head_space(space, named))
         return cls(os.fspath(data), head=LbfgsConfig(seed=seed), tune=search, **options)
 
     def data_request(self, deadline: float | None = None) -> DataRequest:
@@ -144,7 +159,9 @@ class FitRequest:
 
     def weights_request(self) -> BackboneSpec:
         """The backbone asked for, checked."""
-        return BackboneSpec.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
+        return BackboneSpec.resolve(
+            self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed, size=self.size
+        )
 
 
 @dataclass(frozen=True)

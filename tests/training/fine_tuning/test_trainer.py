@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.training.fine_tuning.conftest import Setting
-from vizsla.errors import DataError, UsageError, VizslaError
+from vizsla.errors import DataError, StorageError, UsageError, VizslaError
 from vizsla.models.heads.linear import LinearHead
 from vizsla.training.callbacks import Callback
 from vizsla.training.fine_tuning import layers, loop
@@ -77,6 +77,22 @@ def test_what_gains_nothing_is_not_kept(setting: Setting, tmp_path: Path, monkey
     assert training.backbone is setting.frozen.backbone
     assert training.frozen is None
     assert "That may be chance: what was before is kept." in setting.notes[-1]
+
+
+def test_no_disk_for_the_activations_names_what_takes_less(
+    setting: Setting, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(LAST, cut="layer2.0", views=3)
+    pixels = small_disk / "pixels"  # as an earlier run left them on a larger disk
+    pixels.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("VIZSLA_CACHE", str(small_disk))
+    with pytest.raises(StorageError) as caught:
+        setting.train(tmp_path / "job", config)
+    assert "The disk is full" in caught.value.what
+    assert caught.value.what.endswith("The activations before layer2.0 take 7.4 MB.")
+    assert str(caught.value.do).endswith("or choose less: views=1 takes 3.3 MB, cut='layer3.0' 2.8 MB")
+    assert not list(small_disk.rglob("*.f16")), "nothing half-written is taken for activations"
 
 
 def test_blocks_below_learn_less_and_later(setting: Setting) -> None:
