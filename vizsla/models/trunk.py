@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -174,6 +175,18 @@ class DividedBackbone:
                 cuts.append(Cut(place, behind, counter.shapes[node.name]))
         self._at = {cut.place: self._at[cut.place] for cut in cuts}
         return tuple(cuts)
+
+
+@lru_cache(maxsize=1)
+def divide(backbone: TorchBackbone) -> DividedBackbone:
+    """The places of a backbone, found once: planning, costs and stages ask for them in turn.
+
+    Raises
+    ------
+    ModelError
+        As :class:`DividedBackbone`.
+    """
+    return DividedBackbone(backbone)
 
 
 class _Counter(fx.Interpreter):  # type: ignore[misc]

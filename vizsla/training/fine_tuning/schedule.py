@@ -17,7 +17,7 @@ from vizsla.models.backbone import TorchBackbone
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import trunk_to_onnx
 from vizsla.models.heads.linear import LinearHead
-from vizsla.models.trunk import DividedBackbone, Features, choose_cut
+from vizsla.models.trunk import Features, choose_cut, divide
 from vizsla.training.fine_tuning.config import Depth, FineTuneConfig
 from vizsla.training.fine_tuning.cost import Cost, cost
 from vizsla.training.fine_tuning.loop import Network
@@ -97,7 +97,7 @@ def asked_for(backbone: TorchBackbone, config: FineTuneConfig) -> list[FineTuneC
     cut = None
     if "last" in depths:
         try:
-            cut = choose_cut(DividedBackbone(backbone).cuts, config.cut)
+            cut = choose_cut(divide(backbone).cuts, config.cut)
         except ModelError:
             if config.depth == "last":
                 raise
@@ -144,7 +144,7 @@ def measure(
     trunk_seconds, size = 0.0, backbone.preprocessing.size
     for stage in planned:
         if stage.depth == "last":
-            divided = DividedBackbone(backbone)
+            divided = divide(backbone)
             trunk, body = divided.split(stage.cut or "")
             shape = next(cut.shape for cut in divided.cuts if cut.place == stage.cut)
             engine = OnnxEngine(trunk_to_onnx(trunk, backbone.preprocessing))
