@@ -6,6 +6,7 @@ after: so it needs no knowledge of an architecture.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,6 +58,11 @@ class Cut:
     place: str
     share: float
     shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of one picture's activations, as float16."""
+        return 2 * math.prod(self.shape)
 
 
 def choose_cut(cuts: Sequence[Cut], place: str | None) -> Cut:

@@ -262,18 +262,20 @@ class Chooser:
             Callback(),
             self._observer.progress,
         )
-        planned = schedule.asked_for(backbone, config)
-        costs = schedule.measure(backbone, planned, head, self._threads, workshop.device)
-        tried = None
-        if any(stage.depth == "last" for stage in planned):
-            tried = pilot(workshop, config, head, costs, seconds)
         train, valid = (len(self._dataset.rows(split)) for split in ("train", "valid"))
+        cuts = schedule.cuts_for(backbone, config, config.views * train + valid, schedule.room(self._cache))
+        planned = schedule.asked_for(config, cuts)
+        costs = schedule.measure(backbone, planned, cuts, head, self._threads, workshop.device)
+        tried = None
+        if costs.last:
+            tried = pilot(workshop, config, head, costs, seconds)
         left = self._left if self._deadline is not None else 1e9
         timed = schedule.within(planned, costs, train, valid, left - len(self._dataset) / candidate.rate)
-        takes = {stage.depth: took for stage, took in timed}
+        takes = {stage.depth: (stage, took) for stage, took in timed}
         prospects = []
-        for stage in planned:
-            cost = costs.last if stage.depth == "last" else costs.full
+        for wanted in planned:
+            stage, took = takes.get(wanted.depth, (wanted, None))
+            cost = costs.last[stage.cut].training if stage.cut is not None else costs.full
             row = Prospect(
                 candidate.backbone.name,
                 f"from {stage.cut} on" if stage.depth == "last" else "all of it",
@@ -282,7 +284,7 @@ class Chooser:
                 None,
                 0,
                 1 / cost.train if cost.train else 0.0,
-                takes.get(stage.depth),
+                took,
             )
             if stage.depth == "last" and tried is not None:
                 right, n = tried.gain.after, len(data.valid)

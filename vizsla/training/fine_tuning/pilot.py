@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.models.heads.linear import LinearHead
-from vizsla.models.trunk import choose_cut, divide
 from vizsla.training.callbacks import Callback
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
@@ -45,13 +44,13 @@ def pilot(workshop: Workshop, config: FineTuneConfig, head: LinearHead, costs: C
         The frozen backbone's, trained on the same sample.
     """
     data = workshop.data
-    each = _VIEWS * costs.trunk + _EPOCHS * costs.last.train
-    fixed = len(data.valid) * (costs.trunk + (_EPOCHS + 1) * costs.last.measured)
+    place, cost = next(iter(costs.last.items()))
+    each = _VIEWS * cost.trunk + _EPOCHS * cost.training.train
+    fixed = len(data.valid) * (cost.trunk + (_EPOCHS + 1) * cost.training.measured)
     count = int(min(len(data.train), max(0.0, (seconds - fixed) / each)))
     if count < min(_LEAST_PICTURES, len(data.train)):
         return None
     began = time.monotonic()
-    place = choose_cut(divide(workshop.backbone).cuts, config.cut).place
     short = replace(config, depth="last", cut=place, epochs=_EPOCHS, views=_VIEWS, patience=None, unfreeze=0.0)
     short = short.resolved()
     workshop = replace(workshop, data=replace(data, train=data.train[:count]))
