@@ -34,21 +34,9 @@ def write_digits(folder: Path) -> int:
 
 
 RECIPE = (
-    *("--backbone", "test_resnet", "--random-init", "--size", "64"),
-    *(
-        "--depth",
-        "full",
-        "--epochs",
-        "10",
-        "--lr",
-        "0.01",
-        "--layer-decay",
-        "1",
-        "--augmentation",
-        "light",
-        "--no-flip",
-    ),
-)
+    "--backbone test_resnet --random-init --size 64 --depth full --epochs 10 --lr 0.003 --layer-decay 1 "
+    "--augmentation light --no-flip"
+).split()
 """timm's smallest residual network, from nothing: all of it trains, on pictures that are small, as digits may be. A
 mirrored digit is no digit."""
 

@@ -35,7 +35,12 @@ class BackboneSpec:
     """A backbone by timm's name, where its weights come from (the hub, ``weights``, or chance), and the pixels of a
     side of its input (``size`` None: as its weights were trained).
 
-    Use :meth:`resolve`, which checks.
+    Use :meth:`resolve`, which checks, and ``dataclasses.replace`` for another size.
+
+    Raises
+    ------
+    UsageError
+        When no input has that size.
     """
 
     backbone: str
@@ -44,15 +49,18 @@ class BackboneSpec:
     seed: int = 0
     size: int | None = None
 
+    def __post_init__(self) -> None:
+        whole = isinstance(self.size, int) and not isinstance(self.size, bool)
+        if self.size is not None and not (whole and SMALLEST <= self.size <= LARGEST):
+            raise UsageError(
+                f"size={self.size!r} cannot be used.",
+                parameter="size",
+                allowed=f"a whole number of pixels, {SMALLEST} to {LARGEST:,}",
+            )
+
     @classmethod
     def resolve(
-        cls,
-        backbone: str | None,
-        weights: Path | None = None,
-        *,
-        random_init: bool = False,
-        seed: int = 0,
-        size: int | None = None,
+        cls, backbone: str | None, weights: Path | None = None, *, random_init: bool = False, seed: int = 0
     ) -> BackboneSpec:
         """Check a request and fill in what it leaves open.
 
@@ -61,7 +69,7 @@ class BackboneSpec:
         Raises
         ------
         UsageError
-            When both weights and random weights are asked for, or no picture can have that ``size``.
+            When both weights and random weights are asked for.
         WeightsError
             When ``weights`` is no such folder or file, or is of another architecture.
         """
@@ -70,15 +78,8 @@ class BackboneSpec:
                 f"{spelled('weights')} and {spelled('random_init', True)} exclude each other.",
                 do="leave one of them out",
             )
-        whole = isinstance(size, int) and not isinstance(size, bool)
-        if size is not None and not (whole and SMALLEST <= size <= LARGEST):
-            raise UsageError(
-                f"size={size!r} cannot be used.",
-                parameter="size",
-                allowed=f"a whole number of pixels, {SMALLEST} to {LARGEST:,}",
-            )
         if weights is None:
-            return cls(backbone or DEFAULT_BACKBONE, None, random_init, seed if random_init else 0, size)
+            return cls(backbone or DEFAULT_BACKBONE, None, random_init, seed if random_init else 0)
         weights = weights.expanduser().resolve()
         if not weights.exists():
             raise WeightsError("The weights do not exist.", where=weights, do=ways_out())
@@ -90,14 +91,14 @@ class BackboneSpec:
                     where=weights,
                     do=f"use {spelled('backbone', stored)}, or other weights",
                 )
-            return cls(stored, weights, size=size)
+            return cls(stored, weights)
         if weights.suffix not in (".safetensors", ".pth", ".pt"):
             raise WeightsError(
                 f"A weights file ends in .safetensors, .pth or .pt, not {weights.suffix!r}.",
                 where=weights,
                 do=ways_out(),
             )
-        return cls(backbone or DEFAULT_BACKBONE, weights, size=size)
+        return cls(backbone or DEFAULT_BACKBONE, weights)
 
     @property
     def file(self) -> Path | None:

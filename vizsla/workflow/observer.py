@@ -28,6 +28,10 @@ class Observer(Protocol):
         """A line as a training script would print it."""
         return
 
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table that the person should see; a column whose name begins with ``>`` holds numbers."""
+        return
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """The trials of a search, whenever one of them changes."""
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from vizsla.errors import StorageError
 from vizsla.files import sha256_json
 from vizsla.images import Limits, read_file
 from vizsla.models.backbone import TorchBackbone
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import trunk_to_onnx
-from vizsla.models.trunk import Cut, DividedBackbone, Features, choose_cut
-from vizsla.parameters import spelled
+from vizsla.models.trunk import Cut, Features, choose_cut, divide
 from vizsla.training.callbacks import Callback
 from vizsla.training.fine_tuning.activations import View, ensure_activations
 from vizsla.training.fine_tuning.augmentation import Recipe
@@ -50,7 +48,7 @@ class Workshop:
         """The blocks that train, and their inputs: those behind the cut, or all of them."""
         recipe = Recipe(config.augmentation, config.flip, self.backbone.preprocessing)
         if config.depth == "last":
-            return self._last(config, choose_cut(DividedBackbone(self.backbone).cuts, config.cut), recipe)
+            return self._last(config, choose_cut(divide(self.backbone).cuts, config.cut), recipe)
         inputs = PixelInputs(
             self._pixels(), recipe, self.pictures.paths, self.backbone.preprocessing, self.device, self.threads
         )
@@ -58,7 +56,7 @@ class Workshop:
 
     def _last(self, config: FineTuneConfig, cut: Cut, recipe: Recipe) -> tuple[nn.Module, Inputs]:
         preprocessing, data, limits = self.backbone.preprocessing, self.data, Limits.from_settings()
-        trunk, tail = DividedBackbone(self.backbone).split(cut.place)
+        trunk, tail = divide(self.backbone).split(cut.place)
         rows = np.concatenate([data.train, data.valid])
         views: list[View] = [lambda row: preprocessing(read_file(self.pictures.paths[row], limits), limits)]
         if config.views > 1:
@@ -84,10 +82,7 @@ class Workshop:
             own = data.train if number else rows
             content = [trunk_of, number and [number, *draws, own.tolist()], self.pictures.keys[own].tobytes().hex()]
             path = self.cache / "activations" / f"{sha256_json(content)[:32]}.f16"
-            try:
-                file = ensure_activations(path, own, cut.shape, view, engine, threads=self.threads, on_done=on_done)
-            except StorageError as error:
-                raise _too_large(error, cut, DividedBackbone(self.backbone).cuts, total, len(rows)) from error
+            file = ensure_activations(path, own, cut.shape, view, engine, threads=self.threads, on_done=on_done)
             files.append(file)
         return tail, ActivationInputs(files, self.device)
 
@@ -102,22 +97,6 @@ class Workshop:
             threads=self.threads,
             on_progress=self.on_progress,
         )
-
-
-def _too_large(error: StorageError, cut: Cut, cuts: Sequence[Cut], total: int, rows: int) -> StorageError:
-    """The words of a file system that cannot hold the activations of ``total`` views of ``rows`` pictures, with what
-    would take less."""
-    ways = [f"{spelled('views', 1)} takes {_megabytes(cut, rows)}"] if total > rows else []
-    smallest = min(cuts, key=lambda other: np.prod(other.shape))
-    if np.prod(smallest.shape) < np.prod(cut.shape):
-        ways.append(f"{spelled('cut', smallest.place)} {_megabytes(smallest, total)}")
-    do = f"{error.do}; or choose less: {', '.join(ways)}" if ways else error.do
-    what = f"{error.what} The activations before {cut.place} take {_megabytes(cut, total)}."
-    return StorageError(what, where=error.where, do=do)
-
-
-def _megabytes(cut: Cut, views: int) -> str:
-    return f"{2 * views * int(np.prod(cut.shape)) / 1e6:,.1f} MB"
 
 
 def best_device() -> torch.device:
