@@ -86,7 +86,7 @@ def test_a_class_that_came_since_begins_training_anew(
     folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = folder_of_photos({"red": 30, "green": 30})
-    job = ended(request(data, name="mine"), tmp_path, monkeypatch)
+    job = ended(request(data, name="mine", size=32), tmp_path, monkeypatch)
     shutil.move(folder_of_photos({"blue": 30}, name="more") / "blue", data / "blue")
     said = resume(job)
     assert "The data are not those that this job began with (60 pictures then, 90 now)" in said
@@ -99,13 +99,13 @@ def test_a_checkpoint_of_another_model_is_not_gone_on_with(
 ) -> None:
     data = folder_of_photos({"red": 30, "green": 30})
     full = replace(LAST, depth="full")
-    wide = ended(request(data, name="wide", head=full), tmp_path, monkeypatch)
-    job = ended(request(data, name="mine", head=full, size=64), tmp_path, monkeypatch)
+    wide = ended(request(data, name="wide", head=full, size=48), tmp_path, monkeypatch)
+    job = ended(request(data, name="mine", head=full, size=32), tmp_path, monkeypatch)
     # Its tensors have the same names and shapes: nothing but what it says of itself tells them apart.
     shutil.copy(wide / "checkpoints" / "full.checkpoint", job / "checkpoints" / "full.checkpoint")
     said = resume(job)
     assert "The checkpoint full.checkpoint is of other data, another configuration or other versions" in said
-    same_result(job, fit(request(data, head=full, size=64)).job)
+    same_result(job, fit(request(data, head=full, size=32)).job)
 
 
 def test_a_document_holds_all_of_it(tmp_path: Path) -> None:

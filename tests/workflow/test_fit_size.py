@@ -22,10 +22,11 @@ from vizsla.workflow.request import FitRequest
 Folder = Callable[..., Path]
 
 
-def test_it_reaches_the_saved_model_and_shares_no_feature(folder_of_photos: Folder) -> None:
+def test_it_reaches_the_saved_model_and_shares_no_feature(folder_of_photos: Folder, tmp_path: Path) -> None:
     data = folder_of_photos({"red": 12, "green": 12})
     options = ("--backbone", "test_resnet", "--random-init", "--json")
-    small, large = (command("fit", data, *options, *more) for more in (("--size", 32), ()))
+    cache = str(tmp_path / "cache")
+    small, large = (command("fit", data, *options, *more, VIZSLA_CACHE=cache) for more in (("--size", 32), ()))
     cards = []
     for done in (small, large):
         assert done.returncode == 0, done.stderr
