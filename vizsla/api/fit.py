@@ -40,8 +40,9 @@ def fit(
     data:
         Any source that :func:`vizsla.open_dataset` reads.
     backbone, weights, random_init, size:
-        Any timm image model; local weights (a folder in the hub's layout or a file); an untrained one; the pixels of a
-        side of what it sees of a picture, by default as its weights were trained.
+        Any timm image model (several with commas, or ``auto``, are tried on a sample); local weights (a folder in the
+        hub's layout, a folder of such folders, or a file); an untrained one; the pixels of a side of what it sees of a
+        picture, by default as its weights were trained.
     hyperparameters, values:
         Those of a head: by name (``lr=0.01``), or as a mapping, pairs, a JSON object or a file, such as ``vizsla tune
         export`` writes; what is given by name comes first. The head is the optimum of its problem; ``lr``, ``epochs``
