@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "tune": "Search for the best hyperparameters: heads in seconds, or any script.",
     "jobs": "List, show, follow, stop, resume and remove jobs.",
     "ui": "MLflow's pages: every job with its parameters, metrics and results.",
+    "evaluate": "How good a saved model is on any labelled pictures, and where not.",
     "predict": "What a saved model says of pictures.",
     "cache": "What is kept between runs: show, bound, clear.",
 }

@@ -1,0 +1,229 @@
+"""``vizsla evaluate``: any saved model on any labelled pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.data.listing import Listing
+from vizsla.data.sources import list_source
+from vizsla.errors import DataError
+from vizsla.evaluation import Evaluation, evaluate
+from vizsla.evaluation.labels import check_shift, match_classes
+from vizsla.evaluation.measured import Measured
+from vizsla.files import write_bytes, write_json
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.here import running_here, withdrawn_if_refused
+from vizsla.reports.render import fragment_of, percent
+from vizsla.workflow import records
+from vizsla.workflow.evaluation_request import EvaluateRequest, Which
+from vizsla.workflow.observer import Observer, Silent
+from vizsla.workflow.saved_model import OpenModel
+from vizsla.workflow.sight import Sight, see
+from vizsla.workflow.training_set import TrainingSet, find_training_set
+from vizsla.workflow.watch import Watch
+
+REPORT, RESULT, PREDICTIONS = "report.html", "evaluation.json", "predictions.csv"
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What an evaluation found, and the files that tell it. In a notebook it shows its page.
+
+    ``which`` are the pictures that were measured, in words; ``notes`` what a reader should know.
+
+    Examples
+    --------
+    >>> result = vizsla.evaluate("runs/train-photos", "new_photos")  # doctest: +SKIP
+    >>> result.evaluation.accuracy  # doctest: +SKIP
+    Estimate(0.900 [0.868, 0.925])
+    """
+
+    job: Path
+    report: Path
+    model: Path
+    data: str
+    which: str
+    evaluation: Evaluation
+    damaged: tuple[dict[str, str], ...]
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+    def __repr__(self) -> str:
+        accuracy = self.evaluation.accuracy
+        interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
+        return f"EvaluateResult(accuracy {percent(accuracy.value)} ({interval}) on {self.evaluation.n:,} pictures)"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.report)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``vizsla evaluate --json`` prints."""
+        return {
+            "job": str(self.job),
+            "report": str(self.report),
+            "model": str(self.model),
+            "data": self.data,
+            "pictures": self.which,
+            "metrics": self.evaluation.to_dict(),
+            "damaged": list(self.damaged),
+            "notes": list(self.notes),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
+
+
+def evaluate_model(request: EvaluateRequest, observer: Observer | None = None) -> EvaluateResult:
+    """Measure a saved model on labelled pictures, as a job that runs in this process.
+
+    Raises
+    ------
+    VizslaError
+        Of the kind that tells what went wrong; what is refused leaves no job.
+    """
+    observer = observer or Silent()
+    watch = Watch(observer, None)
+    task = _Evaluation(request, watch, observer)
+    with running_here("evaluate", task.listing.name, request.to_document(), name=request.name) as job:
+        return task.run(job)
+
+
+def evaluate_in(job: JobDirectory, observer: Observer) -> EvaluateResult:
+    """What :func:`evaluate_model` does, within a job that another process controls.
+
+    Raises
+    ------
+    VizslaError
+        As :func:`evaluate_model` does.
+    """
+    return _Evaluation(EvaluateRequest.from_document(job.document), Watch(observer, None), observer).run(job)
+
+
+class _Evaluation:
+    """One run; what can be refused before any work is refused when it is made."""
+
+    def __init__(self, request: EvaluateRequest, watch: Watch, observer: Observer) -> None:
+        self.request, self.watch, self.observer = request, watch, observer
+        self.notes: list[str] = []
+        with watch.stage("dataset"):
+            self.model = OpenModel.of(request.model)
+            self.listing = list_source(request.data, request.source, observer.progress)
+            self.rows, self.which = _choose(self.listing, request.split)
+            chosen = [self.listing.labels[row] for row in self.rows.tolist()]
+            self.labels = match_classes(chosen, self.model.classes, request.data)
+        self.notes += self.listing.notes
+
+    def run(self, job: JobDirectory) -> EvaluateResult:
+        """Everything, in order."""
+        paths = [self.listing.paths[row] for row in self.rows.tolist()]
+        with withdrawn_if_refused(job):
+            with self.watch.stage("pictures", len(paths)):
+                sight = see(self.listing.root, paths, self.model, self.observer)
+            with self.watch.stage("training set"):
+                training, why = find_training_set(self.model, self.request.training, self.observer)
+            if training is None:
+                self.notes.append(f"Nothing is said of the training pictures: {why}.")
+            pictures = self._unseen(sight, training)
+            labels = self.labels[sight.rows[pictures]]
+            probabilities = self.model.saved.head.probabilities(sight.features[pictures])
+            check_shift(probabilities.argmax(axis=1), labels, self.model.classes)
+        with self.watch.stage("evaluation"):
+            evaluation = evaluate(
+                probabilities, labels, self.model.classes, seed=self.request.seed, majority=_majority(training)
+            )
+        measured = Measured(
+            [paths[row] for row in sight.rows[pictures].tolist()],
+            [sight.files[at] for at in pictures.tolist()],
+            labels,
+            probabilities,
+            tuple(self.model.classes),
+        )
+        damaged = [
+            {"path": paths[row], "label": self.listing.labels[int(self.rows[row])], **error.to_dict()}
+            for row, error in sorted(sight.damaged.items())
+        ]
+        for text in self.notes:
+            self.observer.note(text)
+        with self.watch.stage("report"):
+            from vizsla.reports.model_evaluation import ModelReport, page
+
+            result = EvaluateResult(
+                job=job.path,
+                report=job.output / REPORT,
+                model=self.model.path,
+                data=self.request.data,
+                which=self.which,
+                evaluation=evaluation,
+                damaged=tuple(damaged),
+                notes=tuple(self.notes),
+                seconds=self.watch.seconds,
+            )
+            records.write_damaged(job.output / "damaged.jsonl", damaged)
+            records.write_confusion(job.output / "confusion.csv", evaluation)
+            records.write_measured(job.output / PREDICTIONS, measured)
+            report = ModelReport(
+                job=job.name,
+                created=job.state.created,
+                model=str(self.model.path),
+                data=self.request.data,
+                which=self.which,
+                evaluation=evaluation,
+                measured=measured,
+                damaged=damaged,
+                notes=self.notes,
+                seconds=list(self.watch.seconds.items()),
+            )
+            write_bytes(result.report, page(report).encode("utf-8", "replace"))
+        write_json(job.output / RESULT, result.to_dict())
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece"):
+            job.append_metric(f"test_{name}", getattr(evaluation, name).value)
+        return result
+
+    def _unseen(self, sight: Sight, training: TrainingSet | None) -> npt.NDArray[np.int64]:
+        """The pictures to measure on: unless a split was asked for, those that training has not seen."""
+        pictures = np.arange(len(sight.rows))
+        if not len(pictures):
+            raise DataError("No picture could be read.", where=self.request.data, do="check the folder")
+        if training is None or self.request.split is not None:
+            return pictures
+        seen = training.holds(sight.sha256)
+        if seen.all():
+            raise DataError(
+                "The model was trained on every one of these pictures: they cannot say how good it is on new ones.",
+                where=self.request.data,
+                do="give other pictures; to measure on these all the same, name the split (all, train)",
+            )
+        if seen.any():
+            self.notes.append(
+                f"Left out, as the model was trained on them: {int(seen.sum()):,} of {len(seen):,} pictures."
+            )
+        return pictures[~seen]
+
+
+def _choose(listing: Listing, split: Which | None) -> tuple[npt.NDArray[np.int64], str]:
+    """The rows to measure on, and in words which they are."""
+    splits = np.array([name or "" for name in listing.splits])
+    brought = [name for name in ("test", "valid", "train") if (splits == name).any()]
+    if split is None:
+        split = next((name for name in ("test", "valid") if name in brought), "all")
+    if split == "all":
+        return np.arange(len(splits)), "all"
+    rows = np.flatnonzero(splits == split)
+    if not len(rows):
+        raise DataError(
+            f"The data bring no {split} split.",
+            where=listing.root,
+            allowed=", ".join([*brought, "all"]),
+            do="choose another split, or all",
+        )
+    return rows, str(split)
+
+
+def _majority(training: TrainingSet | None) -> int | None:
+    """The class that training saw most; None where that is not known."""
+    if training is None:
+        return None
+    return int(np.bincount(training.labels[training.rows("train")], minlength=training.classes).argmax())
