@@ -13,7 +13,11 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.parameters import DOCUMENT, speaking
 from vizsla.workflow.logbook import Logbook
 
-_RUNS = {"evaluate": ("vizsla.workflow.evaluate", "evaluate_in")}
+_RUNS = {
+    "evaluate": ("vizsla.workflow.evaluate", "evaluate_in"),
+    "bias": ("vizsla.workflow.bias", "bias_in"),
+    "explain": ("vizsla.workflow.explain", "explain_in"),
+}
 """What runs a kind of job."""
 
 

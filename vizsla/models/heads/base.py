@@ -32,13 +32,17 @@ class Head(ABC):
 
     kind: ClassVar[str]
 
+    bias: Floats
+    """(classes,): the logits of a picture whose evidence is nothing."""
+
     @abstractmethod
     def logits(self, features: Floats) -> Floats:
         """(n, d) to (n, classes), each row the same to the last bit alone or among others."""
 
     @abstractmethod
     def evidence(self, feature_map: Floats, label: int) -> Doubles:
-        """Feature map (d, h, w) to what each place adds to the logit of a class, (h, w)."""
+        """Feature map (d, h, w) to what each place adds to the logit of a class, (h, w): the mean over the places and
+        ``bias`` are the logit."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Floats]:
