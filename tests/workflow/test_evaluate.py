@@ -162,3 +162,69 @@ def test_shifted_ids_are_found_by_what_the_model_says(
             paint(1000 + at, colour=colour).save(shifted / label / f"{at}.jpg", quality=90)
     with pytest.raises(vizsla.DataError, match="shifted by one"):
         evaluate_model(EvaluateRequest(str(model), str(shifted)))
+
+
+def test_the_whole_is_said_in_json_and_on_the_page(trained: FitResult) -> None:
+    said = command("evaluate", trained.job, photos_of(trained), "--against", trained.archive, "--json")
+    assert said.returncode == 0, said.stderr
+    document = json.loads(said.stdout)
+    assert document["comparison"]["other_better_on"] == document["comparison"]["other_worse_on"] == 0
+    assert document["comparison"]["p"] == 1
+    assert [balance["split"] for balance in document["class_balance"]] == ["train", "valid", "measured"]
+    assert document["class_balance"][0] == {"split": "train", "counts": [16, 16, 16], "ratio": 1.0, "effective": 3.0}
+    assert set(document["unlike_training"]) == {"share", "usual_share", "pictures"}
+    assert document["calibration"]["temperature"] > 0
+    assert document["learning_curve"]["pictures"][-1] == 48
+    assert document["abstain"][0]["coverage"] == 1
+    assert document["slices"] == []
+    assert any("fewer than 60 pictures" in note for note in document["notes"])
+    page = Path(document["report"]).read_text()
+    for title in (
+        "Where it is worse",
+        "If it may stay silent",
+        "Sizes of the classes",
+        "What more pictures would give",
+    ):
+        assert title in page
+    with open(Path(document["job"]) / "output" / "predictions.csv", newline="") as file:
+        assert {"brightness", "sharpness", "camera", "cluster", "colour"} <= set(next(csv.DictReader(file)))
+
+
+def test_a_calibrated_copy_gives_the_same_answers_with_other_probabilities(trained: FitResult) -> None:
+    before = (trained.model / "model.json").read_bytes()
+    result = evaluation(trained, photos_of(trained), store_temperature=True)
+    assert result.calibrated is not None
+    assert result.insights.calibration is not None
+    again = evaluate_model(EvaluateRequest(str(result.job), str(photos_of(trained))))
+    assert np.array_equal(again.evaluation.confusion, result.evaluation.confusion)
+    assert again.evaluation.loss.value == pytest.approx(result.insights.calibration.loss_with, abs=1e-4)
+    assert vizsla.load(result.calibrated).card.metrics["temperature"] == result.insights.calibration.temperature
+    assert (trained.model / "model.json").read_bytes() == before
+
+
+def test_without_the_training_pictures_it_says_so(trained: FitResult, tmp_path: Path) -> None:
+    model = tmp_path / "model.tar.gz"
+    shutil.copy(trained.archive, model)
+    result = evaluate_model(EvaluateRequest(str(model), str(photos_of(trained))))
+    assert any("the job that made the model (colours) is not there" in note for note in result.notes)
+    assert result.insights.curve is None
+    with pytest.raises(vizsla.DataError, match="fitted on the validation pictures") as caught:
+        evaluate_model(EvaluateRequest(str(model), str(photos_of(trained)), store_temperature=True))
+    assert "training='DATA'" in str(caught.value)
+    found = evaluate_model(EvaluateRequest(str(model), str(photos_of(trained)), training=str(photos_of(trained))))
+    assert found.insights.curve is not None
+
+
+def test_bias_is_measured_on_an_evaluation(trained: FitResult, tmp_path: Path) -> None:
+    table = evaluation(trained, photos_of(trained)).job / "output" / "predictions.csv"
+    config = {
+        "label": "label",
+        "predicted_label": "predicted",
+        "label_values_or_threshold": ["red"],
+        "facet": [{"name_or_index": "brightness", "value_or_threshold": [100]}],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    said = command("bias", table, "--config", tmp_path / "config.json", "--json")
+    assert said.returncode == 0, said.stderr
+    (entry,) = json.loads(said.stdout)["analysis"]["post_training_bias_metrics"]["facets"]["brightness"]
+    assert entry["rows"]["facet"] + entry["rows"]["others"] == 24

@@ -30,6 +30,11 @@ def evaluate(
         help="train, valid, test or all. Default: the test split where the data bring one, else valid, else all, less "
         "what the model was trained on.",
     ),
+    against: str | None = typer.Option(None, help="Another model: which of the two is better on these pictures?"),
+    training: str | None = typer.Option(None, help="Where the training pictures lie. Default: where the job had them."),
+    store_temperature: bool = typer.Option(
+        False, "--store-temperature", help="Write a copy of the model, calibrated on its validation pictures."
+    ),
     seed: int = typer.Option(0, help="Decides every draw."),
     name: str | None = typer.Option(None, help="The job's name. Default: evaluate-DATA-TIME."),
     tracking_uri: TrackingUri = None,
@@ -44,7 +49,17 @@ def evaluate(
     from vizsla.workflow.evaluation_request import EvaluateRequest
 
     record_on(tracking_uri)
-    request = EvaluateRequest(model, data, split, source=source, name=name, seed=seed)  # type: ignore[arg-type]
+    request = EvaluateRequest(
+        model,
+        data,
+        split,  # type: ignore[arg-type]
+        against,
+        training,
+        store_temperature,
+        source,
+        name,
+        seed,
+    )
     with live_view() as view:
         result = evaluate_model(request, view)
     _print(result, as_json, view.noted)
@@ -55,7 +70,8 @@ def evaluate(
 def _print(result: EvaluateResult, as_json: bool, noted: Collection[str]) -> None:
     from vizsla.cli.console import errors, print_note, results, titled_table
     from vizsla.cli.fit import score_table
-    from vizsla.reports.render import duration
+    from vizsla.reports.model_evaluation import sentences
+    from vizsla.reports.render import duration, percent
 
     e, out = result.evaluation, results(as_json)
     out.print(score_table(e, f"On {e.n:,} pictures ({result.which})"))
@@ -65,11 +81,29 @@ def _print(result: EvaluateResult, as_json: bool, noted: Collection[str]) -> Non
         for truth, predicted, count in mistakes:
             table.add_row(e.classes[truth].name, e.classes[predicted].name, f"{count:,}")
         out.print(table)
+    found = result.insights
+    if found.slices:
+        table = titled_table(
+            f"Worse than the other pictures of the same classes (of {found.looked_at} slices looked at)",
+            "slice",
+            ">pictures",
+            ">accuracy",
+            ">the rest",
+        )
+        for one in found.slices:
+            table.add_row(one.words, f"{len(one.rows):,}", percent(one.accuracy.value), percent(one.rest))
+        out.print(table)
+    if found.comparison is not None:
+        out.print(found.comparison.words)
+    for sentence in sentences(found):
+        out.print(sentence)
     for note in result.notes:
         if note not in noted:
             print_note(note)
     out.print(f"{duration(sum(result.seconds.values()))} in all.")
     out.print(f"report  {result.report}", soft_wrap=True)
+    if result.calibrated is not None:
+        out.print(f"model   {result.calibrated}", soft_wrap=True)
     errors.print(
         f"next    vizsla explain {shlex.quote(str(result.model))} PICTURE... --output explained", soft_wrap=True
     )

@@ -39,6 +39,7 @@ def parts(
         "n": evaluation.n,
         "which": which,
         "accuracy": percent(evaluation.accuracy.value),
+        "balanced": percent(evaluation.balanced_accuracy.value),
         "tiles": _tiles(evaluation),
         "constant_words": _constant_words(evaluation),
         "confusion_chart": charts.confusion(evaluation.confusion, names),

@@ -25,11 +25,12 @@ _STRENGTH = 0.65
 def overlay(pixels: npt.NDArray[np.uint8], evidence: npt.NDArray[np.float64]) -> bytes:
     """A picture under its map, as JPEG: orange speaks for the class, blue against it, what is pale for nothing."""
     file = io.BytesIO()
-    _overlaid(pixels, evidence).save(file, "JPEG", quality=88)
+    overlaid(pixels, evidence).save(file, "JPEG", quality=88)
     return file.getvalue()
 
 
-def _overlaid(pixels: npt.NDArray[np.uint8], evidence: npt.NDArray[np.float64]) -> Image.Image:
+def overlaid(pixels: npt.NDArray[np.uint8], evidence: npt.NDArray[np.float64]) -> Image.Image:
+    """A picture (size, size, 3) under its map (h, w)."""
     shape = pixels.shape[:2]
     large = evidence if evidence.shape == shape else upscaled(evidence, shape)
     strength = large / max(1e-12, float(np.abs(large).max()))
@@ -68,7 +69,7 @@ def _shown(e: Explanation) -> dict[str, Any]:
         "predicted": e.predicted,
         "probability": e.probability,
         "picture": thumbnail(Image.fromarray(e.pixels), _SIDE),
-        "map": thumbnail(_overlaid(e.pixels, e.evidence), _SIDE),
+        "map": thumbnail(overlaid(e.pixels, e.evidence), _SIDE),
         "words": _words(e),
         "faithfulness": f,
         "nearest": [

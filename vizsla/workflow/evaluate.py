@@ -11,16 +11,24 @@ import numpy.typing as npt
 
 from vizsla.data.listing import Listing
 from vizsla.data.sources import list_source
-from vizsla.errors import DataError
+from vizsla.errors import DataError, ImageError, ModelError
 from vizsla.evaluation import Evaluation, evaluate
+from vizsla.evaluation.comparison import Comparison, compare
+from vizsla.evaluation.explanation.activation_map import activation_map
+from vizsla.evaluation.insights import Insights
 from vizsla.evaluation.labels import check_shift, match_classes
 from vizsla.evaluation.measured import Measured
 from vizsla.files import write_bytes, write_json
+from vizsla.images import Limits, read_file
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import running_here, withdrawn_if_refused
+from vizsla.models import artifact
+from vizsla.parameters import spelled
+from vizsla.reports.model_evaluation import SHOWN_MISTAKES, ModelReport, page
 from vizsla.reports.render import fragment_of, percent
 from vizsla.workflow import records
 from vizsla.workflow.evaluation_request import EvaluateRequest, Which
+from vizsla.workflow.insights import insights
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.saved_model import OpenModel
 from vizsla.workflow.sight import Sight, see
@@ -34,7 +42,9 @@ REPORT, RESULT, PREDICTIONS = "report.html", "evaluation.json", "predictions.csv
 class EvaluateResult:
     """What an evaluation found, and the files that tell it. In a notebook it shows its page.
 
-    ``which`` are the pictures that were measured, in words; ``notes`` what a reader should know.
+    ``which`` are the pictures that were measured, in words; ``insights`` what the page says beyond the headline;
+    ``calibrated`` a copy of the model with its temperature, where one was asked for; ``notes`` what a reader should
+    know.
 
     Examples
     --------
@@ -49,6 +59,8 @@ class EvaluateResult:
     data: str
     which: str
     evaluation: Evaluation
+    insights: Insights
+    calibrated: Path | None
     damaged: tuple[dict[str, str], ...]
     notes: tuple[str, ...]
     seconds: dict[str, float]
@@ -70,6 +82,8 @@ class EvaluateResult:
             "data": self.data,
             "pictures": self.which,
             "metrics": self.evaluation.to_dict(),
+            **self.insights.to_dict(),
+            "calibrated_model": None if self.calibrated is None else str(self.calibrated),
             "damaged": list(self.damaged),
             "notes": list(self.notes),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
@@ -114,6 +128,9 @@ class _Evaluation:
             self.rows, self.which = _choose(self.listing, request.split)
             chosen = [self.listing.labels[row] for row in self.rows.tolist()]
             self.labels = match_classes(chosen, self.model.classes, request.data)
+            self.other = None if request.against is None else OpenModel.of(request.against)
+            if self.other is not None:
+                match_classes(chosen, self.other.classes, request.against)
         self.notes += self.listing.notes
 
     def run(self, job: JobDirectory) -> EvaluateResult:
@@ -141,6 +158,20 @@ class _Evaluation:
             probabilities,
             tuple(self.model.classes),
         )
+        comparison = self._compare(sight, pictures, measured)
+        with self.watch.stage("insights"):
+            found, notes = insights(
+                sight,
+                pictures,
+                measured,
+                training,
+                self.model.saved.head,
+                comparison=comparison,
+                balanced=self.model.saved.card.provenance.hyperparameters.get("balance", "none") != "none",
+                seed=self.request.seed,
+            )
+        self.notes += notes
+        calibrated = self._calibrated(job, found)
         damaged = [
             {"path": paths[row], "label": self.listing.labels[int(self.rows[row])], **error.to_dict()}
             for row, error in sorted(sight.damaged.items())
@@ -148,8 +179,6 @@ class _Evaluation:
         for text in self.notes:
             self.observer.note(text)
         with self.watch.stage("report"):
-            from vizsla.reports.model_evaluation import ModelReport, page
-
             result = EvaluateResult(
                 job=job.path,
                 report=job.output / REPORT,
@@ -157,13 +186,15 @@ class _Evaluation:
                 data=self.request.data,
                 which=self.which,
                 evaluation=evaluation,
+                insights=found,
+                calibrated=calibrated,
                 damaged=tuple(damaged),
                 notes=tuple(self.notes),
                 seconds=self.watch.seconds,
             )
             records.write_damaged(job.output / "damaged.jsonl", damaged)
             records.write_confusion(job.output / "confusion.csv", evaluation)
-            records.write_measured(job.output / PREDICTIONS, measured)
+            records.write_measured(job.output / PREDICTIONS, found.measured)
             report = ModelReport(
                 job=job.name,
                 created=job.state.created,
@@ -171,7 +202,8 @@ class _Evaluation:
                 data=self.request.data,
                 which=self.which,
                 evaluation=evaluation,
-                measured=measured,
+                insights=found,
+                maps=self._maps(measured),
                 damaged=damaged,
                 notes=self.notes,
                 seconds=list(self.watch.seconds.items()),
@@ -181,6 +213,52 @@ class _Evaluation:
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece"):
             job.append_metric(f"test_{name}", getattr(evaluation, name).value)
         return result
+
+    def _compare(self, sight: Sight, pictures: npt.NDArray[np.int64], measured: Measured) -> Comparison | None:
+        """This model against another one on the same pictures; classes of other order or number are matched by name."""
+        if self.other is None:
+            return None
+        with self.watch.stage("the other model", len(pictures)):
+            files = [sight.files[at] for at in pictures.tolist()]
+            theirs = see(self.listing.root, list(measured.paths), self.other, self.observer, with_looks=False)
+            if len(theirs.rows) < len(files):
+                raise DataError("The other model cannot read all of the pictures.", where=self.request.against)
+            predicted = self.other.saved.head.probabilities(theirs.features).argmax(axis=1)
+        position = {name: i for i, name in enumerate(measured.classes)}
+        own = np.array([position.get(name, -1) for name in self.other.classes])[predicted]
+        return compare(measured.right, own == measured.labels, self.other.path.name)
+
+    def _maps(self, measured: Measured) -> dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]]:
+        """What spoke for the surest mistakes; nothing for a backbone that has no map."""
+        saved, limits, maps = self.model.saved, Limits.from_settings(), {}
+        for row in measured.surest_mistakes(SHOWN_MISTAKES).tolist():
+            try:
+                pixels = saved.preprocessing(read_file(measured.files[row], limits), limits)
+                outputs = self.model.engine.features_and_map(pixels[None])
+                label = int(measured.predicted[row])
+                maps[row] = pixels, activation_map(*outputs, saved.head, label, saved.card.backbone.name).evidence
+            except ImageError:  # it could be read a moment ago
+                continue
+            except ModelError:
+                return {}
+        return maps
+
+    def _calibrated(self, job: JobDirectory, found: Insights) -> Path | None:
+        """A copy of the model whose head has the temperature in it, where that was asked for."""
+        if not self.request.store_temperature:
+            return None
+        if found.calibration is None:
+            raise DataError(
+                "A temperature is fitted on the validation pictures of the training, and they are not there.",
+                where=self.model.path,
+                do=f"say where the training pictures lie: {spelled('training', 'DATA')}",
+            )
+        artifact.save_tempered(self.model.saved, found.calibration.temperature, job.model)
+        self.notes.append(
+            f"A copy of the model with the temperature {found.calibration.temperature:.3f} lies in {job.model}: the "
+            "same answers, with other probabilities."
+        )
+        return job.model
 
     def _unseen(self, sight: Sight, training: TrainingSet | None) -> npt.NDArray[np.int64]:
         """The pictures to measure on: unless a split was asked for, those that training has not seen."""

@@ -90,6 +90,11 @@ class Head(ABC):
     def trained(cls, point: Floats, mean: Floats, deviation: Floats) -> Self:
         """The head of a point, for features as they are, which were standardised by mean and deviation (d,)."""
 
+    @abstractmethod
+    def tempered(self, temperature: float) -> Self:
+        """The head whose logits are these divided by ``temperature``: the same answers, more or less sure (Guo et al.
+        2017, arXiv:1706.04599)."""
+
     def probabilities(self, features: Floats) -> Floats:
         """(n, d) to (n, classes) float32, each row summing to 1."""
         return softmax(self.logits(features))
