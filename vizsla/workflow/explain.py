@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from vizsla.data.picture_files import picture_files
 from vizsla.errors import ImageError, UsageError
 from vizsla.evaluation.explanation.activation_map import activation_map
+from vizsla.evaluation.explanation.asking import Composed, Pictures, answers
 from vizsla.evaluation.explanation.explanation import METHODS, Explanation, Method
 from vizsla.evaluation.explanation.faithfulness import faithfulness
 from vizsla.evaluation.explanation.kernel_shap import kernel_shap
@@ -24,7 +24,6 @@ from vizsla.images import Decoded, Limits, read_file
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.jobs.processing import absolute, document_of
-from vizsla.models.heads import softmax
 from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
 from vizsla.settings import settings
@@ -216,7 +215,7 @@ class _Explaining:
         else:
             pieces = superpixels(pixels, request.num_segments, request.segment_compactness)
             attribution = kernel_shap(
-                lambda masks: self.answers(_Composed(pixels, self._absent(decoded, pixels), pieces, masks)),
+                lambda masks: self._answers(Composed(pixels, self._absent(decoded, pixels), pieces, masks)),
                 int(pieces.max()) + 1,
                 request.num_samples,
                 request.seed,
@@ -225,7 +224,7 @@ class _Explaining:
             evidence = attribution.values[pieces, label]
             begins, ends, samples = float(attribution.base[label]), float(attribution.full[label]), attribution.samples
         judged = faithfulness(
-            pixels, evidence, lambda stages: self.answers(list(stages))[:, label], request.seed, pieces
+            pixels, evidence, lambda stages: self._answers(list(stages))[:, label], request.seed, pieces
         )
         near = (
             () if training is None or neighbours is None else _nearest(training, neighbours, features, model, request)
@@ -264,13 +263,8 @@ class _Explaining:
             return self.model.saved.preprocessing.apply(self.baseline.image, given)
         return np.asarray(self.baseline.image)
 
-    def answers(self, pictures: Sequence[Pixels] | _Composed) -> Doubles:
-        """The probabilities of pictures as the model sees them, (n, classes), on all cores."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            features = list(
-                pool.map(lambda at: self.model.engine.features(pictures[at][None])[0], range(len(pictures)))
-            )
-        return softmax(self.model.saved.head.logits(np.stack(features))).astype(np.float64)
+    def _answers(self, pictures: Pictures | Sequence[Pixels]) -> Doubles:
+        return answers(self.model.engine, self.model.saved.head, pictures, self.threads)
 
     def _write(self, result: ExplainResult, job: JobDirectory) -> None:
         from vizsla.reports.explanation import overlay, page
@@ -283,19 +277,6 @@ class _Explaining:
         write_json(result.output / RESULT, result.to_dict(), make_folder=True)
         text = page(job.name, job.state.created, str(self.model.path), result.explanations, result.errors, result.notes)
         write_bytes(result.report, text.encode("utf-8", "replace"), make_folder=True)
-
-
-class _Composed:
-    """Pictures of some segments each, made one by one when they are asked for."""
-
-    def __init__(self, pixels: Pixels, absent: Pixels, pieces: npt.NDArray[np.int64], masks: npt.NDArray[np.bool_]):
-        self._pixels, self._absent, self._pieces, self._masks = pixels, absent, pieces, masks
-
-    def __len__(self) -> int:
-        return len(self._masks)
-
-    def __getitem__(self, at: int) -> Pixels:
-        return np.where(self._masks[at][self._pieces][..., None], self._pixels, self._absent)
 
 
 def _nearest(
