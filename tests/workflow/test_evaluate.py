@@ -15,8 +15,8 @@ from PIL import Image
 
 import vizsla
 from vizsla.jobs import controller
-from vizsla.workflow.evaluate import EvaluateResult, evaluate_model
-from vizsla.workflow.evaluation_request import EvaluateRequest
+from vizsla.workflow.evaluate import evaluate_model
+from vizsla.workflow.evaluation_request import EvaluateRequest, EvaluateResult
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest, FitResult
 

@@ -7,8 +7,8 @@ import os
 from vizsla.api.inputs import PathLike
 from vizsla.data.sources import SourceOptions
 from vizsla.progress.watching import watching
-from vizsla.workflow.evaluate import EvaluateResult, evaluate_model
-from vizsla.workflow.evaluation_request import EvaluateRequest, Which
+from vizsla.workflow.evaluate import evaluate_model
+from vizsla.workflow.evaluation_request import EvaluateRequest, EvaluateResult, Which
 
 
 def evaluate(

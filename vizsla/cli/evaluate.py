@@ -13,7 +13,7 @@ from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
     from vizsla.data import SourceOptions
-    from vizsla.workflow.evaluate import EvaluateResult
+    from vizsla.workflow.evaluation_request import EvaluateResult
 
 app = typer.Typer(add_completion=False)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +10,7 @@ import numpy.typing as npt
 from vizsla.data.listing import Listing
 from vizsla.data.sources import list_source
 from vizsla.errors import DataError, ImageError, ModelError
-from vizsla.evaluation import Evaluation, evaluate
+from vizsla.evaluation import evaluate
 from vizsla.evaluation.comparison import Comparison, compare
 from vizsla.evaluation.explanation.activation_map import activation_map
 from vizsla.evaluation.insights import Insights
@@ -25,69 +23,14 @@ from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.models import artifact
 from vizsla.parameters import spelled
 from vizsla.reports.model_evaluation import SHOWN_MISTAKES, ModelReport, page
-from vizsla.reports.render import fragment_of, percent
 from vizsla.workflow import records
-from vizsla.workflow.evaluation_request import EvaluateRequest, Which
+from vizsla.workflow.evaluation_request import PREDICTIONS, REPORT, RESULT, EvaluateRequest, EvaluateResult, Which
 from vizsla.workflow.insights import insights
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.saved_model import OpenModel
 from vizsla.workflow.sight import Sight, see
 from vizsla.workflow.training_set import TrainingSet, find_training_set
 from vizsla.workflow.watch import Watch
-
-REPORT, RESULT, PREDICTIONS = "report.html", "evaluation.json", "predictions.csv"
-
-
-@dataclass(frozen=True)
-class EvaluateResult:
-    """What an evaluation found, and the files that tell it. In a notebook it shows its page.
-
-    ``which`` are the pictures that were measured, in words; ``insights`` what the page says beyond the headline;
-    ``calibrated`` a copy of the model with its temperature, where one was asked for; ``notes`` what a reader should
-    know.
-
-    Examples
-    --------
-    >>> result = vizsla.evaluate("runs/train-photos", "new_photos")  # doctest: +SKIP
-    >>> result.evaluation.accuracy  # doctest: +SKIP
-    Estimate(0.900 [0.868, 0.925])
-    """
-
-    job: Path
-    report: Path
-    model: Path
-    data: str
-    which: str
-    evaluation: Evaluation
-    insights: Insights
-    calibrated: Path | None
-    damaged: tuple[dict[str, str], ...]
-    notes: tuple[str, ...]
-    seconds: dict[str, float]
-
-    def __repr__(self) -> str:
-        accuracy = self.evaluation.accuracy
-        interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
-        return f"EvaluateResult(accuracy {percent(accuracy.value)} ({interval}) on {self.evaluation.n:,} pictures)"
-
-    def _repr_html_(self) -> str | None:
-        return fragment_of(self.report)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object that ``vizsla evaluate --json`` prints."""
-        return {
-            "job": str(self.job),
-            "report": str(self.report),
-            "model": str(self.model),
-            "data": self.data,
-            "pictures": self.which,
-            "metrics": self.evaluation.to_dict(),
-            **self.insights.to_dict(),
-            "calibrated_model": None if self.calibrated is None else str(self.calibrated),
-            "damaged": list(self.damaged),
-            "notes": list(self.notes),
-            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
-        }
 
 
 def evaluate_model(request: EvaluateRequest, observer: Observer | None = None) -> EvaluateResult:
@@ -143,6 +86,12 @@ class _Evaluation:
                 training, why = find_training_set(self.model, self.request.training, self.observer)
             if training is None:
                 self.notes.append(f"Nothing is said of the training pictures: {why}.")
+            if self.request.store_temperature and (training is None or not len(training.rows("valid"))):
+                raise DataError(
+                    "A temperature is fitted on the validation pictures of the training, and they are not there.",
+                    where=self.model.path,
+                    do=f"say where the training pictures lie: {spelled('training', 'DATA')}",
+                )
             pictures = self._unseen(sight, training)
             labels = self.labels[sight.rows[pictures]]
             probabilities = self.model.saved.head.probabilities(sight.features[pictures])
@@ -247,12 +196,7 @@ class _Evaluation:
         """A copy of the model whose head has the temperature in it, where that was asked for."""
         if not self.request.store_temperature:
             return None
-        if found.calibration is None:
-            raise DataError(
-                "A temperature is fitted on the validation pictures of the training, and they are not there.",
-                where=self.model.path,
-                do=f"say where the training pictures lie: {spelled('training', 'DATA')}",
-            )
+        assert found.calibration is not None
         artifact.save_tempered(self.model.saved, found.calibration.temperature, job.model)
         self.notes.append(
             f"A copy of the model with the temperature {found.calibration.temperature:.3f} lies in {job.model}: the "
@@ -276,7 +220,7 @@ class _Evaluation:
             )
         if seen.any():
             self.notes.append(
-                f"Left out, as the model was trained on them: {int(seen.sum()):,} of {len(seen):,} pictures."
+                f"Left out, as training or validation saw them: {int(seen.sum()):,} of {len(seen):,} pictures."
             )
         return pictures[~seen]
 

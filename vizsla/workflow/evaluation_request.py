@@ -1,13 +1,19 @@
-"""What ``evaluate`` is asked, and its document."""
+"""What ``evaluate`` is asked and what it answers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from vizsla.data import SourceOptions
 from vizsla.errors import UsageError
+from vizsla.evaluation import Evaluation
+from vizsla.evaluation.insights import Insights
 from vizsla.jobs.processing import absolute, document_of
+from vizsla.reports.render import fragment_of, percent
+
+REPORT, RESULT, PREDICTIONS = "report.html", "evaluation.json", "predictions.csv"
 
 Which = Literal["train", "valid", "test", "all"]
 _PLACES = ("model", "data", "against", "training")
@@ -56,3 +62,55 @@ class EvaluateRequest:
         """The request in a document."""
         values = dict(document["Parameters"])
         return cls(**values | {"source": SourceOptions(**values.pop("source", {}))})
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What an evaluation found, and the files that tell it. In a notebook it shows its page.
+
+    ``which`` are the pictures that were measured, in words; ``insights`` what the page says beyond the headline;
+    ``calibrated`` a copy of the model with its temperature, where one was asked for; ``notes`` what a reader should
+    know.
+
+    Examples
+    --------
+    >>> result = vizsla.evaluate("runs/train-photos", "new_photos")  # doctest: +SKIP
+    >>> result.evaluation.accuracy  # doctest: +SKIP
+    Estimate(0.900 [0.868, 0.925])
+    """
+
+    job: Path
+    report: Path
+    model: Path
+    data: str
+    which: str
+    evaluation: Evaluation
+    insights: Insights
+    calibrated: Path | None
+    damaged: tuple[dict[str, str], ...]
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+    def __repr__(self) -> str:
+        accuracy = self.evaluation.accuracy
+        interval = f"{percent(accuracy.low)} to {percent(accuracy.high)}"
+        return f"EvaluateResult(accuracy {percent(accuracy.value)} ({interval}) on {self.evaluation.n:,} pictures)"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.report)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``vizsla evaluate --json`` prints."""
+        return {
+            "job": str(self.job),
+            "report": str(self.report),
+            "model": str(self.model),
+            "data": self.data,
+            "pictures": self.which,
+            "metrics": self.evaluation.to_dict(),
+            **self.insights.to_dict(),
+            "calibrated_model": None if self.calibrated is None else str(self.calibrated),
+            "damaged": list(self.damaged),
+            "notes": list(self.notes),
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+        }
