@@ -264,11 +264,11 @@ class Chooser:
         )
         train, valid = (len(self._dataset.rows(split)) for split in ("train", "valid"))
         cuts = schedule.cuts_for(backbone, config, config.views * train + valid, schedule.room(self._cache))
-        planned = schedule.asked_for(config, cuts)
+        planned = schedule.asked_for(config, cuts, workshop.device)
         costs = schedule.measure(backbone, planned, cuts, head, self._threads, workshop.device)
         tried = None
         if costs.last:
-            tried = pilot(workshop, config, head, costs, seconds)
+            tried = pilot(workshop, planned[0], head, costs, seconds)
         left = self._left if self._deadline is not None else 1e9
         timed = schedule.within(planned, costs, train, valid, left - len(self._dataset) / candidate.rate)
         takes = {stage.depth: (stage, took) for stage, took in timed}

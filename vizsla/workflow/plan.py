@@ -166,7 +166,7 @@ def _training(
     untrained = load_backbone(BackboneSpec.resolve(spec.backbone, random_init=True))
     head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
     cuts = schedule.cuts_for(untrained, config, config.views * train + valid, schedule.room(settings().cache))
-    planned = schedule.asked_for(config, cuts)
+    planned = schedule.asked_for(config, cuts, best_device())
     costs = schedule.measure(untrained, planned, cuts, head, settings().threads, best_device())
     seconds = _ENOUGH_SECONDS if request.minutes is None else 60 * request.minutes
     timed = schedule.within(planned, costs, train, valid, seconds)

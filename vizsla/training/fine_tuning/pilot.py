@@ -56,6 +56,7 @@ def pilot(workshop: Workshop, config: FineTuneConfig, head: LinearHead, costs: C
     workshop = replace(workshop, data=replace(data, train=data.train[:count]))
     body, inputs = workshop.inputs(short)
     network = Network.of(body, head, workshop.device)
+    network.bfloat16 = config.precision == "bfloat16"
     before = predict(network, inputs, data.valid)
     fine_tune(network, inputs, workshop.data, short, callback=Callback())
     after = predict(network, inputs, data.valid)

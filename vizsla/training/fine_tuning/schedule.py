@@ -24,7 +24,7 @@ from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import Depth, FineTuneConfig
 from vizsla.training.fine_tuning.cost import Cost, cost
 from vizsla.training.fine_tuning.loop import Network
-from vizsla.training.fine_tuning.stage import Workshop
+from vizsla.training.fine_tuning.stage import Workshop, gains_from_bfloat16
 
 FILE = "fine-tuning.json"
 _TIMED_PICTURES = 8
@@ -96,7 +96,7 @@ def stages(
         return []
     train, valid = len(workshop.data.train), len(workshop.data.valid)
     cuts = cuts_for(workshop.backbone, config, config.views * train + valid, room(workshop.cache), note)
-    planned = asked_for(config, cuts)
+    planned = asked_for(config, cuts, workshop.device)
     if seconds is not None:
         costs = measure(workshop.backbone, planned, cuts, head, workshop.threads, workshop.device)
         timed = within(planned, costs, train, valid, seconds)
@@ -165,15 +165,20 @@ def cuts_for(
     return [instead]
 
 
-def asked_for(config: FineTuneConfig, cuts: Sequence[Cut]) -> list[FineTuneConfig]:
+def asked_for(config: FineTuneConfig, cuts: Sequence[Cut], device: torch.device) -> list[FineTuneConfig]:
     """The stages without regard to time: one, or with depth auto the last blocks, where there is a cut, and then
-    all."""
+    all; in the precision that suits the device."""
     depths: tuple[Depth, ...] = ("last", "full") if config.depth == "auto" else (config.depth,)
-    return [
-        replace(config, depth=depth, cut=cuts[0].place if depth == "last" else None).resolved()
-        for depth in depths
-        if depth == "full" or cuts
-    ]
+    stages = []
+    for depth in depths:
+        cut = cuts[0] if depth == "last" and cuts else None
+        if depth == "last" and cut is None:
+            continue
+        stage = replace(config, depth=depth, cut=None if cut is None else cut.place).resolved()
+        if stage.precision == "auto":
+            stage = replace(stage, precision="bfloat16" if gains_from_bfloat16(device) else "float32")
+        stages.append(stage)
+    return stages
 
 
 def within(
@@ -220,19 +225,20 @@ def measure(
     device: torch.device,
 ) -> Costs:
     """Time a few pictures at each depth that is planned, and at each cut; what is not planned costs nothing."""
-    size = backbone.preprocessing.size
     last: dict[str, LastCost] = {}
     full = Cost(0.0, 0.0)
     for stage in planned:
         if stage.depth == "full":
-            example = _example((3, size, size), device)
-            full = cost(Network.of(Features(backbone.module), head, device), example)
+            network, example = _timed_network(backbone, None, head, device)
+            network.bfloat16 = stage.precision == "bfloat16"
+            full = cost(network, example)
             continue
         trunk_seconds = _trunk_seconds(backbone, cuts[0], threads)
         for cut in cuts:
-            _, body = divide(backbone).split(cut.place)
+            network, example = _timed_network(backbone, cut, head, device)
+            network.bfloat16 = stage.precision == "bfloat16"
             trunk = trunk_seconds * (1 - cut.share) / (1 - cuts[0].share)
-            last[cut.place] = LastCost(cost(Network.of(body, head, device), _example(cut.shape, device)), trunk)
+            last[cut.place] = LastCost(cost(network, example), trunk)
     return Costs(last, full)
 
 
@@ -249,9 +255,20 @@ def _trunk_seconds(backbone: TorchBackbone, cut: Cut, threads: int) -> float:
     return (time.perf_counter() - began) / _TIMED_PICTURES / threads
 
 
-def _example(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def _timed_network(
+    backbone: TorchBackbone, cut: Cut | None, head: LinearHead, device: torch.device
+) -> tuple[Network, torch.Tensor]:
+    """What trains behind a cut, or all of it, and a few pictures for it."""
+    size = backbone.preprocessing.size
+    body, shape = (
+        (Features(backbone.module), (3, size, size))
+        if cut is None
+        else (divide(backbone).split(cut.place)[1], cut.shape)
+    )
     example = torch.zeros(_TIMED_PICTURES, *shape, device=device)
-    return example.contiguous(memory_format=torch.channels_last) if example.ndim == 4 else example
+    if example.ndim == 4:
+        example = example.contiguous(memory_format=torch.channels_last)
+    return Network.of(body, head, device), example
 
 
 def _words(stage: FineTuneConfig) -> str:

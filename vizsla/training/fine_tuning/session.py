@@ -111,6 +111,7 @@ class Session:
         data = self.workshop.data
         body, inputs = self.workshop.inputs(config)
         network = Network.of(body, head, self.workshop.device)
+        network.bfloat16 = config.precision == "bfloat16"
         if config.depth == "full":
             network.trains_statistics = self._trains_statistics(network, config)
         self.workshop.callback.on_phase("epochs", None)
@@ -125,6 +126,7 @@ class Session:
             on_step=self._on_progress,
             note=self._note,
         )
+        network.bfloat16 = False
         logits = predict(network, inputs, data.valid)
         temperature = best_temperature(logits, self.labels)
         weight, bias = (tensor.detach().cpu().numpy() / temperature for tensor in network.head.parameters())
