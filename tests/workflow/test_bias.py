@@ -114,6 +114,16 @@ def test_a_quantity_is_a_threshold(write) -> None:
     assert entry["value_or_threshold"].startswith("(50, ")
 
 
+def test_a_class_is_a_group_like_any_other(write) -> None:
+    facet = [{"name_or_index": "label", "value_or_threshold": ["2"]}]
+    arguments = write(facet)
+    said = json.loads(command("bias", *arguments, "--json").stdout)["analysis"]["pre_training_bias_metrics"]
+    (entry,) = said["facets"]["label"]
+    (ci,) = [metric for metric in entry["metrics"] if metric["name"] == "CI"]
+    n = entry["rows"]
+    assert ci["value"] == pytest.approx((n["others"] - n["facet"]) / 120)
+
+
 def test_it_is_a_job_that_can_be_resumed(write, tmp_path: Path) -> None:
     said = command("bias", *write(), "--name", "fair", "--output", tmp_path / "out")
     assert said.returncode == 0

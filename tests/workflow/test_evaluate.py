@@ -176,6 +176,7 @@ def test_the_whole_is_said_in_json_and_on_the_page(trained: FitResult) -> None:
     assert document["calibration"]["temperature"] > 0
     assert document["learning_curve"]["pictures"][-1] == 48
     assert document["abstain"][0]["coverage"] == 1
+    assert sum(row["pictures"] for row in document["reliability"]) == 24
     assert document["slices"] == []
     assert any("fewer than 60 pictures" in note for note in document["notes"])
     page = Path(document["report"]).read_text()

@@ -108,6 +108,10 @@ class EvaluateResult:
             "data": self.data,
             "pictures": self.which,
             "metrics": self.evaluation.to_dict(),
+            "reliability": [
+                {"pictures": int(n), "confidence": round(confidence, 6), "accuracy": round(accuracy, 6)}
+                for n, confidence, accuracy in self.evaluation.reliability.tolist()
+            ],
             **self.insights.to_dict(),
             "calibrated_model": None if self.calibrated is None else str(self.calibrated),
             "damaged": list(self.damaged),
