@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 _ROUNDS = 10
 _SIDE = 112
-"""Pixels of the shorter side that are looked at: of a usual model's input every second one, in a quarter of the time."""
+"""Pixels of the shorter side that are looked at: of a usual model's input every second one, in a quarter of the
+time."""
 _SMALLEST = 0.5
 """Pieces below this share of the mean size become part of a neighbour."""
 _TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
