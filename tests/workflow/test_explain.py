@@ -96,6 +96,20 @@ def test_a_map_of_where_the_model_looks_is_better_than_noise_and_its_opposite_is
     assert not faithfulness(pixels, -strength, probability).better_than_random
 
 
+def test_it_is_a_job_that_can_be_resumed(trained: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIZSLA_HOME", str(trained.job.parent))
+    said = command(
+        "explain", "colours", picture(trained), "--name", "why", "--nearest", 0, "--output", tmp_path / "out"
+    )
+    assert said.returncode == 0, said.stderr
+    state = trained.job.parent / "why" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_bytes()) | {"status": "Stopped"}))
+    before = json.loads((tmp_path / "out" / "explanations.json").read_bytes())
+    (tmp_path / "out" / "explanations.json").unlink()
+    assert command("jobs", "resume", "why").returncode == 0
+    assert json.loads((tmp_path / "out" / "explanations.json").read_bytes()) == before
+
+
 def error_of(*arguments: object) -> str:
     said = command("explain", *arguments)
     assert said.returncode in (1, 2)

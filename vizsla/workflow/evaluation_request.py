@@ -12,11 +12,11 @@ from vizsla.evaluation import Evaluation
 from vizsla.evaluation.insights import Insights
 from vizsla.jobs.processing import absolute, document_of
 from vizsla.reports.render import fragment_of, percent
+from vizsla.workflow.saved_model import locate
 
 REPORT, RESULT, PREDICTIONS = "report.html", "evaluation.json", "predictions.csv"
 
 Which = Literal["train", "valid", "test", "all"]
-_PLACES = ("model", "data", "against", "training")
 WHICH = ("train", "valid", "test", "all")
 
 
@@ -52,7 +52,9 @@ class EvaluateRequest:
     def to_document(self) -> dict[str, Any]:
         """The document of the job."""
         values = {name: value for name, value in asdict(self).items() if name not in ("source", "name")}
-        values |= {name: absolute(value) for name, value in values.items() if name in _PLACES and value is not None}
+        for name, place in (("model", locate), ("against", locate), ("data", str), ("training", str)):
+            if values[name] is not None:
+                values[name] = absolute(str(place(values[name])))
         default = asdict(SourceOptions())
         source = {name: value for name, value in asdict(self.source).items() if value != default[name]}
         return document_of(values | ({"source": source} if source else {}))

@@ -28,7 +28,7 @@ from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
 from vizsla.settings import settings
 from vizsla.workflow.observer import Observer, Silent
-from vizsla.workflow.saved_model import OpenModel
+from vizsla.workflow.saved_model import OpenModel, locate
 from vizsla.workflow.training_set import TrainingSet, find_training_set
 from vizsla.workflow.watch import Watch
 
@@ -87,7 +87,8 @@ class ExplainRequest:
     def to_document(self) -> dict[str, Any]:
         """The document of the job."""
         values = {name: value for name, value in asdict(self).items() if name != "name"}
-        for name in ("model", "baseline", "training"):
+        values["model"] = absolute(str(locate(self.model)))
+        for name in ("baseline", "training"):
             values[name] = None if values[name] is None else absolute(values[name])
         values["output"] = None if self.output is None else str(Path(self.output).absolute())
         return document_of(values | {"images": [absolute(image) for image in self.images]})
