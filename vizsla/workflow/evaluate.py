@@ -127,41 +127,46 @@ class _Evaluation:
         ]
         for text in self.notes:
             self.observer.note(text)
+        result = EvaluateResult(
+            job=job.path,
+            report=job.output / REPORT,
+            model=self.model.path,
+            data=self.request.data,
+            which=self.which,
+            evaluation=evaluation,
+            insights=found,
+            calibrated=calibrated,
+            damaged=tuple(damaged),
+            notes=tuple(self.notes),
+            seconds=self.watch.seconds,
+        )
         with self.watch.stage("report"):
-            result = EvaluateResult(
-                job=job.path,
-                report=job.output / REPORT,
-                model=self.model.path,
-                data=self.request.data,
-                which=self.which,
-                evaluation=evaluation,
-                insights=found,
-                calibrated=calibrated,
-                damaged=tuple(damaged),
-                notes=tuple(self.notes),
-                seconds=self.watch.seconds,
-            )
-            records.write_damaged(job.output / "damaged.jsonl", damaged)
-            records.write_confusion(job.output / "confusion.csv", evaluation)
-            records.write_measured(job.output / PREDICTIONS, found.measured)
-            report = ModelReport(
-                job=job.name,
-                created=job.state.created,
-                model=str(self.model.path),
-                data=self.request.data,
-                which=self.which,
-                evaluation=evaluation,
-                insights=found,
-                maps=self._maps(measured),
-                damaged=damaged,
-                notes=self.notes,
-                seconds=list(self.watch.seconds.items()),
-            )
-            write_bytes(result.report, page(report).encode("utf-8", "replace"))
+            self._write(result, job)
         write_json(job.output / RESULT, result.to_dict())
+        return result
+
+    def _write(self, result: EvaluateResult, job: JobDirectory) -> None:
+        """The tables, the metrics and the page."""
+        evaluation, measured = result.evaluation, result.insights.measured
+        records.write_damaged(job.output / "damaged.jsonl", list(result.damaged))
+        records.write_confusion(job.output / "confusion.csv", evaluation)
+        records.write_measured(job.output / PREDICTIONS, measured)
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece"):
             job.append_metric(f"test_{name}", getattr(evaluation, name).value)
-        return result
+        report = ModelReport(
+            job=job.name,
+            created=job.state.created,
+            model=str(result.model),
+            data=result.data,
+            which=result.which,
+            evaluation=evaluation,
+            insights=result.insights,
+            maps=self._maps(measured),
+            damaged=result.damaged,
+            notes=result.notes,
+            seconds=list(result.seconds.items()),
+        )
+        write_bytes(result.report, page(report).encode("utf-8", "replace"))
 
     def _compare(self, sight: Sight, pictures: npt.NDArray[np.int64], measured: Measured) -> Comparison | None:
         """This model against another one on the same pictures; classes of other order or number are matched by name."""
