@@ -134,7 +134,7 @@ def test_what_cannot_be_explained_is_said(trained: FitResult, tmp_path: Path) ->
 
 
 def test_a_model_without_a_feature_map_is_explained_by_segments_only(
-    folder_of_photos: Callable[..., Path],
+    folder_of_photos: Callable[..., Path], tmp_path: Path
 ) -> None:
     photos = folder_of_photos({"red": 8, "green": 8})
     model = fit(FitRequest(photos, "test_vit", random_init=True)).job
@@ -142,5 +142,6 @@ def test_a_model_without_a_feature_map_is_explained_by_segments_only(
     words = error_of(model, one)
     assert "has no feature map" in words
     assert "kernel_shap" in words
+    assert not list((tmp_path / "runs").glob("explain-*"))
     said = command("explain", model, one, "--method", "kernel_shap", "--num-segments", 4, "--num-samples", 20)
     assert said.returncode == 0, said.stderr

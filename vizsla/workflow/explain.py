@@ -168,6 +168,11 @@ class _Explaining:
                 allowed=", ".join(self.model.classes[:20]),
             )
         self.baseline = None if request.baseline is None else self._open(request.baseline)
+        if request.method == "cam":  # refused before there is a job
+            size = self.model.saved.card.preprocessing.size
+            noise = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+            outputs = self.model.engine.features_and_map(noise)
+            activation_map(*outputs, self.model.saved.head, 0, self.model.saved.card.backbone.name)
 
     def run(self, job: JobDirectory) -> ExplainResult:
         """Every picture, and the page."""
