@@ -38,4 +38,5 @@ def _run(x: npt.NDArray[np.float32], count: int, rng: np.random.Generator) -> tu
 
 def _squares(x: npt.NDArray[np.float32], centres: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     squares = (x * x).sum(axis=1)[:, None] - 2 * (x @ centres.T) + (centres * centres).sum(axis=1)
-    return np.maximum(squares.astype(np.float64), 0)
+    distances: npt.NDArray[np.float64] = np.maximum(squares.astype(np.float64), 0)
+    return distances
