@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-_DIMENSIONS, _ROUNDS, _STARTS = 64, 20, 4
+_DIMENSIONS, _ROUNDS, _STARTS = 64, 12, 3
 
 
 def clusters(features: npt.NDArray[np.float32], count: int, seed: int = 0) -> npt.NDArray[np.int64]:
