@@ -24,6 +24,8 @@ from vizsla.reports.render import percent, render, thumbnail
 
 _PAIRS, _OF_A_PAIR, _SHOWN = 6, 6, 18
 SHOWN_MISTAKES = 12
+_ENOUGH = 100
+"""Measured pictures from which on a sentence is made of what more of them would give."""
 _THUMBNAIL = 160
 _WHICH = {
     "all": "of these data",
@@ -123,8 +125,8 @@ def sentences(insights: Insights) -> list[str]:
             f"{c.loss:.3f} to {c.loss_with:.3f} and the calibration error from {percent(c.ece)} to "
             f"{percent(c.ece_with)}."
         )
-    if insights.curve is not None:
-        curve = insights.curve
+    curve = insights.curve
+    if curve is not None and len(measured.paths) >= _ENOUGH:
         said.append(
             f"With twice the training pictures (now {curve.pictures[-1]:,}) the accuracy would be about "
             f"{percent(curve.twice)} ({percent(curve.low)} to {percent(curve.high)}) instead of "
