@@ -8,6 +8,7 @@ from math import factorial
 import numpy as np
 import pytest
 
+from vizsla.evaluation.explanation.asking import Composed
 from vizsla.evaluation.explanation.kernel_shap import kernel_shap
 from vizsla.evaluation.explanation.superpixels import superpixels
 
@@ -70,6 +71,16 @@ def test_fewer_samples_come_near_and_always_add_up() -> None:
     assert errors[1] < 0.05
     again = kernel_shap(value, 16, 500, seed=3)
     assert np.array_equal(again.values, kernel_shap(value, 16, 500, seed=3).values)
+
+
+def test_pictures_are_composed_of_the_pieces_that_are_present() -> None:
+    rng = np.random.default_rng(0)
+    pixels, absent = rng.integers(0, 256, (2, 30, 40, 3), dtype=np.uint8)
+    pieces, masks = rng.integers(0, 5, (30, 40)), rng.random((8, 5)) < 0.5
+    composed = Composed(pixels, absent, pieces, masks)
+    assert len(composed) == 8
+    for at, mask in enumerate(masks):
+        assert np.array_equal(composed[at], np.where(mask[pieces][..., None], pixels, absent))
 
 
 def test_superpixels_hang_together_and_follow_an_edge() -> None:
