@@ -11,9 +11,11 @@ pictures at least half are planted ones, and which holds at least half of these.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,14 +26,15 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks.measure import FLOWERS, MOBILENET_WEIGHTS, interleaved, photos, ratio, seconds, spread, table, vizsla
+from vizsla.data.scan_store import ScanStore
+from vizsla.data.sources import list_source
 from vizsla.evaluation.explanation.asking import Composed, answers
 from vizsla.evaluation.explanation.kernel_shap import kernel_shap
 from vizsla.evaluation.explanation.superpixels import superpixels
-from vizsla.evaluation.looks import look
+from vizsla.evaluation.looks import LookStore, look
 from vizsla.evaluation.slices import weak_slices
 from vizsla.images import Decoded, Limits, decode, read_file
 from vizsla.settings import settings
-from vizsla.workflow.evaluate import _choose
 from vizsla.workflow.fit import fit
 from vizsla.workflow.insights import describe
 from vizsla.workflow.observer import Silent
@@ -96,14 +99,17 @@ def slices(model: OpenModel, draws: int) -> None:
     table(("planted", "points less accurate", "found", "others named", "named with mistakes by chance"), rows)
 
 
-def make_pool(model: OpenModel) -> Pool:
-    from vizsla.data.sources import list_source
-
+def unseen(model: OpenModel) -> tuple[Sight, np.ndarray]:
+    """The photos of the valid and the test split, and their labels."""
     listing = list_source(FLOWERS)
-    rows = np.concatenate([_choose(listing, split)[0] for split in ("valid", "test")])
+    rows = np.flatnonzero(np.isin(np.array(listing.splits, dtype=str), ["valid", "test"]))
     sight = see(listing.root, [listing.paths[row] for row in rows], model, Silent())
     position = {name: i for i, name in enumerate(model.classes)}
-    labels = np.array([position[listing.labels[rows[row]]] for row in sight.rows], np.int32)
+    return sight, np.array([position[listing.labels[rows[row]]] for row in sight.rows], np.int32)
+
+
+def make_pool(model: OpenModel) -> Pool:
+    sight, labels = unseen(model)
     limits, preprocessing = Limits.from_settings(), model.saved.preprocessing
 
     def one(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -166,30 +172,37 @@ def is_found(rows: np.ndarray, planted: np.ndarray) -> bool:
 
 def speed(model: OpenModel, home: Path, pictures: int) -> None:
     """``vizsla evaluate`` in a process of its own, when everything is in the cache."""
-    folder = home / "many"
-    sources = sorted(path for path in FLOWERS.rglob("*.jpg"))
-
-    def write(at: int) -> None:
-        source = sources[at % len(sources)]
-        target = folder / source.parent.name / f"{at:05}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(source) as image:
-            image.draft("RGB", (320, 320))
-            turned = image.convert("RGB").rotate(3 + 4 * (at // len(sources)), Image.Resampling.BILINEAR)
-            turned.save(target, quality=88)
-
-    with ThreadPoolExecutor(settings().threads) as threads:
-        list(threads.map(write, range(pictures)))
-    command = ("evaluate", model.path, folder, "--json")
+    write_known_pictures(model, home / "many", pictures)
+    command = ("evaluate", model.path, home / "many", "--json")
     first, _, _ = vizsla(*command)
+    time.sleep(2)  # a file that has just changed is read again
+    vizsla(*command)
     times = [vizsla(*command) for _ in range(3)]
-    stages = times[-1][2]["seconds"]
     rows = [
-        ("first run, everything computed", f"{first:.1f}", ""),
-        ("again, from the cache", spread([took for took, _, _ in times]), f"{times[-1][1]:.0f}"),
+        ("files not seen before, their contents known", f"{first:.1f}", ""),
+        ("again", spread([took for took, _, _ in times]), f"{times[-1][1]:.0f}"),
     ]
     table((f"vizsla evaluate on {pictures:,} pictures", "seconds", "peak MB"), rows)
-    print("stages of the last:", stages)
+    print("stages of the last:", times[-1][2]["seconds"])
+
+
+def write_known_pictures(model: OpenModel, folder: Path, pictures: int) -> None:
+    """Photos that training did not see, each many times with other bytes at its end, and what a look at each has
+    found: nothing is left to compute, as when they were evaluated before."""
+    sight, labels = unseen(model)
+    rows = np.arange(pictures) % len(sight.files)
+    records, looks = sight.records[rows], sight.looks[rows]
+    features = sight.features[rows] + np.random.default_rng(0).normal(0, 1e-3, (pictures, 1)).astype(np.float32)
+    for at, row in enumerate(rows.tolist()):
+        data = sight.files[row].read_bytes() + at.to_bytes(4, "little")
+        target = folder / model.classes[labels[row]] / f"{at:05}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        records["sha256"][at] = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
+    looks["sha256"] = records["sha256"]
+    ScanStore(settings().cache).add(records)
+    LookStore(settings().cache).add(list(looks))
+    model.space.add([key.tobytes() for key in records["sha256"]], features)
 
 
 def shap(model: OpenModel, rounds: int) -> None:

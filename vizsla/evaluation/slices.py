@@ -18,7 +18,7 @@ from vizsla.evaluation.intervals import wilson
 
 LEVEL = 0.005
 """How often pictures without any weak slice may have one named."""
-SHUFFLES = 2000
+SHUFFLES = 1000
 _SHARES = (0.05, 0.1, 0.2, 0.3)
 _LEAST, _GAP = 20, 0.05
 """Pictures that a slice needs, and how far its accuracy must lie below the others'."""

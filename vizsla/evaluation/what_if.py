@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from vizsla.training.heads import train_heads
 from vizsla.training.temperature import best_temperature, losses
 
 _SHARES = (0.125, 0.25, 0.5, 1.0)
-_DRAWS = 3
+_DRAWS = 2
 _RESAMPLES = 200
 _LEAST_A_CLASS = 2
 _WORSE, _MOST_TIMES, _LEAST_MEASURED = 1.25, 10, 10
@@ -121,17 +121,19 @@ def calibration(data: HeadData, head: Head, features: Floats, labels: Labels) ->
     return Calibration(temperature, loss, loss_with, ece, ece_with)
 
 
-def learning_curve(data: HeadData, features: Floats, labels: Labels, seed: int) -> LearningCurve | None:
+def learning_curve(
+    data: HeadData, features: Floats, labels: Labels, seed: int, decay: float | None = None
+) -> LearningCurve | None:
     """Train on parts of the training pictures and measure on ``features`` (n, d) of other ones, with their labels.
 
     The error is taken to fall as a power of the number of pictures (Hestness et al. 2017, arXiv:1712.00409). None where
-    there are too few pictures of a class to take parts of.
+    there are too few pictures of a class to take parts of. ``decay`` is the strength that all pictures ask for; None
+    looks for it.
     """
     rng = np.random.default_rng(seed)
     if np.bincount(data.labels[data.train], minlength=data.classes).min() * _SHARES[0] < _LEAST_A_CLASS:
         return None
     counts, right = list[int](), list[npt.NDArray[np.float64]]()
-    decay = None
     for share in reversed(_SHARES):
         hits = np.zeros(len(labels))
         draws = 1 if share == 1 else _DRAWS
@@ -192,7 +194,9 @@ def _slope(counts: Sequence[int], errors: npt.NDArray[np.float64]) -> float:
     return float(np.polyfit(np.log(counts), np.log(np.maximum(errors, 1e-4)), 1)[0])
 
 
-def what_ifs(data: HeadData, head: Head, features: Floats, labels: Labels, seed: int) -> list[WhatIf]:
+def what_ifs(
+    data: HeadData, head: Head, features: Floats, labels: Labels, seed: int, decay: float | None = None
+) -> list[WhatIf]:
     """What weights, sampling and logit adjustment would change, each held against the model on the same pictures.
     Nothing is tried where the classes are about equal.
 
@@ -204,8 +208,7 @@ def what_ifs(data: HeadData, head: Head, features: Floats, labels: Labels, seed:
         return []
     logits = head.logits(features)
     right = logits.argmax(axis=1) == labels
-    plain = LbfgsConfig(seed=seed)
-    (weighted,) = train_heads(data, [replace(plain, balance="weights")])
+    (weighted,) = train_heads(data, [LbfgsConfig(seed=seed, balance="weights", weight_decay=decay)])
     tried = {
         "class weights or balanced sampling (train again)": weighted.head.logits(features),
         "logit adjustment (the same model)": logits - np.log(np.maximum(counts, 1) / counts.sum()).astype(np.float32),

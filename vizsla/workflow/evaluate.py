@@ -116,7 +116,7 @@ class _Evaluation:
                 training,
                 self.model.saved.head,
                 comparison=comparison,
-                balanced=self.model.saved.card.provenance.hyperparameters.get("balance", "none") != "none",
+                trained_by=self.model.saved.card.provenance.hyperparameters,
                 seed=self.request.seed,
             )
         self.notes += notes

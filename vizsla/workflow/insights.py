@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ def insights(
     head: Head,
     *,
     comparison: Comparison | None,
-    balanced: bool,
+    trained_by: Mapping[str, Any],
     seed: int,
 ) -> tuple[Insights, list[str]]:
     """Everything, and notes on what cannot be said.
@@ -78,8 +79,9 @@ def insights(
     ----------
     pictures:
         The rows of the sight that are measured.
-    balanced:
-        Whether the model's own training countered unequal classes: nothing is tried against them then.
+    trained_by:
+        The hyperparameters of the model's own training. Where it countered unequal classes nothing is tried against
+        them.
     """
     notes: list[str] = []
     looked_at, columns = describe(sight, pictures, seed)
@@ -109,8 +111,10 @@ def insights(
         train, valid = (training.sight.features[rows] for rows in (data.train, data.valid))
         result = replace(result, novelty=novelty(features, train, valid))
     try:
-        curve = learning_curve(data, features, measured.labels, seed)
-        tried = [] if balanced else what_ifs(data, head, features, measured.labels, seed)
+        decay = trained_by.get("weight_decay") if trained_by.get("optimizer") == "lbfgs" else None
+        curve = learning_curve(data, features, measured.labels, seed, decay)
+        balanced = trained_by.get("balance", "none") != "none"
+        tried = [] if balanced else what_ifs(data, head, features, measured.labels, seed, decay)
     except MissingExtraError as error:
         notes.append(f"What more pictures or other training would give was not tried: {error.what}")
         return result, notes
