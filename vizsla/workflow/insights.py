@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +19,13 @@ from vizsla.evaluation.comparison import Comparison
 from vizsla.evaluation.insights import Balance, Insights
 from vizsla.evaluation.looks import COLOURS
 from vizsla.evaluation.measured import Measured
-from vizsla.evaluation.novelty import novelty
+from vizsla.evaluation.novelty import Novelty, novelty
 from vizsla.evaluation.slices import Candidate, candidates, weak_slices
 from vizsla.evaluation.suspects import suspects
 from vizsla.evaluation.what_if import calibration, learning_curve, what_ifs
 from vizsla.images.formats import FORMATS
 from vizsla.models.heads import Head
+from vizsla.optional import require
 from vizsla.workflow.sight import Sight
 from vizsla.workflow.training_set import TrainingSet
 
@@ -89,7 +92,15 @@ def insights(
     if len(pictures) < _FEW:
         looked_at = []
         notes.append(f"With fewer than {_FEW} pictures nothing is said of slices.")
-    found = weak_slices(looked_at, measured.right, measured.labels, seed=seed)
+    with ThreadPoolExecutor() as threads, _one_thread_a_product():
+        slices = threads.submit(weak_slices, looked_at, measured.right, measured.labels, seed=seed)
+        more: dict[str, Any] = {}
+        if training is not None:
+            unlike = threads.submit(_novelty, sight.features[pictures], training)
+            more, words = _by_training(sight.features[pictures], measured, training, head, trained_by, seed)
+            notes += words
+            more["novelty"] = unlike.result()
+        found = slices.result()
     counts = [("measured", np.bincount(measured.labels, minlength=len(measured.classes)))]
     if training is not None:
         for split in SPLITS[:2]:
@@ -102,23 +113,48 @@ def insights(
         tuple(suspects(measured.probabilities, measured.labels).tolist()),
         tuple(_balance(split, values) for split, values in counts),
         comparison=comparison,
+        **more,
     )
-    if training is None:
-        return result, notes
-    features, data = sight.features[pictures], training.data
-    result = replace(result, calibration=calibration(data, head, features, measured.labels))
-    if len(data.valid):
-        train, valid = (training.sight.features[rows] for rows in (data.train, data.valid))
-        result = replace(result, novelty=novelty(features, train, valid))
+    return result, notes
+
+
+def _by_training(
+    features: npt.NDArray[np.float32],
+    measured: Measured,
+    training: TrainingSet,
+    head: Head,
+    trained_by: Mapping[str, Any],
+    seed: int,
+) -> tuple[dict[str, Any], list[str]]:
+    """What heads say that are trained anew: parts of :class:`Insights`, and notes."""
+    data, labels = training.data, measured.labels
+    found: dict[str, Any] = {"calibration": calibration(data, head, features, labels)}
+    decay = trained_by.get("weight_decay") if trained_by.get("optimizer") == "lbfgs" else None
     try:
-        decay = trained_by.get("weight_decay") if trained_by.get("optimizer") == "lbfgs" else None
-        curve = learning_curve(data, features, measured.labels, seed, decay)
-        balanced = trained_by.get("balance", "none") != "none"
-        tried = [] if balanced else what_ifs(data, head, features, measured.labels, seed, decay)
+        found["curve"] = learning_curve(data, features, labels, seed, decay)
+        if trained_by.get("balance", "none") == "none":
+            found["what_ifs"] = tuple(what_ifs(data, head, features, labels, seed, decay))
     except MissingExtraError as error:
-        notes.append(f"What more pictures or other training would give was not tried: {error.what}")
-        return result, notes
-    return replace(result, curve=curve, what_ifs=tuple(tried)), notes
+        return found, [f"What more pictures or other training would give was not tried: {error.what}"]
+    return found, []
+
+
+def _novelty(features: npt.NDArray[np.float32], training: TrainingSet) -> Novelty | None:
+    data = training.data
+    if not len(data.valid):
+        return None
+    train, valid = (training.sight.features[rows] for rows in (data.train, data.valid))
+    return novelty(features, train, valid)
+
+
+def _one_thread_a_product() -> contextlib.AbstractContextManager[object]:
+    """Several products at once are what keeps the cores busy: threads within each would wait for each other."""
+    try:
+        threadpoolctl = require("threadpoolctl", extra="train", feature="Training heads")
+    except MissingExtraError:
+        return contextlib.nullcontext()
+    limits: contextlib.AbstractContextManager[object] = threadpoolctl.threadpool_limits(1, "blas")
+    return limits
 
 
 def _balance(split: str, counts: Rows) -> Balance:
