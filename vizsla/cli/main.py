@@ -23,6 +23,9 @@ VERBS: dict[str, str] = {
     "tune": "Search for the best hyperparameters: heads in seconds, or any script.",
     "jobs": "List, show, follow, stop, resume and remove jobs.",
     "ui": "MLflow's pages: every job with its parameters, metrics and results.",
+    "evaluate": "How good a saved model is on any labelled pictures, and where not.",
+    "bias": "Whether a group is treated otherwise than the rest: Clarify's metrics of a table.",
+    "explain": "Why a saved model says what it says: maps, segments, nearest training pictures.",
     "predict": "What a saved model says of pictures.",
     "cache": "What is kept between runs: show, bound, clear.",
 }
