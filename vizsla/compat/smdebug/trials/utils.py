@@ -24,7 +24,7 @@ def create_trial(
     """
     if str(path).startswith("s3://"):
         raise ValueError(f"{path} is not on this machine: give the job's folder, or its output/debug")
-    return Trial(str(path), name, range_steps)
+    return Trial(str(path), name, range_steps, shows_all=False)
 
 
 @contextmanager

@@ -1,0 +1,116 @@
+"""The rules over a job that has ended, or runs: what ``vizsla debug`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vizsla.debugging.evaluation import Compat, Evaluation
+from vizsla.debugging.finding import RuleFinding
+from vizsla.debugging.rules import default_rules, rule_class
+from vizsla.debugging.rules.base import BuiltIn
+from vizsla.debugging.store import folder_of
+from vizsla.errors import JobError, UsageError
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.findings import replace_findings
+
+
+@dataclass(frozen=True)
+class DebugResult:
+    """What the rules say of a job."""
+
+    job: Path
+    steps: int
+    findings: tuple[RuleFinding, ...]
+    rules: tuple[str, ...]
+    broken: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object that ``vizsla debug --json`` prints."""
+        return {
+            "job": str(self.job),
+            "steps": self.steps,
+            "rules": list(self.rules),
+            "broken_rules": self.broken,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def has(self, severity: str) -> bool:
+        """Whether anything as grave as that was found, or graver."""
+        grave = ("error",) if severity == "error" else ("error", "warning")
+        return any(finding.severity in grave for finding in self.findings)
+
+
+def read_rules(names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]) -> list[BuiltIn]:
+    """Rules by their names, by default all that look without being asked to; with parameters of theirs.
+
+    Raises
+    ------
+    UsageError
+        For a rule or parameter that there is not, with those near to it.
+    """
+    chosen = {kind.name: kind for kind in map(rule_class, names)} or {r.name: type(r) for r in default_rules()}
+    given = {rule_class(name).name: values for name, values in parameters.items()}
+    chosen |= {name: rule_class(name) for name in given}
+    return [kind.of(given.get(name, {})) for name, kind in chosen.items()]
+
+
+def split_parameters(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """``RULE.PARAMETER=VALUE`` to values by rule.
+
+    Raises
+    ------
+    UsageError
+        For another form.
+    """
+    result: dict[str, dict[str, str]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        rule, dot, parameter = name.partition(".")
+        if not equals or not dot:
+            raise UsageError(
+                f"{text!r:.80} sets no parameter of a rule.",
+                parameter="set",
+                allowed="RULE.PARAMETER=VALUE, such as vanishing_gradient.threshold=1e-6",
+            )
+        result.setdefault(rule, {})[parameter] = value
+    return result
+
+
+def debug_job(
+    job: JobDirectory,
+    rules: Sequence[str] = (),
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    compat: Compat = "vizsla",
+) -> DebugResult:
+    """Ask the rules, and keep what they say in the job's ``output/findings.jsonl``.
+
+    Raises
+    ------
+    UsageError
+        For a rule or parameter that there is not.
+    JobError
+        When nothing was recorded.
+    """
+    chosen = read_rules(rules, parameters or {})
+    folder = folder_of(job.path)
+    evaluation = Evaluation(folder, chosen, compat=compat)
+    evaluation.look(over=True)
+    if not evaluation.history.steps_seen:
+        raise JobError(
+            f"Job {job.name!r} has recorded nothing that rules could look at.",
+            where=folder,
+            do="add to the script: from vizsla.debugging import get_hook; hook = get_hook(create_if_not_exists=True); "
+            "if hook: hook.register_module(model)",
+        )
+    replace_findings(job.output, evaluation.sorted_findings)
+    return DebugResult(
+        job.path,
+        evaluation.history.steps_seen,
+        tuple(evaluation.sorted_findings),
+        tuple(evaluation.names),
+        evaluation.broken,
+    )
