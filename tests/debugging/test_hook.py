@@ -253,6 +253,6 @@ def test_kept_tensors_are_bounded(folder: Path) -> None:
         hook.flush()
     hook.close()
     weight = create_trial(folder).tensor("Linear_weight")
-    kept = [path for path in (folder / "tensors").iterdir()]
+    kept = list((folder / "tensors").iterdir())
     assert sum(path.stat().st_size for path in kept) <= 110_000
     assert weight.value(0).shape == (50, 50), "the first is kept"

@@ -40,7 +40,8 @@ class Evaluation:
         custom: Sequence[Rule] = (),
     ) -> None:
         self.folder, self.compat = folder, compat
-        self.rules = default_rules() if rules is None else list(rules)
+        chosen = default_rules() if rules is None else list(rules)
+        self.rules = [rule for rule in chosen if compat != "aws" or rule.aws is not None]
         self.custom = list(custom)
         self.history = History()
         self.findings: list[RuleFinding] = []

@@ -42,11 +42,12 @@ class VanishingGradient(BuiltIn):
             small, total = now if small is None else small & now, len(rows)
         if small and (len(small) >= max(2, total // 4) or total <= 2):
             values = {row.name: row.abs_mean for row in history.at("gradients") if row.name in small}
+            smallest = min(values, key=lambda name: values[name])
             yield self.found(
                 history,
-                f"The gradients of {len(small)} of {total} weights have vanished, such as {min(values, key=lambda name: values[name])}"
-                f" with a mean size of {min(values.values()):.1e}.",
-                value=min(values.values()),
+                f"The gradients of {len(small)} of {total} weights have vanished, such as {smallest} with a mean size "
+                f"of {values[smallest]:.1e}.",
+                value=values[smallest],
                 threshold=self.threshold,
                 n=len(steps),
                 tensors=sorted(small)[:10],
