@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History, grouped
@@ -16,6 +16,14 @@ from vizsla.findings import SEVERITIES
 
 Compat = Literal["vizsla", "aws"]
 _MOST_OF_A_RULE = 20
+
+
+class RowSource(Protocol):
+    """Gives each row once."""
+
+    def new_rows(self) -> list[Row]:
+        """What came since the last call."""
+        ...
 
 
 class Evaluation:
@@ -29,6 +37,8 @@ class Evaluation:
         ``aws`` asks AWS's documented conditions to the letter.
     custom:
         A user's own rules.
+    reader:
+        Where rows come from, when not from the store.
     """
 
     def __init__(
@@ -38,6 +48,7 @@ class Evaluation:
         *,
         compat: Compat = "vizsla",
         custom: Sequence[Rule] = (),
+        reader: RowSource | None = None,
     ) -> None:
         self.folder, self.compat = folder, compat
         chosen = default_rules() if rules is None else list(rules)
@@ -47,7 +58,7 @@ class Evaluation:
         self.findings: list[RuleFinding] = []
         self.broken: dict[str, str] = {}
         """Rules that failed themselves, and how: they are not asked again."""
-        self._reader = Reader(folder)
+        self._reader = reader or Reader(folder)
         self._waiting: list[Row] = []
         self._seen: set[tuple[str, str]] = set()
         self._counts: dict[str, int] = defaultdict(int)
@@ -96,19 +107,20 @@ class Evaluation:
                 words = f"The condition of {own.rule_name} is met."
                 answer = RuleFinding(own.rule_name, own.severity, step, words, own.fix, mode=self.history.mode)
             if isinstance(answer, RuleFinding):
-                found += self._new([answer])
+                found += self.add([answer])
         return found
 
     def _answers(self, rule: BuiltIn, method: str) -> list[RuleFinding]:
         if rule.name in self.broken:
             return []
         try:
-            return self._new([f for f in getattr(rule, method)(self.history) if f is not None])
+            return self.add([f for f in getattr(rule, method)(self.history) if f is not None])
         except Exception as error:  # noqa: BLE001 - one rule must not silence the others
             self.broken[rule.name] = f"{type(error).__name__}: {error}"
             return []
 
-    def _new(self, findings: Iterable[RuleFinding]) -> list[RuleFinding]:
+    def add(self, findings: Iterable[RuleFinding]) -> list[RuleFinding]:
+        """Take findings; those that were not said before."""
         result = []
         for finding in findings:
             key = (finding.rule, finding.subject)

@@ -13,7 +13,7 @@ from vizsla.debugging.calls import observe
 from vizsla.debugging.collections import Collection, CollectionKeys
 from vizsla.debugging.hook_config import HookConfig, config_path
 from vizsla.debugging.loop_hook import LoopHook, harmless
-from vizsla.debugging.modes import ModeKeys
+from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.recorder import Recorder
 from vizsla.debugging.reductions import ReductionConfig
 from vizsla.debugging.save_config import SaveConfig

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar, cast
 from vizsla.debugging.calls import After, Before, observe
 from vizsla.debugging.collections import CollectionKeys, CollectionManager
 from vizsla.debugging.losses import observe_losses, record_batch
-from vizsla.debugging.modes import ModeKeys
+from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.recorder import Recorder
 from vizsla.debugging.watch import Watch
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.debugging.collections import Collection, CollectionKeys, CollectionManager
-from vizsla.debugging.modes import ModeKeys
+from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.reductions import ReductionConfig
 from vizsla.debugging.save_config import SaveConfig
 from vizsla.debugging.schedule import is_due

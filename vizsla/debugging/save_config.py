@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vizsla.debugging.modes import ModeKeys
+from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.errors import UsageError
 
 FIELDS = ("save_interval", "start_step", "end_step", "save_steps")

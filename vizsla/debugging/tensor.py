@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vizsla.debugging.exceptions import InvalidWorker, StepUnavailable, TensorUnavailableForStep
-from vizsla.debugging.modes import ModeKeys
+from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.reductions import NORMS, REDUCTIONS
 from vizsla.debugging.store import Row, read_tensor
 from vizsla.errors import UsageError

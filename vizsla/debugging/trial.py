@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vizsla.debugging.collections import Collection, CollectionKeys
 from vizsla.debugging.exceptions import NoMoreData, StepNotYetAvailable, StepUnavailable, TensorUnavailable
-from vizsla.debugging.modes import ModeKeys
+from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.store import END, Reader, Row, folder_of, is_being_written, read_index
 from vizsla.debugging.tensor import StepState, Tensor
 

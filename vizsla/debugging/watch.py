@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from vizsla.debugging.collections import RELUS, SATURATING, CollectionKeys, module_names
-from vizsla.debugging.modes import ModeKeys
+from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.recorder import Recorder
 from vizsla.debugging.statistics import activity, numbers, sample
 

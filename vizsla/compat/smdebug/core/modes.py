@@ -1,5 +1,5 @@
 """The phases of training."""
 
-from vizsla.debugging.modes import ALLOWED_MODES, MODE_STEP, ModeKeys
+from vizsla.debugging.mode_keys import ALLOWED_MODES, MODE_STEP, ModeKeys
 
 __all__ = ["ALLOWED_MODES", "MODE_STEP", "ModeKeys"]
