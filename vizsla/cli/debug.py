@@ -10,7 +10,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def debug(
     job: str = typer.Argument(..., help="The job's name, or its folder."),
-    rule: list[str] = typer.Option([], "--rule", metavar="NAME", help="Only this rule. Repeat. Default: all."),
+    rule: list[str] = typer.Option(
+        [], "--rule", metavar="NAME", help="Only this rule, or one of your own: FILE.py:CLASS. Repeat."
+    ),
     set_: list[str] = typer.Option(
         [], "--set", metavar="RULE.PARAMETER=VALUE", help="A parameter of a rule, by AWS's names. Repeat."
     ),
@@ -48,6 +50,7 @@ def debug(
         errors.print(f"the rule {name} failed itself: {why}", soft_wrap=True, markup=False)
     if not result.findings:
         out.print(f"{len(result.rules)} rules found nothing wrong in {result.steps:,} steps.")
+    out.print(f"report  {result.report}", soft_wrap=True)
     errors.print(f"next    {found.output / 'findings.jsonl'} has these for scripts", soft_wrap=True)
     if fail_on != "never" and result.has(fail_on):
         raise typer.Exit(1)

@@ -144,9 +144,10 @@ class History:
     @property
     def chance(self) -> float | None:
         """The cross-entropy of guessing, nats; None where the loss is none or the classes are not seen."""
+        classes = self.classes or self.facts.get("classes")
         loss = str((self.facts.get("loss") or {}).get("name", "")).lower()
         is_entropy = any(word in loss for word in ("crossentropy", "cross_entropy", "nll"))
-        return math.log(self.classes) if self.classes and self.classes > 1 and is_entropy else None
+        return math.log(classes) if classes and classes > 1 and is_entropy else None
 
     def at(self, collection: str, step: int | None = None) -> list[Row]:
         """The rows of a collection at a step, by default the last one."""

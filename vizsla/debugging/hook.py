@@ -41,6 +41,10 @@ class Hook(LoopHook):
         Record every tensor, inputs and outputs of all modules among them.
     include_workers:
         Of a distributed training the first process records, whatever is said here.
+    out_of_job:
+        Record in ``out_dir`` within a job, too.
+    watches_losses:
+        Whether losses are seen that nobody registers.
     disk_bytes:
         Most that the kept tensors take; older ones are thinned out then.
 
@@ -65,9 +69,12 @@ class Hook(LoopHook):
         save_all: bool = False,
         include_workers: str = "one",
         disk_bytes: int = DISK_BYTES,
+        *,
+        out_of_job: bool = False,
+        watches_losses: bool = True,
         **_: Any,
     ) -> None:
-        job = os.environ.get("VIZSLA_JOB_DIR")
+        job = None if out_of_job else os.environ.get("VIZSLA_JOB_DIR")
         self.out_dir = str(Path(job, "output", "debug") if job else out_dir or "debug")
         self.export_tensorboard, self.tensorboard_dir, self.dry_run = export_tensorboard, tensorboard_dir, dry_run
         self.include_workers = include_workers
@@ -88,7 +95,7 @@ class Hook(LoopHook):
             worker=self.worker,
             disk_bytes=disk_bytes,
         )
-        super().__init__(recorder, off=dry_run or rank > 0)
+        super().__init__(recorder, off=dry_run or rank > 0, watches_losses=watches_losses)
         self.collection_manager.get(CollectionKeys.DEFAULT).include(regexes)
 
     @classmethod
@@ -138,6 +145,17 @@ class Hook(LoopHook):
         self._mode_is_set = True
         self._recorder.mode = mode
         self._recorder.choose()
+
+    @harmless
+    def switch_mode(self, mode: ModeKeys) -> None:
+        """Record in this mode until the next forward pass, which finds its own."""
+        self._recorder.mode = mode
+        self._recorder.choose()
+
+    @harmless
+    def describe(self, **facts: Any) -> None:
+        """Say once what the hook cannot see: ``classes``, ``loss``."""
+        self._recorder.facts |= facts
 
     @property
     def mode(self) -> ModeKeys:

@@ -44,8 +44,8 @@ class LoopHook:
     detects_mode: ClassVar[bool] = True
     """Whether a script that sets no mode is in ``EVAL`` where no gradients are computed."""
 
-    def __init__(self, recorder: Recorder, *, off: bool) -> None:
-        self._recorder, self.off = recorder, off
+    def __init__(self, recorder: Recorder, *, off: bool, watches_losses: bool = True) -> None:
+        self._recorder, self.off, self._watches_losses = recorder, off, watches_losses
         self._mode_is_set = False
         self._eval_trains = False
         self._watch: Watch | None = None
@@ -96,7 +96,8 @@ class LoopHook:
             register_optimizer_step_pre_hook(lambda optimizer, args, kwargs: self._before_update(optimizer)),
             register_optimizer_step_post_hook(lambda optimizer, args, kwargs: self._after_update(optimizer)),
         ]
-        observe_losses(_around, _called)
+        if self._watches_losses:
+            observe_losses(_around, _called)
 
     register_hook = register_module
 
@@ -145,7 +146,13 @@ class LoopHook:
     @property
     def _takes_losses(self) -> bool:
         """Whether a loss that nobody registered is this hook's: it has a model, and no loss of its own."""
-        return not self.off and self._watch is not None and not self._losses and not self._inside_loss
+        return (
+            self._watches_losses
+            and not self.off
+            and self._watch is not None
+            and not self._losses
+            and not self._inside_loss
+        )
 
     def _around_loss(self, loss: Any) -> tuple[Before, After]:
         kind = type(loss).__name__

@@ -136,7 +136,8 @@ class Watch:
 
     def _compare(self, name: str, module: Any, tensor: Any) -> None:
         """How far a batch is from the statistics that a normalisation would use for it: in standard deviations of the
-        mean, and the log of the ratio of variances, both averaged over the channels."""
+        mean, and the log of the ratio of variances, both averaged over the channels; then flags: never trained, in
+        training mode, with frozen parameters, with statistics as they begin (also where weights have them folded)."""
         import torch
 
         if module.running_mean is None or tensor.ndim not in (2, 4):
@@ -149,11 +150,11 @@ class Watch:
         kept, spread = module.running_mean, module.running_var + module.eps
         distance = ((mean - kept).abs() / spread.sqrt()).mean()
         ratio = ((variance + module.eps) / spread).log().abs().mean()
-        fresh = ((kept == 0) & (module.running_var == 1)).all().to(distance.dtype)
-        training = torch.tensor(float(module.training), device=distance.device)
+        untouched = (kept == 0).all() & (module.running_var == 1).all()
+        fresh = untouched if module.bias is None else untouched & (module.bias == 0).all()
         frozen = module.weight is not None and not module.weight.requires_grad
-        frozen_mean = torch.tensor(float(frozen), device=distance.device)
-        values = torch.stack([distance, ratio, fresh, training, frozen_mean])
+        flags = torch.tensor([module.training, frozen], dtype=distance.dtype, device=distance.device)
+        values = torch.stack([distance, ratio, fresh.to(distance.dtype), *flags, untouched.to(distance.dtype)])
         self._recorder.row(name, "batch_norm", values, len(tensor))
 
     def backward_begins(self) -> None:

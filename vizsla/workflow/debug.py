@@ -7,14 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vizsla.debugging.custom import custom_rule
 from vizsla.debugging.evaluation import Compat, Evaluation
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.rules import default_rules, rule_class
 from vizsla.debugging.rules.base import BuiltIn
-from vizsla.debugging.store import folder_of
+from vizsla.debugging.store import STATISTICS, folder_of
+from vizsla.debugging.trial import Trial
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import replace_findings
+from vizsla.jobs.rule_watch import MetricLosses
+from vizsla.reports.debug import PAGE, write_page
+
+
+def _reader(job: JobDirectory, folder: Path) -> MetricLosses | None:
+    """Metrics, where a script used no hook."""
+    return None if (folder / STATISTICS).is_dir() else MetricLosses(job.metrics)
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,11 @@ class DebugResult:
     findings: tuple[RuleFinding, ...]
     rules: tuple[str, ...]
     broken: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def report(self) -> Path:
+        """The page with its charts."""
+        return self.job / "output" / PAGE
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that ``vizsla debug --json`` prints."""
@@ -35,6 +48,7 @@ class DebugResult:
             "steps": self.steps,
             "rules": list(self.rules),
             "broken_rules": self.broken,
+            "report": str(self.report),
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
@@ -95,9 +109,12 @@ def debug_job(
     JobError
         When nothing was recorded.
     """
-    chosen = read_rules(rules, parameters or {})
     folder = folder_of(job.path)
-    evaluation = Evaluation(folder, chosen, compat=compat)
+    files = [rule for rule in rules if ".py:" in rule]
+    named = [rule for rule in rules if rule not in files]
+    chosen = read_rules(named, parameters or {}) if named or not files else []
+    custom = [custom_rule(*rule.rsplit(":", 1), Trial(folder)) for rule in files]
+    evaluation = Evaluation(folder, chosen, compat=compat, custom=custom, reader=_reader(job, folder))
     evaluation.look(over=True)
     if not evaluation.history.steps_seen:
         raise JobError(
@@ -107,6 +124,7 @@ def debug_job(
             "if hook: hook.register_module(model)",
         )
     replace_findings(job.output, evaluation.sorted_findings)
+    write_page(job, evaluation)
     return DebugResult(
         job.path,
         evaluation.history.steps_seen,

@@ -37,6 +37,7 @@ from vizsla.training.trainer import Frozen, Trainer
 from vizsla.version import VERSION
 from vizsla.workflow import records
 from vizsla.workflow.advice import advice, comparison
+from vizsla.workflow.debugger import Debugger
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import write_findings
 from vizsla.workflow.head_search import SearchTrainer
@@ -121,7 +122,7 @@ class _Fit:
         self.findings = checked.gated.findings
         self.looked_at = checked.gated.facts.scan.records["sha256"]
         self.seed = request.head.seed
-        self.metrics = MetricsLog(job)
+        self.metrics, self.debugger = MetricsLog(job), Debugger(job, observer.note)
 
     def run(self) -> FitResult:
         """All stages, in order."""
@@ -139,7 +140,7 @@ class _Fit:
         with self.watch.stage("features", len(self.dataset)):
             self._extract(engine)
         trainer = self._trainer()
-        with self.watch.stage(*trainer.phase):
+        with self.watch.stage(*trainer.phase), contextlib.closing(self.debugger):
             training = trainer.train(self._frozen(), self.callback)
         bound(settings().cache, settings().cache_bytes)
         self.trained = training.trained
@@ -267,7 +268,7 @@ class _Fit:
 
     def _trainer(self) -> Trainer:
         config, tune, deadline = self.request.head, self.request.tune, self.watch.before(_RESERVE_SECONDS)
-        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(deadline)])
+        self.callback = Callbacks([self.metrics, self.watch.callback, self.debugger, Deadline(deadline)])
         if tune is not None:
             assert not isinstance(config, FineTuneConfig)
             return SearchTrainer(self.job, config, tune, self.observer, deadline)

@@ -34,7 +34,9 @@ class BatchNormGap(BuiltIn):
         evaluated = [s for s, rows in history.rows["batch_norm"].items() if rows[0].mode == "EVAL"]
         if not evaluated or len(history.losses) < _SETTLED:
             return
-        rows = [row.values for row in history.at("batch_norm", evaluated[-1]) if row.values]
+        rows = [row.values for row in history.at("batch_norm", evaluated[-1]) if row.values and not row.values[5]]
+        if not rows:
+            return
         distance = float(np.median([v[0] for v in rows]))
         ratio = float(np.median([v[1] for v in rows]))
         if distance > self.distance or ratio > self.log_ratio:

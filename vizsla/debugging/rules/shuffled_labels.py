@@ -16,6 +16,7 @@ from vizsla.findings import Severity
 
 _STEPS = 40
 _ABOVE = 1.35
+_ALIVE = 1e-7
 
 
 @dataclass
@@ -42,6 +43,9 @@ class ShuffledLabels(BuiltIn):
             return
         tail = float(values[-len(values) // 5 :].mean())
         if ratio is None or not self.ratio < ratio < 0.3 or tail > 1.3 * chance:
+            return
+        gradients = [r.abs_mean for step in list(history.rows["gradients"])[-1:] for r in history.at("gradients", step)]
+        if not gradients or np.median(gradients) < _ALIVE:
             return
         last = history.passes[-1] if history.passes else None
         if last is not None and len(last.labels) >= 30:

@@ -60,7 +60,7 @@ class WrongNormalization(BuiltIn):
                     threshold=self.tolerance,
                     n=self._pictures,
                 )
-        elif is_trained and history.steps_seen <= 3 and norms[0].values and not norms[0].values[2]:
+        elif is_trained and history.steps_seen <= 3 and norms[0].values and not norms[0].values[5]:
             distance = norms[0].values[0]
             if distance > self.distance:
                 yield self.found(

@@ -1,0 +1,155 @@
+"""How well the debugger's rules tell faulty trainings from healthy ones, and what they miss.
+
+    python -m benchmarks.debugger faults [--set dev|held] [--only NAME] [--show]
+
+The thresholds of the rules were chosen on the runs of ``dev`` (flowers, SGD with momentum, networks of width 16). Those
+of ``held`` (dogs, Adam and plain SGD, other networks, other seeds) were held apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks.debugger_runs import (
+    Photos,
+    Run,
+    convolutional,
+    faults,
+    healthy,
+    load_photos,
+    perceptron,
+    train,
+    with_weights,
+)
+from benchmarks.measure import SHARED, table
+from vizsla.debugging.evaluation import evaluate
+from vizsla.debugging.finding import RuleFinding
+from vizsla.debugging.store import END
+
+SETS = ("dev", "held")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the rules said of a run. Information is no alarm."""
+
+    run: Run
+    findings: tuple[RuleFinding, ...]
+
+    @property
+    def spoke(self) -> frozenset[str]:
+        """The rules that raised an alarm."""
+        return frozenset(f.rule for f in self.findings if f.severity != "info")
+
+    @property
+    def found(self) -> bool:
+        """Whether one of those spoke that should."""
+        return bool(self.spoke & self.run.expected)
+
+    @property
+    def false(self) -> frozenset[str]:
+        """Rules that spoke and should not."""
+        return self.spoke - self.run.expected - self.run.true_too
+
+
+def runs_of(which: str) -> tuple[Path, list[Run]]:
+    """The pictures and the runs of a set."""
+    weights = SHARED / "weights" / "mobilenetv2_100.tf_in1k"
+    if which == "dev":
+        sgd = partial(torch.optim.SGD, lr=0.02, momentum=0.9)
+        base = Run("", convolutional, sgd)
+        plain = Run("", partial(convolutional, norm=False), partial(torch.optim.Adam, lr=1e-3))
+        deep = partial(perceptron, 64, 10)
+        pretrained = with_weights(weights, partial(torch.optim.SGD, lr=0.01, momentum=0.9), 0)
+        folder = SHARED / "data" / "flowers"
+    else:
+        base = Run("", partial(convolutional, 24), partial(torch.optim.Adam, lr=2e-3), seed=11, epochs=6)
+        plain = Run("", partial(perceptron, 96, 3), partial(torch.optim.SGD, lr=0.05), seed=12, epochs=6, batch=20)
+        deep = partial(perceptron, 48, 14)
+        pretrained = with_weights(weights, partial(torch.optim.Adam, lr=1e-3), 13)
+        folder = SHARED / "data" / "dogs"
+    return folder, [*faults(base, plain, lambda act: deep(act=act)), *healthy(base, plain), *pretrained]
+
+
+def judge(run: Run, photos: Photos, kept: Path | None) -> Judged:
+    """Train, unless a store is kept of it, and ask the rules at their default settings."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "debug") if kept is None else kept / run.name.replace("/", "per")
+        if not (folder / END).exists():
+            train(run, photos, folder)
+        evaluation = evaluate(folder)
+        assert not evaluation.broken, evaluation.broken
+        return Judged(run, tuple(evaluation.findings))
+
+
+def report(which: str, results: Sequence[Judged]) -> None:
+    """Tables: a line a run, a line a rule, and the whole."""
+    faulty = [r for r in results if r.run.expected]
+    well = [r for r in results if not r.run.expected]
+    rows = [
+        (r.run.name, ", ".join(sorted(r.run.expected)) or "nothing", ", ".join(sorted(r.spoke)) or "-", _mark(r))
+        for r in results
+    ]
+    table((f"run ({which})", "expected", "spoke", ""), rows)
+    hits: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for r in results:
+        for rule in r.spoke:
+            hits[rule][0 if rule not in r.false else 1] += 1
+        for rule in r.run.expected:
+            hits[rule][2] += 1
+            hits[rule][3] += rule in r.spoke
+    lines = [
+        (rule, f"{right}/{right + wrong}" if right + wrong else "-", f"{caught}/{wanted}" if wanted else "-")
+        for rule, (right, wrong, wanted, caught) in sorted(hits.items())
+    ]
+    table(("rule", "precision (right alarms / alarms)", "recall (spoke / runs that name it)"), lines)
+    alarms = [r for r in well if r.spoke]
+    print(
+        f"{which}: {sum(r.found for r in faulty)} of {len(faulty)} faults found; alarms on {len(alarms)} of "
+        f"{len(well)} healthy runs; {sum(len(r.false) for r in results)} alarms that name another fault, of "
+        f"{sum(len(r.spoke) for r in results)}"
+    )
+
+
+def _mark(judged: Judged) -> str:
+    if not judged.run.expected:
+        return "FALSE ALARM" if judged.spoke else "ok"
+    return ("found" if judged.found else "MISSED") + (f" (false: {', '.join(judged.false)})" if judged.false else "")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["faults"])
+    parser.add_argument("--set", choices=SETS, default="dev")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--show", action="store_true", help="print the findings")
+    parser.add_argument("--keep", type=Path, help="keep what was recorded there, and do not train again what is there")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    folder, runs = runs_of(arguments.set)
+    photos = load_photos(folder)
+    results = []
+    for run in runs:
+        if arguments.only not in run.name:
+            continue
+        began = time.perf_counter()
+        judged = judge(run, photos, arguments.keep and arguments.keep / arguments.set)
+        results.append(judged)
+        print(f"{time.perf_counter() - began:5.1f} s  {run.name}: {_mark(judged)}", flush=True)
+        for finding in judged.findings if arguments.show else ():
+            print("        ", finding.severity, finding.note)
+    report(arguments.set, results)
+
+
+if __name__ == "__main__":
+    main()
