@@ -1,6 +1,7 @@
 """How well the debugger's rules tell faulty trainings from healthy ones, and what they miss.
 
     python -m benchmarks.debugger faults [--set dev|held] [--only NAME] [--show]
+    python -m benchmarks.debugger overhead [--model resnet18|mobilenetv2_100] [--pairs 10] [--batch 8]
 
 The thresholds of the rules were chosen on the runs of ``dev`` (flowers, SGD with momentum, networks of width 16). Those
 of ``held`` (dogs, Adam and plain SGD, other networks, other seeds) were held apart.
@@ -9,6 +10,7 @@ of ``held`` (dogs, Adam and plain SGD, other networks, other seeds) were held ap
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections import defaultdict
@@ -16,8 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.debugger_runs import (
     Photos,
@@ -31,6 +36,7 @@ from benchmarks.debugger_runs import (
     with_weights,
 )
 from benchmarks.measure import SHARED, table
+from vizsla.debugging import Hook, ReductionConfig, SaveConfig
 from vizsla.debugging.evaluation import evaluate
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.store import END
@@ -120,6 +126,66 @@ def report(which: str, results: Sequence[Judged]) -> None:
     )
 
 
+def overhead(name: str, pairs: int, batch: int) -> None:
+    """Blocks of steps with a hook and without one, in turn, in one process: photos of 224 pixels, SGD, one thread.
+
+    A step that records tensors every 100 steps is measured as one of a block of 10 and reckoned to 100.
+    """
+    import timm
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=10)
+    optimizer, loss_of = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9), nn.CrossEntropyLoss()
+    x, y = torch.randn(batch, 3, 224, 224), torch.arange(batch) % 10
+
+    def steps(count: int) -> float:
+        began = time.perf_counter()
+        for _ in range(count):
+            optimizer.zero_grad()
+            loss = loss_of(net(x), y)
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        return (time.perf_counter() - began) / count
+
+    raw = ReductionConfig(save_raw_tensor=True)
+    tensors = {"include_collections": ["weights", "gradients"], "reduction_config": raw}
+    never = SaveConfig(save_interval=10**9, start_step=1)
+    kinds: dict[str, tuple[int, int, float, dict[str, Any]]] = {
+        "losses every step": (4, 4, 1.0, {"save_config": never}),
+        "statistics every 10 steps": (10, 10, 1.0, {"save_config": SaveConfig(save_interval=10)}),
+        "tensors every 100 steps": (10, 10, 0.1, {"save_config": SaveConfig(save_interval=10**9), **tensors}),
+    }
+    with tempfile.TemporaryDirectory() as folder:  # what is imported once is no overhead of a step
+        hook = Hook(folder)
+        hook.register_module(net)
+        steps(2)
+        hook.close()
+    rows = []
+    for kind, (off_steps, on_steps, share, options) in kinds.items():
+        ratios = []
+        for _ in range(pairs):
+            off = steps(off_steps)
+            with tempfile.TemporaryDirectory() as folder:
+                hook = Hook(folder, **options)
+                hook.register_module(net)
+                on = steps(on_steps)
+                hook.close()
+                assert list(Path(folder).rglob("*.parquet"))
+            ratios.append(100 * share * (on / off - 1))
+        rows.append((kind, f"{statistics.median(ratios):.2f} %", *interval(ratios), pairs))
+    table((f"{name}, {batch} pictures of 224 px", "median overhead", "95 % from", "to", "pairs"), rows)
+
+
+def interval(values: Sequence[float], draws: int = 2000) -> tuple[str, str]:
+    """The bootstrap's 95 % interval of the median."""
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(np.array(values), (draws, len(values))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return f"{low:.2f} %", f"{high:.2f} %"
+
+
 def _mark(judged: Judged) -> str:
     if not judged.run.expected:
         return "FALSE ALARM" if judged.spoke else "ok"
@@ -129,12 +195,18 @@ def _mark(judged: Judged) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["faults"])
+    parser.add_argument("what", choices=["faults", "overhead"])
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--set", choices=SETS, default="dev")
     parser.add_argument("--only", default="")
     parser.add_argument("--show", action="store_true", help="print the findings")
     parser.add_argument("--keep", type=Path, help="keep what was recorded there, and do not train again what is there")
     arguments = parser.parse_args()
+    if arguments.what == "overhead":
+        overhead(arguments.model, arguments.pairs, arguments.batch)
+        return
     torch.set_num_threads(1)
     folder, runs = runs_of(arguments.set)
     photos = load_photos(folder)

@@ -34,7 +34,7 @@ def observe_class(kind: type, every: Callable[[Any], tuple[Before, After] | None
     if any(known in _classes for known in kind.__mro__):  # a base that is observed hands its way of calling down
         return
     _classes[kind] = every
-    original: Any = kind.__call__  # type: ignore[operator]
+    original: Any = kind.__call__
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -48,7 +48,7 @@ def observe_class(kind: type, every: Callable[[Any], tuple[Before, After] | None
         found[1](given, output)
         return output
 
-    kind.__call__ = call  # type: ignore[operator]
+    kind.__call__ = call  # type: ignore[method-assign]
 
 
 def forget(module: Any) -> None:

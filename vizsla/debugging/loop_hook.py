@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
 
-from vizsla.debugging.calls import After, Before, observe
+from vizsla.debugging.calls import After, Before, forget, observe
 from vizsla.debugging.collections import CollectionKeys, CollectionManager
 from vizsla.debugging.losses import observe_losses, record_batch
 from vizsla.debugging.mode_keys import ModeKeys
@@ -27,7 +27,7 @@ def harmless(method: _F) -> _F:
 
     @functools.wraps(method)
     def guarded(self: LoopHook, *args: Any, **kwargs: Any) -> Any:
-        if self.off:
+        if self.off or self.is_closed:
             return None
         try:
             return method(self, *args, **kwargs)
@@ -46,6 +46,7 @@ class LoopHook:
 
     def __init__(self, recorder: Recorder, *, off: bool, watches_losses: bool = True) -> None:
         self._recorder, self.off, self._watches_losses = recorder, off, watches_losses
+        self.is_closed = False
         self._mode_is_set = False
         self._eval_trains = False
         self._watch: Watch | None = None
@@ -75,6 +76,7 @@ class LoopHook:
             self._watch.end()
         self._recorder.close()
         self._unhook()
+        self.is_closed = True
 
     cleanup = close
     _cleanup = close
@@ -148,7 +150,7 @@ class LoopHook:
         """Whether a loss that nobody registered is this hook's: it has a model, and no loss of its own."""
         return (
             self._watches_losses
-            and not self.off
+            and not (self.off or self.is_closed)
             and self._watch is not None
             and not self._losses
             and not self._inside_loss
@@ -235,6 +237,8 @@ class LoopHook:
         self._unhook()
 
     def _unhook(self) -> None:
+        if self._watch is not None:
+            forget(self._watch.outer)
         for handle in self._handles:
             handle.remove()
         self._handles = []

@@ -30,7 +30,8 @@ def get_hook(
         except VizslaError as error:
             current.hook = kind(dry_run=True)
             print(f"[vizsla] the debugger's hook is off: {error}", file=sys.stderr, flush=True)
-    return current.hook
+    hook: Hook | None = current.hook
+    return hook
 
 
 def set_hook(custom_hook: Hook) -> None:

@@ -23,7 +23,7 @@ class Watch:
     """Looks at one model while it trains."""
 
     def __init__(self, recorder: Recorder, module: Any) -> None:
-        self._recorder, self._outer = recorder, module
+        self._recorder, self.outer = recorder, module
         inner = getattr(module, "_orig_mod", module)
         self.module, self.is_compiled = inner, inner is not module
         self.root = type(inner).__name__
@@ -32,6 +32,8 @@ class Watch:
         self._names: dict[int, str] = {}
         self._compared: set[int] = set()
         self._before: list[Any] = []
+        self._held: list[Any] = []
+        self._parameters: dict[int, tuple[str, Any]] = {}
         self.has_stepped = False
         """Whether an optimizer has stepped since the last backward pass."""
         self.trained = False
@@ -40,6 +42,7 @@ class Watch:
 
     def describe(self) -> None:
         """Write down what the model is."""
+        self._parameters = self._named()
         self._names = {id(m): name or self.root for name, m in self.module.named_modules()}
         module_names.update(self._names)
         norms = [m for m in self.module.modules() if _is_norm(m)]
@@ -162,31 +165,37 @@ class Watch:
         if not self.has_stepped:
             return
         self.has_stepped = False
-        last = [p for p in self.module.parameters() if p.requires_grad and p.grad is not None][-1:]
+        last = [p for p in self._held if p.grad is not None][-1:]
         value = last[0].grad.abs().max() if last else 0.0
         self._recorder.scalar("stale_gradient", value, "facts")
 
     def before_update(self, optimizer: Any) -> None:
         """An optimizer is about to step: the gradients are what it uses."""
         recorder = self._recorder
-        own = {id(p): (f"{self.root}_{name}", p) for name, p in self.module.named_parameters()}
-        held = [p for group in optimizer.param_groups for p in group["params"] if id(p) in own]
+        if not any(id(p) in self._parameters for group in optimizer.param_groups[:1] for p in group["params"][:1]):
+            self._parameters = self._named()
+        held = [
+            self._parameters[id(p)] for g in optimizer.param_groups for p in g["params"] if id(p) in self._parameters
+        ]
         if not held:
             return
         self.has_stepped = self.trained = True
-        self._describe_optimizer(optimizer, own, held)
+        self._held = [p for _, p in held if p.requires_grad]
+        self._describe_optimizer(optimizer, held)
         rates = {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
         if recorder.is_watched_step and rates:
             recorder.scalar("lr", max(rates), "optimizer")
         if not recorder.wants_modules:
             return
-        for p in held:
-            if p.grad is not None and not p.grad.is_sparse:
-                name = own[id(p)][0]
+        used = [(name, p) for name, p in held if p.grad is not None]
+        for name, p in used:
+            if not p.grad.is_sparse:
                 recorder.put(f"gradient/{name}", p.grad, CollectionKeys.GRADIENTS, watched=recorder.is_watched_step)
         if recorder.is_watched_step:
-            moved = [(own[id(p)][0], p) for p in held if p.grad is not None]
-            self._before = [(name, p, p.detach().clone()) for name, p in moved]
+            self._before = [(name, p, p.detach().clone()) for name, p in used]
+
+    def _named(self) -> dict[int, tuple[str, Any]]:
+        return {id(p): (f"{self.root}_{name}", p) for name, p in self.module.named_parameters()}
 
     def after_update(self) -> None:
         """The optimizer has stepped."""
@@ -203,20 +212,17 @@ class Watch:
             columns = torch.stack([nothing] * 5 + [norm.double(), nothing])
             self._recorder.row(f"update/{name}", "updates", None, p.numel(), columns, ",".join(map(str, p.shape)))
 
-    def _describe_optimizer(self, optimizer: Any, own: dict[int, tuple[str, Any]], held: list[Any]) -> None:
+    def _describe_optimizer(self, optimizer: Any, held: list[tuple[str, Any]]) -> None:
         known = self._recorder.facts.setdefault("optimizers", {})
         key = f"{type(optimizer).__name__}-{len(known)}"
         key = next((k for k, facts in known.items() if facts["id"] == id(optimizer)), key)
-        count = sum(len(group["params"]) for group in optimizer.param_groups)
-        trainable = sum(p.requires_grad for _, p in own.values())
-        if key in known and known[key]["parameters"] == count and known[key]["trainable"] == trainable:
+        if key in known and known[key]["parameters"] == len(held):
             return
         known[key] = {
             "id": id(optimizer),
             "class": type(optimizer).__name__,
-            "parameters": count,
-            "trainable": trainable,
-            "holds": [own[id(p)][0] for p in held],
+            "parameters": len(held),
+            "holds": [name for name, _ in held],
         }
 
 

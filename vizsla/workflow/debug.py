@@ -113,7 +113,7 @@ def debug_job(
     files = [rule for rule in rules if ".py:" in rule]
     named = [rule for rule in rules if rule not in files]
     chosen = read_rules(named, parameters or {}) if named or not files else []
-    custom = [custom_rule(*rule.rsplit(":", 1), Trial(folder)) for rule in files]
+    custom = [custom_rule(rule.rpartition(":")[0], rule.rpartition(":")[2], Trial(folder)) for rule in files]
     evaluation = Evaluation(folder, chosen, compat=compat, custom=custom, reader=_reader(job, folder))
     evaluation.look(over=True)
     if not evaluation.history.steps_seen:

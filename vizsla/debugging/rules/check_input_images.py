@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History
@@ -27,7 +28,7 @@ class CheckInputImages(BuiltIn):
     threshold_samples: int = 500
     regex: str = ".*hybridsequential0_input_0"
     channel: int = 1
-    _sums: list[np.ndarray] = field(default_factory=list, init=False, repr=False)  # type: ignore[type-arg]
+    _sums: list[npt.NDArray[np.float64]] = field(default_factory=list, init=False, repr=False)
     _n: int = field(default=0, init=False, repr=False)
 
     name: ClassVar[str] = "check_input_images"

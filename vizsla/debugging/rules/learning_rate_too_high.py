@@ -19,12 +19,13 @@ _LEAST = 12
 @dataclass
 class LearningRateTooHigh(BuiltIn):
     """Fires where the median of the last losses is more than ``rise`` times the first ones, and the optimizer has
-    changed the weights by more than ``ratio`` of their size a step (median over the layers); or where, after such a
-    step, a loss of the first third is more than ``leap`` times the first ones; or where the loss is no
+    changed the weights by more than ``ratio`` of their size a step (median over the layers); or where, with
+    ``leap_ratio``, a loss of the first third is more than ``leap`` times the first; or where the loss is no
     number within the first steps after such an update."""
 
     rise: float = 1.3
-    leap: float = 2.5
+    leap: float = 1.7
+    leap_ratio: float = 0.1
     ratio: float = 0.02
     _checked: int = field(default=0, init=False, repr=False)
 
@@ -49,12 +50,13 @@ class LearningRateTooHigh(BuiltIn):
         if n < _LEAST or n - self._checked < 4:
             return
         self._checked = n
-        first = float(np.median(values[:3]))
+        first = float(values[0])
         last = float(np.median(values[-max(5, n // 4) :]))
         base = max(first, 1.1 * (history.chance or 0.0))
         peak = float(values[: max(_LEAST, n // 3)].max())
-        if (last > self.rise * base or peak > self.leap * base) and largest > self.ratio:
-            yield self._finding(history, max(last, peak) if peak > self.leap * base else last, first, largest, n)
+        leaps = peak > self.leap * base and largest > self.leap_ratio
+        if leaps or (last > self.rise * base and largest > self.ratio):
+            yield self._finding(history, max(last, peak) if leaps else last, first, largest, n)
 
     def _finding(self, history: History, now: float, first: float, ratio: float, n: int) -> RuleFinding:
         return self.found(

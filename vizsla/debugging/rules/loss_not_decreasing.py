@@ -13,21 +13,22 @@ from vizsla.debugging.history import History, Series
 from vizsla.debugging.rules.base import TensorRule
 from vizsla.findings import Severity
 
-_LEAST = 40
+_LEAST, _PATIENCE = 50, 2
 _LOW = 0.25
 
 
 @dataclass
 class LossNotDecreasing(TensorRule):
     """Fires where the mean of the last third of the training losses is not below that of the first third by more than
-    two standard errors, after 40 steps, and is not low already. AWS's: every ``num_steps`` steps, a loss that did not
-    fall by ``diff_percent`` since ``num_steps`` before."""
+    a standard error, twice in a row after 50 steps, and is not low already. AWS's: every ``num_steps`` steps, a
+    loss that did not fall by ``diff_percent`` since ``num_steps`` before."""
 
     use_losses_collection: bool = True
     num_steps: int = 10
     diff_percent: float = 0.1
     increase_threshold_percent: float = 5.0
     mode: str | None = None
+    _strikes: int = field(default=0, init=False, repr=False)
     _checked: int = field(default=0, init=False, repr=False)
 
     name: ClassVar[str] = "loss_not_decreasing"
@@ -50,14 +51,16 @@ class LossNotDecreasing(TensorRule):
             return
         error = float(np.sqrt(first.var(ddof=1) / len(first) + last.var(ddof=1) / len(last)))
         fall = float(first.mean() - last.mean())
-        if fall <= 2 * error and np.median(last) > 0.97 * np.median(first):
+        flat = fall <= error and np.median(last) > 0.97 * np.median(first)
+        self._strikes = self._strikes + 1 if flat else 0
+        if self._strikes >= _PATIENCE:
             yield self.found(
                 history,
                 f"The training loss has not fallen: {first.mean():.4g} in the first third of {n:,} steps, "
                 f"{last.mean():.4g} in the last.",
                 value=last.mean(),
                 before=first.mean(),
-                threshold=2 * error,
+                threshold=error,
                 n=n,
             )
 

@@ -11,14 +11,14 @@ from vizsla.debugging.history import History
 from vizsla.debugging.rules.base import BuiltIn
 from vizsla.findings import Severity
 
-_TOO_HIGH = 4.0
+_TOO_HIGH = 6.0
 _RANGE = 1e4
 
 
 @dataclass
 class PoorWeightInitialization(BuiltIn):
     """Looks at the first step. Fires where a weight between two layers is the same number everywhere, where the spread
-    of activations grows or shrinks ten thousand times over the depth, or where the first loss is more than four times
+    of activations grows or shrinks ten thousand times over the depth, or where the first loss is more than six times
     that of guessing.
 
     AWS's, in the first ``steps`` steps: the ratio of the largest to the smallest variance of ``relu_input`` over

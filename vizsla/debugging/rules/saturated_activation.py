@@ -14,12 +14,13 @@ from vizsla.debugging.history import History
 from vizsla.debugging.rules.base import TensorRule
 
 _PATIENCE = 3
+_SHARE = 70.0
 
 
 @dataclass
 class SaturatedActivation(TensorRule):
-    """Fires where more than ``threshold_layer`` percent of a layer's units are within 0.01 of an end of their range
-    for all but ``threshold_inactivity`` percent of their values, in three recorded steps in a row. AWS's: inputs that
+    """Fires where more than 70 percent of a layer's outputs (or ``threshold_layer``, if that is more) are within 0.01
+    of an end of their range, in three recorded steps in a row. AWS's: inputs that
     are beyond the limits, of which its smallest and largest are looked at."""
 
     tensor_regex: str | None = ".*tanh_input|.*sigmoid_input"
@@ -43,11 +44,12 @@ class SaturatedActivation(TensorRule):
                 rows = [r for r in history.last(row.name, _PATIENCE) if r.values and math.isfinite(r.mean)]
                 if len(rows) < _PATIENCE:
                     continue
-                shares = [100 * float((np.array(r.values) < self.threshold_inactivity / 100).mean()) for r in rows]
-                if min(shares) > self.threshold_layer:
+                shares = [100 * float((1 - np.array(r.values)).mean()) for r in rows]
+                if min(shares) > max(_SHARE, self.threshold_layer):
                     yield self.found(
                         history,
-                        f"{shares[-1]:.0f} % of the units of {row.name.rpartition('_output')[0]} are saturated.",
+                        f"{shares[-1]:.0f} % of the outputs of {row.name.rpartition('_output')[0]} are at an end of "
+                        "their range.",
                         subject=row.name,
                         value=shares[-1],
                         threshold=self.threshold_layer,

@@ -42,7 +42,7 @@ class SimilarAcrossRuns(TensorRule):
             names = [n.strip() for n in (self.collection_names or "losses").split(",")]
             own = [row for name in names for rows in history.rows[name].values() for row in rows]
             pairs = [(r.mean, others[r.name, r.step]) for r in own if (r.name, r.step) in others]
-            if len(pairs) >= _STEPS and np.allclose(*zip(*pairs, strict=True), rtol=1e-5, equal_nan=True):
+            if len(pairs) >= _STEPS and _equal(pairs):
                 yield self.found(
                     history,
                     f"{len(pairs)} values are those of {path.strip()}.",
@@ -51,6 +51,11 @@ class SimilarAcrossRuns(TensorRule):
                     threshold=_STEPS,
                     n=len(pairs),
                 )
+
+
+def _equal(pairs: list[tuple[float, float]]) -> bool:
+    values = np.array(pairs)
+    return bool(np.allclose(values[:, 0], values[:, 1], rtol=1e-5, equal_nan=True))
 
 
 RULE = SimilarAcrossRuns

@@ -13,8 +13,8 @@ from vizsla.debugging.rules.base import BuiltIn
 
 @dataclass
 class SummedLoss(BuiltIn):
-    """Fires where the loss was made with ``reduction="sum"``, or where the first losses are over ``share`` of the
-    batch's size times that of guessing."""
+    """Fires where the loss was made with ``reduction="sum"``, or, where that is not seen, where the first loss
+    is over ``share`` of the batch's size times that of guessing."""
 
     share: float = 0.4
     _judged: bool = field(default=False, init=False, repr=False)
@@ -31,7 +31,8 @@ class SummedLoss(BuiltIn):
         reduction = (history.facts.get("loss") or {}).get("reduction")
         if not batch or batch < 8 or not chance:
             return
-        if (reduction == "sum" and first > 2 * chance) or first > self.share * batch * chance:
+        is_large = reduction is None and first > self.share * batch * chance
+        if (reduction == "sum" and first > 2 * chance) or is_large:
             yield self.found(
                 history,
                 f"The first loss is {first:.4g}, over a batch of {batch}; that of guessing is {chance:.3g} a picture.",

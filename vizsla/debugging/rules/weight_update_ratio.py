@@ -12,14 +12,15 @@ from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History
 from vizsla.debugging.rules.base import BuiltIn
 
-_LARGE = 0.5
+_LARGE = 0.25
 _PATIENCE = 3
 
 
 @dataclass
 class WeightUpdateRatio(BuiltIn):
     """Fires where in three recorded steps in a row the median over the weights of |update| / |weight| of one step is
-    over a half, or under ``small_threshold`` and not 0. Frozen parameters, biases and scales are left out. AWS's: any
+    over a quarter, or under ``small_threshold`` and not 0. Frozen parameters, biases and scales are left out.
+    AWS's: any
     weight, over ``large_threshold`` or under ``small_threshold``."""
 
     num_steps: int | None = None

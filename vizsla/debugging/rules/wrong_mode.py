@@ -32,7 +32,8 @@ class WrongMode(BuiltIn):
         if history.mode == "EVAL" and is_training and (norms or dropouts):
             yield self.found(history, "The model is evaluated in training mode.", subject="EVAL", n=1)
         if history.mode in TRAINS and not is_training and history.at("updates"):
-            fresh = [v for v in norms if v[2] and not v[3]]
+            began = [(history.by_name[r.name][0].values, r.values) for r in history.at("batch_norm")]
+            fresh = [now for first, now in began if first and now and first[2] and now[5] and not now[3]]
             if fresh or (dropouts and not norms):
                 yield self.found(
                     history,

@@ -13,7 +13,7 @@ from vizsla.findings import Severity
 
 _WITHIN = 0.15
 _STATISTICS = 0.6
-_PICTURES = 16
+_PICTURES = 8
 
 
 @dataclass
@@ -60,7 +60,7 @@ class WrongNormalization(BuiltIn):
                     threshold=self.tolerance,
                     n=self._pictures,
                 )
-        elif is_trained and history.steps_seen <= 3 and norms[0].values and not norms[0].values[5]:
+        elif is_trained and history.steps_seen == 1 and norms[0].values and not norms[0].values[5]:
             distance = norms[0].values[0]
             if distance > self.distance:
                 yield self.found(
