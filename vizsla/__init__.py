@@ -18,6 +18,7 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from vizsla.api.check import check as check
+    from vizsla.api.debug import debug as debug
     from vizsla.api.fit import fit as fit
     from vizsla.api.serve import serve as serve
     from vizsla.api.train import train as train
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from vizsla.tuning.space import IntegerParameter as IntegerParameter
     from vizsla.tuning.space import Space as Space
     from vizsla.workflow.check import CheckResult as CheckResult
+    from vizsla.workflow.debug import DebugResult as DebugResult
     from vizsla.workflow.request import FitResult as FitResult
     from vizsla.workflow.script_search import ScriptSearchResult as ScriptSearchResult
     from vizsla.workflow.tune import TuningJob as TuningJob
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "vizsla.api.check": ("check",),
+    "vizsla.api.debug": ("debug",),
     "vizsla.api.fit": ("fit",),
     "vizsla.api.serve": ("serve",),
     "vizsla.api.train": ("train",),
@@ -94,6 +97,7 @@ _NAMES = {
     "vizsla.tuning.result": ("SearchResult",),
     "vizsla.tuning.space": ("CategoricalParameter", "ContinuousParameter", "IntegerParameter", "Space"),
     "vizsla.workflow.check": ("CheckResult",),
+    "vizsla.workflow.debug": ("DebugResult",),
     "vizsla.workflow.request": ("FitResult",),
     "vizsla.workflow.script_search": ("ScriptSearchResult",),
     "vizsla.workflow.tune": ("TuningJob", "load_tuning"),

@@ -19,6 +19,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import replace_findings
 from vizsla.jobs.rule_watch import MetricLosses
 from vizsla.reports.debug import PAGE, write_page
+from vizsla.reports.render import fragment_of
 
 
 def _reader(job: JobDirectory, folder: Path) -> MetricLosses | None:
@@ -51,6 +52,12 @@ class DebugResult:
             "report": str(self.report),
             "findings": [finding.to_dict() for finding in self.findings],
         }
+
+    def __repr__(self) -> str:
+        return f"DebugResult({self.job.name!r}, {len(self.findings)} findings of {len(self.rules)} rules)"
+
+    def _repr_html_(self) -> str | None:
+        return fragment_of(self.report)
 
     def has(self, severity: str) -> bool:
         """Whether anything as grave as that was found, or graver."""
