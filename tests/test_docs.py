@@ -93,11 +93,37 @@ def options(verb: str, *nested: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("document", "verb"),
-    [("serving.md", "serve"), ("jobs.md", "train"), ("tune.md", "tune"), ("fit.md", "fit"), ("data.md", "check")],
+    [("debug.md", "debug"), ("serving.md", "serve"), ("jobs.md", "train"), ("tune.md", "tune"), ("fit.md", "fit"), ("data.md", "check")],
 )
 def test_the_table_of_options_is_that_of_the_help(document: str, verb: str) -> None:
     named = {name for row in rows(section(document, "Options")) for name in re.findall(r"`(--[\w-]+)`", row[0])}
     assert named == options(verb)
+
+
+def test_the_table_of_rules_is_that_of_the_debugger() -> None:
+    from vizsla.debugging.rules import NAMES
+
+    named = [re.findall(r"`(\w+)`", row[0]) for row in rows(section("debug.md", "Rules"))[1:]]
+    assert [name for (name,) in named] == list(NAMES)
+
+
+def test_the_loop_and_the_reading_of_the_debugger_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from vizsla.debugging import Hook, del_hook, set_hook
+
+    monkeypatch.delenv("VIZSLA_JOB_DIR", raising=False)
+    loop, reading, rule = examples("debug.md")
+    hook = Hook(tmp_path / "debug")
+    set_hook(hook)
+    exec(loop, {})
+    hook.close()
+    del_hook()
+    names: dict[str, Any] = {}
+    exec(reading.replace('"runs/flowers"', repr(str(tmp_path / "debug"))), names)
+    assert len(names["values"]) == 60
+    assert min(names["sizes"]) > 0
+    exec(rule, names)
+    assert not any(names["LossAboveTen"](names["trial"]).invoke(step) for step in names["trial"].steps())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
