@@ -93,7 +93,14 @@ def options(verb: str, *nested: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("document", "verb"),
-    [("debug.md", "debug"), ("serving.md", "serve"), ("jobs.md", "train"), ("tune.md", "tune"), ("fit.md", "fit"), ("data.md", "check")],
+    [
+        ("debug.md", "debug"),
+        ("serving.md", "serve"),
+        ("jobs.md", "train"),
+        ("tune.md", "tune"),
+        ("fit.md", "fit"),
+        ("data.md", "check"),
+    ],
 )
 def test_the_table_of_options_is_that_of_the_help(document: str, verb: str) -> None:
     named = {name for row in rows(section(document, "Options")) for name in re.findall(r"`(--[\w-]+)`", row[0])}

@@ -184,6 +184,17 @@ def test_a_configuration_in_yaml(folder: Path, tmp_path: Path) -> None:
     assert trial.tensor("Sequential_0.weight").steps(modes.TRAIN) == [0, 2]
 
 
+def test_an_attempt_goes_on_with_the_steps_of_the_one_before(folder: Path) -> None:
+    for _ in range(2):
+        model, hook = network(), Hook(folder)
+        hook.register_module(model)
+        train(model, 5)
+        hook.close()
+    loss = create_trial(folder).tensor("CrossEntropyLoss_output_0")
+    assert loss.steps() == list(range(12))
+    assert loss.steps(modes.TRAIN) == list(range(10))
+
+
 _ENDLESS = """
     import sys, torch
     from vizsla.debugging import Hook, ReductionConfig

@@ -14,6 +14,7 @@ from vizsla.debugging.reductions import ReductionConfig
 from vizsla.debugging.save_config import SaveConfig
 from vizsla.debugging.schedule import is_due
 from vizsla.debugging.statistics import numbers
+from vizsla.debugging.store import STATISTICS, last_steps
 from vizsla.debugging.writer import DISK_BYTES, Pending, StoreWriter
 
 _ALWAYS = (CollectionKeys.LOSSES,)
@@ -60,6 +61,9 @@ class Recorder:
         self._facts_written = ""
         self._writer: StoreWriter | None = None
         self._pid = os.getpid()
+        if (folder / STATISTICS).is_dir():  # an attempt goes on with the steps of the one before it
+            self.step, modes = last_steps(folder)
+            self.mode_steps |= {ModeKeys[name]: step for name, step in modes.items()}
 
     @property
     def is_foreign(self) -> bool:

@@ -142,6 +142,19 @@ def tensor_file(step: int, worker: str) -> str:
     return f"{step:012d}-{worker}.safetensors"
 
 
+def last_steps(folder: Path) -> tuple[int, dict[str, int]]:
+    """The last step over all modes, and of each mode; -1 and nothing of a new store."""
+    import pyarrow.parquet as pq
+
+    last, modes = -1, {}
+    for path in segments(folder):
+        columns = pq.read_table(path, columns=["step", "mode", "mode_step"]).to_pydict()
+        last = max([last, *columns["step"]])
+        for mode, step in zip(columns["mode"], columns["mode_step"], strict=True):
+            modes[mode] = max(step, modes.get(mode, -1))
+    return last, modes
+
+
 def is_being_written(folder: Path) -> bool:
     """Whether some process writes there now."""
     try:
