@@ -120,6 +120,25 @@ def test_a_wrapped_model(folder: Path, wrap: Any, capfd: pytest.CaptureFixture[s
     assert ("compiled" in capfd.readouterr().err) is not isinstance(model, nn.DataParallel)
 
 
+def own_loss(logits: Any, labels: Any) -> Any:
+    return nn.functional.log_softmax(logits, 1).sub(0.1)[range(len(labels)), labels].neg().mean()
+
+
+@pytest.mark.parametrize("loss", ["own_loss", "cross_entropy"])
+def test_a_loss_that_is_a_function(folder: Path, loss: str) -> None:
+    model, hook = nn.Linear(4, 3), Hook(folder)
+    hook.register_module(model)
+    function = globals().get(loss) or getattr(nn.functional, loss)
+    hook.register_loss(function)
+    function = globals().get(loss) or getattr(nn.functional, loss)  # as a loop looks it up
+    values = [function(model(torch.randn(6, 4)), torch.arange(6) % 3).item() for _ in range(3)]
+    hook.close()
+    name = "own_loss_output_0" if loss == "own_loss" else "cross_entropy_loss_output_0"
+    trial = create_trial(folder)
+    assert [float(v) for v in trial.tensor(name).values().values()] == pytest.approx(values)
+    assert trial.tensor_names(collection="losses") == [name]
+
+
 def test_frozen_parameters_have_no_gradients_and_are_no_trouble(folder: Path) -> None:
     model = network()
     model[0].requires_grad_(False)

@@ -167,6 +167,8 @@ class CollectionManager:
             CollectionKeys.GRADIENTS: r"^gradient",
             CollectionKeys.LOSSES: r".*[Ll]oss_(?!input).*output",
             CollectionKeys.ALL: r".*",
+            CollectionKeys.INPUTS: r".*_input_\d+$",
+            CollectionKeys.OUTPUTS: r".*_output_\d+$",
         }
         keys = [value for name, value in vars(CollectionKeys).items() if name.isupper()]
         for name in keys:

@@ -13,6 +13,7 @@ from vizsla.debugging.calls import observe
 from vizsla.debugging.collections import Collection, CollectionKeys
 from vizsla.debugging.hook_config import HookConfig, config_path
 from vizsla.debugging.loop_hook import LoopHook, harmless
+from vizsla.debugging.losses import is_observed, replace_function
 from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.recorder import Recorder
 from vizsla.debugging.reductions import ReductionConfig
@@ -169,16 +170,16 @@ class Hook(LoopHook):
 
     @harmless
     def register_loss(self, loss_module: Any) -> None:
-        """Record the outputs of a loss module."""
+        """Record the outputs of a loss: a module, or a function that is called by its name where it was defined or in
+        the main program."""
         if any(known is loss_module for known in self._losses):
             return
         self._losses.append(loss_module)
-        if not hasattr(loss_module, "forward"):
-            raise UsageError(
-                f"The loss {loss_module!r:.80} is a function, which nobody can watch.",
-                do="record its value by hook.record_tensor_value(name, tensor_value=loss)",
-            )
-        observe(loss_module, *self._around_loss(loss_module))
+        if hasattr(loss_module, "forward"):
+            observe(loss_module, *self._around_loss(loss_module))
+        elif not is_observed(loss_module) and not replace_function(loss_module, self._called_function):
+            name = getattr(loss_module, "__name__", "the loss")
+            self._say(f"{name} is called by no name: record it by hook.record_tensor_value(name, tensor_value=loss)")
 
     @harmless
     def record_tensor_value(self, tensor_name: str, tensor_value: Any) -> None:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
 
+from vizsla.debugging import current
 from vizsla.debugging.calls import After, Before, forget, observe
 from vizsla.debugging.collections import CollectionKeys, CollectionManager
 from vizsla.debugging.losses import observe_losses, record_batch
@@ -55,7 +56,7 @@ class LoopHook:
         self._told_unmatched = False
         self._handles: list[Any] = []
         self.lr_factor = 1.0
-        _LIVE.add(self)
+        current.live.add(self)
         atexit.register(_close, weakref.ref(self))
 
     @property
@@ -156,6 +157,14 @@ class LoopHook:
             and not self._inside_loss
         )
 
+    def _called_function(self, name: str, args: tuple[Any, ...], output: Any) -> None:
+        self._called_loss(name, name, args, output, None)
+
+    def _takes_function(self, function: Any) -> bool:
+        """Whether a call of a function of torch is a loss of this hook's."""
+        registered = any(known is function for known in self._losses)
+        return (registered and not (self.off or self.is_closed or self._inside_loss)) or self._takes_losses
+
     def _around_loss(self, loss: Any) -> tuple[Before, After]:
         kind = type(loss).__name__
 
@@ -242,10 +251,7 @@ class LoopHook:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        _LIVE.discard(self)
-
-
-_LIVE: weakref.WeakSet[LoopHook] = weakref.WeakSet()
+        current.live.discard(self)
 
 
 def _close(hook: weakref.ref[LoopHook]) -> None:
@@ -255,12 +261,12 @@ def _close(hook: weakref.ref[LoopHook]) -> None:
 
 def _around(module: Any) -> tuple[Before, After] | None:
     """What is called around a loss that nobody registered."""
-    hook = next((hook for hook in _LIVE if hook._takes_losses), None)
+    hook = next((hook for hook in current.live if hook._takes_losses), None)
     return None if hook is None else hook._around_loss(module)
 
 
-def _called(name: str, args: tuple[Any, ...], output: Any, reduction: str) -> None:
+def _called(function: Any, name: str, args: tuple[Any, ...], output: Any, reduction: str) -> None:
     """A function of ``torch.nn.functional`` was called."""
-    for hook in list(_LIVE):
-        if hook._takes_losses:
+    for hook in list(current.live):
+        if hook._takes_function(function):
             hook._called_loss(name if name.endswith("_loss") else f"{name}_loss", name, args, output, reduction)

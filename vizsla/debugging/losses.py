@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ def record_batch(recorder: Recorder, kind: str, args: tuple[Any, ...], output: A
 
 
 def observe_losses(
-    around: Callable[[Any], tuple[Before, After] | None], called: Callable[[str, tuple[Any, ...], Any, str], None]
+    around: Callable[[Any], tuple[Before, After] | None], called: Callable[[Any, str, tuple[Any, ...], Any, str], None]
 ) -> None:
     """See the losses that nobody registers: modules, and calls of ``torch.nn.functional``; once in a process.
 
@@ -57,7 +58,7 @@ def observe_losses(
     around:
         Gives what is called around a loss module, if anything is.
     called:
-        Told name, arguments, output and reduction of a function.
+        Told function, name, arguments, output and reduction of a function.
     """
     import torch
     from torch.nn.modules.loss import _Loss
@@ -75,8 +76,34 @@ def _observed(original: Callable[..., Any], name: str, called: Callable[..., Non
         output = original(*args, **kwargs)
         if not is_compiling():
             given = (*args, *(kwargs[key] for key in ("input", "target") if key in kwargs))
-            called(name, given, output, kwargs.get("reduction", "mean"))
+            called(call, name, given, output, kwargs.get("reduction", "mean"))
         return output
 
     call._is_observed = True  # type: ignore[attr-defined]
     return call
+
+
+def is_observed(function: Any) -> bool:
+    """Whether it is a function of torch whose calls are seen."""
+    return hasattr(function, "_is_observed")
+
+
+def replace_function(function: Any, called: Callable[[str, tuple[Any, ...], Any], None]) -> bool:
+    """Put in the place of a function one that tells of its calls: in the module that defines it and in the main one.
+
+    Returns
+    -------
+    Whether it was found there.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        output = function(*args, **kwargs)
+        called(function.__name__, (*args, *kwargs.values()), output)
+        return output
+
+    spaces = [getattr(function, "__globals__", {}), vars(sys.modules["__main__"])]
+    places = [(space, name) for space in spaces for name, value in list(space.items()) if value is function]
+    for space, name in places:
+        space[name] = call
+    return bool(places)

@@ -18,6 +18,8 @@ def get_hook(
     None outside a job, where no configuration is: scripts write ``if hook:``. Of a configuration that cannot be meant
     the hook is off and says why.
     """
+    if current.hook is not None and current.hook.is_closed:  # of an earlier job in this process
+        current.hook = None
     if (
         current.hook is None
         and create_if_not_exists

@@ -45,6 +45,7 @@ class Watch:
         self._parameters = self._named()
         self._names = {id(m): name or self.root for name, m in self.module.named_modules()}
         module_names.update(self._names)
+        self._recorder.collections.get(CollectionKeys.INPUT_IMAGE).add(f"{self.root}_input_0")
         norms = [m for m in self.module.modules() if _is_norm(m)]
         self._compared = {id(m) for m in norms[:: max(1, -(-len(norms) // _MOST_NORMS))]}
         config = getattr(self.module, "pretrained_cfg", None) or getattr(self.module, "default_cfg", None) or {}

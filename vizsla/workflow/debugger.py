@@ -13,6 +13,7 @@ from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import append_findings
+from vizsla.reports.debug import write_page
 from vizsla.training.callbacks import Callback
 from vizsla.training.trained import Adjust, EpochMetrics, Stop
 
@@ -114,4 +115,6 @@ class Debugger(Callback):
         if self._hook is not None:
             self._hook.close()
             self._look(over=True)
+            if self._evaluation is not None:
+                write_page(self._job, self._evaluation)
             self._hook = self._evaluation = None
