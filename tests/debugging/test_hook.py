@@ -120,6 +120,39 @@ def test_a_wrapped_model(folder: Path, wrap: Any, capfd: pytest.CaptureFixture[s
     assert ("compiled" in capfd.readouterr().err) is not isinstance(model, nn.DataParallel)
 
 
+class Odd(nn.Module):  # type: ignore[name-defined, misc]
+    """Gives what is no tensor that has a mean: nothing a hook could have thought of."""
+
+    def forward(self, x: Any) -> Any:
+        class Strange:
+            shape, ndim = (1,), 1
+
+            def detach(self) -> Any:
+                raise RuntimeError("not for you")
+
+        return x, Strange()
+
+
+def test_a_fault_within_the_hook_switches_it_off_and_training_goes_on(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Net(nn.Module):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.odd, self.last = Odd(), nn.Linear(4, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(self.odd(x)[0])
+
+    model, hook = Net(), Hook(folder, save_all=True)
+    hook.register_module(model)
+    for _ in range(2):
+        assert model(torch.randn(3, 4)).shape == (3, 2)
+    assert hook.off
+    assert "hook is off: RuntimeError: not for you" in capfd.readouterr().err
+    assert create_trial(folder).loaded_all_steps
+
+
 def own_loss(logits: Any, labels: Any) -> Any:
     return nn.functional.log_softmax(logits, 1).sub(0.1)[range(len(labels)), labels].neg().mean()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -186,3 +187,39 @@ def test_a_document_that_cannot_be_asked_makes_no_job(executor: LocalExecutor, s
     with pytest.raises(UsageError, match="'never' is no number of steps"):
         executor.submit(spec, "wrong")
     assert not list(executor.home.glob("*"))
+
+
+TRIAL = """
+    import argparse, torch
+    from vizsla.debugging import get_hook
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lr", type=float)
+    lr = parser.parse_args().lr
+    torch.manual_seed(0)
+    model = torch.nn.Linear(20, 3)
+    get_hook(create_if_not_exists=True).register_module(model)
+    optimizer, loss_of = torch.optim.SGD(model.parameters(), lr), torch.nn.CrossEntropyLoss()
+    for step in range(400 if lr > 1 else 20):
+        optimizer.zero_grad()
+        loss = loss_of(model(torch.randn(6, 20)), torch.tensor([0, 1, 2, 0, 1, 2]))
+        loss.backward()
+        optimizer.step()
+        print(f"loss: {loss.item()}", flush=True)
+        if lr > 1:
+            import time; time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+def test_a_hopeless_trial_of_a_search_is_stopped_and_the_study_says_by_which_rule(tmp_path: Path) -> None:
+    script = tmp_path / "trial.py"
+    script.write_text(textwrap.dedent(TRIAL))
+    said = vizsla(
+        *("tune", "lr=0.05,1e30", "--script", script, "--metric", "loss=loss: ([0-9.]+)", "--minimize", "--trials", 2),
+        *("--strategy", "grid", "--name", "search", "--json"),
+    )
+    assert said.returncode == 0, said.stderr
+    trials = json.loads(said.stdout.splitlines()[-1])["tuning"]["TrainingJobSummaries"]
+    reasons = {trial["TunedHyperParameters"]["lr"]: trial["FailureReason"] for trial in trials}
+    assert reasons[0.05] is None
+    assert str(reasons[1e30]).startswith("the rule exploding_tensor spoke at step ")

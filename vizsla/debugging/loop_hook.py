@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import sys
@@ -89,7 +90,7 @@ class LoopHook:
             if self._watch.module is not getattr(module, "_orig_mod", module):
                 self._say(f"a second model, {type(module).__name__}, is not watched: {self._watch.root} is")
             return
-        self._watch = watch = Watch(self._recorder, module)
+        self._watch = watch = Watch(self._recorder, module, self.switch_off)
         if watch.is_compiled:
             self._say("the model is compiled: its weights and gradients are recorded, what is inside it is not")
         observe(module, self._before_forward, lambda args, output: watch.end())
@@ -113,6 +114,7 @@ class LoopHook:
             raise recorder.error
         if recorder.mode is ModeKeys.EVAL and watch.trained:
             self._eval_trains = True
+        self._inside_loss = False  # a loss that raised has left it
         self._find_mode(watch)
         recorder.begin_step()
         if recorder.is_watched_step or recorder.step == 1:
@@ -244,6 +246,8 @@ class LoopHook:
         if self._watch is not None:
             self._watch.end()
         self._unhook()
+        with contextlib.suppress(Exception):
+            self._recorder.close()
 
     def _unhook(self) -> None:
         if self._watch is not None:

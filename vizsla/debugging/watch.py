@@ -6,6 +6,7 @@ away again, and optimizers are seen by the hooks that torch has for all of them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vizsla.debugging.collections import RELUS, SATURATING, CollectionKeys, module_names
@@ -20,10 +21,10 @@ _NORM_SAMPLE = 1 << 18
 
 
 class Watch:
-    """Looks at one model while it trains."""
+    """Looks at one model while it trains; ``on_fault`` is told what goes wrong within its modules' calls."""
 
-    def __init__(self, recorder: Recorder, module: Any) -> None:
-        self._recorder, self.outer = recorder, module
+    def __init__(self, recorder: Recorder, module: Any, on_fault: Callable[[BaseException], None]) -> None:
+        self._recorder, self.outer, self._on_fault = recorder, module, on_fault
         inner = getattr(module, "_orig_mod", module)
         self.module, self.is_compiled = inner, inner is not module
         self.root = type(inner).__name__
@@ -88,9 +89,18 @@ class Watch:
             from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
             self._handles = [
-                register_module_forward_pre_hook(self._entered),
-                register_module_forward_hook(self._left),
+                register_module_forward_pre_hook(self._guarded(self._entered)),
+                register_module_forward_hook(self._guarded(self._left)),
             ]
+
+    def _guarded(self, look: Callable[..., None]) -> Callable[..., None]:
+        def guarded(*args: Any) -> None:
+            try:
+                look(*args)
+            except Exception as error:  # noqa: BLE001 - whatever it is, training goes on
+                self._on_fault(error)
+
+        return guarded
 
     def end(self) -> None:
         """The forward pass is over."""
