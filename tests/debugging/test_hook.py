@@ -125,10 +125,8 @@ class Odd(nn.Module):  # type: ignore[name-defined, misc]
 
     def forward(self, x: Any) -> Any:
         class Strange:
-            shape, ndim = (1,), 1
-
             def detach(self) -> Any:
-                raise RuntimeError("not for you")
+                return self
 
         return x, Strange()
 
@@ -149,7 +147,7 @@ def test_a_fault_within_the_hook_switches_it_off_and_training_goes_on(
     for _ in range(2):
         assert model(torch.randn(3, 4)).shape == (3, 2)
     assert hook.off
-    assert "hook is off: RuntimeError: not for you" in capfd.readouterr().err
+    assert "hook is off: AttributeError: " in capfd.readouterr().err
     assert create_trial(folder).loaded_all_steps
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,25 +18,33 @@ TRAINS = ("TRAIN", "GLOBAL")
 """Modes of steps that train: a script that sets no mode is in ``GLOBAL``."""
 
 
-@dataclass
 class Series:
-    """Values by step."""
+    """Values by step, in arrays that grow."""
 
-    steps: list[int] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._steps: npt.NDArray[np.int64] = np.zeros(64, np.int64)
+        self._values: Floats = np.zeros(64)
+        self._n = 0
 
     def append(self, step: int, value: float) -> None:
         """Add the value of a step; of several of one step, all are kept."""
-        self.steps.append(step)
-        self.values.append(value)
+        if self._n == len(self._values):
+            self._steps, self._values = np.tile(self._steps, 2), np.tile(self._values, 2)
+        self._steps[self._n], self._values[self._n] = step, value
+        self._n += 1
 
     def __len__(self) -> int:
-        return len(self.steps)
+        return self._n
 
     @property
-    def array(self) -> Floats:
+    def steps(self) -> npt.NDArray[np.int64]:
         """(n,)"""
-        return np.asarray(self.values, np.float64)
+        return self._steps[: self._n]
+
+    @property
+    def values(self) -> Floats:
+        """(n,)"""
+        return self._values[: self._n]
 
 
 @dataclass(frozen=True)
@@ -85,8 +93,10 @@ class History:
         self._eval: list[Row] = []
         self.classes: int | None = None
         self.batch: int | None = None
-        self.train_labels: list[tuple[float, ...]] = []
-        self.train_predictions: list[tuple[float, ...]] = []
+        self.label_counts: Counter[int] = Counter()
+        """How often the training loss was given each class."""
+        self.right_counts: Counter[int] = Counter()
+        """How often that was what the model said."""
         self.steps_seen = 0
         self.updated_steps = 0
         """Watched steps in which an optimizer stepped."""
@@ -99,8 +109,9 @@ class History:
             self._end_pass()
         moved = False
         for row in rows:
-            self.rows[row.collection].setdefault(step, []).append(row)
-            self.by_name[row.name].append(row)
+            if row.collection != "predictions":  # every batch's: they are counted
+                self.rows[row.collection].setdefault(step, []).append(row)
+                self.by_name[row.name].append(row)
             if row.collection == "losses":
                 series = self.train_losses if row.mode in TRAINS else self.eval_losses
                 series[row.name].append(step, row.mean)
@@ -121,8 +132,8 @@ class History:
         if row.mode in TRAINS:
             self.batch = max(n, self.batch or 0)
             values = row.values or ()
-            self.train_labels.append(values[:n])
-            self.train_predictions.append(values[n:])
+            self.label_counts.update(map(int, values[:n]))
+            self.right_counts.update(int(a) for a, b in zip(values[:n], values[n:], strict=False) if a == b)
 
     def _end_pass(self) -> None:
         rows, self._eval = self._eval, []

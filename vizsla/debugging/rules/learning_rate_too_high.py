@@ -39,17 +39,18 @@ class LearningRateTooHigh(BuiltIn):
         n = len(series)
         if not n or series.steps[-1] != history.step:
             return
-        values = series.array
+        values = series.values
+        is_finite = bool(np.isfinite(values[-1]))
+        if (is_finite and (n < _LEAST or n - self._checked < max(4, n // 10))) or (not is_finite and n >= 200):
+            return
+        self._checked = n
         steps = list(history.rows["updates"])
         ratios = [np.median(list(r.values())) for s in steps if (r := history.update_ratios(s))]
         largest = float(np.nanmax(ratios)) if ratios else 0.0
-        if not np.isfinite(values[-1]):
-            if n < 200 and (largest > self.ratio or any(not np.isfinite(r) for r in ratios)):
+        if not is_finite:
+            if largest > self.ratio or any(not np.isfinite(r) for r in ratios):
                 yield self._finding(history, values[-1], values[0], largest, n)
             return
-        if n < _LEAST or n - self._checked < 4:
-            return
-        self._checked = n
         first = float(values[0])
         last = float(np.median(values[-max(5, n // 4) :]))
         base = max(first, 1.1 * (history.chance or 0.0))

@@ -28,7 +28,7 @@ class LearningRateTooLow(BuiltIn):
     why: ClassVar[str] = "the model stays near where it began"
 
     def conclude(self, history: History) -> Iterable[RuleFinding | None]:
-        values = history.losses.array
+        values = history.losses.values
         ratio = history.median_ratio(1000)
         if len(values) < _LEAST or not np.isfinite(values).all() or ratio is None or ratio == 0:
             return

@@ -45,7 +45,7 @@ class LossNotDecreasing(TensorRule):
         if n < _LEAST or n - self._checked < max(5, n // 10) or history.step != series.steps[-1]:
             return
         self._checked = n
-        values = series.array
+        values = series.values
         first, last = values[: n // 3], values[-(n // 3) :]
         if not np.isfinite(values).all() or last.mean() < _LOW * (history.chance or first[: max(3, n // 20)].mean()):
             return

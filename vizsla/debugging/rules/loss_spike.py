@@ -31,12 +31,12 @@ class LossSpike(BuiltIn):
         series = history.losses
         if len(series) <= _WINDOW or series.steps[-1] != history.step:
             return
-        before, now = series.array[-1 - _WINDOW : -1], series.values[-1]
+        before, now = series.values[-1 - _WINDOW : -1], series.values[-1]
         if not (np.isfinite(before).all() and np.isfinite(now)):
             return
         median = float(np.median(before))
         spread = 1.4826 * float(np.median(abs(before - median)))
-        floor = 1.2 * (history.chance or float(np.median(series.array[:5])))
+        floor = 1.2 * (history.chance or float(np.median(series.values[:5])))
         bound = max(self.times * median, median + self.deviations * spread, floor)
         if now > bound:
             yield self.found(

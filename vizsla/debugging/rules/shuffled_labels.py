@@ -38,7 +38,7 @@ class ShuffledLabels(BuiltIn):
     why: ClassVar[str] = "a model that trains well and knows nothing was given labels that tell nothing"
 
     def conclude(self, history: History) -> Iterable[RuleFinding | None]:
-        values, chance = history.losses.array, history.chance
+        values, chance = history.losses.values, history.chance
         ratio = history.median_ratio(20)
         if chance is None or len(values) < _STEPS or not np.isfinite(values).all():
             return
@@ -80,9 +80,8 @@ class ShuffledLabels(BuiltIn):
 
 def _is_unequal(history: History) -> bool:
     """Whether the training labels themselves explain it."""
-    labels = [label for batch in history.train_labels for label in batch]
-    counts = np.bincount(np.asarray(labels, np.int64), minlength=history.classes or 1)
-    return bool(counts.max(initial=0) > _UNEQUAL * max(1, counts.min(initial=0)))
+    counts = [history.label_counts[label] for label in range(history.classes or 1)]
+    return max(counts) > _UNEQUAL * max(1, min(counts))
 
 
 def _is_constant(history: History) -> bool:

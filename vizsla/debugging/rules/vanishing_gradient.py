@@ -68,9 +68,9 @@ class VanishingGradient(BuiltIn):
 
 def _is_low(history: History) -> bool:
     losses = history.losses.values
-    if not losses:
+    if not len(losses):
         return False
-    return losses[-1] < 0.2 * (history.chance or losses[0])
+    return bool(losses[-1] < 0.2 * (history.chance or losses[0]))
 
 
 RULE = VanishingGradient
