@@ -313,7 +313,7 @@ def faults(base: Run, plain: Run, deep: Callable[[type[nn.Module]], nn.Module]) 
     yield fault(plain, "lr x300, no norm", *high, true_too=consequences, optimizer=rate(plain, 300))
     low = ("learning_rate_too_low", "loss_not_decreasing")
     yield fault(base, "lr / 100,000", *low, optimizer=rate(base, 1e-5))
-    init = flat | {"vanishing_gradient", "all_zero", "dead_relu", "unchanged_tensor"}
+    init = flat | {"vanishing_gradient", "all_zero", "dead_relu", "unchanged_tensor", "weight_update_ratio"}
     yield fault(plain, "all weights 0", "poor_weight_initialization", "all_zero", true_too=init, prepare=_fill(0.0))
     yield fault(plain, "all weights alike", "poor_weight_initialization", true_too=init, prepare=_fill(0.01))
     big = flat | {"learning_rate_too_high", "weight_update_ratio", "loss_spike", "dead_relu"}

@@ -15,13 +15,13 @@ from vizsla.debugging.history import History
 from vizsla.debugging.rules.base import BuiltIn
 from vizsla.findings import Severity
 
-_PATIENCE = 3
+_PATIENCE, _SHARE = 5, 75.0
 
 
 @dataclass
 class DeadRelu(BuiltIn):
-    """Fires where more than ``threshold_layer`` percent of a layer's units let nothing at all through in any of three
-    recorded steps in a row. AWS's: units that are active in less than ``threshold_inactivity`` percent, once. Layers
+    """Fires where more than 75 percent of a layer's units (or ``threshold_layer``, if that is more) let nothing at all
+    through in any of five recorded steps in a row. AWS's: units that are active in less than ``threshold_inactivity`` percent, once. Layers
     are found by their type."""
 
     tensor_regex: str = ".*relu_output"
@@ -44,7 +44,7 @@ class DeadRelu(BuiltIn):
                 if len(active) < _PATIENCE:
                     continue
                 dead = 100 * float((active == 0).all(axis=0).mean())
-                if dead > self.threshold_layer:
+                if dead > max(_SHARE, self.threshold_layer):
                     yield self._finding(history, row.name, dead, len(active))
 
     def look_aws(self, history: History) -> Iterable[RuleFinding | None]:
