@@ -398,6 +398,6 @@ def with_weights(weights: Path, optimizer: Callable[[Any], torch.optim.Optimizer
             base,
             name="pretrained, all of it",
             net=lambda: pretrained(weights, frozen=False),
-            optimizer=_rate(optimizer, 0.03),
+            optimizer=lambda p: torch.optim.AdamW(p, 1e-4),
         ),
     ]

@@ -21,8 +21,8 @@ _PATIENCE, _SHARE = 5, 75.0
 @dataclass
 class DeadRelu(BuiltIn):
     """Fires where more than 75 percent of a layer's units (or ``threshold_layer``, if that is more) let nothing at all
-    through in any of five recorded steps in a row. AWS's: units that are active in less than ``threshold_inactivity`` percent, once. Layers
-    are found by their type."""
+    through in any of five recorded steps in a row. AWS's: units that are active in less than ``threshold_inactivity``
+    percent, once. Layers are found by their type."""
 
     tensor_regex: str = ".*relu_output"
     threshold_inactivity: float = 1.0
