@@ -73,7 +73,9 @@ class Evaluation:
         if self._over:
             return []
         if over is None:
-            over = (self.folder / END).exists() or not is_being_written(self.folder)
+            over = isinstance(self._reader, Reader) and (
+                (self.folder / END).exists() or not is_being_written(self.folder)
+            )
         rows = self._reader.new_rows()
         if rows or over:
             self.history.facts = read_index(self.folder)

@@ -122,7 +122,7 @@ def debug_job(
     chosen = read_rules(named, parameters or {}) if named or not files else []
     custom = [custom_rule(rule.rpartition(":")[0], rule.rpartition(":")[2], Trial(folder)) for rule in files]
     evaluation = Evaluation(folder, chosen, compat=compat, custom=custom, reader=_reader(job, folder))
-    evaluation.look(over=True)
+    evaluation.look(over=True if job.state.has_ended else None)  # of one that runs, the last step may be half there
     if not evaluation.history.steps_seen:
         raise JobError(
             f"Job {job.name!r} has recorded nothing that rules could look at.",
