@@ -210,6 +210,27 @@ def test_the_callback_of_the_example_stops_a_training_that_spikes() -> None:
     assert answers == [None, None, Stop("loss-spike", "the loss rose to 2")]
 
 
+def test_the_rule_of_the_example_speaks() -> None:
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from vizsla.debugging.history import History
+    from vizsla.debugging.rules.base import BuiltIn
+    from vizsla.debugging.store import Row
+
+    (code,) = [code for code in examples("extending.md") if "class HighLoss" in code]
+    names: dict[str, Any] = {"dataclass": dataclass, "ClassVar": ClassVar, "BuiltIn": BuiltIn}
+    exec(code, names)
+    history = History({"classes": 10, "loss": {"name": "CrossEntropyLoss"}})
+    rule = names["RULE"].of({"times": "3"})
+    found = []
+    for step, loss in enumerate([2.3, 30.0]):
+        numbers = (loss, loss, loss, 0.0, loss, loss, 0.0)
+        history.add(step, [Row(step, "TRAIN", step, "worker_0", "loss", "losses", 0.0, 1, *numbers, "", True, False)])
+        found += list(rule.look(history))
+    assert [(finding.rule, finding.step) for finding in found] == [("high_loss", 1)]
+
+
 def test_the_check_of_the_example_finds_square_pictures(folder_of_photos, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
