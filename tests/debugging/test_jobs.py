@@ -32,7 +32,7 @@ EXPLODES = """
     model = torch.nn.Linear(20, 3)
     hook = get_hook(create_if_not_exists=True)
     hook.register_module(model)
-    optimizer, loss_of = torch.optim.SGD(model.parameters(), 1e30), torch.nn.CrossEntropyLoss()
+    optimizer, loss_of = torch.optim.SGD(model.parameters(), 1e38), torch.nn.CrossEntropyLoss()
     for step in range(600):
         optimizer.zero_grad()
         loss_of(model(torch.randn(6, 20)), torch.tensor([0, 1, 2, 0, 1, 2])).backward()
@@ -100,7 +100,7 @@ def test_a_job_is_stopped_by_a_rule_and_others_are_told(
     assert summary["overfit"]["RuleEvaluationStatus"] == "NoIssuesFound"
 
 
-LOWERS = EXPLODES.replace("1e30", "0.05").replace("range(600)", "range(120)")
+LOWERS = EXPLODES.replace("1e38", "0.05").replace("range(600)", "range(120)")
 LOWERS += """
     print("factor", hook.lr_factor, "rate", optimizer.param_groups[0]["lr"])
 """
@@ -163,7 +163,7 @@ def test_the_command_asks_afterwards(executor: LocalExecutor, script_spec: MakeS
     assert vizsla("debug", handle.path, "--fail-on", "error", "--rule", "overfit").returncode == 0
     wrong = vizsla("debug", handle.path, "--rule", "exploding_tensors")
     assert wrong.returncode == 2
-    assert "There is no rule 'exploding_tensors'; near it: exploding_tensor." in wrong.stderr
+    assert "There is no rule 'exploding_tensors'; near it: exploding_tensor" in wrong.stderr
     wrong = vizsla("debug", handle.path, "--set", "overfit=1")
     assert "'overfit=1' sets no parameter of a rule" in wrong.stderr
 
@@ -215,11 +215,11 @@ def test_a_hopeless_trial_of_a_search_is_stopped_and_the_study_says_by_which_rul
     script = tmp_path / "trial.py"
     script.write_text(textwrap.dedent(TRIAL))
     said = vizsla(
-        *("tune", "lr=0.05,1e30", "--script", script, "--metric", "loss=loss: ([0-9.]+)", "--minimize", "--trials", 2),
+        *("tune", "lr=0.05,1e38", "--script", script, "--metric", "loss=loss: ([0-9.]+)", "--minimize", "--trials", 2),
         *("--strategy", "grid", "--name", "search", "--json"),
     )
     assert said.returncode == 0, said.stderr
     trials = json.loads(said.stdout.splitlines()[-1])["tuning"]["TrainingJobSummaries"]
     reasons = {trial["TunedHyperParameters"]["lr"]: trial["FailureReason"] for trial in trials}
     assert reasons[0.05] is None
-    assert str(reasons[1e30]).startswith("the rule exploding_tensor spoke at step ")
+    assert str(reasons[1e38]).startswith("the rule exploding_tensor spoke at step ")
