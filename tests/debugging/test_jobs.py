@@ -138,7 +138,7 @@ def test_a_rule_of_ones_own_lowers_the_learning_rate_of_a_script(
 
 def test_a_script_without_a_hook_is_watched_by_its_metrics(executor: LocalExecutor, script_spec: MakeSpec) -> None:
     text = """
-        for step in range(80): print(f"training loss: {1.6 + step % 3 / 100}")
+        for step in range(120): print(f"training loss: {1.6 + step % 3 / 100}")
     """
     spec = script_spec(text, metrics={"train_loss": "training loss: ([0-9.]+)"})
     handle = executor.submit(spec, "plain")

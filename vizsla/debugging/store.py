@@ -146,7 +146,7 @@ def last_steps(folder: Path) -> tuple[int, dict[str, int]]:
     """The last step over all modes, and of each mode; -1 and nothing of a new store."""
     import pyarrow.parquet as pq
 
-    last, modes = -1, {}
+    last, modes = -1, dict[str, int]()
     for path in segments(folder):
         columns = pq.read_table(path, columns=["step", "mode", "mode_step"]).to_pydict()
         last = max([last, *columns["step"]])

@@ -58,7 +58,7 @@ def loss_chart(history: History, findings: Sequence[RuleFinding]) -> Markup:
     """Training losses by step, and the mean of each pass over the validation pictures."""
     losses = history.losses
     every = max(1, len(losses) // _POINTS)
-    series = [Series("training loss", losses.steps[::every], losses.values[::every])]
+    series = [Series("training loss", losses.steps[::every].tolist(), losses.values[::every].tolist())]
     if history.passes:
         series.append(Series("validation loss", [p.step for p in history.passes], [p.loss for p in history.passes]))
     marks = [Mark(f.step, f.rule, f.severity) for f in findings if f.severity != "info"]

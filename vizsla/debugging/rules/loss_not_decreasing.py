@@ -13,14 +13,14 @@ from vizsla.debugging.history import History, Series
 from vizsla.debugging.rules.base import TensorRule
 from vizsla.findings import Severity
 
-_LEAST, _PATIENCE = 50, 2
+_LEAST, _PATIENCE = 80, 3
 _LOW = 0.25
 
 
 @dataclass
 class LossNotDecreasing(TensorRule):
     """Fires where the mean of the last third of the training losses is not below that of the first third by more than
-    a standard error, twice in a row after 50 steps, and is not low already. AWS's: every ``num_steps`` steps, a
+    a standard error, three times in a row after 80 steps, and is not low already. AWS's: every ``num_steps`` steps, a
     loss that did not fall by ``diff_percent`` since ``num_steps`` before."""
 
     use_losses_collection: bool = True

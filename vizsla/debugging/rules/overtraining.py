@@ -52,7 +52,7 @@ class Overtraining(BuiltIn):
             ("validation", history.eval_losses, self.patience_validation),
         ):
             for name, series in losses.items():
-                since = _since_better(series.values, self.delta)
+                since = _since_better(series.values.tolist(), self.delta)
                 if series.steps[-1] == history.step and since >= patience:
                     yield self.found(
                         history,

@@ -13,19 +13,18 @@ from vizsla.debugging.history import History
 from vizsla.debugging.rules.base import BuiltIn
 from vizsla.findings import Severity
 
-_STEPS, _PASSES = 100, 3
-_ABOVE, _NEAR = 1.4, 0.95
+_STEPS, _PASSES, _PICTURES = 100, 5, 30
+_ABOVE, _NEAR, _LEARNED = 1.25, 0.97, 0.7
 _ALIVE = 1e-7
 _UNEQUAL = 5
 
 
 @dataclass
 class ShuffledLabels(BuiltIn):
-    """Looks when training has ended. Fires where all else is as it should be (finite losses, gradients, updates of at
-    least ``ratio`` of the weights) and, in the middle one of the last three passes over the validation pictures, the
-    accuracy is below 1.4 times that of the most frequent class and the loss above 95 % of guessing; without
-    validation pictures, where the training loss stays
-    within 10 % of guessing."""
+    """Looks when training has ended. Fires where training works (finite losses, gradients, updates of at least
+    ``ratio`` of the weights) and its loss has come below 70 % of guessing, while in the middle one of the last five
+    passes over the validation pictures the accuracy is below 1.25 times that of the most frequent class and the loss
+    that of guessing or more. Where the training loss has not fallen so far, that is said as information."""
 
     ratio: float = 1e-4
 
@@ -53,28 +52,24 @@ class ShuffledLabels(BuiltIn):
         ]
         if not gradients or np.median(gradients) < _ALIVE or _is_unequal(history) or _is_constant(history):
             return
-        if history.passes and len(history.passes[-1].labels) >= 30:
-            last = history.passes[-_PASSES:]
-            n = len(last[-1].labels)
-            base = float(np.unique(last[-1].labels, return_counts=True)[1].max() / n)
-            accuracy, loss = (float(np.median(v)) for v in ([p.accuracy for p in last], [p.loss for p in last]))
-            if len(last) == _PASSES and accuracy < _ABOVE * base and loss > _NEAR * chance:
-                yield self.found(
-                    history,
-                    f"After {len(values):,} steps the accuracy on {n} validation pictures is {accuracy:.3f}, and "
-                    f"that of always saying the most frequent class {base:.3f}.",
-                    value=accuracy,
-                    threshold=base,
-                    n=n,
-                )
-        elif tail > 0.9 * chance:
+        last = history.passes[-_PASSES:]
+        if len(last) < _PASSES or len(last[-1].labels) < _PICTURES:
+            return
+        n = len(last[-1].labels)
+        base = float(np.unique(last[-1].labels, return_counts=True)[1].max() / n)
+        accuracy, loss = (float(np.median(v)) for v in ([p.accuracy for p in last], [p.loss for p in last]))
+        if accuracy < _ABOVE * base and loss > _NEAR * chance:
+            learned = tail < _LEARNED * chance
             yield self.found(
                 history,
-                f"After {len(values):,} steps the training loss is {tail:.3g}; that of guessing is {chance:.3g}.",
-                confidence="low",
-                value=tail,
-                threshold=0.9 * chance,
-                n=len(values),
+                f"The training loss is {tail:.3g}, and the accuracy on {n} validation pictures {accuracy:.3f}; that of "
+                f"always saying the most frequent class is {base:.3f}.",
+                severity="warning" if learned else "info",
+                confidence="medium" if learned else "low",
+                value=accuracy,
+                threshold=_ABOVE * base,
+                loss=tail,
+                n=n,
             )
 
 
