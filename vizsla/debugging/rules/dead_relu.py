@@ -44,23 +44,23 @@ class DeadRelu(BuiltIn):
                 if len(active) < _PATIENCE:
                     continue
                 dead = 100 * float((active == 0).all(axis=0).mean())
-                if dead > max(_SHARE, self.threshold_layer):
-                    yield self._finding(history, row.name, dead, len(active))
+                if dead > (bound := max(_SHARE, self.threshold_layer)):
+                    yield self._finding(history, row.name, dead, bound, len(active))
 
     def look_aws(self, history: History) -> Iterable[RuleFinding | None]:
         for kind in RELUS:
             for row in history.at(kind):
                 inactive = 100 * float((np.array(row.values) < self.threshold_inactivity / 100).mean())
                 if inactive > self.threshold_layer:
-                    yield self._finding(history, row.name, inactive, 1)
+                    yield self._finding(history, row.name, inactive, self.threshold_layer, 1)
 
-    def _finding(self, history: History, name: str, share: float, n: int) -> RuleFinding:
+    def _finding(self, history: History, name: str, share: float, bound: float, n: int) -> RuleFinding:
         return self.found(
             history,
             f"{share:.0f} % of the units of {name.rpartition('_output')[0]} are dead.",
             subject=name,
             value=share,
-            threshold=self.threshold_layer,
+            threshold=bound,
             n=n,
         )
 

@@ -49,7 +49,7 @@ class LearningRateTooHigh(BuiltIn):
         largest = float(np.nanmax(ratios)) if ratios else 0.0
         if not is_finite:
             if largest > self.ratio or any(not np.isfinite(r) for r in ratios):
-                yield self._finding(history, values[-1], values[0], largest, n)
+                yield self._finding(history, values[-1], values[0], self.rise * values[0], largest, n)
             return
         first = float(values[0])
         last = float(np.median(values[-max(5, n // 4) :]))
@@ -57,16 +57,17 @@ class LearningRateTooHigh(BuiltIn):
         peak = float(values[: max(_LEAST, n // 3)].max())
         leaps = peak > self.leap * base and largest > self.leap_ratio
         if leaps or (last > self.rise * base and largest > self.ratio):
-            yield self._finding(history, max(last, peak) if leaps else last, first, largest, n)
+            bound = (self.leap if leaps else self.rise) * base
+            yield self._finding(history, max(last, peak) if leaps else last, first, bound, largest, n)
 
-    def _finding(self, history: History, now: float, first: float, ratio: float, n: int) -> RuleFinding:
+    def _finding(self, history: History, now: float, first: float, bound: float, ratio: float, n: int) -> RuleFinding:
         return self.found(
             history,
             f"The loss went from {first:.3g} to {now:.3g} in {n:,} steps that changed the weights by up to {ratio:.2g} "
             "of their size.",
             value=now,
             before=first,
-            threshold=self.rise,
+            threshold=bound,
             ratio=ratio,
             n=n,
         )
