@@ -52,7 +52,7 @@ class SaturatedActivation(TensorRule):
                         "their range.",
                         subject=row.name,
                         value=shares[-1],
-                        threshold=self.threshold_layer,
+                        threshold=max(_SHARE, self.threshold_layer),
                         n=len(rows),
                     )
 
