@@ -135,6 +135,13 @@ def run(
     backbone: str | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     weights: Path | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     random_init: bool = typer.Option(False, "--random-init", help="As for fit.", rich_help_panel=_BACKBONE),
+    size: int | None = typer.Option(None, metavar="PIXELS", help="As for fit.", rich_help_panel=_BACKBONE),
+    preset: str | None = typer.Option(
+        None,
+        help="Ranges and values by one name: last-layer-sgd or last-layer-adam. Ranges that are typed come in place "
+        "of its own.",
+        rich_help_panel=_SEARCH,
+    ),
     epochs: int | None = typer.Option(
         None, min=1, help="Most epochs of a head, where not searched. Default: 40.", rich_help_panel=_SEARCH
     ),
@@ -152,6 +159,7 @@ def run(
     from vizsla.jobs.spec_input import with_actions
     from vizsla.tuning.head_space import default_space
     from vizsla.tuning.limits import SearchLimits
+    from vizsla.tuning.presets import find_preset
     from vizsla.tuning.space_file import read_space
     from vizsla.workflow.script_search import ScriptSearch, channels_and_ranges, search_request, tune_script
 
@@ -177,6 +185,7 @@ def run(
                 do="leave out " + ", ".join(typed(source, gate)),
             )
         own = {"--epochs": epochs, "--backbone": backbone, "--weights": weights, "--random-init": random_init}
+        own |= {"--size": size, "--preset": preset}
         _check_effect(own, "vizsla tune --script", "write it as the script names it: --hp epochs=5")
         channels, own_ranges = channels_and_ranges([data, *(ranges or [])], print_note)
         names = [text.partition("=")[0] for text in metric]
@@ -197,7 +206,8 @@ def run(
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
-    head_space = read_space([*space, *(ranges or [])], default_space, note=print_note)
+    usual = default_space if preset is None else find_preset(preset).space
+    head_space = read_space([*space, *(ranges or [])], usual, note=print_note)
     search = search_request(head_space, objective, direction, None, finalists, **options)
     with speaking(ASSIGNMENTS):
         fit_request = FitRequest.of(
@@ -206,9 +216,11 @@ def run(
             hyperparameters,
             tune=search,
             seed=seed,
+            preset=preset,
             backbone=backbone,
             weights=weights,
             random_init=random_init,
+            size=size,
             minutes=minutes,
             name=name,
             source=source,
@@ -282,11 +294,10 @@ def export(
 ) -> None:
     """The best hyperparameters, as fit and train take them: vizsla fit DATA --hyperparameters best.json"""
     import json
-    import shlex
 
     from vizsla.cli.console import errors
     from vizsla.files import write_bytes
-    from vizsla.workflow.tune import is_script, load_tuning
+    from vizsla.workflow.tune import load_tuning
 
     tuning = load_tuning(name)
     if output is not None and output.suffix == ".csv":
@@ -297,10 +308,7 @@ def export(
         print(text)
         return
     write_bytes(output, (text + "\n").encode(), make_folder=True)
-    quoted = shlex.quote(str(output))
-    script = f"vizsla train --script SCRIPT --data DATA --hyperparameters {quoted}"
-    own = f"vizsla fit DATA --hyperparameters {quoted}"
-    errors.print(f"next    {script if is_script(tuning.job) else own}", soft_wrap=True)
+    errors.print(f"next    {tuning.command(output)}", soft_wrap=True)
 
 
 def _check_effect(options: dict[str, Any], where: str, do: str) -> None:
