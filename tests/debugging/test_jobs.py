@@ -220,6 +220,6 @@ def test_a_hopeless_trial_of_a_search_is_stopped_and_the_study_says_by_which_rul
     )
     assert said.returncode == 0, said.stderr
     trials = json.loads(said.stdout.splitlines()[-1])["tuning"]["TrainingJobSummaries"]
-    reasons = {trial["TunedHyperParameters"]["lr"]: trial["FailureReason"] for trial in trials}
+    reasons = {float(trial["TunedHyperParameters"]["lr"]): trial["FailureReason"] for trial in trials}
     assert reasons[0.05] is None
     assert str(reasons[1e38]).startswith("the rule exploding_tensor spoke at step ")

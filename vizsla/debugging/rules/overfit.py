@@ -53,7 +53,8 @@ class Overfit(BuiltIn):
         return True
 
     def look(self, history: History) -> Iterable[RuleFinding | None]:
-        if not self._new_pass(history) or history.step < self.start_step:
+        summed = (history.facts.get("loss") or {}).get("reduction") == "sum"  # over batches of unlike sizes
+        if not self._new_pass(history) or history.step < self.start_step or summed:
             return
         valid = [p.loss for p in history.passes]
         train, now = self._train[-1], valid[-1]
