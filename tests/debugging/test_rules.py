@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.debugger_runs import Photos, Run, convolutional, faults, healthy, perceptron, train
 from vizsla.debugging.configuration import Action, RulesOfJob, action_configurations
 from vizsla.debugging.evaluation import Evaluation, evaluate
 from vizsla.debugging.rules import NAMES, default_rules, rule_class
@@ -20,6 +22,21 @@ from vizsla.debugging.trial import Trial
 from vizsla.errors import UsageError
 
 torch = pytest.importorskip("torch")
+RUNS = Path(__file__).resolve().parents[2] / "benchmarks" / "debugger_runs.py"
+
+
+def _runs() -> ModuleType:
+    """The benchmark's own file: tests run without the benchmarks on their path."""
+    spec = importlib.util.spec_from_file_location("debugger_runs", RUNS)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["debugger_runs"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+runs: Any = _runs()
+Photos, Run, convolutional, train = runs.Photos, runs.Run, runs.convolutional, runs.train
 
 SGD = partial(torch.optim.SGD, lr=0.02, momentum=0.9)
 BASE = Run("", convolutional, SGD, epochs=4)
@@ -27,7 +44,7 @@ PLAIN = Run("", partial(convolutional, norm=False), partial(torch.optim.Adam, lr
 
 
 @pytest.fixture(scope="module")
-def photos() -> Photos:
+def photos() -> Any:
     """Five classes of painted pictures, each of its own colour, with much noise."""
     rng = np.random.default_rng(0)
     colours = rng.integers(60, 200, (5, 3, 1, 1))
@@ -40,7 +57,7 @@ def photos() -> Photos:
     return Photos(paint(40), paint(10))
 
 
-def spoke(run: Run, photos: Photos, folder: Path) -> set[str]:
+def spoke(run: Any, photos: Any, folder: Path) -> set[str]:
     torch.set_num_threads(1)
     train(run, photos, folder)
     evaluation = evaluate(folder)
@@ -48,7 +65,7 @@ def spoke(run: Run, photos: Photos, folder: Path) -> set[str]:
     return {f.rule for f in evaluation.findings if f.severity != "info"}
 
 
-PLANTED = {run.name: run for run in faults(BASE, PLAIN, lambda act: perceptron(32, 8, act))}
+PLANTED = {run.name: run for run in runs.faults(BASE, PLAIN, lambda act: runs.perceptron(32, 8, act))}
 IN_TESTS = (
     "all weights 0",
     "biases -10",
@@ -64,7 +81,7 @@ IN_TESTS = (
 
 
 @pytest.mark.parametrize("name", IN_TESTS)
-def test_a_planted_fault_is_found(name: str, photos: Photos, tmp_path: Path) -> None:
+def test_a_planted_fault_is_found(name: str, photos: Any, tmp_path: Path) -> None:
     run = PLANTED[name]
     said = spoke(replace(run, epochs=min(run.epochs, 4)), photos, tmp_path / "debug")
     assert said & run.expected
@@ -72,13 +89,13 @@ def test_a_planted_fault_is_found(name: str, photos: Photos, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["batch normalisation", "without normalisation", "dropout", "AdamW"])
-def test_of_a_healthy_training_nothing_is_said(name: str, photos: Photos, tmp_path: Path) -> None:
-    runs = {run.name: run for run in healthy(BASE, PLAIN)}
-    assert spoke(runs[name], photos, tmp_path / "debug") == set()
+def test_of_a_healthy_training_nothing_is_said(name: str, photos: Any, tmp_path: Path) -> None:
+    well = {run.name: run for run in runs.healthy(BASE, PLAIN)}
+    assert spoke(well[name], photos, tmp_path / "debug") == set()
 
 
 @pytest.fixture(scope="module")
-def exploded(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exploded(photos: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exploded") / "output" / "debug"
     train(replace(PLANTED["NaN at step 30"], epochs=4), photos, folder)
     return folder
