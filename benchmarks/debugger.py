@@ -143,7 +143,7 @@ def report(which: str, results: Sequence[Judged]) -> None:
 
 
 def overhead(name: str, pairs: int, batch: int) -> None:
-    """Blocks of steps with a hook and without one, in turn, in one process: photos of 224 pixels, SGD, one thread.
+    """Blocks of steps with a hook and without one, in turn, in one process: noise of 224 pixels, SGD, one thread.
 
     A step that records tensors every 100 steps is measured as one of a block of 10 and reckoned to 100.
     """
