@@ -113,7 +113,12 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         "study": study,
     }
     if script is not None:
-        own = {"seeds": seeds != 1, "backbone": backbone, "weights": weights, "random_init": random_init}
+        own: dict[str, Any] = {
+            "seeds": seeds != 1,
+            "backbone": backbone,
+            "weights": weights,
+            "random_init": random_init,
+        }
         own |= {"size": size, "preset": preset}
         _check_effect(own | {"source": source, "gate": gate}, "a search with a script")
         limits = SearchLimits(trials, max_parallel, minutes, target, patience)
