@@ -100,7 +100,6 @@ class Evaluation:
         found: list[RuleFinding] = []
         for rule in self.rules:
             found += self._answers(rule, "look_aws" if self.compat == "aws" else "look")
-            rule.looks += 1
         for own in self.custom:
             if own.rule_name in self.broken:
                 continue

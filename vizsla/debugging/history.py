@@ -168,10 +168,6 @@ class History:
         """The last ``n`` rows of a tensor."""
         return self.by_name[name][-n:]
 
-    def trains(self, name: str) -> bool:
-        """Whether a parameter is not frozen."""
-        return bool(self.facts.get("parameters", {}).get(name, {}).get("trains", True))
-
     def update_ratios(self, step: int | None = None) -> dict[str, float]:
         """Weight to the size of its update over its own, at a step; of weights only, not of biases and scales."""
         weights = {row.name: row.l2 for row in self.at("weights", step)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 _SAMPLED = 1 << 20
 """Elements of an activation that are looked at: whole pictures of the batch, the first ones."""
@@ -11,26 +11,9 @@ TANH_LIMIT, SIGMOID_LIMIT = 2.65, 4.6
 """Inputs beyond which the output is within 0.01 of an end, so that the slope is under 0.04 of its largest."""
 
 
-class Numbers(NamedTuple):
-    """Of one tensor. ``std`` is the population's; ``zeros`` the share of elements that are exactly 0."""
-
-    n: int
-    min: float
-    max: float
-    mean: float
-    std: float
-    abs_mean: float
-    l2: float
-    zeros: float
-
-    @property
-    def finite(self) -> bool:
-        """Whether all elements are numbers."""
-        return math.isfinite(self.min) and math.isfinite(self.max) and math.isfinite(self.mean)
-
-
 def numbers(tensor: Any) -> Any:
-    """(7,) float64 on the tensor's device: what :class:`Numbers` holds behind ``n``.
+    """(7,) float64 on the tensor's device: smallest, largest, mean, the population's standard deviation, mean size,
+    Euclidean norm, share of elements that are exactly 0.
 
     float16 and bfloat16 are widened first, as their sums overflow.
     """

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from vizsla.debugging.finding import Confidence, RuleFinding
 from vizsla.debugging.history import History
 from vizsla.debugging.store import Row
-from vizsla.debugging.tensor import StepState
 from vizsla.debugging.trial import Trial
 from vizsla.errors import UsageError
 from vizsla.findings import Severity
@@ -105,9 +103,6 @@ class RequiredTensors:
         return True
 
 
-AVAILABLE = StepState.AVAILABLE
-
-
 @dataclass
 class BuiltIn:
     """One of the rules that come with Vizsla: a dataclass whose fields are the rule's parameters.
@@ -128,7 +123,6 @@ class BuiltIn:
     confidence: ClassVar[Confidence] = "high"
     automatic: ClassVar[bool] = True
     """Whether it looks without being asked to: some need a parameter that only a person knows."""
-    looks: int = field(default=0, init=False, repr=False)
 
     def look(self, history: History) -> Iterable[RuleFinding | None]:
         """What is wrong by the step that was just completed."""
@@ -232,9 +226,3 @@ class TensorRule(BuiltIn):
             return [row for row in rows if any(pattern.match(row.name) for pattern in patterns)]
         names = [part.strip() for part in (self.collection_names or "").split(",") if part.strip()] or list(default)
         return [row for name in names for row in history.at(name)]
-
-
-def parameters_text(rule: BuiltIn) -> str:
-    """``threshold:1e-07`` a line, as AWS's reports print them."""
-    values = dataclasses.asdict(rule)
-    return "\n".join(f"{name}:{values[name]}" for name in rule.parameters())
