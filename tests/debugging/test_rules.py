@@ -208,6 +208,10 @@ def test_a_documents_rules_parameters_and_actions() -> None:
                     "action_json": '[{"name": "stoptraining"}, {"name": "email", "endpoint": "a@b.c"}]',
                 },
             },
+            {
+                "RuleConfigurationName": "Still",
+                "RuleParameters": {"rule_to_invoke": "StalledTrainingRule", "stop_training_on_fire": "True"},
+            },
             {"RuleConfigurationName": "Trees", "RuleParameters": {"rule_to_invoke": "TreeDepth"}},
             {
                 "RuleConfigurationName": "t",
@@ -221,6 +225,7 @@ def test_a_documents_rules_parameters_and_actions() -> None:
     assert len(rules) == len(default_rules()) + 1
     assert [a.name for a in asked.actions_of("vanishing_gradient", "error")] == ["stop", "email"]
     assert asked.actions_of("overfit", "error") == ()
+    assert [a.name for a in asked.actions_of("stalled_training", "error")] == ["stop"]
     assert asked.not_applicable == {"Trees": "not applicable: it looks at text or at trees"}
 
 

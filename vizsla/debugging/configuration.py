@@ -140,7 +140,9 @@ class RulesOfJob:
                 rule = ANY
             else:
                 kind = rule_class(name)
-                chosen[kind.name] = kind.of(values, where=f"DebugRuleConfigurations, {called}")
+                made = chosen[kind.name] = kind.of(values, where=f"DebugRuleConfigurations, {called}")
+                if getattr(made, "stop_training_on_fire", False):
+                    actions += (Action("stop"),)
                 rule = kind.name
             result.names[rule] = called
             result.actions[rule] = result.actions.get(rule, ()) + actions
