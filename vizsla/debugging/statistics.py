@@ -5,40 +5,49 @@ from __future__ import annotations
 import math
 from typing import Any
 
-_SAMPLED = 1 << 20
-"""Elements of an activation that are looked at: whole pictures of the batch, the first ones."""
+_SAMPLED = 1 << 17
+"""Elements of an activation that are looked at."""
 TANH_LIMIT, SIGMOID_LIMIT = 2.65, 4.6
 """Inputs beyond which the output is within 0.01 of an end, so that the slope is under 0.04 of its largest."""
 
 
 def numbers(tensor: Any) -> Any:
-    """(7,) float64 on the tensor's device: smallest, largest, mean, the population's standard deviation, mean size,
-    Euclidean norm, share of elements that are exactly 0.
+    """(6,) on the tensor's device, float32 or float64 as the tensor: smallest, largest, mean, sum of sizes, Euclidean
+    norm, number of elements that are not 0. What follows from these is reckoned by the thread that writes them.
 
     float16 and bfloat16 are widened first, as their sums overflow.
     """
     import torch
 
     flat = tensor.detach().reshape(-1)
-    n = flat.numel()
-    if n == 0:
-        return torch.full((7,), math.nan, dtype=torch.float64)
     if flat.dtype not in (torch.float32, torch.float64):
         flat = flat.float()
-    if n == 1:
-        value = flat[0].double()
-        return torch.stack([value, value, value, value * 0, value.abs(), value.abs(), (value == 0).double()])
+    if flat.numel() == 0:
+        return flat.new_full((6,), math.nan)
     low, high = torch.aminmax(flat)
-    variance, mean = torch.var_mean(flat, correction=0)
-    zeros = 1 - torch.count_nonzero(flat) / n
-    parts = [low, high, mean, variance.sqrt(), flat.norm(1) / n, flat.norm(2), zeros]
-    return torch.stack([part.double() for part in parts])
+    some = torch.count_nonzero(flat).to(flat.dtype)
+    return torch.stack([low, high, flat.mean(), flat.norm(1), flat.norm(2), some])
+
+
+def finish(n: int, low: float, high: float, mean: float, l1: float, l2: float, some: float) -> tuple[float, ...]:
+    """Smallest, largest, mean, the population's standard deviation, mean size, norm, share of zeros; of
+    :func:`numbers` of ``n`` elements."""
+    variance = l2 * l2 / n - mean * mean if n else math.nan
+    std = 0.0 if low == high else math.sqrt(variance) if variance > 0 else max(variance, 0.0)
+    return low, high, mean, std, l1 / n if n else math.nan, l2, 1 - some / n if n else math.nan
 
 
 def sample(activation: Any) -> Any:
-    """The first pictures of a batch of activations (n, ...), about a million elements."""
-    per_picture = max(1, activation[0].numel()) if activation.ndim > 1 else 1
-    return activation.detach()[: max(1, min(len(activation), _SAMPLED // per_picture))]
+    """About a hundred thousand elements of a batch of activations: of (n, c, h, w) places of a coarser grid in every
+    picture, else the first rows."""
+    whole = activation.detach()
+    if whole.numel() <= _SAMPLED or whole.ndim < 2:
+        return whole
+    if whole.ndim == 4:
+        stride = math.ceil(math.sqrt(whole.numel() / _SAMPLED))
+        whole = whole[:, :, stride // 2 :: stride, stride // 2 :: stride]
+    per_row = max(1, whole[0].numel())
+    return whole[: max(1, min(len(whole), _SAMPLED // per_row))]
 
 
 def activity(activation: Any, kind: str, *, is_input: bool = False) -> Any:

@@ -17,7 +17,6 @@ from vizsla.debugging.statistics import activity, numbers, sample
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "BatchNormAct2d", "SyncBatchNorm")
 _MOST_NORMS = 12
 """Batch normalisations that are compared with their batch: the first, and others evenly over the depth."""
-_NORM_SAMPLE = 1 << 18
 
 
 class Watch:
@@ -156,7 +155,7 @@ class Watch:
 
         if module.running_mean is None or tensor.ndim not in (2, 4):
             return
-        flat = tensor.detach()[: max(1, _NORM_SAMPLE // max(1, tensor[0].numel()))].float()
+        flat = sample(tensor).float()
         over = [0, 2, 3] if flat.ndim == 4 else [0]
         if flat.numel() // flat.shape[1] < 8:
             return
@@ -218,9 +217,9 @@ class Watch:
         with torch.no_grad():
             difference = torch._foreach_sub([p.detach() for _, p, _ in before], [old for _, _, old in before])
             norms = torch._foreach_norm(difference, 2)
-        nothing = torch.full((), torch.nan, dtype=torch.float64, device=norms[0].device)
+        nothing = norms[0].new_full((), torch.nan)
         for (name, p, _), norm in zip(before, norms, strict=True):
-            columns = torch.stack([nothing] * 5 + [norm.double(), nothing])
+            columns = torch.stack([nothing] * 4 + [norm.to(nothing.dtype), nothing])
             self._recorder.row(f"update/{name}", "updates", None, p.numel(), columns, ",".join(map(str, p.shape)))
 
     def _describe_optimizer(self, optimizer: Any, held: list[tuple[str, Any]]) -> None:

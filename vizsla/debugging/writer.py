@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vizsla.debugging.statistics import finish
 from vizsla.debugging.store import (
     END,
     FORMAT,
@@ -37,7 +38,7 @@ DISK_BYTES = 2 << 30
 
 
 class Pending(NamedTuple):
-    """A row whose numbers may still lie on a device. ``numbers`` is a tensor (7,), see
+    """A row whose numbers may still lie on a device. ``numbers`` is a tensor (6,), see
     :func:`vizsla.debugging.statistics.numbers`, or a float for a scalar."""
 
     step: int
@@ -225,17 +226,16 @@ def finished(rows: list[Pending], worker: str) -> list[Row]:
     import torch
 
     on_device = [row.numbers for row in rows if not isinstance(row.numbers, float)]
-    columns = iter(torch.stack([t.to(on_device[0].device) for t in on_device]).tolist() if on_device else ())
+    columns = iter(torch.stack([t.to(on_device[0].device).double() for t in on_device]).tolist() if on_device else ())
     result = []
     for row in rows:
         if isinstance(row.numbers, float):
             value = row.numbers
-            low, high, mean, std, abs_mean, l2, zeros = value, value, value, 0.0, abs(value), abs(value), value == 0
+            numbers: tuple[float, ...] = (value, value, value, 0.0, abs(value), abs(value), float(value == 0))
         else:
-            low, high, mean, std, abs_mean, l2, zeros = next(columns)
+            numbers = finish(row.n, *next(columns))
         values = None if row.values is None else tuple(row.values.flatten().tolist())
         prod = None if row.prod is None else float(row.prod)
-        numbers = (low, high, mean, std, abs_mean, l2, float(zeros))
         where = (row.step, row.mode, row.mode_step, worker, row.name, row.collection, row.time, row.n)
         result.append(Row(*where, *numbers, row.shape, row.chosen, row.raw, prod, values))
     return result
