@@ -94,6 +94,7 @@ def options(verb: str, *nested: str) -> set[str]:
 @pytest.mark.parametrize(
     ("document", "verb"),
     [
+        ("debug.md", "debug"),
         ("serving.md", "serve"),
         ("jobs.md", "train"),
         ("tune.md", "tune"),
@@ -107,6 +108,32 @@ def options(verb: str, *nested: str) -> set[str]:
 def test_the_table_of_options_is_that_of_the_help(document: str, verb: str) -> None:
     named = {name for row in rows(section(document, "Options")) for name in re.findall(r"`(--[\w-]+)`", row[0])}
     assert named == options(verb)
+
+
+def test_the_table_of_rules_is_that_of_the_debugger() -> None:
+    from vizsla.debugging.rules import NAMES
+
+    named = [re.findall(r"`(\w+)`", row[0]) for row in rows(section("debug.md", "Rules"))[1:]]
+    assert [name for (name,) in named] == list(NAMES)
+
+
+def test_the_loop_and_the_reading_of_the_debugger_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from vizsla.debugging import Hook, del_hook, set_hook
+
+    monkeypatch.delenv("VIZSLA_JOB_DIR", raising=False)
+    loop, reading, rule = examples("debug.md")
+    hook = Hook(tmp_path / "debug")
+    set_hook(hook)
+    exec(loop, {})
+    hook.close()
+    del_hook()
+    names: dict[str, Any] = {}
+    exec(reading.replace('"runs/flowers"', repr(str(tmp_path / "debug"))), names)
+    assert len(names["values"]) == 60
+    assert min(names["sizes"]) > 0
+    exec(rule, names)
+    assert not any(names["LossAboveTen"](names["trial"]).invoke(step) for step in names["trial"].steps())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -184,6 +211,27 @@ def test_the_callback_of_the_example_stops_a_training_that_spikes() -> None:
     spike = names["LossSpike"]()
     answers = [spike.on_epoch(EpochMetrics(i, loss, 0.0, 0.0), 3) for i, loss in enumerate([1.0, 0.5, 2.0], 1)]
     assert answers == [None, None, Stop("loss-spike", "the loss rose to 2")]
+
+
+def test_the_rule_of_the_example_speaks() -> None:
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from vizsla.debugging.history import History
+    from vizsla.debugging.rules.base import BuiltIn
+    from vizsla.debugging.store import Row
+
+    (code,) = [code for code in examples("extending.md") if "class HighLoss" in code]
+    names: dict[str, Any] = {"dataclass": dataclass, "ClassVar": ClassVar, "BuiltIn": BuiltIn}
+    exec(code, names)
+    history = History({"classes": 10, "loss": {"name": "CrossEntropyLoss"}})
+    rule = names["RULE"].of({"times": "3"})
+    found = []
+    for step, loss in enumerate([2.3, 30.0]):
+        numbers = (loss, loss, loss, 0.0, loss, loss, 0.0)
+        history.add(step, [Row(step, "TRAIN", step, "worker_0", "loss", "losses", 0.0, 1, *numbers, "", True, False)])
+        found += list(rule.look(history))
+    assert [(finding.rule, finding.step) for finding in found] == [("high_loss", 1)]
 
 
 def test_the_check_of_the_example_finds_square_pictures(folder_of_photos, tmp_path: Path) -> None:

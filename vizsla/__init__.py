@@ -19,6 +19,7 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from vizsla.api.bias import bias as bias
     from vizsla.api.check import check as check
+    from vizsla.api.debug import debug as debug
     from vizsla.api.evaluate import evaluate as evaluate
     from vizsla.api.explain import explain as explain
     from vizsla.api.fit import fit as fit
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from vizsla.tuning.space import IntegerParameter as IntegerParameter
     from vizsla.tuning.space import Space as Space
     from vizsla.workflow.check import CheckResult as CheckResult
+    from vizsla.workflow.debug import DebugResult as DebugResult
     from vizsla.workflow.request import FitResult as FitResult
     from vizsla.workflow.script_search import ScriptSearchResult as ScriptSearchResult
     from vizsla.workflow.tune import TuningJob as TuningJob
@@ -68,6 +70,7 @@ _NAMES = {
     "vizsla.api.check": ("check",),
     "vizsla.api.evaluate": ("evaluate",),
     "vizsla.api.explain": ("explain",),
+    "vizsla.api.debug": ("debug",),
     "vizsla.api.fit": ("fit",),
     "vizsla.api.serve": ("serve",),
     "vizsla.api.train": ("train",),
@@ -100,6 +103,7 @@ _NAMES = {
     "vizsla.tuning.result": ("SearchResult",),
     "vizsla.tuning.space": ("CategoricalParameter", "ContinuousParameter", "IntegerParameter", "Space"),
     "vizsla.workflow.check": ("CheckResult",),
+    "vizsla.workflow.debug": ("DebugResult",),
     "vizsla.workflow.request": ("FitResult",),
     "vizsla.workflow.script_search": ("ScriptSearchResult",),
     "vizsla.workflow.tune": ("TuningJob", "load_tuning"),

@@ -78,3 +78,13 @@ def test_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the default head of fit" in plain(note)
     assert "Computing features" not in html(again), "progress=False"
     assert quiet([search, again])
+
+
+@pytest.mark.slow
+def test_the_inside_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    _, chart, names, rules, bad = run(EXAMPLES / "debugger.ipynb", tmp_path, monkeypatch)
+    assert any("image/png" in output.get("data", {}) for output in chart)
+    assert "gradient/Sequential_0.weight" in plain(names)
+    assert "Nothing found" in html(rules)
+    assert "learning_rate_too_high" in plain(bad)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.jobs.conftest import metrics_of, run_to_end
-from vizsla.debugging.store import read_scalars
+from vizsla.debugging.store import Reader
 from vizsla.jobs.events import Event, Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.spec_input import typed_script_spec
@@ -73,7 +73,7 @@ def test_the_hook_in_every_place_and_three_channels(executor: LocalExecutor, pho
     found = metrics_of(events)
     assert len([value for name, value in found if name == "average loss"]) == 3
     steps = [value for name, value in found if name == "train_step_loss"]
-    recorded = list(read_scalars(handle.path / "output" / "debug"))
+    recorded = Reader(handle.path / "output" / "debug").new_rows()
     losses = [r for r in recorded if r.collection == "losses"]
     assert {r.name for r in losses} == {"CrossEntropyLoss_output_0"}
     assert {mode: len([r for r in losses if r.mode == mode]) for mode in ("TRAIN", "EVAL", "PREDICT")} == {
@@ -81,7 +81,7 @@ def test_the_hook_in_every_place_and_three_channels(executor: LocalExecutor, pho
         "EVAL": 4,
         "PREDICT": 2,
     }
-    assert np.allclose([r.value for r in losses if r.mode == "TRAIN"], steps, rtol=1e-5)
+    assert np.allclose([r.mean for r in losses if r.mode == "TRAIN"], steps, rtol=1e-5)
     assert [r.mode_step for r in losses if r.mode == "EVAL"] == [0, 1, 2, 3]
     assert archived(handle) == ["model.pt", "scripted.pt"], "with the hook registered, the whole model can be saved"
 
@@ -121,5 +121,5 @@ def test_a_functional_loss_a_module_beside_the_script_and_output_data(executor: 
     handle, _, events = run(executor, "functional.py", [], "lr=0.1", [])
     assert [name for name, _ in metrics_of(events)] == ["train loss"] * 3
     assert (handle.path / "output" / "data" / "history.csv").read_text().count("\n") == 3
-    names = {record.name for record in read_scalars(handle.path / "output" / "debug")}
+    names = {row.name for row in Reader(handle.path / "output" / "debug").new_rows() if row.chosen}
     assert names == {"loss_output_0"}

@@ -73,6 +73,20 @@ def test_what_is_evaluated_is_what_is_saved(folder_of_photos: Folder, monkeypatc
     assert metrics.count('"valid_accuracy"') == 3
 
 
+def test_a_training_of_the_backbone_is_watched_without_asking(folder_of_photos: Folder) -> None:
+    from vizsla.debugging import create_trial, modes
+
+    data, notes = folder_of_photos({"red": 30, "green": 30}), Notes()
+    job = fit(request(data, head=replace(LAST, lr=1e6, clip=None)), notes).job
+    trial = create_trial(job)
+    losses = trial.tensor("training_loss_output_0").values(modes.TRAIN)
+    assert len(losses) >= 3
+    assert trial.tensor_names(collection="gradients")
+    findings = (job / "output" / "findings.jsonl").read_text()
+    assert '"source": "debugger"' in findings
+    assert any(text.startswith("error: ") for text in notes.texts), "a learning rate of a million is said"
+
+
 def test_a_fit_that_ended_within_its_epochs_goes_on_to_the_same_bits(
     folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

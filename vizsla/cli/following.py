@@ -7,7 +7,7 @@ import sys
 import typer
 
 from vizsla.cli.console import errors, print_json, results
-from vizsla.jobs.events import Cursor, Event, Handle, LogEvent, StatusEvent
+from vizsla.jobs.events import Cursor, Event, FindingEvent, Handle, LogEvent, StatusEvent
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.result import result_of
 
@@ -24,6 +24,11 @@ def follow_to_end(executor: Executor, handle: Handle, *, as_json: bool, since: C
             sys.stderr.write(event.text)
             sys.stderr.flush()
             begun = not event.text.endswith("\n")
+        elif isinstance(event, FindingEvent):
+            if begun:
+                sys.stderr.write("\n")
+            begun = False
+            errors.print(event.words, soft_wrap=True, markup=False)
         elif isinstance(event, StatusEvent) and event.state.status == "Pending":
             errors.print(f"{handle.name} waits for room on this machine ...")
 

@@ -65,6 +65,14 @@ def train(
         help="local: a process of its own. debug: this one, where breakpoint() and a debugger work.",
         rich_help_panel=_JOB,
     ),
+    action: list[str] = typer.Option(
+        [],
+        "--action",
+        metavar="RULE=ACTION[:VALUE]",
+        help="What follows when a rule of the debugger speaks: stop, lower_learning_rate:0.1, roll_back, webhook:URL, "
+        "command:WORDS. RULE may be any (of the severity error). Repeat.",
+        rich_help_panel=_JOB,
+    ),
     tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
@@ -75,7 +83,7 @@ def train(
     from vizsla.cli.following import follow_to_end
     from vizsla.errors import UsageError
     from vizsla.jobs.executors import open_executor
-    from vizsla.jobs.spec_input import builtin_spec, read_spec, typed_script_spec
+    from vizsla.jobs.spec_input import builtin_spec, read_spec, typed_script_spec, with_actions
 
     record_on(tracking_uri)
     runs = open_executor(executor)
@@ -87,6 +95,7 @@ def train(
     instance = instance_type or "local"
     of_scripts = {"--source-dir": source_dir, "--data": data, "--metric": metric}
     of_jobs = {"--hyperparameters": hyperparameters, "--instance-type": instance_type, "--minutes": minutes}
+    of_jobs["--action"] = action
     if request is not None:
         _check_effect(
             of_scripts | of_jobs,
@@ -113,7 +122,7 @@ def train(
         spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
         with speaking(DOCUMENT):  # all that it is given are hyperparameters
             from_spec(spec)  # what it cannot mean is said before there is a job
-    handle = runs.submit(spec, about)
+    handle = runs.submit(with_actions(spec, action), about)
     follow_to_end(runs, handle, as_json=as_json)
 
 

@@ -125,6 +125,13 @@ def run(
     instance_type: str | None = typer.Option(
         None, help="A trial's share of the machine. Default: local-1cpu, and a GPU if any.", rich_help_panel=_SCRIPT
     ),
+    action: list[str] = typer.Option(
+        [],
+        "--action",
+        metavar="RULE=ACTION[:VALUE]",
+        help="As for train, in every trial. Default: exploding_tensor=stop.",
+        rich_help_panel=_SCRIPT,
+    ),
     backbone: str | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     weights: Path | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     random_init: bool = typer.Option(False, "--random-init", help="As for fit.", rich_help_panel=_BACKBONE),
@@ -144,9 +151,12 @@ def run(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
     """Search (the default): vizsla tune DATA [NAME=RANGE]..."""
+    from dataclasses import replace
+
     from vizsla.cli.console import print_note
     from vizsla.cli.trials import trial_view
     from vizsla.errors import UsageError
+    from vizsla.jobs.spec_input import with_actions
     from vizsla.tuning.head_space import default_space
     from vizsla.tuning.limits import SearchLimits
     from vizsla.tuning.presets import find_preset
@@ -184,12 +194,14 @@ def run(
         request = ScriptSearch.of(
             script, source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name, search=search
         )
+        request = replace(request, spec=with_actions(request.spec, action))
         with trial_view() as view:
             result = tune_script(request, view)
         _print_script(result, as_json, view.noted)
         return
 
     scripts = {"--source-dir": source_dir, "--data": channel, "--metric": metric, "--instance-type": instance_type}
+    scripts["--action"] = action
     _check_effect(scripts, "vizsla tune DATA", "add --script")
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest

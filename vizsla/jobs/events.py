@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.growing import read_metrics_after, size
+from vizsla.jobs.growing import read_lines_after, read_metrics_after, size
 from vizsla.jobs.log_reader import LogPosition, end_of, near_the_end, read_log_after
 from vizsla.jobs.metrics import Metric
 from vizsla.jobs.states import State
@@ -50,7 +50,23 @@ class LogEvent:
     text: str
 
 
-Event = StatusEvent | MetricEvent | LogEvent
+@dataclass(frozen=True)
+class FindingEvent:
+    """A rule of the debugger spoke: a line of ``output/findings.jsonl``."""
+
+    job: str
+    finding: dict[str, Any]
+
+    @property
+    def words(self) -> str:
+        """For a terminal."""
+        step, fix = self.finding.get("step", 0), self.finding.get("fix")
+        return (
+            f"{self.finding['severity']}: {self.finding['rule']}, step {step:,}: {self.finding['message']} Do: {fix}."
+        )
+
+
+Event = StatusEvent | MetricEvent | LogEvent | FindingEvent
 
 Cursor = str
 """How far something was told. Opaque: only the executor that gave it can read it."""
@@ -75,16 +91,19 @@ class Place:
     metrics: int = 0
     """Bytes of ``metrics.jsonl``."""
     log: LogPosition = field(default_factory=LogPosition)
+    findings: int = 0
+    """Bytes of ``output/findings.jsonl``."""
 
     @classmethod
     def read(cls, value: Any) -> Place:
         """From the JSON form of its tuple; the beginning where there is none."""
-        return cls() if value is None else cls(value[0], value[1], LogPosition(*value[2]))
+        return cls() if value is None else cls(value[0], value[1], LogPosition(*value[2]), *value[3:])
 
 
 def end(job: Path) -> Place:
     """Behind all that a job has written by now."""
-    return Place(None, size(job / "metrics.jsonl"), end_of(job / "logs.txt", job / ".run"))
+    findings = size(job / "output" / "findings.jsonl")
+    return Place(None, size(job / "metrics.jsonl"), end_of(job / "logs.txt", job / ".run"), findings)
 
 
 def events_after(handle: Handle, state: State, place: Place) -> tuple[list[Event], Place]:
@@ -103,6 +122,8 @@ def events_after(handle: Handle, state: State, place: Place) -> tuple[list[Event
         text, log_at = read_log_after(log, run, log_at)
         events += [LogEvent(handle.name, left_out + text)] if text else []
         reading = state.has_ended and bool(text)
+    lines, findings_at = read_lines_after(handle.path / "output" / "findings.jsonl", place.findings)
+    events += [FindingEvent(handle.name, line) for line in lines if line.get("source") == "debugger"]
     if state.updated != place.updated:
         events.append(StatusEvent(handle.name, state))
-    return events, Place(state.updated, metrics_at, log_at)
+    return events, Place(state.updated, metrics_at, log_at, findings_at)

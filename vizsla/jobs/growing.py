@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import json
 from pathlib import Path
+from typing import Any
 
 from vizsla.jobs.metrics import Metric, parse_line
 
@@ -18,6 +21,17 @@ def read_metrics_after(path: Path, start: int) -> tuple[list[Metric], int]:
     end = data.rfind(b"\n") + 1
     metrics = [metric for line in data[:end].splitlines() if (metric := parse_line(line)) is not None]
     return metrics, start + end
+
+
+def read_lines_after(path: Path, start: int) -> tuple[list[dict[str, Any]], int]:
+    """The JSON objects after byte ``start``, one a line, and where the next whole line begins; at most 16 MiB."""
+    data = _read_after(path, start, _METRICS_BYTES)
+    end = data.rfind(b"\n") + 1
+    values = []
+    for line in data[:end].splitlines():
+        with contextlib.suppress(ValueError):
+            values.append(json.loads(line))
+    return [value for value in values if isinstance(value, dict)], start + end
 
 
 def read_text_after(path: Path, start: int) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vizsla.errors import JobError
 from vizsla.jobs.controller import follow
+from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Cursor, Event, Handle
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.metrics import last_metrics
@@ -58,6 +59,14 @@ class JobResult(Shown):
                 do=f"`vizsla jobs logs {self.job.name}` shows its log; `vizsla jobs resume {self.job.name}` goes on",
             )
         return self
+
+    def rule_job_summary(self) -> list[dict[str, Any]]:
+        """What the debugger's rules say, as SageMaker's ``DebugRuleEvaluationStatuses``."""
+        from vizsla.jobs.kinds import kind_of
+        from vizsla.jobs.rule_watch import rule_job_summary
+
+        job = JobDirectory.open(self.job)
+        return rule_job_summary(job, kind_of(job.kind).spec(job.document))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that ``vizsla train --json`` prints."""

@@ -20,6 +20,7 @@ from vizsla.jobs.spec import (
     Channel,
     MetricDefinition,
     ResourceConfig,
+    RuleConfiguration,
     StoppingCondition,
     TrainingJobSpec,
     script_hyper_parameters,
@@ -87,6 +88,22 @@ def channel(name: str, place: str) -> Channel:
             f"There are no data for channel {name!r}.", where=place or "an empty path", do="correct the path"
         )
     return Channel.of_path(name, Path(place))
+
+
+def with_actions(spec: TrainingJobSpec, texts: Sequence[str]) -> TrainingJobSpec:
+    """The spec with what follows when a rule of the debugger speaks, from ``RULE=ACTION[:VALUE]``.
+
+    Raises
+    ------
+    UsageError
+        For a rule or an action that there is not.
+    """
+    if not texts:
+        return spec
+    from vizsla.debugging.configuration import action_configurations
+
+    own = [RuleConfiguration.model_validate(entry) for entry in action_configurations(texts)]
+    return spec.model_copy(update={"debug_rule_configurations": [*(spec.debug_rule_configurations or []), *own]})
 
 
 def metric_definitions(texts: Sequence[str]) -> list[MetricDefinition]:

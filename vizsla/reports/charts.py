@@ -27,10 +27,25 @@ class Series:
     y: Sequence[float]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A place on the x axis where something was found."""
+
+    x: float
+    name: str
+    severity: str
+
+
 def lines(
-    series: Sequence[Series], *, x_label: str, y_label: str, marker: float | None = None, marker_label: str = ""
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    marker: float | None = None,
+    marker_label: str = "",
+    marks: Sequence[Mark] = (),
 ) -> Markup:
-    """Lines over a common x axis; ``marker`` draws a vertical line."""
+    """Lines over a common x axis; ``marker`` draws a vertical line, ``marks`` short ones at the bottom."""
     xs = [x for s in series for x in s.x]
     ys = [y for s in series for y in s.y if math.isfinite(y)]
     if not xs or not ys:
@@ -42,6 +57,12 @@ def lines(
         parts.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" class="marker"/>'
             f'<text x="{x - 4:.1f}" y="{_TOP + 10}" text-anchor="end">{escape(marker_label)}</text>'
+        )
+    for mark in marks:
+        x, colour = frame.x(mark.x), "var(--bad)" if mark.severity == "error" else "var(--c2)"
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_HEIGHT - _BOTTOM - 60}" y2="{_HEIGHT - _BOTTOM}" stroke="{colour}" '
+            f'stroke-width="3"><title>{escape(mark.name)}, step {mark.x:g}</title></line>'
         )
     for s, colour in zip(series, _COLOURS, strict=False):
         finite = [(x, y) for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)]
@@ -106,6 +127,33 @@ def confusion(matrix: npt.NDArray[np.int64], names: Sequence[str]) -> Markup:
     size = margin + c * cell + 2
     parts.append(f'<rect x="{margin}" y="{margin}" width="{c * cell}" height="{c * cell}" class="frame"/>')
     return svg(parts, size, size)
+
+
+def heat_map(
+    values: npt.NDArray[np.float64],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    limits: tuple[float, float] | None = None,
+) -> Markup:
+    """A coloured cell for each of ``values`` (rows, columns), from light to dark; what is no number stays empty."""
+    low, high = limits or (float(np.nanmin(values)), float(np.nanmax(values)))
+    margin, cell, width = 230, 14, max(6, min(20, 480 // len(columns)))
+    parts = []
+    for i, name in enumerate(rows):
+        parts.append(f'<text x="{margin - 6}" y="{i * cell + 11}" text-anchor="end">{escape(_short(name, 34))}</text>')
+        for j, value in enumerate(values[i].tolist()):
+            if math.isfinite(value):
+                share = (value - low) / (high - low) if high > low else 0.5
+                parts.append(
+                    f'<rect x="{margin + j * width}" y="{i * cell}" width="{width - 1}" height="{cell - 1}" '
+                    f'fill="var(--c1)" opacity="{0.06 + 0.94 * min(max(share, 0), 1):.2f}">'
+                    f"<title>{escape(name)}, step {escape(columns[j])}: {value:.3g}</title></rect>"
+                )
+    y = len(rows) * cell + 14
+    parts.append(f'<text x="{margin}" y="{y}">step {escape(columns[0])}</text>')
+    parts.append(f'<text x="{margin + len(columns) * width}" y="{y}" text-anchor="end">{escape(columns[-1])}</text>')
+    scale = Markup("<p>From {} (light) to {} (dark).</p>").format(f"{low:.3g}", f"{high:.3g}")
+    return svg(parts, margin + len(columns) * width + 10, y + 6) + scale
 
 
 def stacked(counts: npt.NDArray[np.int64], names: Sequence[str], parts: Sequence[str], most: int = 60) -> Markup:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
-from vizsla.training.trained import EpochMetrics, Stop
+from vizsla.training.trained import Adjust, EpochMetrics, Stop
 
 
 class Callback:
@@ -13,7 +14,8 @@ class Callback:
 
     The life of one, in order: :meth:`on_phase` whenever another part of the work begins; in the phases that train,
     :meth:`on_step` after each step and :meth:`on_epoch` after each epoch. Both may answer :class:`Stop`: training ends
-    there and what was best is kept. Calls come from the thread that trains and must return quickly.
+    there and what was best is kept. Where a network trains, :meth:`on_network` comes first, :meth:`on_loss` before
+    each step and :meth:`adjustment` after it. Calls come from the thread that trains and must return quickly.
 
     Examples
     --------
@@ -24,6 +26,16 @@ class Callback:
 
     def on_phase(self, name: str, total: int | None) -> None:
         """A part of the work begins, such as ``features`` or ``head``; ``total`` steps where they can be counted."""
+
+    def on_network(self, network: Any, classes: int) -> None:
+        """A network of torch is about to train, in this thread; a head at its optimum is none."""
+
+    def on_loss(self, loss: float) -> None:
+        """The mean loss (nats) of a batch, before its step."""
+
+    def adjustment(self) -> Adjust | None:
+        """Asked after each step of a network: whether it shall train on otherwise."""
+        return None
 
     def on_step(self, step: int) -> Stop | None:
         """``step`` steps of the head are done: batches, or iterations towards an optimum."""
@@ -43,6 +55,18 @@ class Callbacks(Callback):
     def on_phase(self, name: str, total: int | None) -> None:
         for callback in self._callbacks:
             callback.on_phase(name, total)
+
+    def on_network(self, network: Any, classes: int) -> None:
+        for callback in self._callbacks:
+            callback.on_network(network, classes)
+
+    def on_loss(self, loss: float) -> None:
+        for callback in self._callbacks:
+            callback.on_loss(loss)
+
+    def adjustment(self) -> Adjust | None:
+        answers = [callback.adjustment() for callback in self._callbacks]
+        return next((answer for answer in answers if answer is not None), None)
 
     def on_step(self, step: int) -> Stop | None:
         return _first([callback.on_step(step) for callback in self._callbacks])

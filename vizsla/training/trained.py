@@ -49,6 +49,17 @@ class Stop:
     reason: str
 
 
+@dataclass(frozen=True)
+class Adjust:
+    """The wish that a network trains on otherwise: with its learning rate times ``lr_factor`` from here on, and, with
+    ``roll_back``, from the weights of its best epoch."""
+
+    by: str
+    reason: str
+    lr_factor: float = 1.0
+    roll_back: bool = False
+
+
 @dataclass
 class TrainedHead:
     """A trained head, for features as they are (the standardisation is folded in), and how it came to be.

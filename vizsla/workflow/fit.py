@@ -36,6 +36,7 @@ from vizsla.workflow import records
 from vizsla.workflow.advice import advice, comparison
 from vizsla.workflow.backbone_choice import COLUMNS, TITLE, Chooser, Prospect
 from vizsla.workflow.card import model_card
+from vizsla.workflow.debugger import Debugger
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import write_findings
 from vizsla.workflow.job_callbacks import EpochLines, MetricsLog, Progress
@@ -123,7 +124,7 @@ class _Fit:
         self.seed = request.head.seed
         self.spec = prepared.specs[0]
         self.prospects: tuple[Prospect, ...] = ()
-        self.metrics = MetricsLog(job)
+        self.metrics, self.debugger = MetricsLog(job), Debugger(job, observer.note)
 
     def run(self) -> FitResult:
         """All stages, in order."""
@@ -142,7 +143,7 @@ class _Fit:
         with self.watch.stage("features", len(self.dataset)):
             self._extract(engine)
         trainer = self._trainer()
-        with self.watch.stage(*trainer.phase):
+        with self.watch.stage(*trainer.phase), contextlib.closing(self.debugger):
             training = trainer.train(self._frozen(), self.callback)
         bound(settings().cache, settings().cache_bytes)
         self.trained = training.trained
@@ -288,7 +289,7 @@ class _Fit:
     def _trainer(self) -> Trainer:
         end = self.watch.before(_RESERVE_SECONDS)
         lines = [] if self.request.preset is None else [EpochLines(self.observer)]
-        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(end), *lines])
+        self.callback = Callbacks([self.metrics, self.watch.callback, self.debugger, Deadline(end), *lines])
         pictures = Pictures(self.dataset.sealed(), self.extraction.keys)
         after = _EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)
         return trainer_for(

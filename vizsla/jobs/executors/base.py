@@ -8,7 +8,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,8 @@ from vizsla.jobs.job_input import write_input
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.lock import ControllerLock, create_locked, holder, take
 from vizsla.jobs.log_reader import LogPosition, read_log_after
+from vizsla.jobs.own_job import OwnJob
+from vizsla.jobs.rule_watch import RuleWatch, check_rules
 from vizsla.jobs.slots import Capacity, Share
 from vizsla.jobs.spec import TrainingJobSpec, local_path
 from vizsla.jobs.states import ENDED, State
@@ -29,16 +31,6 @@ from vizsla.settings import settings
 
 GRACE_SECONDS = 30.0
 """Between the request to end (SIGTERM) and the end (SIGKILL), where nobody says otherwise."""
-
-
-@dataclass
-class _OwnJob:
-    """A job that this executor controls: waiting, or running."""
-
-    job: JobDirectory
-    lock: ControllerLock
-    spec: TrainingJobSpec
-    running: bool = False
 
 
 class Executor(ABC):
@@ -74,7 +66,7 @@ class Executor(ABC):
 
     def __init__(self, home: Path | None = None) -> None:
         self.home = settings().home if home is None else home
-        self._jobs: dict[str, _OwnJob] = {}  # in the order of submission
+        self._jobs: dict[str, OwnJob] = {}  # in the order of submission
         self._ended: dict[str, State] = {}
 
     def submit(
@@ -105,6 +97,7 @@ class Executor(ABC):
             For a request that cannot run here, or a name that exists; nothing is left behind.
         """
         spec.check_program()
+        check_rules(spec)
         self._check(spec)
         with contextlib.ExitStack() as stack:
             code = None
@@ -127,7 +120,7 @@ class Executor(ABC):
                 executor=self.name,
                 parent=parent,
             )
-        self._jobs[job.name] = _OwnJob(job, lock, spec)
+        self._jobs[job.name] = OwnJob(job, lock, spec)
         try:
             self._advance()
         except VizslaError:
@@ -171,7 +164,7 @@ class Executor(ABC):
             lock.release()
             raise
         # What has not ended, another controller has started.
-        self._jobs[job.name] = _OwnJob(job, lock, spec, running=not state.has_ended)
+        self._jobs[job.name] = OwnJob(job, lock, spec, running=not state.has_ended)
         self._advance()
         return Handle.of(job)
 
@@ -352,6 +345,7 @@ class Executor(ABC):
     def _advance(self) -> None:
         """Conclude what has ended, then start what there is room for, first come first served."""
         for controlled in [c for c in self._jobs.values() if c.running]:
+            self._watch(controlled).look()
             state = self._finish(controlled.job, controlled.job.state)
             if state is not None:
                 self._ended[controlled.job.name] = state
@@ -370,10 +364,16 @@ class Executor(ABC):
     def _finish(self, job: JobDirectory, state: State) -> State | None:
         ended = self._conclude(job, state)
         if ended is not None:
+            own = self._jobs.get(job.name)
+            (RuleWatch.of(job) if own is None else self._watch(own)).look(over=True)
             tracking.end(job)
         return ended
 
-    def _try_start(self, controlled: _OwnJob, share: Share) -> None:
+    def _watch(self, own: OwnJob) -> RuleWatch:
+        own.rules = own.rules or RuleWatch(own.job, own.spec, lambda why: self.stop(Handle.of(own.job), reason=why))
+        return own.rules
+
+    def _try_start(self, controlled: OwnJob, share: Share) -> None:
         job = controlled.job
         try:
             self._start(job, controlled.spec, share)
@@ -389,12 +389,12 @@ class Executor(ABC):
         controlled.running = True
         tracking.begin(job)
 
-    def _stop_waiting(self, controlled: _OwnJob, reason: str | None) -> None:
+    def _stop_waiting(self, controlled: OwnJob, reason: str | None) -> None:
         controlled.job.set_state("Stopped", reason or "stopped before it was started")
         tracking.begin(controlled.job)
         tracking.end(controlled.job)
         self._release(controlled)
 
-    def _release(self, controlled: _OwnJob) -> None:
+    def _release(self, controlled: OwnJob) -> None:
         controlled.lock.release()
         del self._jobs[controlled.job.name]

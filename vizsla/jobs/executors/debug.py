@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from vizsla.debugging import current
 from vizsla.errors import JobError
 from vizsla.files import write_json
 from vizsla.jobs import attempt as attempts
@@ -114,6 +115,7 @@ class _Run:
             code = _INTERRUPTED
         with contextlib.suppress(Exception):
             inside.leave()
+            current.close_all()
         is_stopped = attempts.stop_reason(self.job) is not None
         missing = self.output.close(tell_missing=code == 0 or is_stopped)
         packed, error, left_out = self._pack() if code == 0 else (None, None, [])

@@ -25,7 +25,7 @@ from vizsla.training.fine_tuning.layers import layer_groups, learning_rate, make
 from vizsla.training.head_data import HeadData, chunks
 from vizsla.training.sampling import batches
 from vizsla.training.temperature import best_temperature, losses
-from vizsla.training.trained import EpochMetrics, Stop, StoppedBy
+from vizsla.training.trained import Adjust, EpochMetrics, Stop, StoppedBy
 
 _EVALUATED = 64
 """Pictures a pass when the validation split is measured."""
@@ -79,6 +79,8 @@ class Progress:
     """Of this epoch so far, over ``pictures``."""
     pictures: int = 0
     parts: int = 1
+    lr_factor: float = 1.0
+    """What a callback has made of the learning rate."""
     history: list[EpochMetrics] = field(default_factory=list)
     best_epoch: int = 0
     best: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -129,6 +131,7 @@ def fine_tune(
             callback.on_epoch(metrics, epochs + len(history))
     stop: Stop | None = None
     stopped_by: StoppedBy = "epochs"
+    callback.on_network(network, network.head.out_features)
     while progress.step < total and stop is None:
         epoch, first = divmod(progress.step, per_epoch)
         order = list(batches(data.train, data.labels, config.batch_size, config.seed, epoch, balanced=loss_of.sampled))
@@ -136,8 +139,9 @@ def fine_tune(
         thaw(groups, epoch, config)
         for rows, batch in zip(order[first:], inputs.epoch(order, [config.seed, epoch], first), strict=True):
             for group, options in zip(groups, optimizer.param_groups, strict=True):
-                options["lr"] = group.factor(config) * learning_rate(progress.step / total, config)
+                options["lr"] = group.factor(config) * learning_rate(progress.step / total, config) * progress.lr_factor
             loss = take_step(network, optimizer, loss_of, batch, rows, progress, config, note)
+            callback.on_loss(loss)
             if not math.isfinite(loss):
                 whole = bool(torch.isfinite(batch).all())
                 cause = f"lr={config.lr:g} is too high for it" if whole else "what the blocks get holds no numbers"
@@ -151,6 +155,8 @@ def fine_tune(
             on_step(progress.step, total)
             if checkpoint is not None and progress.step % per_epoch:
                 checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
+            if (change := callback.adjustment()) is not None:
+                adjust(change, network, progress, note)
             if (stop := callback.on_step(progress.step)) is not None:
                 stopped_by = "watcher"
                 break
@@ -175,6 +181,19 @@ def fine_tune(
     if progress.best:
         fill(network, progress.best)
     return FineTuned(progress.history, progress.best_epoch, stopped_by, stop, progress.step)
+
+
+def adjust(change: Adjust, network: Network, progress: Progress, note: Callable[[str], None]) -> None:
+    """Train on as a callback wishes."""
+    progress.lr_factor *= change.lr_factor
+    back = change.roll_back and bool(progress.best)
+    if back:
+        fill(network, progress.best)
+    note(
+        f"By {change.by}: {change.reason}. From step {progress.step + 1:,} on the learning rate is "
+        f"{progress.lr_factor:g} times what it was"
+        + (f", from the weights of epoch {progress.best_epoch}." if back else ".")
+    )
 
 
 class Loss:
@@ -326,7 +345,14 @@ def state(
         (m.epoch, m.train_loss, m.valid_loss, m.valid_accuracy) for m in progress.history
     ]
     result["history"] = np.array([*rows], np.float64).reshape(-1, 4)
-    counts = (progress.step, progress.loss_sum, progress.pictures, progress.parts, progress.best_epoch)
+    counts = (
+        progress.step,
+        progress.loss_sum,
+        progress.pictures,
+        progress.parts,
+        progress.best_epoch,
+        progress.lr_factor,
+    )
     result["progress"] = np.array(counts, np.float64)
     return result
 
@@ -354,5 +380,5 @@ def restore(
         values.setdefault(int(at), {})[key] = tensor.reshape(()) if key == "step" else tensor  # no array is 0-d there
     optimizer.load_state_dict(optimizer.state_dict() | {"state": values})
     progress.history = [EpochMetrics(int(e), *rest) for e, *rest in arrays["history"].tolist()]
-    step, progress.loss_sum, pictures, parts, best = arrays["progress"].tolist()
+    step, progress.loss_sum, pictures, parts, best, progress.lr_factor = arrays["progress"].tolist()
     progress.step, progress.pictures, progress.parts, progress.best_epoch = map(int, (step, pictures, parts, best))

@@ -15,16 +15,12 @@ def create_trial(
     range_steps: tuple[int, int | None] | None = None,
     **_: object,
 ) -> Trial:
-    """What was recorded at ``path``: a folder of records, or a job's folder.
-
-    Raises
-    ------
-    ValueError
-        For an address that is not a local folder.
-    """
+    """What was recorded at ``path``: a folder of records, a job's folder, or ``s3://bucket/prefix``."""
     if str(path).startswith("s3://"):
-        raise ValueError(f"{path} is not on this machine: give the job's folder, or its output/debug")
-    return Trial(str(path), name, range_steps)
+        from smdebug.trials.s3_trial import fetched
+
+        path = str(fetched(str(path)))
+    return Trial(str(path), name, range_steps, shows_all=False)
 
 
 @contextmanager

@@ -1,0 +1,5 @@
+"""The collections of a hook."""
+
+from vizsla.debugging.collections import CollectionManager
+
+__all__ = ["CollectionManager"]

@@ -1,0 +1,5 @@
+"""What a rule needs at a step."""
+
+from vizsla.debugging.rules.base import RequiredTensors
+
+__all__ = ["RequiredTensors"]
