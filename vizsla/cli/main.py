@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "jobs": "List, show, follow, stop, resume and remove jobs.",
     "ui": "MLflow's pages: every job with its parameters, metrics and results.",
     "predict": "What a saved model says of pictures.",
+    "transform": "A saved model over a whole folder, archive or bucket, as a job.",
     "cache": "What is kept between runs: show, bound, clear.",
 }
 """Verb to its line in ``--help``. The verb's file is ``vizsla/cli/<verb>.py`` and holds a ``typer.Typer`` named
