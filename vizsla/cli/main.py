@@ -18,6 +18,7 @@ from vizsla.version import VERSION
 VERBS: dict[str, str] = {
     "check": "What is wrong with a data set: damage, copies, leaks, labels.",
     "fit": "A folder of labelled pictures becomes a classifier.",
+    "models": "The registry: versions of models, their approval, their proof.",
     "serve": "Saved models behind an HTTP endpoint, with SageMaker's contracts.",
     "train": "Train as a job: the built-in training, or any script unmodified.",
     "tune": "Search for the best hyperparameters: heads in seconds, or any script.",

@@ -34,6 +34,8 @@ from vizsla.serving.fetch import Fetcher, refuse_urls
 from vizsla.serving.memory import give_memory_back
 from vizsla.serving.page import Page
 from vizsla.serving.pool import Pool
+from vizsla.serving.promotion import follow
+from vizsla.serving.registered import RegisteredShelf
 from vizsla.serving.service import Service
 from vizsla.serving.shelves import Shelf
 from vizsla.serving.telemetry import Telemetry
@@ -162,7 +164,7 @@ class Server:
         self._workers.start()
         try:
             for name in self._options.pinned:
-                await self._pool.load(name, pinned=True)
+                await self._load(name)
         except Exception as error:
             if not (isinstance(error, RequestError) and error.kind == "stopping"):  # uvicorn ends by itself then
                 self._failure = error
@@ -170,12 +172,22 @@ class Server:
         else:
             self.telemetry.log("info", "serving", address=self.address, models=list(self._options.pinned))
             self._on_start()
-        tidy = asyncio.create_task(self._tidy())
+        tasks = [asyncio.create_task(self._tidy())]
+        if isinstance(self._options.shelf, RegisteredShelf):
+            tasks.append(asyncio.create_task(follow(self._options.shelf, self._pool, self.telemetry)))
         yield
-        tidy.cancel()
+        for task in tasks:
+            task.cancel()
         await self._pool.close()
         await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
         self.telemetry.log("info", "stopped")
+
+    async def _load(self, name: str) -> None:
+        if not self._options.shelf.moves(name):
+            await self._pool.load(name, pinned=True)
+            return
+        async with self._pool.use(name):
+            return
 
     def _take_over_logging(self) -> None:
         """What the libraries have to say becomes lines of our log, but for a failed start, which is raised."""

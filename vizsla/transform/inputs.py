@@ -85,7 +85,7 @@ def open_inputs(
         return _archive(path, lines)
     if is_manifest or (not lines and not is_picture(path)):
         return _listed(read_manifest(path), str(path))
-    return Inputs(str(path), 1, lambda: iter([_file(path.name, path)]))
+    return Inputs(str(path), 1, lambda: iter([local_input(path.name, path)]))
 
 
 def _some(inputs: Sequence[str], where: object, what: str) -> Sequence[str]:
@@ -98,7 +98,8 @@ def _some(inputs: Sequence[str], where: object, what: str) -> Sequence[str]:
     return inputs
 
 
-def _file(key: str, path: Path) -> Input:
+def local_input(key: str, path: Path) -> Input:
+    """A file of this machine."""
     return Input(key, partial(_read, path), partial(_blocks, path))
 
 
@@ -128,7 +129,7 @@ def _folder(root: Path, lines: bool) -> Inputs:
         top, tally = read_tree(root)
         names, notes = sorted(top.walk()), tally.notes()
     names = list(_some(names, root, "the folder is empty" if lines else "the folder holds no picture"))
-    return Inputs(str(root), len(names), lambda: (_file(name, root / name) for name in names), notes=notes)
+    return Inputs(str(root), len(names), lambda: (local_input(name, root / name) for name in names), notes=notes)
 
 
 def _archive(path: Path, lines: bool) -> Inputs:
@@ -255,7 +256,7 @@ def _listed(entries: Sequence[Entry], where: str) -> Inputs:
 
     def one(entry: Entry) -> Input:
         if not entry.address.startswith("s3://"):
-            return _file(entry.key, Path(entry.address))
+            return local_input(entry.key, Path(entry.address))
         bucket, key = s3_session.parse(entry.address)
         if bucket not in stores:
             stores[bucket] = s3_session.connect(bucket, None, patient=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from vizsla.errors import ModelError
 from vizsla.jobs.spec import local_path
+from vizsla.registry import files, reading
+from vizsla.registry.package import SCHEME
 from vizsla.serving.shelves import fetch_archive
 from vizsla.settings import settings
-
-REGISTERED = "models:/"
 
 
 def locate_model(name: str) -> Path:
@@ -18,13 +18,16 @@ def locate_model(name: str) -> Path:
     Parameters
     ----------
     name:
-        A model's folder, a job's folder or name, a ``model.tar.gz``; a ``file://`` or ``s3://`` address.
+        A model's folder, a job's folder or name, a ``model.tar.gz``; a ``file://`` or ``s3://`` address;
+        ``models:/group/version`` or ``models:/group@alias``.
 
     Raises
     ------
     ModelError
         When there is none.
     """
+    if name.startswith(SCHEME):
+        return files.model_folder(reading.find(name))
     if name.startswith("s3://"):
         return fetch_archive(name, settings().cache)
     path = local_path(name)

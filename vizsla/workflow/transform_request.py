@@ -11,10 +11,10 @@ from vizsla.errors import UsageError
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.kinds import kind_of
+from vizsla.registry.package import SCHEME
 from vizsla.transform.document import TransformJob
 from vizsla.transform.models import ALLOW_CODE
 from vizsla.workflow.batch_transform import SUMMARY, check
-from vizsla.workflow.models import REGISTERED
 
 FACTS = f"output/{SUMMARY}"
 """The file of a job that holds what it came to."""
@@ -103,7 +103,7 @@ def request_of(
 def _absolute(place: str, *, there: bool = True) -> str:
     """The same from whatever folder a job runs in; a job's name and an address stay as they are."""
     path = Path(place).expanduser()
-    if "://" in place or place.startswith(REGISTERED) or (there and not path.exists()):
+    if "://" in place or place.startswith(SCHEME) or (there and not path.exists()):
         return place
     return str(path.absolute())
 
