@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "fit": "A folder of labelled pictures becomes a classifier.",
     "models": "The registry: versions of models, their approval, their proof.",
     "serve": "Saved models behind an HTTP endpoint, with SageMaker's contracts.",
+    "endpoints": "Servers in the background: variants, canaries, data capture.",
     "train": "Train as a job: the built-in training, or any script unmodified.",
     "tune": "Search for the best hyperparameters: heads in seconds, or any script.",
     "jobs": "List, show, follow, stop, resume and remove jobs.",
