@@ -61,3 +61,31 @@ def two_models(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Any) -> 
 def photos(write_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures that prove a model."""
     return write_photos(tmp_path_factory.mktemp("proof") / "photos", {"red": 3, "blue": 2})
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, write_photos: Callable[..., Path]) -> Path:
+    """A real training, as ``vizsla fit`` leaves it."""
+    folder = tmp_path_factory.mktemp("trained")
+    photos = write_photos(folder / "photos", {"red": 20, "green": 20, "blue": 20})
+    result = vizsla(
+        "fit",
+        photos,
+        "--backbone",
+        "test_resnet",
+        "--random-init",
+        "--name",
+        "colours",
+        VIZSLA_HOME=str(folder / "runs"),
+    )
+    assert result.returncode == 0, result.stderr
+    return folder / "runs" / "colours"
+
+
+@pytest.fixture
+def job(trained: Path) -> Path:
+    """The same training in the test's own folder of jobs."""
+    home = Path(os.environ["VIZSLA_HOME"])
+    for name in ("colours", "datasets"):
+        shutil.copytree(trained.parent / name, home / name)
+    return home / "colours"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 from commandline import vizsla
 
 from tests.conftest import free_port
@@ -27,34 +25,6 @@ from vizsla.models.model import load
 from vizsla.workflow.registration import register
 
 Models = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, write_photos: Callable[..., Path]) -> Path:
-    """A real training, as ``vizsla fit`` leaves it."""
-    folder = tmp_path_factory.mktemp("trained")
-    photos = write_photos(folder / "photos", {"red": 20, "green": 20, "blue": 20})
-    result = vizsla(
-        "fit",
-        photos,
-        "--backbone",
-        "test_resnet",
-        "--random-init",
-        "--name",
-        "colours",
-        VIZSLA_HOME=str(folder / "runs"),
-    )
-    assert result.returncode == 0, result.stderr
-    return folder / "runs" / "colours"
-
-
-@pytest.fixture
-def job(trained: Path) -> Path:
-    """The same training in the test's own folder of jobs."""
-    home = Path(os.environ["VIZSLA_HOME"])
-    for name in ("colours", "datasets"):
-        shutil.copytree(trained.parent / name, home / name)
-    return home / "colours"
 
 
 def test_a_training_is_registered_proven_and_loaded_by_mlflow(job: Path, models: Models) -> None:

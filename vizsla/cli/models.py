@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -162,6 +163,30 @@ def compare(
         if name == "status" or name.startswith("metrics.") or len(set(values)) > 1:
             table.add_row(name, *values)
     results().print(table)
+
+
+@app.command()
+def export(
+    model: str = typer.Argument(..., help="A job, a model's folder, or models:/GROUP@ALIAS."),
+    to: str = typer.Option("onnx", help="onnx, int8, timm or sagemaker."),
+    output: Path = typer.Option(..., help="The folder to write into."),
+    pictures: str | None = typer.Option(None, help="Pictures that prove it. Default: test pictures of the job."),
+    as_json: bool = _JSON,
+) -> None:
+    """Export a model: one ONNX file, eight bits, weights for timm, an archive for SageMaker; proven to say the same."""
+    from vizsla.cli.console import print_json, results
+    from vizsla.workflow.exports import export as export_model
+
+    made = export_model(model, to, output, pictures=pictures)
+    if as_json:
+        print_json(made.to_dict())
+    out = results(as_json)
+    for file in made.files:
+        out.print(f"wrote  {file}", soft_wrap=True)
+    for name, value in made.facts.items():
+        out.print(f"{name}  {value}", soft_wrap=True)
+    parties = ", ".join(made.proof.parties)
+    out.print(f"proof  {made.proof.pictures:,} pictures, largest difference {made.proof.largest:.1e} ({parties})")
 
 
 @app.command()

@@ -6,7 +6,7 @@ import csv
 import http.client
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Proof:
     same: float = 1.0
     largest: float = 0.0
     differing: list[str] = field(default_factory=list)
+    answers: dict[str, list[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def holds(self) -> bool:
@@ -128,24 +129,32 @@ def prove(model: Path, pictures: Sequence[HeldOut], *, has_code: bool, allow_cod
         When it cannot be asked.
     """
     paths = [picture.path for picture in pictures]
-    asks: dict[str, Callable[[], list[Any]]] = {
-        "endpoint": lambda: _endpoint(model, paths, allow_code),
-        "batch transform": lambda: _transform(model, paths, allow_code),
-    }
+    answers: dict[str, list[Any]] = {}
     classes: tuple[str, ...] = ()
     if not has_code:
-        loaded = load(model)
-        classes = loaded.classes
-        asks = {"saved model": lambda: [_directly(loaded, path) for path in paths]} | asks
-    answers = {name: ask() for name, ask in asks.items()}
+        classes = load(model).classes
+        answers["saved model"] = saved_model(model, paths)
+    answers["endpoint"] = _endpoint(model, paths, allow_code)
+    answers["batch transform"] = _transform(model, paths, allow_code)
+    return compare(pictures, answers, classes)
+
+
+def compare(pictures: Sequence[HeldOut], answers: dict[str, list[Any]], classes: tuple[str, ...]) -> Proof:
+    """Compare what several parties said of pictures, the first one's answers with each other's, and with the
+    evaluation's where that is known. ``classes`` is empty where answers are not probabilities in a known order."""
     evaluated = bool(classes) and any(picture.label is not None for picture in pictures)
-    proof = Proof([*(["evaluation"] if evaluated else []), *answers], len(pictures))
+    proof = Proof([*(["evaluation"] if evaluated else []), *answers], len(pictures), answers=answers)
     same = 0
     for at, picture in enumerate(pictures):
-        said = {name: given[at] for name, given in answers.items()}
-        same += _compare(proof, picture, said, classes)
+        same += _compare(proof, picture, {name: given[at] for name, given in answers.items()}, classes)
     proof.same = same / max(1, len(pictures))
     return proof
+
+
+def saved_model(path: Path, pictures: Sequence[Path]) -> list[Any]:
+    """What the model itself says of pictures."""
+    model = load(path)
+    return [_directly(model, picture) for picture in pictures]
 
 
 def _directly(model: Model, path: Path) -> Any:

@@ -83,7 +83,7 @@ def register(
     """
     check_group(group)
     path = locate_model(model)
-    job = _job_of(path)
+    job = job_of(path)
     own = model_and_code(path) if path.is_dir() else None
     brings_code = has_code(path)
     if brings_code and not allow_code:
@@ -97,7 +97,7 @@ def register(
     try:
         staged = staging / files.MODEL
         saved = None if brings_code else artifact.load(staged)
-        held = _pictures(job, pictures)
+        held = pictures_of(job, pictures)
         proof = prove(staged, held, has_code=brings_code, allow_code=allow_code).check()
         if saved is not None:
             files.write_flavor(staging, held[0].path.read_bytes())
@@ -125,7 +125,8 @@ def register(
     return Registration(reading.find(Reference(group, version), uri), proof)
 
 
-def _job_of(path: Path) -> JobDirectory | None:
+def job_of(path: Path) -> JobDirectory | None:
+    """The job that left the model at ``path``, where it is here."""
     place = path.parent if is_of_job(path) else path
     if place.name == artifact.ARCHIVE and place.parent.name == "output":
         place = place.parent.parent
@@ -145,7 +146,14 @@ def _folder(path: Path, own: tuple[Path, Path] | None) -> Path:
     return path / "model" if (path / "model").is_dir() else path
 
 
-def _pictures(job: JobDirectory | None, named: str | None) -> list[HeldOut]:
+def pictures_of(job: JobDirectory | None, named: str | None) -> list[HeldOut]:
+    """What a model is proven with: the pictures ``named``, by default test pictures of its job.
+
+    Raises
+    ------
+    UsageError
+        When neither is there.
+    """
     if named is not None:
         inputs = open_inputs(named)
         found = [HeldOut(Path(inputs.where) / one.key) for one in inputs.each()]
