@@ -12,7 +12,6 @@ import pytest
 from tests.workflow.test_fit_checkpoint import resume
 from tests.workflow.test_train import same_result
 from vizsla.cli.hyperparameters import OPTIONS
-from vizsla.errors import UsageError
 from vizsla.training import checkpoint
 from vizsla.training.fine_tuning.config import HYPERPARAMETERS, FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
@@ -83,13 +82,6 @@ def test_a_document_holds_all_of_it(tmp_path: Path) -> None:
 
 def test_the_command_has_an_option_for_each_hyperparameter() -> None:
     assert set(OPTIONS) == set(HYPERPARAMETERS) - {"seed"}
-
-
-def test_a_search_is_for_the_head(tmp_path: Path) -> None:
-    with pytest.raises(UsageError) as caught:
-        FitRequest.of(tmp_path, {"depth": "full"}, tune=5)
-    assert "depth reaches into the backbone" in caught.value.what
-    assert "leave" in str(caught.value.do)
 
 
 def test_minutes_end_it(folder_of_photos: Folder) -> None:

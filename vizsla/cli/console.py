@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from vizsla.progress.bars import AS_IT_IS, LiveView, note_on, stages_on
+from vizsla.progress.bars import AS_IT_IS, LiveView, note_on, stages_on, titled_table
+
+__all__ = ["errors", "live_view", "print_json", "print_note", "results", "titled_table"]
 
 errors = Console(stderr=True, **AS_IT_IS)
 """Progress, notes and errors go to stderr, so that stdout holds results only."""
@@ -23,14 +24,6 @@ def results(as_json: bool = False) -> Console:
         return errors
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if has_width else _WIDTH_OF_A_FILE, **AS_IT_IS)  # for grep, names are not cut at 80
-
-
-def titled_table(title: str, *columns: str) -> Table:
-    """An empty table; a column whose name begins with ``>`` is aligned on the right."""
-    table = Table(title=title, title_justify="left", show_edge=False)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    return table
 
 
 def print_note(text: str) -> None:

@@ -104,6 +104,10 @@ OPTIONS: dict[str, tuple[object, Any]] = {
         str | None,
         _option(_BACKBONE, "Statistics of batch normalisation: frozen, train, or auto: as suits the weights."),
     ),
+    "precision": (
+        str | None,
+        _option(_BACKBONE, "Of products in training: float32, bfloat16, or auto: what is quicker here."),
+    ),
 }
 """The options by hyperparameter; only the seed has one of its own."""
 

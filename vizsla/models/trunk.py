@@ -6,8 +6,10 @@ after: so it needs no knowledge of an architecture.
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,6 +58,11 @@ class Cut:
     place: str
     share: float
     shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of one picture's activations, as float16."""
+        return 2 * math.prod(self.shape)
 
 
 def choose_cut(cuts: Sequence[Cut], place: str | None) -> Cut:
@@ -174,6 +181,18 @@ class DividedBackbone:
                 cuts.append(Cut(place, behind, counter.shapes[node.name]))
         self._at = {cut.place: self._at[cut.place] for cut in cuts}
         return tuple(cuts)
+
+
+@lru_cache(maxsize=1)
+def divide(backbone: TorchBackbone) -> DividedBackbone:
+    """The places of a backbone, found once: planning, costs and stages ask for them in turn.
+
+    Raises
+    ------
+    ModelError
+        As :class:`DividedBackbone`.
+    """
+    return DividedBackbone(backbone)
 
 
 class _Counter(fx.Interpreter):  # type: ignore[misc]

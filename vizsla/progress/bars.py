@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ STAGES = {
     "scan": "Looking at every picture",
     "labels": "Looking for label errors",
     "backbone": "Preparing the backbone",
+    "choice": "Choosing what trains",
     "features": "Computing features",
     "head": "Training the head",
     "plan": "Measuring what training costs",
@@ -46,6 +48,14 @@ STAGES = {
 def note_on(console: Console, text: str) -> None:
     """Print something that the person should know."""
     console.print(Text.assemble(("note", "yellow"), " ", text), soft_wrap=True)
+
+
+def titled_table(title: str, *columns: str) -> Table:
+    """An empty table; a column whose name begins with ``>`` is aligned on the right."""
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
 
 
 def progress_bars(console: Console) -> Progress:
@@ -83,6 +93,13 @@ class LiveView:
         """Print a line above the bars."""
         self.noted.append(text)
         note_on(self.bars.console, text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print it above the bars."""
+        table = titled_table(title, *columns)
+        for row in rows:
+            table.add_row(*row)
+        self.bars.console.print(table)
 
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Move the bar: one step for each trial that ended."""

@@ -84,6 +84,13 @@ class CellView:
         self._notes.append(text)
         self._draw()
 
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Add a line for each row below the stages."""
+        names = [column.removeprefix(">") for column in columns]
+        for row in rows:
+            first, *rest = zip(names, row, strict=True)
+            self.note(f"{first[1]}: " + ", ".join(f"{name} {cell}" for name, cell in rest))
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """Move the bar by the trials that ended, and say which is the best so far."""
         leader = best(trials, objective)

@@ -46,6 +46,8 @@ class FitReport:
     usable: npt.NDArray[np.bool_]
     warnings: Sequence[str]
     facts: Sequence[tuple[str, str]]
+    prospects: tuple[str, Sequence[str], Sequence[Sequence[str]]]
+    """What backbones and depths were compared before: a title, columns and rows, perhaps none."""
     seconds: Sequence[tuple[str, float]]
     commands: Sequence[str]
     seed: int
@@ -77,6 +79,7 @@ def page(report: FitReport) -> str:
             for row, error in report.damaged.items()
         ],
         facts=report.facts,
+        prospects=report.prospects,
         seconds=report.seconds,
         commands="\n".join(report.commands),
     )

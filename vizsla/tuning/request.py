@@ -18,7 +18,8 @@ class SearchRequest:
     """A search. ``space`` None is the default one for heads.
 
     ``seeds`` heads are trained for each trial and their objective averaged; the ``finalists`` best trials are
-    trained again with ``finalist_seeds`` seeds. ``warm_start`` names earlier tuning jobs to learn from; ``study``
+    trained again with ``finalist_seeds`` seeds (None: four of heads, else none). ``warm_start`` names earlier tuning
+    jobs to learn from; ``study``
     is a file or an address for the study, by default in the job's own directory. ``seed`` decides a script's search;
     that of heads has the seed of their training.
 
@@ -34,7 +35,7 @@ class SearchRequest:
     limits: SearchLimits = field(default_factory=SearchLimits)
     early_stopping: EarlyStopping = "auto"
     seeds: int = 1
-    finalists: int = 4
+    finalists: int | None = None
     finalist_seeds: int = 5
     warm_start: tuple[str, ...] = ()
     study: str | None = None
@@ -46,7 +47,7 @@ class SearchRequest:
             # The search may be gone on with from another folder.
             object.__setattr__(self, "study", os.path.abspath(self.study))
         for name, least in (("seeds", 1), ("finalists", 0), ("finalist_seeds", 1)):
-            if getattr(self, name) < least:
+            if (getattr(self, name) or 0) < least:
                 raise UsageError(
                     f"{name}={getattr(self, name)!r} cannot be used.",
                     parameter=name,

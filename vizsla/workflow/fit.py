@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shlex
+import time
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -27,25 +27,25 @@ from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.callbacks import Callback, Callbacks, Deadline
 from vizsla.training.features import Extraction, extract, probabilities
-from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.pictures import Pictures
-from vizsla.training.fine_tuning.trainer import FineTuner
 from vizsla.training.head_data import HeadData
-from vizsla.training.head_trainer import HeadTrainer
 from vizsla.training.trained import TrainedHead
 from vizsla.training.trainer import Frozen, Trainer
 from vizsla.version import VERSION
 from vizsla.workflow import records
 from vizsla.workflow.advice import advice, comparison
+from vizsla.workflow.backbone_choice import COLUMNS, TITLE, Chooser, Prospect
+from vizsla.workflow.card import model_card
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import write_findings
-from vizsla.workflow.head_search import SearchTrainer
 from vizsla.workflow.job_callbacks import MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start
 from vizsla.workflow.proof import prove
 from vizsla.workflow.request import PREDICTIONS, REPORT, FitRequest, FitResult
+from vizsla.workflow.search import Search
+from vizsla.workflow.trainers import trainer_for
 from vizsla.workflow.watch import Watch
 
 _RESERVE_SECONDS = 3.0
@@ -121,11 +121,13 @@ class _Fit:
         self.findings = checked.gated.findings
         self.looked_at = checked.gated.facts.scan.records["sha256"]
         self.seed = request.head.seed
+        self.spec = prepared.specs[0]
+        self.prospects: tuple[Prospect, ...] = ()
         self.metrics = MetricsLog(job)
 
     def run(self) -> FitResult:
         """All stages, in order."""
-        if self.prepared.weights.random_init:
+        if self.spec.random_init:
             chance = spelled("random_init", True)
             self._warn(f"The backbone is untrained ({chance}): expect far less than trained weights give.")
         if changed := records.other_data(self.job.checkpoints / "data.json", self.dataset, self.looked_at):
@@ -135,7 +137,8 @@ class _Fit:
         write_findings(self.job.output / "findings.jsonl", self.findings)
         with self.watch.stage("backbone"):
             self.backbone = self.prepared.export.result()
-            engine = OnnxEngine(self.backbone.path)
+        self._choose()
+        engine = OnnxEngine(self.backbone.path)
         with self.watch.stage("features", len(self.dataset)):
             self._extract(engine)
         trainer = self._trainer()
@@ -154,7 +157,7 @@ class _Fit:
             self._evaluate(training.frozen)
         with self.watch.stage("model"):
             self._save(engine)
-        search = trainer.result if isinstance(trainer, SearchTrainer) else None
+        search = trainer.result if isinstance(trainer, Search) else None
         with self.watch.stage("report"):
             report = self._report()
             if search is not None:
@@ -182,6 +185,23 @@ class _Fit:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def _choose(self) -> None:
+        """The backbone that trains, of those that were named, and what its depths would bring."""
+        end = self.watch.before(_RESERVE_SECONDS)
+        chooser = Chooser(
+            self.job.checkpoints,
+            self.dataset.sealed(),
+            self.prepared.checked.gated.contents,
+            self.request.head,
+            None if end is None else end - time.monotonic(),
+            self.observer,
+        )
+        if not chooser.is_open(self.prepared.specs):
+            return
+        with self.watch.stage("choice"):
+            choice = chooser.choose(self.prepared.specs, self.backbone)
+        self.spec, self.backbone, self.prospects = choice.spec, choice.backbone, choice.prospects
 
     def _extract(self, engine: OnnxEngine) -> None:
         n, order = len(self.dataset), None
@@ -266,24 +286,13 @@ class _Fit:
             raise
 
     def _trainer(self) -> Trainer:
-        config, tune, deadline = self.request.head, self.request.tune, self.watch.before(_RESERVE_SECONDS)
-        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(deadline)])
-        if tune is not None:
-            assert not isinstance(config, FineTuneConfig)
-            return SearchTrainer(self.job, config, tune, self.observer, deadline)
-        if isinstance(config, FineTuneConfig):
-            return FineTuner(
-                self.job.checkpoints,
-                config,
-                self.prepared.weights,
-                Pictures(self.dataset.sealed(), self.extraction.keys),
-                settings().cache,
-                threads=settings().threads,
-                deadline=self.watch.before(_EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)),
-                on_progress=self.observer.progress,
-                note=self.observer.note,
-            )
-        return HeadTrainer(self.job.checkpoints, config, self.observer.note)
+        end = self.watch.before(_RESERVE_SECONDS)
+        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(end)])
+        pictures = Pictures(self.dataset.sealed(), self.extraction.keys)
+        after = _EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)
+        return trainer_for(
+            self.job, self.request, self.spec, pictures, self.observer, end=end, backbone_end=self.watch.before(after)
+        )
 
     def _frozen(self) -> Frozen:
         self.data = HeadData(
@@ -331,30 +340,8 @@ class _Fit:
         records.write_predictions(self.job.output / PREDICTIONS, self.dataset, rows, self.probabilities)
 
     def _save(self, engine: OnnxEngine) -> None:
-        headline = {k: v for k, v in self.evaluation.to_dict().items() if k not in ("classes", "confusion", "mistakes")}
-        card = artifact.ModelCard(
-            classes=list(self.dataset.classes),
-            preprocessing=artifact.PreprocessingCard(**self.backbone.preprocessing.to_dict()),
-            backbone=artifact.BackboneCard(
-                name=self.backbone.name,
-                weights=self.backbone.weights,
-                sha256=self.backbone.sha256,
-                features=self.backbone.features,
-                engine=engine.name,
-                precision=engine.precision,
-            ),
-            head=self.trained.head.kind,
-            head_sha256=hashlib.sha256(artifact.head_bytes(self.trained.head)).hexdigest(),
-            metrics=headline,
-            provenance=artifact.Provenance(
-                job=self.job.name,
-                created=self.job.state.created,
-                dataset=self.dataset.name,
-                dataset_sha256=self.digest,
-                seed=self.seed,
-                versions=records.versions(),
-                hyperparameters=self.trained.config.to_dict(),
-            ),
+        card = model_card(
+            self.job, self.dataset, self.digest, self.backbone, engine, self.trained, self.evaluation, self.seed
         )
         artifact.save(
             self.job.model,
@@ -383,6 +370,7 @@ class _Fit:
             damaged=extraction.damaged,
             usable=extraction.usable,
             warnings=[*self.dataset.notes, *self.warnings],
+            prospects=(TITLE, COLUMNS, [prospect.words for prospect in self.prospects]),
             facts=[
                 ("dataset", str(self.dataset.root)),
                 ("features computed now", f"{self.computed:,}" + (f", {speed:.0f} a second" if speed else "")),

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vizsla.files import write_bytes, write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.training.callbacks import Callback
 from vizsla.training.config import HeadConfig, StepConfig
 from vizsla.training.trained import TrainedHead
-from vizsla.training.trainer import Frozen, Trainer, Training
+from vizsla.training.trainer import Frozen, Training
 from vizsla.tuning.finalists import beside_default, judge, retrain_heads
 from vizsla.tuning.head_space import check_space, default_space, head_config, head_name
 from vizsla.tuning.heads_runner import HeadsRunner
@@ -20,23 +19,21 @@ from vizsla.tuning.result import COST_UNIT, SearchResult
 from vizsla.tuning.search import search
 from vizsla.tuning.space import Value
 from vizsla.workflow.observer import Observer
+from vizsla.workflow.search import Search, write_result
 from vizsla.workflow.study import Problem, open_study
 
-SUMMARY, TABLE = "tuning.json", "trials.csv"
+FINALISTS = 4
+"""Trials that are trained again, where no other number is asked for."""
 
 
-class SearchTrainer(Trainer):
-    """Searches for a head's hyperparameters and trains the winner; started again in the same job, it goes on.
+class HeadSearch(Search):
+    """Searches for a head's hyperparameters and trains the winner.
 
     Parameters
     ----------
     base:
         What is not searched.
-    deadline:
-        A moment of ``time.monotonic()``.
     """
-
-    result: SearchResult
 
     def __init__(
         self,
@@ -46,13 +43,8 @@ class SearchTrainer(Trainer):
         observer: Observer,
         deadline: float | None = None,
     ) -> None:
-        super().__init__(job.checkpoints)
-        self._job, self._base, self._request = job, base, request
-        self._observer, self._deadline = observer, deadline
-
-    @property
-    def phase(self) -> tuple[str, int | None]:
-        return "search", self._request.limits.trials
+        super().__init__(job, request, observer, deadline)
+        self._base = base
 
     def train(self, frozen: Frozen, callback: Callback) -> Training:
         """``callback`` is told the winner's epochs only: hundreds of heads train at once.
@@ -88,15 +80,16 @@ class SearchTrainer(Trainer):
                 watch=lambda trials: observer.trials(trials, request.objective),
             )
         result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
+        count = FINALISTS if request.finalists is None else request.finalists
         finalists, heads = retrain_heads(
             data,
             fixed,
             study.trials(),
             request.objective,
-            count=request.finalists or 1,
-            seeds=request.finalist_seeds if request.finalists else 1,
+            count=count or 1,
+            seeds=request.finalist_seeds if count else 1,
         )
-        verdict = judge(finalists, request.objective, COST_UNIT) if request.finalists else None
+        verdict = judge(finalists, request.objective, COST_UNIT) if count else None
         winner = finalists[0] if verdict is None else verdict.winner
         trained = next(head for head, f in zip(heads, finalists, strict=True) if f.trial.number == winner.trial.number)
         beside = beside_default(data, trained, request.objective)
@@ -104,12 +97,6 @@ class SearchTrainer(Trainer):
         result = replace(result, verdict=verdict, notes=(*result.notes, beside))
         write_result(self._job, result)
         return trained, result
-
-
-def write_result(job: JobDirectory, result: SearchResult) -> None:
-    """Leave the table and the summary in the job's output."""
-    write_json(job.output / SUMMARY, result.to_dict())
-    write_bytes(job.output / TABLE, result.analytics().csv().encode())
 
 
 def _canonical(base: HeadConfig, values: Mapping[str, Value]) -> dict[str, Any]:

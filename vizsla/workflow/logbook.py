@@ -43,6 +43,14 @@ class Logbook:
         self._line(f"note: {text}")
         self._then.note(text)
 
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A line for each row, with the names of its columns."""
+        self._line(f"{title}:")
+        names = [column.removeprefix(">") for column in columns]
+        for row in rows:
+            self._line("  " + "; ".join(f"{name}: {cell}" for name, cell in zip(names, row, strict=True)))
+        self._then.table(title, columns, rows)
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """A line when a trial ends."""
         for trial in trials:

@@ -24,6 +24,10 @@ class Observer(Protocol):
         """Something that the person should know."""
         return
 
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table that the person should see; a column whose name begins with ``>`` holds numbers."""
+        return
+
     def trials(self, trials: Sequence[TrialRecord], objective: Objective) -> None:
         """The trials of a search, whenever one of them changes."""
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 
 from vizsla.data import Dataset
 from vizsla.errors import ImageError
-from vizsla.images import Limits, Preprocessing, read_file
-from vizsla.models.engine import Engine, OnnxEngine
+from vizsla.images import Limits, read_file
+from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import find_exported, to_onnx
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
@@ -27,6 +26,7 @@ from vizsla.training.table import FeatureTable
 from vizsla.workflow.gate import read_data
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.request import FitRequest
+from vizsla.workflow.speed import images_per_second
 
 _SAMPLE_HASHED = 256
 _SAMPLE_SECONDS = 2.0
@@ -91,9 +91,12 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     observer = observer or Silent()
     observer.stage("dataset")
     began = time.monotonic()
-    weights = request.weights_request()
+    weights, *others = request.backbone_specs()
     dataset = read_data(request.data_request())
     warnings = [*dataset.notes, *dataset.check()]
+    if others:
+        names = ", ".join(spec.backbone for spec in others)
+        warnings.append(f"The times are those of {weights.backbone}; {names} would be compared with it on a sample.")
     reading = time.monotonic() - began
     observer.stage("backbone")
     exported = find_exported(weights, settings().cache)
@@ -115,7 +118,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
         )
         backbone = Stage("backbone", f"{what} ({weights.describe()})", _EXPORT_SECONDS)
     observer.stage("features")
-    rate = _rate(dataset, rows, preprocessing, engine)
+    rate = images_per_second(dataset, rows, preprocessing, engine, settings().threads, _SAMPLE_SECONDS)
     missing = round(len(dataset) * (1 - cached))
     train = len(dataset.rows("train"))
     head, words = _training(request, weights, train, len(dataset.rows("valid")), features, len(dataset.classes))
@@ -162,8 +165,9 @@ def _training(
 
     untrained = load_backbone(BackboneSpec.resolve(spec.backbone, random_init=True))
     head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
-    planned = schedule.asked_for(untrained, config)
-    costs = schedule.measure(untrained, planned, head, settings().threads, best_device())
+    cuts = schedule.cuts_for(untrained, config, config.views * train + valid, schedule.room(settings().cache))
+    planned = schedule.asked_for(config, cuts, best_device())
+    costs = schedule.measure(untrained, planned, cuts, head, settings().threads, best_device())
     seconds = _ENOUGH_SECONDS if request.minutes is None else 60 * request.minutes
     timed = schedule.within(planned, costs, train, valid, seconds)
     words = "; then ".join(f"{stage.epochs} epochs at depth {stage.depth}" for stage, _ in timed)
@@ -184,27 +188,3 @@ def _cached_share(dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], s
         except ImageError:
             continue
     return hits / sampled if sampled else 0.0
-
-
-def _rate(
-    dataset: Dataset, rows: np.ndarray[Any, np.dtype[np.int64]], preprocessing: Preprocessing, engine: Engine
-) -> float:
-    """Pictures a second, on all threads, over two seconds or all pictures."""
-    limits, threads = Limits.from_settings(), settings().threads
-
-    def one(row: int) -> None:
-        try:
-            engine.features(preprocessing(read_file(dataset[row], limits), limits)[None])
-        except ImageError:
-            return
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, [int(row) for row in rows[: 2 * threads]]))  # the engine's first calls are slow
-        began, done = time.monotonic(), 0
-        for start in range(0, len(rows), 8 * threads):
-            part = [int(row) for row in rows[start : start + 8 * threads]]
-            list(pool.map(one, part))
-            done += len(part)
-            if time.monotonic() - began > _SAMPLE_SECONDS:
-                break
-    return done / (time.monotonic() - began)

@@ -11,6 +11,7 @@ from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.look import FeatureLook
+from vizsla.tuning.fine_tuning_space import check_fine_tuning_space
 from vizsla.tuning.head_space import check_space, default_space
 from vizsla.tuning.strategies import warm_up
 from vizsla.workflow.gate import DataCheck, look, open_source
@@ -23,11 +24,12 @@ from vizsla.workflow.watch import Watch
 class Preparation:
     """What a fit begins with: the data as they came through the gate, and the backbone, perhaps still on its way.
 
-    ``look`` has computed features of the pictures that the gate looked at; None where time is limited, as then a fair
-    sample of the pictures comes first.
+    ``specs`` are the backbones to choose among; ``export`` is that of the first. ``look`` has computed features of the
+    pictures that the gate looked at; None where time is limited, as then a fair sample of the pictures comes first, and
+    where the backbone is still to be chosen.
     """
 
-    weights: BackboneSpec
+    specs: tuple[BackboneSpec, ...]
     checked: DataCheck
     export: BackboneExport
     look: FeatureLook | None
@@ -46,14 +48,18 @@ class Start:
 
     def __init__(self, request: FitRequest, watch: Watch, observer: Observer) -> None:
         self._request = request
-        self._weights = request.weights_request()
-        if request.tune is not None and not isinstance(request.head, FineTuneConfig):
-            check_space(request.head, request.tune.space or default_space())
+        self._specs = request.backbone_specs()
+        if request.tune is not None:
+            if isinstance(request.head, FineTuneConfig):
+                assert request.tune.space is not None
+                check_fine_tuning_space(request.head, request.tune.space)
+            else:
+                check_space(request.head, request.tune.space or default_space())
             warm_up(request.tune.strategy, request.tune.limits.trials)
         # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
         deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
         self._source = open_source(request.data_request(deadline), observer, watch)
-        self._export = BackboneExport(self._weights, settings().cache)
+        self._export = BackboneExport(self._specs[0], settings().cache)
 
     @property
     def name(self) -> str:
@@ -69,12 +75,12 @@ class Start:
             When the data cannot be used. An error of the backbone waits until its result is asked for.
         """
         features = None
-        if self._request.minutes is None:
-            preprocessing = Preprocessing.of_weights(self._weights.data_config())
+        if self._request.minutes is None and len(self._specs) == 1:
+            preprocessing = Preprocessing.of_weights(self._specs[0].data_config())
             features = FeatureLook(self._export, settings().cache, preprocessing)
         checked = look(self._source, observer, watch, features)
         checked.gated.check()
-        return Preparation(self._weights, checked, self._export, features)
+        return Preparation(self._specs, checked, self._export, features)
 
     def close(self) -> None:
         """End the export if it still runs."""

@@ -21,6 +21,7 @@ from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.models import artifact
+from vizsla.models.candidates import backbone_specs
 from vizsla.models.model import Model, load
 from vizsla.models.weights import BackboneSpec
 from vizsla.optional import data_frame
@@ -29,6 +30,7 @@ from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning.config import FineTuneConfig, TrainingConfig, training_config
+from vizsla.tuning.fine_tuning_space import fine_tuning_space, reaches_backbone
 from vizsla.tuning.head_space import head_space
 from vizsla.tuning.head_space import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
@@ -44,6 +46,7 @@ REPORT, RESULT, PREDICTIONS = "report.html", "result.json", "test-predictions.cs
 @dataclass(frozen=True)
 class FitRequest:
     """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
+    ``backbone`` may name several with commas between them, or be ``auto``: they are compared on a sample of the data.
     ``data`` is anything that :func:`vizsla.data.open_dataset` reads; ``source`` says how to read it, ``gate`` what to
     do about what is wrong with it.
 
@@ -120,18 +123,15 @@ class FitRequest:
         named = {name: own_value(value) for name, value in named.items()}
         if tune is None or tune is False:
             return cls(os.fspath(data), head=training_config(named | {"seed": seed}, options.get("minutes")), **options)
-        reaching = [name for name in ("depth", *FineTuneConfig.ONLY) if named.get(name, "head") != "head"]
-        if reaching:
-            raise UsageError(
-                f"A search is for hyperparameters of the head; {reaching[0]} reaches into the backbone.",
-                parameter=reaching[0],
-                do=f"leave {spelled(reaching[0])} out, or train without a search",
-            )
-        named.pop("depth", None)
         if tune is True:
             tune = SearchRequest()
         elif isinstance(tune, int):
             tune = SearchRequest(limits=SearchLimits(trials=tune))
+        if reaches_backbone(tune.space, named):
+            _check_trained_once(tune)
+            search = replace(tune, space=fine_tuning_space(tune.space, named))
+            return cls(os.fspath(data), head=FineTuneConfig(seed=seed), tune=search, **options)
+        named.pop("depth", None)
         search = replace(tune, space=head_space(tune.space, named))
         return cls(os.fspath(data), head=LbfgsConfig(seed=seed), tune=search, **options)
 
@@ -142,9 +142,9 @@ class FitRequest:
         """
         return DataRequest(str(self.data), self.source, self.gate, self.head.seed, deadline, with_quality=False)
 
-    def weights_request(self) -> BackboneSpec:
-        """The backbone asked for, checked."""
-        return BackboneSpec.resolve(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
+    def backbone_specs(self) -> tuple[BackboneSpec, ...]:
+        """The backbones to choose among, checked; mostly one."""
+        return backbone_specs(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,16 @@ class FitResult:
             "warnings": list(self.warnings),
             **({} if self.search is None else {"tuning": self.search.to_dict()}),
         }
+
+
+def _check_trained_once(search: SearchRequest) -> None:
+    for name, usual in (("seeds", (1,)), ("finalists", (None, 0))):
+        if getattr(search, name) not in usual:
+            raise UsageError(
+                f"{name}={getattr(search, name)!r} is for heads: a trial trains the backbone once.",
+                parameter=name,
+                do=f"leave {spelled(name)} out",
+            )
 
 
 @cache

@@ -38,9 +38,9 @@ from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
 from vizsla.tuning.trials import TrialRecord, ranked
 from vizsla.workflow.document import tuning_document
-from vizsla.workflow.head_search import write_result
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
+from vizsla.workflow.search import write_result
 from vizsla.workflow.study import Problem, open_study, search_of
 from vizsla.workflow.tune import find_unfinished
 
@@ -136,17 +136,13 @@ def search_request(
 ) -> SearchRequest:
     """A search of heads, or, where ``metrics`` are the names of a script's, of that script; ``options`` are the others.
 
-    By default four trials of heads are trained again, and none of a script.
-
     Raises
     ------
     UsageError
         When the objective is none of the metrics, or an option cannot be used.
     """
     if metrics is None:
-        return SearchRequest(
-            space, own_objective(objective, direction), finalists=4 if finalists is None else finalists, **options
-        )
+        return SearchRequest(space, own_objective(objective, direction), finalists=finalists, **options)
     return SearchRequest(space, objective_of(objective, direction, metrics), finalists=finalists or 0, **options)
 
 

@@ -23,9 +23,9 @@ from vizsla.tuning.space import Space
 from vizsla.tuning.trials import TrialRecord, best
 from vizsla.workflow.document import from_job
 from vizsla.workflow.fit import fit_in
-from vizsla.workflow.head_search import SUMMARY
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.request import FitResult
+from vizsla.workflow.search import SUMMARY
 from vizsla.workflow.study import search_of, trials_of
 
 

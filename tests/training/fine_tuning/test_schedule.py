@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.training.fine_tuning.conftest import Setting
-from vizsla.errors import UsageError
+from vizsla.errors import StorageError, UsageError
+from vizsla.models.backbone import load_backbone
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning import schedule
 from vizsla.training.fine_tuning.config import FineTuneConfig, training_config
 from vizsla.training.fine_tuning.cost import Cost
-from vizsla.training.fine_tuning.schedule import Costs, within
+from vizsla.training.fine_tuning.schedule import Costs, LastCost, cuts_for, within
 
 LAST = FineTuneConfig("last", cut="layer4.0").resolved()
 FULL = FineTuneConfig("full").resolved()
-COSTS = Costs(last=Cost(0.01, 0.005), full=Cost(0.03, 0.01), trunk=0.005)  # 10 and 30 s an epoch of 1,000 pictures
+COSTS = Costs(  # 10, 20 and 30 s an epoch of 1,000 pictures
+    {"layer4.0": LastCost(Cost(0.01, 0.005), 0.005), "layer3.0": LastCost(Cost(0.02, 0.01), 0.002)}, Cost(0.03, 0.01)
+)
 
 
 def epochs(planned: list[FineTuneConfig], seconds: float) -> list[tuple[str, int | None]]:
-    return [(stage.depth, stage.epochs) for stage, _ in within(planned, COSTS, 1000, 100, seconds)]
+    return [(stage.cut or "all", stage.epochs) for stage, _ in within(planned, COSTS, 1000, 100, seconds)]
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
         (20, []),  # the views alone take as long
-        (60, [("last", 3)]),
-        (120, [("last", 8)]),
-        (180, [("last", 13)]),
-        (240, [("last", 16)]),
-        (300, [("last", 7), ("full", 5)]),
-        (600, [("last", 16), ("full", 11)]),
-        (5000, [("last", 16), ("full", 30)]),
+        (60, [("layer4.0", 3)]),
+        (120, [("layer4.0", 8)]),
+        (180, [("layer4.0", 13)]),
+        (200, [("layer3.0", 8)]),
+        (300, [("layer4.0", 7), ("all", 5)]),
+        (600, [("layer3.0", 8), ("all", 12)]),
+        (5000, [("layer3.0", 16), ("all", 30)]),
     ],
 )
 def test_more_time_trains_more(seconds: float, expected: list[tuple[str, int]]) -> None:
@@ -44,8 +48,8 @@ def test_more_time_trains_more(seconds: float, expected: list[tuple[str, int]]) 
 
 
 def test_a_depth_that_is_asked_for_gets_no_more_than_its_epochs() -> None:
-    assert epochs([FULL], 5000) == [("full", FULL.epochs)]
-    assert epochs([FULL], 70) == [("full", 2)]
+    assert epochs([FULL], 5000) == [("all", FULL.epochs)]
+    assert epochs([FULL], 70) == [("all", 2)]
 
 
 def test_what_was_decided_before_a_kill_stays(setting: Setting, tmp_path: Path) -> None:
@@ -57,6 +61,18 @@ def test_what_was_decided_before_a_kill_stays(setting: Setting, tmp_path: Path) 
     stored["stages"][0]["epochs"] = 2
     path.write_text(json.dumps(stored))
     assert len(setting.train(tmp_path / "a", config).trained.history) == 2
+
+
+def test_a_full_disk_gets_a_smaller_cut_or_is_told(setting: Setting) -> None:
+    backbone, config, notes = load_backbone(setting.spec), FineTuneConfig("last"), []
+    first, *_ = cuts_for(backbone, config, 100, 10**12)
+    later = cuts_for(backbone, config, 100, 100 * first.bytes - 1, notes.append)
+    assert [cut.bytes < first.bytes for cut in later] == [True]
+    assert f"no room for the activations before {first.place}" in notes[0]
+    with pytest.raises(StorageError, match="There is no room for the activations before") as caught:
+        cuts_for(backbone, replace(config, cut=first.place), 100, 100 * first.bytes - 1)
+    assert "VIZSLA_CACHE_GB" in str(caught.value.do)
+    assert "lower views" in str(caught.value.do)
 
 
 def test_minutes_alone_ask_for_the_best_that_they_allow() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from vizsla.training.fine_tuning.loop import Network, mixed_precision
+from vizsla.training.fine_tuning.loop import Network, out_of_memory
 
 _STEPS = 2
 
@@ -26,17 +26,26 @@ class Cost:
 
 
 def cost(network: Network, example: torch.Tensor) -> Cost:
-    """Time steps on a batch (n, ...), as a training would take them; the weights stay as they are."""
+    """Time steps on a batch (n, ...), as a training would take them, on fewer pictures where memory holds no more; the
+    weights stay as they are."""
+    while True:
+        try:
+            return _cost(network, example)
+        except RuntimeError as error:
+            if not out_of_memory(error) or len(example) == 1:
+                raise
+            example = example[: len(example) // 2]
+
+
+def _cost(network: Network, example: torch.Tensor) -> Cost:
     labels = torch.zeros(len(example), dtype=torch.int64, device=example.device)
 
     def step() -> None:
-        with mixed_precision(example.device):
-            loss = functional.cross_entropy(network(example).float(), labels)
-        loss.backward()
+        functional.cross_entropy(network(example), labels).backward()
         network.zero_grad(set_to_none=True)
 
     def passage() -> None:
-        with torch.inference_mode(), mixed_precision(example.device):
+        with torch.inference_mode():
             network(example)
 
     seconds = []

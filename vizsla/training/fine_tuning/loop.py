@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +37,8 @@ class Network(nn.Module):  # type: ignore[misc]
 
     trains_statistics = False
     """Whether batch normalisation learns statistics of its own."""
+    bfloat16 = False
+    """Whether products are of bfloat16; weights, their updates and the loss stay float32."""
 
     def __init__(self, body: nn.Module, head: nn.Linear) -> None:
         super().__init__()
@@ -64,8 +65,9 @@ class Network(nn.Module):  # type: ignore[misc]
                 module.train()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.body(inputs))
-        return logits
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
+            logits: torch.Tensor = self.head(self.body(inputs))
+        return logits.float()
 
 
 @dataclass
@@ -226,11 +228,10 @@ def take_step(
         try:
             total = 0.0
             for part in torch.arange(len(rows), device=batch.device).chunk(min(progress.parts, len(rows))):
-                with mixed_precision(batch.device):
-                    logits = network(batch[part])
-                loss = share * loss_of(logits.float(), labels[part])
+                logits = network(batch[part])
+                loss = share * loss_of(logits, labels[part])
                 if share < 1:
-                    loss = loss + (1 - share) * loss_of(logits.float(), others[part])
+                    loss = loss + (1 - share) * loss_of(logits, others[part])
                 (loss / weight).backward()
                 total += float(loss.detach())
             break
@@ -252,12 +253,6 @@ def take_step(
 def out_of_memory(error: BaseException) -> bool:
     """Whether it says so: torch has no class of its own for the processor's memory."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
-def mixed_precision(device: torch.device) -> Any:
-    """bfloat16 products where the device gains from it: on a GPU that has them."""
-    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def diverged(progress: Progress, cause: str, note: Callable[[str], None]) -> None:
@@ -290,9 +285,7 @@ def predict(network: Network, inputs: Inputs, rows: npt.NDArray[np.int64]) -> Fl
     with torch.inference_mode():
         parts: list[Floats] = []
         for chunk in chunks(rows, _EVALUATED):
-            batch = inputs.plain(chunk)
-            with mixed_precision(batch.device):
-                parts.append(network(batch).float().cpu().numpy())
+            parts.append(network(inputs.plain(chunk)).cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vizsla.errors import ModelError
+from vizsla.errors import ModelError, StorageError
 from vizsla.files import write_json
 from vizsla.models.backbone import TorchBackbone
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import trunk_to_onnx
 from vizsla.models.heads.linear import LinearHead
-from vizsla.models.trunk import DividedBackbone, Features, choose_cut
+from vizsla.models.trunk import Cut, Features, choose_cut, divide
+from vizsla.parameters import spelled
+from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import Depth, FineTuneConfig
 from vizsla.training.fine_tuning.cost import Cost, cost
 from vizsla.training.fine_tuning.loop import Network
-from vizsla.training.fine_tuning.stage import Workshop
+from vizsla.training.fine_tuning.stage import Workshop, gains_from_bfloat16
 
 FILE = "fine-tuning.json"
 _TIMED_PICTURES = 8
@@ -31,19 +34,31 @@ _MARGIN = 0.92
 """Of the time that is left, what is planned with: epochs differ."""
 _MOST_LAST, _MOST_FULL = 16, 30
 """Epochs beyond which the gain is too small to be told."""
-_LEAST_LAST, _LEAST_FULL = 4, 5
-"""Where time is too short for so many epochs of the last blocks and then of all, all of it goes to the last ones."""
+_LEAST_FULL = 5
+"""Where time is too short for so many epochs of all blocks after the last ones, all of it goes to the last ones."""
+_ENOUGH_LAST = 8
+"""Epochs that the last blocks want; where there is time for so many of more blocks, those train."""
+_MOST_SHARE = 0.8
+"""Of the operations, behind a cut that is chosen: with more, nothing is saved."""
 _SHARE_LAST = 0.35
 """Of the time, where all blocks train after the last ones."""
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Seconds: ``last`` and ``full`` of a picture in training, ``trunk`` of one view of a picture, on all cores."""
+class LastCost:
+    """What training behind a cut costs: of a picture in training, and ``trunk`` seconds of one view of a picture."""
 
-    last: Cost
-    full: Cost
+    training: Cost
     trunk: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What training costs on all cores: ``last`` by the cut, the one with the least behind it first; ``full`` of all
+    blocks."""
+
+    last: dict[str, LastCost]
+    full: Cost
 
 
 def stages(
@@ -79,10 +94,12 @@ def stages(
     if seconds is not None and seconds < _LEAST_SECONDS:
         note("There is no time left to train the backbone; it stays frozen.")
         return []
-    planned = asked_for(workshop.backbone, config)
+    train, valid = len(workshop.data.train), len(workshop.data.valid)
+    cuts = cuts_for(workshop.backbone, config, config.views * train + valid, room(workshop.cache), note)
+    planned = asked_for(config, cuts, workshop.device)
     if seconds is not None:
-        costs = measure(workshop.backbone, planned, head, workshop.threads, workshop.device)
-        timed = within(planned, costs, len(workshop.data.train), len(workshop.data.valid), seconds)
+        costs = measure(workshop.backbone, planned, cuts, head, workshop.threads, workshop.device)
+        timed = within(planned, costs, train, valid, seconds)
         words = "; ".join(f"{_words(stage)}, about {_minutes(took)}" for stage, took in timed)
         note(f"For the {_minutes(seconds)} that are left: {words or 'none of training the backbone; it stays frozen'}.")
         planned = [stage for stage, _ in timed]
@@ -90,77 +107,168 @@ def stages(
     return planned
 
 
-def asked_for(backbone: TorchBackbone, config: FineTuneConfig) -> list[FineTuneConfig]:
-    """The stages without regard to time: one, or with depth auto the last blocks, where they can be cut off, and then
-    all."""
+def room(cache: Path) -> int:
+    """Bytes that activations may take: half of what the cache may hold, and half of what the disk has free."""
+    existing = next(path for path in (cache, *cache.parents) if path.exists())
+    return min(settings().cache_bytes, shutil.disk_usage(existing).free) // 2
+
+
+def cuts_for(
+    backbone: TorchBackbone,
+    config: FineTuneConfig,
+    views: int,
+    room: int,
+    note: Callable[[str], None] = lambda text: None,
+) -> list[Cut]:
+    """The cuts that the last blocks may train behind, the one with the least behind it first: the one that is asked
+    for; or about a third of the operations and more, as far as the disk holds the activations of so many ``views`` of
+    pictures. None where all blocks train, or where the backbone cannot be cut and the depth is open.
+
+    Raises
+    ------
+    UsageError
+        When the cut that is asked for does not exist.
+    ModelError
+        When the backbone cannot be cut.
+    StorageError
+        When the activations of no cut find room.
+    """
+    if config.depth == "full":
+        return []
+    try:
+        every = divide(backbone).cuts
+        usual = choose_cut(every, config.cut)
+    except ModelError:
+        if config.depth == "last":
+            raise
+        return []
+    fitting = [cut for cut in every if cut.bytes * views <= room]
+    if config.cut is not None:
+        fitting = [cut for cut in fitting if cut == usual]
+    if not fitting:
+        raise StorageError(
+            f"There is no room for the activations before {usual.place}: {usual.bytes * views / 1e9:.1f} GB, and they "
+            f"may take {room / 1e9:.1f} GB.",
+            where=settings().cache,
+            do="free some of the disk, raise VIZSLA_CACHE_GB, "
+            f"lower {spelled('views')} or train the head alone: {spelled('depth', 'head')}",
+        )
+    if usual in fitting:
+        more = [cut for cut in fitting if usual.share <= cut.share <= _MOST_SHARE]
+        return sorted(more or [usual], key=lambda cut: cut.share)
+    later = [cut for cut in fitting if cut.share <= usual.share]
+    instead = max(later, key=lambda cut: cut.share) if later else min(fitting, key=lambda cut: cut.share)
+    note(
+        f"The disk has no room for the activations before {usual.place} ({usual.bytes * views / 1e9:.1f} GB): the "
+        f"blocks from {instead.place} on train."
+    )
+    return [instead]
+
+
+def asked_for(config: FineTuneConfig, cuts: Sequence[Cut], device: torch.device) -> list[FineTuneConfig]:
+    """The stages without regard to time: one, or with depth auto the last blocks, where there is a cut, and then
+    all; in the precision that suits the device."""
     depths: tuple[Depth, ...] = ("last", "full") if config.depth == "auto" else (config.depth,)
-    cut = None
-    if "last" in depths:
-        try:
-            cut = choose_cut(DividedBackbone(backbone).cuts, config.cut)
-        except ModelError:
-            if config.depth == "last":
-                raise
-            depths = ("full",)
-    return [
-        replace(config, depth=depth, cut=cut.place if cut and depth == "last" else None).resolved() for depth in depths
-    ]
+    stages = []
+    for depth in depths:
+        cut = cuts[0] if depth == "last" and cuts else None
+        if depth == "last" and cut is None:
+            continue
+        stage = replace(config, depth=depth, cut=None if cut is None else cut.place).resolved()
+        if stage.precision == "auto":
+            stage = replace(stage, precision="bfloat16" if gains_from_bfloat16(device) else "float32")
+        stages.append(stage)
+    return stages
 
 
 def within(
-    planned: list[FineTuneConfig], costs: Costs, train: int, valid: int, seconds: float
+    planned: Sequence[FineTuneConfig], costs: Costs, train: int, valid: int, seconds: float
 ) -> list[tuple[FineTuneConfig, float]]:
-    """As many stages and epochs as the time allows, with their seconds: the last blocks first, then all, where that
-    brings more. ``train`` and ``valid`` are numbers of pictures."""
+    """As many stages and epochs as the time allows, with their seconds: the last blocks first, more of them where that
+    leaves enough epochs; then all, where that does. ``train`` and ``valid`` are numbers of pictures."""
     left = _MARGIN * seconds
     full = costs.full.epoch(train, valid)
     chosen: list[tuple[FineTuneConfig, float]] = []
+    auto = len(planned) > 1
     for at, stage in enumerate(planned):
         if stage.depth == "last":
-            before = (stage.views * train + valid) * costs.trunk
-            epoch = costs.last.epoch(train, valid)
-            enough = _SHARE_LAST * left > before + _LEAST_LAST * epoch
-            both = enough and (1 - _SHARE_LAST) * left > _LEAST_FULL * full
-            share = _SHARE_LAST if both and len(planned) > 1 else 1.0
-            most = _MOST_LAST if len(planned) > 1 else stage.epochs or 1
+            both = auto and (1 - _SHARE_LAST) * left > _LEAST_FULL * full
+            budget, most = _SHARE_LAST * left if both else left, _MOST_LAST if auto else stage.epochs or 1
+            options = [
+                (place, *_epochs((stage.views * train + valid) * c.trunk, c.training.epoch(train, valid), budget, most))
+                for place, c in costs.last.items()
+            ]
+            place, epochs, took = next((o for o in reversed(options) if o[1] >= min(most, _ENOUGH_LAST)), options[0])
         else:
-            before, epoch, share = 0.0, full, 1.0
-            most = _MOST_FULL if len(planned) > 1 else stage.epochs or 1
-            if at and int(left / epoch) < _LEAST_FULL:
+            place, most = None, _MOST_FULL if auto else stage.epochs or 1
+            epochs, took = _epochs(0.0, full, left, most)
+            if at and epochs < _LEAST_FULL:
                 continue
-        epochs = min(most, int((share * left - before) / epoch))
-        if epochs >= 1:
-            chosen.append((replace(stage, epochs=epochs), before + epochs * epoch))
-            left -= chosen[-1][1]
+        if epochs:
+            chosen.append((replace(stage, cut=place, epochs=epochs), took))
+            left -= took
     return chosen
 
 
+def _epochs(before: float, epoch: float, seconds: float, most: int) -> tuple[int, float]:
+    """How many epochs the seconds allow, and what they take with what comes before."""
+    epochs = max(0, min(most, int((seconds - before) / epoch)))
+    return epochs, before + epochs * epoch
+
+
 def measure(
-    backbone: TorchBackbone, planned: list[FineTuneConfig], head: LinearHead, threads: int, device: torch.device
+    backbone: TorchBackbone,
+    planned: Sequence[FineTuneConfig],
+    cuts: Sequence[Cut],
+    head: LinearHead,
+    threads: int,
+    device: torch.device,
 ) -> Costs:
-    """Time a few pictures at each depth that is planned; what is not planned costs nothing."""
-    nothing = Cost(0.0, 0.0)
-    found = {"last": nothing, "full": nothing}
-    trunk_seconds, size = 0.0, backbone.preprocessing.size
+    """Time a few pictures at each depth that is planned, and at each cut; what is not planned costs nothing."""
+    last: dict[str, LastCost] = {}
+    full = Cost(0.0, 0.0)
     for stage in planned:
-        if stage.depth == "last":
-            divided = DividedBackbone(backbone)
-            trunk, body = divided.split(stage.cut or "")
-            shape = next(cut.shape for cut in divided.cuts if cut.place == stage.cut)
-            engine = OnnxEngine(trunk_to_onnx(trunk, backbone.preprocessing))
-            picture = np.zeros((1, size, size, 3), np.uint8)
-            engine.activations(picture)
-            began = time.perf_counter()
-            for _ in range(_TIMED_PICTURES):
-                engine.activations(picture)
-            trunk_seconds = (time.perf_counter() - began) / _TIMED_PICTURES / threads
-        else:
-            body, shape = Features(backbone.module), (3, size, size)
-        example = torch.zeros(_TIMED_PICTURES, *shape, device=device)
-        if example.ndim == 4:
-            example = example.contiguous(memory_format=torch.channels_last)
-        found[stage.depth] = cost(Network.of(body, head, device), example)
-    return Costs(found["last"], found["full"], trunk_seconds)
+        if stage.depth == "full":
+            network, example = _timed_network(backbone, None, head, device)
+            network.bfloat16 = stage.precision == "bfloat16"
+            full = cost(network, example)
+            continue
+        trunk_seconds = _trunk_seconds(backbone, cuts[0], threads)
+        for cut in cuts:
+            network, example = _timed_network(backbone, cut, head, device)
+            network.bfloat16 = stage.precision == "bfloat16"
+            trunk = trunk_seconds * (1 - cut.share) / (1 - cuts[0].share)
+            last[cut.place] = LastCost(cost(network, example), trunk)
+    return Costs(last, full)
+
+
+def _trunk_seconds(backbone: TorchBackbone, cut: Cut, threads: int) -> float:
+    """Seconds of one view of a picture through what lies before a cut, on all cores."""
+    trunk, _ = divide(backbone).split(cut.place)
+    size = backbone.preprocessing.size
+    engine = OnnxEngine(trunk_to_onnx(trunk, backbone.preprocessing))
+    picture = np.zeros((1, size, size, 3), np.uint8)
+    engine.activations(picture)
+    began = time.perf_counter()
+    for _ in range(_TIMED_PICTURES):
+        engine.activations(picture)
+    return (time.perf_counter() - began) / _TIMED_PICTURES / threads
+
+
+def _timed_network(
+    backbone: TorchBackbone, cut: Cut | None, head: LinearHead, device: torch.device
+) -> tuple[Network, torch.Tensor]:
+    """What trains behind a cut, or all of it, and a few pictures for it."""
+    size = backbone.preprocessing.size
+    body, shape = (
+        (Features(backbone.module), (3, size, size))
+        if cut is None
+        else (divide(backbone).split(cut.place)[1], cut.shape)
+    )
+    example = torch.zeros(_TIMED_PICTURES, *shape, device=device)
+    if example.ndim == 4:
+        example = example.contiguous(memory_format=torch.channels_last)
+    return Network.of(body, head, device), example
 
 
 def _words(stage: FineTuneConfig) -> str:

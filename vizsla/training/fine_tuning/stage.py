@@ -15,7 +15,7 @@ from vizsla.images import Limits, read_file
 from vizsla.models.backbone import TorchBackbone
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import trunk_to_onnx
-from vizsla.models.trunk import Cut, DividedBackbone, Features, choose_cut
+from vizsla.models.trunk import Cut, Features, choose_cut, divide
 from vizsla.training.callbacks import Callback
 from vizsla.training.fine_tuning.activations import View, ensure_activations
 from vizsla.training.fine_tuning.augmentation import Recipe
@@ -48,7 +48,7 @@ class Workshop:
         """The blocks that train, and their inputs: those behind the cut, or all of them."""
         recipe = Recipe(config.augmentation, config.flip, self.backbone.preprocessing)
         if config.depth == "last":
-            return self._last(config, choose_cut(DividedBackbone(self.backbone).cuts, config.cut), recipe)
+            return self._last(config, choose_cut(divide(self.backbone).cuts, config.cut), recipe)
         inputs = PixelInputs(
             self._pixels(), recipe, self.pictures.paths, self.backbone.preprocessing, self.device, self.threads
         )
@@ -56,7 +56,7 @@ class Workshop:
 
     def _last(self, config: FineTuneConfig, cut: Cut, recipe: Recipe) -> tuple[nn.Module, Inputs]:
         preprocessing, data, limits = self.backbone.preprocessing, self.data, Limits.from_settings()
-        trunk, tail = DividedBackbone(self.backbone).split(cut.place)
+        trunk, tail = divide(self.backbone).split(cut.place)
         rows = np.concatenate([data.train, data.valid])
         views: list[View] = [lambda row: preprocessing(read_file(self.pictures.paths[row], limits), limits)]
         if config.views > 1:
@@ -97,6 +97,18 @@ class Workshop:
             threads=self.threads,
             on_progress=self.on_progress,
         )
+
+
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Whether the device has units for products of bfloat16: GPUs from 2020 on, and processors with AMX, on which steps
+    took half the time and less (benchmarks/fine_tuning.py). Told by what it is, not by a clock, so that the same
+    training gives the same bits."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    try:
+        return device.type == "cpu" and "amx_bf16" in Path("/proc/cpuinfo").read_text("ascii", "replace")
+    except OSError:
+        return False
 
 
 def best_device() -> torch.device:

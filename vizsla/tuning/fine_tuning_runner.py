@@ -1,0 +1,141 @@
+"""Trials that train the backbone, one after the other on all cores: they share pixels and activations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.errors import VizslaError
+from vizsla.training.callbacks import Callback, Callbacks, Deadline
+from vizsla.training.checkpoint import Checkpoint
+from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.session import Session, Weights
+from vizsla.training.trained import EpochMetrics, Stop, TrainedHead
+from vizsla.tuning.fine_tuning_space import fine_tune_config
+from vizsla.tuning.heads_runner import best_value
+from vizsla.tuning.objective import Objective
+from vizsla.tuning.search import Report
+from vizsla.tuning.space import Value
+from vizsla.tuning.study import TrialOutcome
+from vizsla.tuning.trials import TrialRecord
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a trial ended with: its head, its answers (n, classes) to the validation pictures, and the weights."""
+
+    head: TrainedHead
+    logits: npt.NDArray[np.float32]
+    weights: Weights
+
+
+class FineTuningRunner:
+    """Trains one trial a time, each from the same frozen backbone and head.
+
+    Parameters
+    ----------
+    base:
+        The hyperparameters that are not searched.
+    static:
+        Fixed values in place of ``base``'s.
+    folder:
+        For the checkpoint of the trial that runs: after a kill it goes on.
+    deadline:
+        A moment of ``time.monotonic()`` at which a trial ends within an epoch.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        base: FineTuneConfig,
+        objective: Objective,
+        folder: Path,
+        *,
+        static: Mapping[str, Value],
+        deadline: float | None = None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._session, self._objective, self._folder, self._note = session, objective, folder, note
+        self._base, self._static, self._deadline = base, dict(static), deadline
+        self._start = session.weights
+        self._waiting: list[TrialRecord] = []
+        self._stopped: str | None = None
+        self._best: tuple[int, float, Trained] | None = None
+
+    def room(self, running: int, started: int, total: int) -> int:
+        """One, once the last one has ended."""
+        return 0 if running or self._waiting else 1
+
+    def start(self, trials: Sequence[TrialRecord]) -> None:
+        """Train these in the next steps."""
+        self._waiting += trials
+
+    def stop(self, reason: str) -> None:
+        """End what waits."""
+        self._stopped = reason
+
+    def step(self, report: Report) -> list[TrialOutcome]:
+        """Train the next trial to its end."""
+        if not self._waiting:
+            return []
+        trial = self._waiting.pop(0)
+        if self._stopped is not None:
+            return [TrialOutcome(trial.number, stopped=True, reason=self._stopped)]
+        began = time.monotonic()
+        reports = _Reports(trial.number, self._objective.metric, report)
+        try:
+            trained = self._train(trial.params, trial.number, Callbacks([reports, Deadline(self._deadline)]))
+        except VizslaError as error:
+            return [TrialOutcome(trial.number, reason=error.what, cost=time.monotonic() - began)]
+        return [self._outcome(trial, trained, time.monotonic() - began)]
+
+    def trained(self, trial: TrialRecord) -> Trained:
+        """What a trial ended with: kept, or, where another process has run it, trained again to the same bits."""
+        if self._best is not None and self._best[0] == trial.number:
+            return self._best[2]
+        return self._train(trial.params, trial.number, Callback())
+
+    def _train(self, params: Mapping[str, Value], number: int, callback: Callback) -> Trained:
+        session = self._session
+        config = fine_tune_config(self._base, self._static | dict(params)).resolved()
+        session.weights = self._start
+        path = self._folder / f"trial-{number}.checkpoint"
+        checkpoint = Checkpoint(path, session.identity(config, 0), self._note, unit="step")
+        head, logits = session.train(config, session.head, callback, checkpoint, [])
+        checkpoint.remove()
+        return Trained(head, logits, session.weights)
+
+    def _outcome(self, trial: TrialRecord, trained: Trained, seconds: float) -> TrialOutcome:
+        head = trained.head
+        reason = None if head.stop is None else head.stop.reason
+        if not head.history:
+            return TrialOutcome(trial.number, stopped=True, reason=reason, cost=seconds)
+        value = best_value(head, self._objective.metric)
+        if head.stop is None and self._objective.better(value, None if self._best is None else self._best[1]):
+            self._best = trial.number, value, trained
+        metrics = {name: best_value(head, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
+        return TrialOutcome(
+            trial.number,
+            value,
+            stopped=head.stop is not None,
+            reason=reason,
+            cost=seconds,
+            metrics=metrics | {"best_epoch": float(head.best_epoch)},
+        )
+
+
+class _Reports(Callback):
+    """Tells the search each epoch's objective, and ends the trial that it gives up."""
+
+    def __init__(self, number: int, metric: str, report: Report) -> None:
+        self._number, self._metric, self._report = number, metric, report
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
+        if not self._report(self._number, metrics.epoch, getattr(metrics, self._metric)) or metrics.epoch == epochs:
+            return None
+        return Stop("search", "no better than the others at this epoch")

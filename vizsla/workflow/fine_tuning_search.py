@@ -1,0 +1,123 @@
+"""A trainer that searches among trainings of the backbone, and keeps the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vizsla.jobs.directory import JobDirectory
+from vizsla.models.weights import BackboneSpec
+from vizsla.settings import settings
+from vizsla.training.callbacks import Callback
+from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.gain import Gain
+from vizsla.training.fine_tuning.pictures import Pictures
+from vizsla.training.trainer import Frozen, Training
+from vizsla.tuning.fine_tuning_space import fine_tune_config
+from vizsla.tuning.head_space import head_name
+from vizsla.tuning.request import SearchRequest
+from vizsla.tuning.result import SearchResult
+from vizsla.tuning.search import search
+from vizsla.tuning.space import Value
+from vizsla.workflow.observer import Observer
+from vizsla.workflow.search import Search, write_result
+from vizsla.workflow.study import Problem, open_study
+
+COST_UNIT = "seconds"
+
+
+class FineTuningSearch(Search):
+    """Searches for the hyperparameters of a training that reaches into the backbone; started again in the same job, it
+    goes on. Where the best one has gained nothing that the validation pictures bear out, the frozen backbone stays.
+
+    Parameters
+    ----------
+    base:
+        What is not searched.
+    deadline:
+        A moment of ``time.monotonic()``.
+    """
+
+    def __init__(
+        self,
+        job: JobDirectory,
+        base: FineTuneConfig,
+        request: SearchRequest,
+        spec: BackboneSpec,
+        pictures: Pictures,
+        observer: Observer,
+        deadline: float | None = None,
+    ) -> None:
+        super().__init__(job, request, observer, deadline)
+        self._base, self._spec, self._pictures = base, spec, pictures
+
+    def train(self, frozen: Frozen, callback: Callback) -> Training:
+        from vizsla.training.fine_tuning.session import Session
+        from vizsla.tuning.fine_tuning_runner import FineTuningRunner
+
+        base, request, observer = self._base, self._request, self._observer
+        space = request.space
+        assert space is not None
+        session = Session(
+            self._spec,
+            frozen,
+            self._pictures,
+            settings().cache,
+            base.balance,
+            base.seed,
+            threads=settings().threads,
+            callback=_FirstStores(observer, request.limits.trials),
+            on_progress=lambda done, total: None,
+            note=observer.note,
+        )
+        runner = FineTuningRunner(
+            session,
+            base,
+            request.objective,
+            self.folder,
+            static=space.static,
+            deadline=self._deadline,
+            note=observer.note,
+        )
+        values = fine_tune_config(base, space.static).to_dict()
+        values.pop("seed", None)  # two searches of one problem may differ in it
+        problem = Problem({"data or backbone": frozen.source}, values, lambda values: _canonical(base, values))
+        epochs = space.largest("epochs") or base.resolved().epochs or 1
+        with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
+            for note in notes:
+                observer.note(note)
+            end = search(
+                study,
+                runner,
+                request.limits,
+                deadline=self._deadline,
+                watch=lambda trials: observer.trials(trials, request.objective),
+            )
+        self.result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
+        write_result(self._job, self.result)
+        best = runner.trained(self.result.winner)
+        for metrics in best.head.history:
+            callback.on_epoch(metrics, len(best.head.history))
+        gain = Gain.of(session.logits, best.logits, session.labels)
+        observer.note(f"The best trial beside the frozen backbone: {gain.words}")
+        session.weights = best.weights
+        return session.result(best.head if gain.kept else session.start, best.head.history)
+
+
+class _FirstStores(Callback):
+    """Shows the phases before a trial's first step, once: later trials find what the first one has left."""
+
+    def __init__(self, observer: Observer, trials: int) -> None:
+        self._observer, self._trials = observer, trials
+        self._seen: set[str] = set()
+
+    def on_phase(self, name: str, total: int | None) -> None:
+        if name not in self._seen:
+            self._seen.add(name)
+            known = name != "epochs"
+            self._observer.stage(name if known else "trials", total if known else self._trials)
+
+
+def _canonical(base: FineTuneConfig, values: Mapping[str, Value]) -> dict[str, Any]:
+    config = fine_tune_config(base, values).to_dict()
+    return {name: config.get(name) for name in map(head_name, values)}
