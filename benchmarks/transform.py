@@ -1,9 +1,8 @@
 """Batch transform against its limits, and its memory over many inputs.
 
-Two limits on this machine: the bare engine on ready tensors, all of which hide nothing; and the engine with the decoding
-of the same files, as many pictures at a time as there are cores, and nothing else. A machine whose engine leaves the
-cores idle (a GPU) comes near to the first one; where the engine and the decoder share the cores, the second is what can be
-had.
+Two limits on this machine: the bare engine on ready tensors; and the engine with the decoding of the same files, as
+many pictures at a time as there are cores, and nothing else. An engine that leaves the cores idle (a GPU) lets a
+transform come near to the first; where engine and decoder share the cores, the second is what can be had.
 
     python -m benchmarks.transform [--pictures 600] [--rounds 3] [--backbones mobilenetv2_100 resnet18]
     python -m benchmarks.transform --memory 1000 10000 100000
