@@ -36,6 +36,8 @@ class MlflowStore:
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         mlflow = require("mlflow", extra="track", feature=_FEATURE)
         self._errors = require("mlflow.exceptions", extra="track", feature=_FEATURE)
         self.uri = uri

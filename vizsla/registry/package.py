@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from vizsla.errors import ModelError, UsageError
 
@@ -161,5 +162,6 @@ def choose(packages: Sequence[ModelPackage], reference: Reference) -> ModelPacka
 
 def local_folder(package: ModelPackage) -> Path | None:
     """The folder of a package whose files are on this machine."""
-    source = package.source.removeprefix("file://")
-    return Path(source) if "://" not in source and not source.startswith(("runs:", "models:")) else None
+    if package.source.startswith("file://"):
+        return Path(unquote(package.source.removeprefix("file://")))
+    return Path(package.source) if package.source.startswith("/") else None

@@ -111,14 +111,15 @@ def register(
         run = _run_of(job, store)
         with files.one_writer():
             if store.is_local:
-                source = files.keep(staging, group, path.name if job is None else job.name).as_uri()
+                kept = files.keep(staging, group, path.name if job is None else job.name)
+                source = kept.as_uri()
             else:
                 source, run = store.upload(staging, run)
             try:
                 version = store.create(group, source, facts_tag(**facts), run, description)
             except BaseException:
                 if store.is_local:
-                    shutil.rmtree(source.removeprefix("file://"), ignore_errors=True)
+                    shutil.rmtree(kept, ignore_errors=True)
                 raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
