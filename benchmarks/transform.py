@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.features import bare_engine, request
+from benchmarks.features import PROCESSOR, bare_engine, request, timed
 from benchmarks.measure import interleaved, photos, ratio, seconds, spread, table
 from vizsla.images import Limits
 from vizsla.models import artifact
@@ -122,7 +122,11 @@ def speed(backbones: list[str], pictures: int, rounds: int) -> None:
             def ours(model: Path = model, source: Path = source) -> float:
                 return transform(model, source)
 
-            rates = interleaved({"engine": bare, "decoded": decoded, "transform": ours}, rounds)
+            sides = {"engine": bare, "decoded": decoded, "transform": ours}
+            rates = interleaved(
+                {side: timed(f"{name} {side}", action, len(paths)) for side, action in sides.items()}, rounds
+            )
+            costs = [PROCESSOR[f"{name} {side}"] for side in sides]
         rows.append(
             (
                 name,
@@ -131,10 +135,13 @@ def speed(backbones: list[str], pictures: int, rounds: int) -> None:
                 spread(rates["transform"]),
                 ratio(rates["transform"], rates["engine"]),
                 ratio(rates["transform"], rates["decoded"]),
+                ", ".join(spread(cost) for cost in costs),
+                f"{ratio(costs[0], costs[2])}, {ratio(costs[1], costs[2])}",
             )
         )
     print(f"{pictures} photos, {threads} threads, {rounds} rounds; images/s as median (minimum to maximum)")
-    table(("backbone", "bare engine", "engine and decoder", "transform", "of the engine", "of both"), rows)
+    header = ("backbone", "bare engine", "engine and decoder", "transform", "of the engine", "of both")
+    table((*header, "processor ms a picture", "the same two ratios in processor time"), rows)
 
 
 def peak(count: int) -> dict[str, float]:

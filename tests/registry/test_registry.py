@@ -105,6 +105,29 @@ def test_a_changed_file_is_refused_when_it_is_registered_and_when_it_is_approved
     assert "head.safetensors is not the file that the model was saved with (its hash differs)." in words
 
 
+def test_a_model_of_its_own_code_is_proven_between_endpoint_and_transform(
+    models: Models, photos: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "own"
+    (model / "code").mkdir(parents=True)
+    (model / "code" / "inference.py").write_text(
+        "import json\ndef model_fn(folder):\n    return None\n"
+        "def transform_fn(model, body, content_type, accept):\n    return json.dumps({'bytes': len(body)}), accept\n"
+    )
+    named = ("register", model, "--group", "own", "--pictures", photos)
+    assert "--allow-code" in models(*named, code=2)["words"]
+    made = models(*named, "--allow-code")
+    assert made["proof"] == {"parties": ["endpoint", "batch transform"], "pictures": 5, "same": 1.0, "largest": 0.0}
+    # The number of a process is another one each time.
+    (model / "code" / "inference.py").write_text(
+        "import os\ndef model_fn(folder):\n    return None\n"
+        "def transform_fn(model, body, content_type, accept):\n    return str(os.getpid()), accept\n"
+    )
+    words = models(*named, "--allow-code", code=1)["words"]
+    assert "5 of 5 pictures differ" in words
+    assert models("list")["count"] == 1
+
+
 def test_pictures_that_are_gone_prove_nothing(job: Path, models: Models, two_models: tuple[Path, Path]) -> None:
     table = job / "output" / "test-predictions.csv"
     table.write_text(table.read_text().replace(".jpg", ".gone.jpg"))

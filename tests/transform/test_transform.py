@@ -263,6 +263,24 @@ def test_a_killed_transform_goes_on_where_it_was(
     assert facts["inputs"] == 1200
 
 
+def test_a_kill_just_after_the_whole_was_in_its_place(
+    model: Path, records: Path, transform: Transform, tmp_path: Path
+) -> None:
+    name, split = "late", ("--split-type", "Line", "--input-filter", "$.photo")
+    output = Path(transform(model, records, *split, "--name", name)["output"]) / "photos.jsonl.out"
+    journal = Path(os.environ["VIZSLA_HOME"]) / name / "checkpoints" / "journal.jsonl"
+    *lines, end = journal.read_bytes().splitlines(keepends=True)
+    assert json.loads(end) == {"input": "photos.jsonl", "record": None}
+    journal.write_bytes(b"".join(lines))
+    state = journal.parents[1] / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"status": "Failed"}))
+    whole = output.read_bytes()
+    result = vizsla("jobs", "resume", name, "--json")
+    assert result.returncode == 0, result.stderr
+    assert output.read_bytes() == whole
+    assert json.loads((output.parent / "transform.json").read_bytes())["inputs"] == 5
+
+
 def test_it_does_not_go_on_with_another_model(
     model: Path, tiny_backbone: Any, folder_of_photos: Callable[..., Path], transform: Transform, tmp_path: Path
 ) -> None:
@@ -291,6 +309,19 @@ def test_what_cannot_be_is_said_before_there_is_a_job(
     assert "There is no such input." in transform(model, tmp_path / "none", code=2)["words"]
     assert "MODEL and INPUT are needed" in transform(code=2)["words"]
     assert not Path(os.environ["VIZSLA_HOME"]).exists()
+
+
+def test_names_mean_the_same_in_the_folder_of_the_job(
+    model: Path, folder_of_photos: Callable[..., Path], tmp_path: Path, transform: Transform, monkeypatch: Any
+) -> None:
+    folder_of_photos({"red": 1})
+    monkeypatch.chdir(tmp_path)
+    job = tmp_path / "runs" / "trained"
+    job.mkdir(parents=True)
+    (job / "model").symlink_to(model)
+    result = transform("trained", "photos/red", "--output", "answers", executor="local", VIZSLA_HOME="runs")
+    assert outputs(tmp_path / "answers").keys() == {"000.jpg.out"}
+    assert result["output"] == str(tmp_path / "answers")
 
 
 def test_an_output_that_cannot_be_written(

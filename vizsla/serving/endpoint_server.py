@@ -39,8 +39,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 Loaded = list[tuple[str, float, str | None]]
 
 
-class Director:
-    """Brings what the configuration says into the traffic of a server: an observer of :class:`Server`."""
+class EndpointDirector:
+    """Brings what the configuration says into the traffic of a server: its :class:`vizsla.serving.server.Director`."""
 
     def __init__(self, folder: EndpointFolder) -> None:
         self.folder = folder
@@ -228,7 +228,7 @@ def serve(folder: EndpointFolder) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == 1:
         return
-    director = Director(folder)
+    director = EndpointDirector(folder)
     config = director.config
     capture = _capture(folder, config.data_capture_config)
     options = ServeOptions(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vizsla.errors import DataError, ImageError, UsageError
+from vizsla.files import storage
 from vizsla.serving.faults import RequestError
 from vizsla.transform.answering import Answerer, Outcome
 from vizsla.transform.inputs import Input, Inputs
@@ -129,8 +130,7 @@ class Run:
                 room.acquire()
                 if self._failure is not None:
                     break
-                with_body = unit.body is not None or unit.is_end
-                if inputs.is_remote and not with_body:
+                if inputs.is_remote and unit.body is None and not unit.is_end:
                     fetchers.submit(self._guarded, room, self._fetch, workers, room, number, unit, fetchers)
                 else:
                     workers.submit(self._guarded, room, self._answer, room, number, unit, fetchers)
@@ -169,7 +169,7 @@ class Run:
     def _line_units(self, source: Input) -> Iterator[Unit]:
         skip = self._before.records if source.key == self._before.begun else 0
         if self._output is not None:
-            self._cut(source.key, self._before.end if skip else 0)
+            skip = self._begin_part(source.key, skip)
         record = -1
         pack: list[bytes] = []
         try:
@@ -189,11 +189,19 @@ class Run:
             yield Unit(source.key, _broken(source, error), record + 1, None)
         yield Unit(source.key, source, record + 1, is_end=True)
 
-    def _cut(self, key: str, size: int) -> None:
+    def _begin_part(self, key: str, skip: int) -> int:
+        """Have the growing output end where the journal says; how many records are in it. An attempt that was killed
+        just when it had given the whole to its place begins anew."""
         part = self._part(key)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "ab") as file:
-            file.truncate(size)
+        with storage(part):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "ab") as file:
+                end = self._before.end if skip else 0
+                if file.tell() < end:
+                    self.summary.records -= skip
+                    skip = end = 0
+                file.truncate(end)
+        return skip
 
     def _part(self, key: str) -> Path:
         return self._parts / f"{key}.part"

@@ -182,7 +182,11 @@ def start(folder: EndpointFolder) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": python_path(os.environ.get("PYTHONPATH"))},
+            env=os.environ
+            | {
+                "PYTHONPATH": python_path(os.environ.get("PYTHONPATH")),
+                "VIZSLA_HOME": str(folder.path.parents[1]),  # where the registry is, too
+            },
         )
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:

@@ -20,6 +20,7 @@ def main() -> int:
         if not folder:
             raise UsageError("VIZSLA_JOB_DIR is not set.", do="start a job with `vizsla transform MODEL INPUT`")
         directory = JobDirectory.open(Path(folder))
+        os.environ["VIZSLA_HOME"] = str(directory.path.parent)  # the process runs in the job's folder
         try:
             with speaking(DOCUMENT.but(again=f"`vizsla jobs resume {directory.name}`")):
                 transform_in(directory, TransformJob.read(directory.document))

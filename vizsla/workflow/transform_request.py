@@ -15,6 +15,7 @@ from vizsla.registry.package import SCHEME
 from vizsla.transform.document import TransformJob
 from vizsla.transform.models import ALLOW_CODE
 from vizsla.workflow.batch_transform import SUMMARY, check
+from vizsla.workflow.models import locate_model
 
 FACTS = f"output/{SUMMARY}"
 """The file of a job that holds what it came to."""
@@ -70,7 +71,7 @@ def request_of(
     return TransformJob.read(
         {
             "TransformJobName": name,
-            "ModelName": _absolute(model),
+            "ModelName": model if "://" in model or model.startswith(SCHEME) else str(locate_model(model)),
             "MaxConcurrentTransforms": max_concurrent_transforms,
             "MaxPayloadInMB": max_payload_in_mb,
             "BatchStrategy": batch_strategy,
@@ -86,7 +87,7 @@ def request_of(
                 "SplitType": split_type,
             },
             "TransformOutput": {
-                "S3OutputPath": None if output is None else _absolute(output, there=False),
+                "S3OutputPath": None if output is None else _absolute(output),
                 "Accept": _TABLES[table] if table else accept,
                 "AssembleWith": assemble_with,
             },
@@ -100,12 +101,9 @@ def request_of(
     )
 
 
-def _absolute(place: str, *, there: bool = True) -> str:
-    """The same from whatever folder a job runs in; a job's name and an address stay as they are."""
-    path = Path(place).expanduser()
-    if "://" in place or place.startswith(SCHEME) or (there and not path.exists()):
-        return place
-    return str(path.absolute())
+def _absolute(place: str) -> str:
+    """The same from whatever folder a job runs in."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
 def read_request(file: Path, name: str | None, *, beside: Sequence[str] = ()) -> TransformJob:
