@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -189,10 +190,13 @@ def test_the_command_line(photos: Path, tmp_path: Path) -> None:
     shown = vizsla("tune", "show", "t", "--json")
     assert json.loads(shown.stdout)["HyperParameterTuningJobStatus"] == "Completed"
     best = tmp_path / "best.json"
-    assert vizsla("tune", "export", "t", "-o", best).returncode == 0
+    exported = vizsla("tune", "export", "t", "-o", best)
+    assert exported.returncode == 0
+    _, *again = shlex.split(exported.stderr.split("next    ")[1])
+    assert again[:4] == ["fit", str(photos), "--backbone", "test_resnet"]
     values = json.loads(best.read_text())
     assert set(values) == {"lr", "batch-size", "epochs"}
-    fitted = vizsla("fit", photos, "--random-init", "--backbone", "test_resnet", "--hyperparameters", best, "--json")
+    fitted = vizsla(*again, "--json")
     assert fitted.returncode == 0, fitted.stderr
     job = Path(json.loads(fitted.stdout.splitlines()[-1])["model"])
     used = json.loads((job / "model.json").read_text())["provenance"]["hyperparameters"]

@@ -38,7 +38,8 @@ def fit(
     data:
         Any source that :func:`vizsla.open_dataset` reads.
     backbone, weights, random_init:
-        Any timm image model; local weights (a folder in the hub's layout or a file); an untrained one.
+        Any timm image model (several with commas, or ``auto``, are tried on a sample); local weights (a folder in the
+        hub's layout, a folder of such folders, or a file); an untrained one.
     hyperparameters, values:
         Those of a head: by name (``lr=0.01``), or as a mapping, pairs, a JSON object or a file, such as ``vizsla tune
         export`` writes; what is given by name comes first. The head is the optimum of its problem; ``lr``, ``epochs``

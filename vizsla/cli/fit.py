@@ -34,7 +34,10 @@ def fit(
     source: SourceOptions,
     gate: GateOptions,
     backbone: str | None = typer.Option(
-        None, help="Any timm image model. Default: the one in --weights, else resnet18.", rich_help_panel=_BACKBONE
+        None,
+        help="Any timm image model; several with commas, or auto (all at hand), are tried on a sample. Default: the "
+        "one in --weights, else resnet18.",
+        rich_help_panel=_BACKBONE,
     ),
     weights: Path | None = typer.Option(
         None,

@@ -270,11 +270,10 @@ def export(
 ) -> None:
     """The best hyperparameters, as fit and train take them: vizsla fit DATA --hyperparameters best.json"""
     import json
-    import shlex
 
     from vizsla.cli.console import errors
     from vizsla.files import write_bytes
-    from vizsla.workflow.tune import is_script, load_tuning
+    from vizsla.workflow.tune import load_tuning
 
     tuning = load_tuning(name)
     if output is not None and output.suffix == ".csv":
@@ -285,10 +284,7 @@ def export(
         print(text)
         return
     write_bytes(output, (text + "\n").encode(), make_folder=True)
-    quoted = shlex.quote(str(output))
-    script = f"vizsla train --script SCRIPT --data DATA --hyperparameters {quoted}"
-    own = f"vizsla fit DATA --hyperparameters {quoted}"
-    errors.print(f"next    {script if is_script(tuning.job) else own}", soft_wrap=True)
+    errors.print(f"next    {tuning.command(output)}", soft_wrap=True)
 
 
 def _check_effect(options: dict[str, Any], where: str, do: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
@@ -12,6 +14,7 @@ from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import resuming_here
 from vizsla.jobs.kinds import kind_of
+from vizsla.models import artifact
 from vizsla.reports.render import fragment_of
 from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
@@ -79,6 +82,20 @@ class TuningJob:
             )
         values = dict(self.space.static) | dict(winner.params)
         return values if is_script(self.job) else effective(values)
+
+    def command(self, hyperparameters: Path) -> str:
+        """What trains with the winner's hyperparameters, exported to a file: the verb, the same data and backbone."""
+        file = shlex.quote(str(hyperparameters))
+        if is_script(self.job):
+            return f"vizsla train --script SCRIPT --data DATA --hyperparameters {file}"
+        asked = from_job(self.job.document)
+        words = ["vizsla", "fit", shlex.quote(str(asked.data))]
+        card = self.job.model / artifact.CARD
+        name = json.loads(card.read_bytes())["backbone"]["name"] if card.exists() else asked.backbone
+        words += [] if name is None else ["--backbone", shlex.quote(name)]
+        words += [] if asked.weights is None else ["--weights", shlex.quote(str(asked.weights))]
+        words += ["--random-init"] if asked.random_init else []
+        return " ".join([*words, "--hyperparameters", file])
 
     def analytics(self) -> TuningAnalytics:
         """The trials as a table: ``analytics().dataframe()``."""
