@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def speed(backbones: list[str], pictures: int, rounds: int) -> None:
             def ours(model: Path = model, source: Path = source) -> float:
                 return transform(model, source)
 
-            sides = {"engine": bare, "decoded": decoded, "transform": ours}
+            sides: dict[str, Callable[[], float]] = {"engine": bare, "decoded": decoded, "transform": ours}
             rates = interleaved(
                 {side: timed(f"{name} {side}", action, len(paths)) for side, action in sides.items()}, rounds
             )

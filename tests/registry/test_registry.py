@@ -135,6 +135,8 @@ def test_pictures_that_are_gone_prove_nothing(job: Path, models: Models, two_mod
     words = models("register", two_models[0], "--group", "g", code=2)["words"]
     assert "Nothing proves this model" in words
     assert "--pictures photos/test" in words
+    words = models("register", two_models[0], "--group", "g", "--pictures", "none", code=2)["words"]
+    assert "Pictures that prove a model lie in a folder." in words
 
 
 def test_what_is_not_there_is_said(models: Models, two_models: tuple[Path, Path], photos: Path) -> None:

@@ -43,7 +43,9 @@ def create(
         memory_mb=memory_mb,
     )
     if systemd:
-        unit = endpoints.write_unit(folder)
+        from vizsla.workflow.systemd import write_unit
+
+        unit = write_unit(folder)
         errors.print(f"unit  {unit} (systemctl --user enable {unit.name}; loginctl enable-linger)", soft_wrap=True)
     facts = endpoints.described(folder)
     if as_json:
@@ -207,7 +209,7 @@ def invoke(
     """Ask an endpoint about pictures."""
     from vizsla.cli.console import print_json, results
     from vizsla.serving.endpoint_folder import EndpointFolder
-    from vizsla.workflow.endpoints import invoke as ask
+    from vizsla.workflow.invocation import invoke as ask
 
     folder = EndpointFolder.named(name)
     for image in images:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import re
 import shutil
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import StorageError, UsageError, VizslaError
-from vizsla.files import storage, write_bytes
+from vizsla.files import storage
 from vizsla.jobs.processes import Process
 from vizsla.parameters import spelled
 from vizsla.registry.package import SCHEME, Reference
@@ -29,10 +27,10 @@ from vizsla.serving.registered import approved
 from vizsla.version import python_path
 from vizsla.workflow.models import locate_model
 
-_KEEPER = "vizsla.serving.endpoint_keeper"
+KEEPER = "vizsla.serving.endpoint_keeper"
+"""The module that keeps an endpoint's server running."""
 _VARIANT = re.compile(r"(?:(?P<name>[a-zA-Z0-9][a-zA-Z0-9-]*)=)?(?P<model>.+?)(?::(?P<weight>\d+(?:\.\d+)?))?")
 _START_SECONDS, _END_SECONDS = 240.0, 40.0
-_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".json": "application/json"}
 
 
 def read_variants(texts: Sequence[str]) -> list[Variant]:
@@ -177,7 +175,7 @@ def start(folder: EndpointFolder) -> None:
     folder.forget()
     with open(folder.log, "ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", _KEEPER, str(folder.path)],
+            [sys.executable, "-m", KEEPER, str(folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -242,7 +240,6 @@ def update(
     *,
     weights: dict[str, float] | None = None,
     routing: Routing | None = None,
-    capture_percent: float | None = None,
 ) -> EndpointConfig:
     """Change what an endpoint serves, without a failed request: the new models are loaded before they are asked.
 
@@ -279,7 +276,7 @@ def update(
             chosen = [
                 v.model_copy(update={"initial_variant_weight": weight}) if v.variant_name == name else v for v in chosen
             ]
-        if chosen == config.production_variants and capture_percent is None:
+        if chosen == config.production_variants:
             raise UsageError("Nothing would change.", do="name other variants, or weights")
         changed = config.to_dict() | {
             "ProductionVariants": [variant.to_dict() for variant in chosen],
@@ -312,82 +309,3 @@ def described(folder: EndpointFolder) -> dict[str, Any]:
 def every() -> list[EndpointFolder]:
     """All endpoints, by name."""
     return [EndpointFolder(path.parent) for path in sorted(endpoints_folder().glob("*/config.json"))]
-
-
-def invoke(
-    folder: EndpointFolder,
-    file: Path,
-    *,
-    content_type: str | None = None,
-    accept: str | None = None,
-    target_model: str | None = None,
-    variant: str | None = None,
-) -> tuple[Any, str]:
-    """Ask an endpoint about a file; its answer, and the variant that gave it.
-
-    Raises
-    ------
-    VizslaError
-        When it refuses, or is not in service.
-    """
-    config = folder.config()
-    try:
-        body = file.read_bytes()
-    except OSError as error:
-        raise UsageError(f"The file cannot be read: {error.strerror}.", where=file) from error
-    headers = {"Content-Type": content_type or _TYPES.get(file.suffix.lower(), "application/x-image")}
-    headers |= {"Accept": accept or "application/json;form=object"}
-    for name, value in (("Target-Model", target_model), ("Target-Variant", variant)):
-        if value is not None:
-            headers[f"X-Amzn-SageMaker-{name}"] = value
-    connection = http.client.HTTPConnection(config.host, config.port, timeout=120)
-    try:
-        connection.request("POST", f"/endpoints/{folder.name}/invocations", body, headers)
-        response = connection.getresponse()
-        content = response.read()
-    except OSError as error:
-        raise VizslaError(
-            f"The endpoint {folder.name} does not answer ({folder.status()}): {error}.",
-            where=f"http://{config.host}:{config.port}",
-            do=f"`vizsla endpoints start {folder.name}` starts it; `vizsla endpoints logs {folder.name}` tells more",
-        ) from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        document = json.loads(content)
-        with contextlib.suppress(ValueError, KeyError):
-            document = json.loads(document["OriginalMessage"])
-        raise VizslaError(str(document.get("Message")), where=file, do=document.get("Do"))
-    served_by = response.getheader("x-Amzn-Invoked-Production-Variant", "")
-    try:
-        return json.loads(content), served_by
-    except ValueError:
-        return content.decode("utf-8", "replace"), served_by
-
-
-def write_unit(folder: EndpointFolder) -> Path:
-    """Write a unit for systemd that brings the endpoint back when the machine starts; nothing is switched on."""
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    unit = base / "systemd" / "user" / f"vizsla-endpoint-{folder.name}.service"
-    private = ("VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS")
-    wanted = [name for name in os.environ if name.startswith(("VIZSLA_", "AWS_ENDPOINT")) and name not in private]
-    variables = {name: os.environ[name] for name in wanted}
-    variables |= {"VIZSLA_HOME": str(folder.path.parents[1]), "PYTHONPATH": python_path()}
-    lines = [
-        "[Unit]",
-        f"Description=Vizsla endpoint {folder.name}",
-        "",
-        "[Service]",
-        *(
-            f'Environment="{name}={value}"'
-            for name, value in sorted(variables.items())
-            if value and name not in private
-        ),
-        f"ExecStart={sys.executable} -m {_KEEPER} {folder.path}",
-        "Restart=always",
-        "",
-        "[Install]",
-        "WantedBy=default.target",
-    ]
-    write_bytes(unit, ("\n".join(lines) + "\n").encode(), make_folder=True)
-    return unit

@@ -93,6 +93,7 @@ def register(
             do=f"{spelled('allow_code', True)} if you trust this model",
         )
     uri = registry_uri()
+    store = MlflowStore(uri)
     staging = files.stage(_folder(path, own), own[1] if own and own[1] != own[0] / "code" else None)
     try:
         staged = staging / files.MODEL
@@ -107,7 +108,6 @@ def register(
             "proof": proof.to_dict(),
             "sha256": _digest(staged),
         }
-        store = MlflowStore(uri)
         run = _run_of(job, store)
         with files.one_writer():
             if store.is_local:
@@ -156,8 +156,10 @@ def pictures_of(job: JobDirectory | None, named: str | None) -> list[HeldOut]:
         When neither is there.
     """
     if named is not None:
-        inputs = open_inputs(named)
-        found = [HeldOut(Path(inputs.where) / one.key) for one in inputs.each()]
+        folder = Path(named).expanduser()
+        if not folder.is_dir():
+            raise UsageError("Pictures that prove a model lie in a folder.", parameter="pictures", where=folder)
+        found = [HeldOut(folder / one.key) for one in open_inputs(str(folder)).each()]
         step = max(1, len(found) // PICTURES)
         return found[::step][:PICTURES]
     if job is None:
