@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -68,7 +71,23 @@ def test_an_archive_for_sagemaker_answers_by_its_own_code(
     assert made["proof"]["largest"] < 1e-6
     with tarfile.open(made["files"][0]) as tar:
         names = tar.getnames()
+        tar.extractall(tmp_path / "container", filter="data")
     assert {"model.json", "code/inference.py", "code/requirements.txt", "code/vizsla/models/model.py"} <= set(names)
+    # As a container asks it, which has no Vizsla but the one beside the code.
+    code = (
+        "import inference, vizsla, sys\n"
+        f"model = inference.model_fn({str(tmp_path / 'container')!r})\n"
+        f"body = inference.input_fn(open({str(_picture(photos))!r}, 'rb').read(), 'image/jpeg')\n"
+        "print(vizsla.__file__, inference.output_fn(inference.predict_fn(body, model), 'application/json')[0].decode())"
+    )
+    place = tmp_path / "container" / "code"
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, env=clean, capture_output=True, text=True, check=True
+    )
+    own, _, answer = said.stdout.partition(" ")
+    assert Path(own).is_relative_to(place)
+    assert json.loads(answer) == load(two_models[0]).probabilities(_picture(photos).read_bytes()).tolist()
 
 
 def test_eight_bits_and_weights_for_timm(job: Path, models: Models, tmp_path: Path) -> None:
