@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.features import bare_engine, request
+from benchmarks.features import PROCESSOR, bare_engine, request, timed
 from benchmarks.measure import interleaved, photos, ratio, spread, table
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
@@ -36,9 +36,13 @@ def main() -> None:
             file.write_bytes(to_int8(backbone.path, list(tensors[:64])))
             engines = {"fp32": OnnxEngine(backbone.path), "int8": OnnxEngine(file)}
             rates = interleaved(
-                {kind: partial(bare_engine, tensors, engine, threads, 1) for kind, engine in engines.items()},
+                {
+                    kind: timed(f"{name} {kind}", partial(bare_engine, tensors, engine, threads, 1), len(tensors))
+                    for kind, engine in engines.items()
+                },
                 asked.rounds,
             )
+            costs = [PROCESSOR[f"{name} {kind}"] for kind in engines]
             sizes = [f"{path.stat().st_size / 1e6:.1f} MB" for path in (backbone.path, file)]
             one, other = (engine.features(tensors) for engine in engines.values())
         cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
@@ -48,12 +52,15 @@ def main() -> None:
                 spread(rates["fp32"]),
                 spread(rates["int8"]),
                 ratio(rates["int8"], rates["fp32"]),
+                f"{spread(costs[0])} to {spread(costs[1])}",
+                ratio(*costs),
                 f"{cosine.mean():.4f}",
                 " to ".join(sizes),
             )
         )
     print(f"{asked.pictures} photos, {threads} threads, {asked.rounds} rounds; images/s")
-    table(("backbone", "fp32", "int8", "int8 / fp32", "cosine of the features", "size"), rows)
+    names = ("backbone", "fp32", "int8", "int8 / fp32", "processor ms a picture", "its ratio")
+    table((*names, "cosine of the features", "size"), rows)
 
 
 if __name__ == "__main__":
