@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
-demo: install ## train on scikit-learn's handwritten digits, offline, in about a minute
+demo: install ## check, fit and predict scikit-learn's handwritten digits, offline, in about a minute
 	@$(BIN)/python examples/digits.py
 
 floors: install ## the direction of the imports, and what imports without torch

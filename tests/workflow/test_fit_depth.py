@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,29 @@ def request(data: Path, **more: object) -> FitRequest:
     return replace(FitRequest(data, "test_resnet", random_init=True, head=LAST), **more)  # type: ignore[arg-type]
 
 
+class EndsIt(Silent):
+    """Ends the fit after a step, as a kill would."""
+
+    where = ""
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        self.where = name
+
+    def progress(self, done: int, total: int) -> None:
+        if (self.where, done) == ("epochs", 9):
+            raise KeyboardInterrupt
+
+
+def ended(asked: FitRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The job of a fit that was ended after its ninth step; the eighth was kept."""
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0)
+    monkeypatch.setattr(checkpoint, "_WRITES", 0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(asked, EndsIt())
+    assert asked.name is not None
+    return folder / "runs" / asked.name
+
+
 class Notes(Silent):
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -51,27 +75,37 @@ def test_what_is_evaluated_is_what_is_saved(folder_of_photos: Folder, monkeypatc
 def test_a_fit_that_ended_within_its_epochs_goes_on_to_the_same_bits(
     folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class EndsIt(Silent):
-        """Ends the fit after a step, as a kill would."""
-
-        where = ""
-
-        def stage(self, name: str, total: int | None = None) -> None:
-            self.where = name
-
-        def progress(self, done: int, total: int) -> None:
-            if (self.where, done) == ("epochs", 9):
-                raise KeyboardInterrupt
-
     data = folder_of_photos({"red": 30, "green": 30})
     reference = fit(request(data)).job
-    monkeypatch.setattr(checkpoint, "_SECONDS", 0)
-    monkeypatch.setattr(checkpoint, "_WRITES", 0)
-    with pytest.raises(KeyboardInterrupt):
-        fit(request(data, name="mine"), EndsIt())
-    said = resume(tmp_path / "runs" / "mine")
-    assert "Training goes on after step 8." in said
-    same_result(tmp_path / "runs" / "mine", reference)
+    job = ended(request(data, name="mine"), tmp_path, monkeypatch)
+    assert "Training goes on after step 8." in resume(job)
+    same_result(job, reference)
+
+
+def test_a_class_that_came_since_begins_training_anew(
+    folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder_of_photos({"red": 30, "green": 30})
+    job = ended(request(data, name="mine", size=32), tmp_path, monkeypatch)
+    shutil.move(folder_of_photos({"blue": 30}, name="more") / "blue", data / "blue")
+    said = resume(job)
+    assert "The data are not those that this job began with (60 pictures then, 90 now)" in said
+    assert "The checkpoint last.checkpoint is of other data, another configuration or other versions" in said
+    assert FitResult.open(job).load().classes == ("blue", "green", "red")
+
+
+def test_a_checkpoint_of_another_model_is_not_gone_on_with(
+    folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder_of_photos({"red": 30, "green": 30})
+    full = replace(LAST, depth="full")
+    wide = ended(request(data, name="wide", head=full, size=48), tmp_path, monkeypatch)
+    job = ended(request(data, name="mine", head=full, size=32), tmp_path, monkeypatch)
+    # Its tensors have the same names and shapes: nothing but what it says of itself tells them apart.
+    shutil.copy(wide / "checkpoints" / "full.checkpoint", job / "checkpoints" / "full.checkpoint")
+    said = resume(job)
+    assert "The checkpoint full.checkpoint is of other data, another configuration or other versions" in said
+    same_result(job, fit(request(data, head=full, size=32)).job)
 
 
 def test_a_document_holds_all_of_it(tmp_path: Path) -> None:

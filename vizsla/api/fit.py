@@ -21,7 +21,9 @@ def fit(
     backbone: str | None = None,
     weights: PathLike | None = None,
     random_init: bool = False,
+    size: int | None = None,
     hyperparameters: HyperparameterInput = (),
+    preset: str | None = None,
     tune: int | SearchRequest | None = None,
     seed: int = 0,
     minutes: float | None = None,
@@ -37,13 +39,17 @@ def fit(
     ----------
     data:
         Any source that :func:`vizsla.open_dataset` reads.
-    backbone, weights, random_init:
+    backbone, weights, random_init, size:
         Any timm image model (several with commas, or ``auto``, are tried on a sample); local weights (a folder in the
-        hub's layout, a folder of such folders, or a file); an untrained one.
+        hub's layout, a folder of such folders, or a file); an untrained one; the pixels of a side of what it sees of a
+        picture, by default as its weights were trained.
     hyperparameters, values:
         Those of a head: by name (``lr=0.01``), or as a mapping, pairs, a JSON object or a file, such as ``vizsla tune
         export`` writes; what is given by name comes first. The head is the optimum of its problem; ``lr``, ``epochs``
         and others that only steps have ask for AdamW (docs/fit.md).
+    preset:
+        Hyperparameters by one name, ``last-layer-sgd`` or ``last-layer-adam``; what is given comes before them
+        (docs/fit.md).
     tune:
         Search for the others first: so many trials of the default search, or a :class:`vizsla.SearchRequest`.
     seed:
@@ -75,9 +81,11 @@ def fit(
         hyperparameters,
         tune=tune,
         seed=seed,
+        preset=preset,
         backbone=backbone,
         weights=None if weights is None else Path(weights),
         random_init=random_init,
+        size=size,
         minutes=minutes,
         name=name,
         source=source,

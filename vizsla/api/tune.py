@@ -46,9 +46,11 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
     warm_start: Sequence[str] = (),
     study: str | None = None,
     hyperparameters: HyperparameterInput = (),
+    preset: str | None = None,
     backbone: str | None = None,
     weights: PathLike | None = None,
     random_init: bool = False,
+    size: int | None = None,
     seed: int = 0,
     minutes: float | None = None,
     name: str | None = None,
@@ -67,7 +69,7 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
 
     Parameters
     ----------
-    data, backbone, weights, random_init, seed, minutes, name, source, gate, progress:
+    data, backbone, weights, random_init, size, seed, minutes, name, source, gate, progress:
         As for :func:`fit`.
     space:
         Parameters by name: :class:`~vizsla.tuning.space.ContinuousParameter`,
@@ -81,6 +83,9 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         ``metrics`` (the default where there is one), and ``"minimize"`` or ``"maximize"``.
     hyperparameters:
         Values that stay the same in every trial: a mapping, pairs, a JSON object or a file.
+    preset:
+        Ranges and values by one name, ``last-layer-sgd`` or ``last-layer-adam``; a ``space`` comes in place of the
+        ranges.
     strategy, target, patience, early_stopping, seeds, finalists, finalist_seeds, warm_start, study:
         See :class:`vizsla.SearchRequest`, :class:`vizsla.SearchLimits` and docs/tune.md.
     script, source_dir, metrics, instance_type, max_parallel:
@@ -108,7 +113,13 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         "study": study,
     }
     if script is not None:
-        own = {"seeds": seeds != 1, "backbone": backbone, "weights": weights, "random_init": random_init}
+        own: dict[str, Any] = {
+            "seeds": seeds != 1,
+            "backbone": backbone,
+            "weights": weights,
+            "random_init": random_init,
+        }
+        own |= {"size": size, "preset": preset}
         _check_effect(own | {"source": source, "gate": gate}, "a search with a script")
         limits = SearchLimits(trials, max_parallel, minutes, target, patience)
         names = list(metrics or {})
@@ -128,9 +139,11 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         backbone=backbone,
         weights=weights,
         random_init=random_init,
+        size=size,
         hyperparameters=hyperparameters,
         tune=search,
         seed=seed,
+        preset=preset,
         minutes=minutes,
         name=name,
         source=source,

@@ -48,6 +48,18 @@ def fit(
     random_init: bool = typer.Option(
         False, "--random-init", help="An untrained backbone, for trying things out.", rich_help_panel=_BACKBONE
     ),
+    size: int | None = typer.Option(
+        None,
+        metavar="PIXELS",
+        help="Side of what the backbone sees of a picture. Default: as its weights were trained, often 224.",
+        rich_help_panel=_BACKBONE,
+    ),
+    preset: str | None = typer.Option(
+        None,
+        help="Hyperparameters by one name, as scripts train: last-layer-sgd or last-layer-adam. Prints each epoch; an "
+        "option of its own comes first.",
+        rich_help_panel=_HEAD,
+    ),
     values: dict[str, Any],
     hyperparameters: list[str] = typer.Option(
         [],
@@ -87,9 +99,11 @@ def fit(
         hyperparameters,
         tune=tune,
         seed=seed,
+        preset=preset,
         backbone=backbone,
         weights=weights,
         random_init=random_init,
+        size=size,
         minutes=minutes,
         name=name,
         source=source,

@@ -128,6 +128,13 @@ def run(
     backbone: str | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     weights: Path | None = typer.Option(None, help="As for fit.", rich_help_panel=_BACKBONE),
     random_init: bool = typer.Option(False, "--random-init", help="As for fit.", rich_help_panel=_BACKBONE),
+    size: int | None = typer.Option(None, metavar="PIXELS", help="As for fit.", rich_help_panel=_BACKBONE),
+    preset: str | None = typer.Option(
+        None,
+        help="Ranges and values by one name: last-layer-sgd or last-layer-adam. Ranges that are typed come in place "
+        "of its own.",
+        rich_help_panel=_SEARCH,
+    ),
     epochs: int | None = typer.Option(
         None, min=1, help="Most epochs of a head, where not searched. Default: 40.", rich_help_panel=_SEARCH
     ),
@@ -142,6 +149,7 @@ def run(
     from vizsla.errors import UsageError
     from vizsla.tuning.head_space import default_space
     from vizsla.tuning.limits import SearchLimits
+    from vizsla.tuning.presets import find_preset
     from vizsla.tuning.space_file import read_space
     from vizsla.workflow.script_search import ScriptSearch, channels_and_ranges, search_request, tune_script
 
@@ -167,6 +175,7 @@ def run(
                 do="leave out " + ", ".join(typed(source, gate)),
             )
         own = {"--epochs": epochs, "--backbone": backbone, "--weights": weights, "--random-init": random_init}
+        own |= {"--size": size, "--preset": preset}
         _check_effect(own, "vizsla tune --script", "write it as the script names it: --hp epochs=5")
         channels, own_ranges = channels_and_ranges([data, *(ranges or [])], print_note)
         names = [text.partition("=")[0] for text in metric]
@@ -185,7 +194,8 @@ def run(
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest
 
-    head_space = read_space([*space, *(ranges or [])], default_space, note=print_note)
+    usual = default_space if preset is None else find_preset(preset).space
+    head_space = read_space([*space, *(ranges or [])], usual, note=print_note)
     search = search_request(head_space, objective, direction, None, finalists, **options)
     with speaking(ASSIGNMENTS):
         fit_request = FitRequest.of(
@@ -194,9 +204,11 @@ def run(
             hyperparameters,
             tune=search,
             seed=seed,
+            preset=preset,
             backbone=backbone,
             weights=weights,
             random_init=random_init,
+            size=size,
             minutes=minutes,
             name=name,
             source=source,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vizsla.errors import WeightsError
+from vizsla.errors import UsageError, WeightsError
 from vizsla.images import Preprocessing
 from vizsla.models.weights import BackboneSpec, ways_out
 from vizsla.optional import require
@@ -40,6 +40,8 @@ def load_backbone(spec: BackboneSpec) -> TorchBackbone:
     ------
     WeightsError
         When timm has no such model, or the weights cannot be had or do not fit.
+    UsageError
+        When the network cannot take pictures of the size that is asked for.
     MissingExtraError
         When torch or timm is not installed.
     """
@@ -59,22 +61,45 @@ def load_backbone(spec: BackboneSpec) -> TorchBackbone:
         module = _create(timm, spec)
     return TorchBackbone(
         module=module.eval().requires_grad_(False),
-        preprocessing=Preprocessing.from_timm(timm.data.resolve_model_data_config(module)),
+        preprocessing=Preprocessing.from_timm(timm.data.resolve_model_data_config(module) | spec.input_size()),
         features=int(module.head_hidden_size if hasattr(module, "head_hidden_size") else module.num_features),
     )
+
+
+def _size_options(timm: Any, spec: BackboneSpec) -> dict[str, int]:
+    """What a network is built with for the size that is asked for: a transformer has one size, to which the positions
+    that its weights know are interpolated; others take any."""
+    if spec.size is None:
+        return {}
+    import torch
+
+    fixed = timm.get_pretrained_cfg_value(spec.backbone, "fixed_input_size")
+    options = {"img_size": spec.size} if fixed else {}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            module = timm.create_model(spec.backbone, pretrained=False, **options).eval()
+            module.forward_features(torch.zeros(1, 3, spec.size, spec.size))
+    except Exception as error:  # networks have no common way to refuse a size
+        raise UsageError(
+            f"{spec.backbone} cannot take pictures of {spec.size} x {spec.size} pixels: {_first_line(error)}.",
+            parameter="size",
+            do=f"leave {spelled('size')} out for the size of its weights, or name another",
+        ) from error
+    return options
 
 
 def _create(timm: Any, spec: BackboneSpec) -> Any:
     import torch
 
+    options = _size_options(timm, spec)
     if spec.random_init:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)
-            return timm.create_model(spec.backbone, pretrained=False)
+            return timm.create_model(spec.backbone, pretrained=False, **options)
     if spec.weights is None:
         try:
             with _hub_offline_when_unreachable():
-                return timm.create_model(spec.backbone, pretrained=True)
+                return timm.create_model(spec.backbone, pretrained=True, **options)
         except Exception as error:
             # Downloads fail in the exceptions of several libraries that share no base class.
             raise WeightsError(
@@ -82,8 +107,8 @@ def _create(timm: Any, spec: BackboneSpec) -> Any:
             ) from error
     try:
         if spec.weights.is_dir():
-            return timm.create_model(f"local-dir:{spec.weights}", pretrained=True)
-        module = timm.create_model(spec.backbone, pretrained=False)
+            return timm.create_model(f"local-dir:{spec.weights}", pretrained=True, **options)
+        module = timm.create_model(spec.backbone, pretrained=False, **options)
         _fill(module, _state_dict(spec.weights), spec)
         return module
     except WeightsError:

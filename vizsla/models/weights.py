@@ -14,6 +14,9 @@ from vizsla.parameters import spelled
 
 DEFAULT_BACKBONE = "resnet18"
 
+SMALLEST, LARGEST = 16, 2048
+"""Pixels of a side of a backbone's input."""
+
 _EXPORT_VERSION = 2
 """Raised when the exported graph changes, so that older exports are made again."""
 
@@ -29,15 +32,31 @@ def ways_out() -> str:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone by timm's name and where its weights come from: the hub, ``weights``, or chance.
+    """A backbone by timm's name, where its weights come from (the hub, ``weights``, or chance), and the pixels of a
+    side of its input (``size`` None: as its weights were trained).
 
-    Use :meth:`resolve`, which checks.
+    Use :meth:`resolve`, which checks, and ``dataclasses.replace`` for another size.
+
+    Raises
+    ------
+    UsageError
+        When no input has that size.
     """
 
     backbone: str
     weights: Path | None = None
     random_init: bool = False
     seed: int = 0
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.size, int) and not isinstance(self.size, bool)
+        if self.size is not None and not (whole and SMALLEST <= self.size <= LARGEST):
+            raise UsageError(
+                f"size={self.size!r} cannot be used.",
+                parameter="size",
+                allowed=f"a whole number of pixels, {SMALLEST} to {LARGEST:,}",
+            )
 
     @classmethod
     def resolve(
@@ -96,11 +115,14 @@ class BackboneSpec:
             return None
         try:
             config = json.loads((self.weights / "config.json").read_text("utf-8"))["pretrained_cfg"]
-            return {
-                name: config[name] for name in ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
-            }
+            names = ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
+            return {name: config[name] for name in names} | self.input_size()
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def input_size(self) -> dict[str, tuple[int, int, int]]:
+        """What timm's data configuration says of the size that is asked for; nothing where none is."""
+        return {} if self.size is None else {"input_size": (3, self.size, self.size)}
 
     def describe(self) -> str:
         """For a person: where the weights come from."""
@@ -109,7 +131,8 @@ class BackboneSpec:
         return f"hub:{self.backbone}" if self.weights is None else self.weights.name
 
     def key(self) -> str:
-        """A digest that changes whenever the exported backbone would: name, weights, their configuration, versions."""
+        """A digest that changes whenever the exported backbone would: name, weights, their configuration, size,
+        versions."""
         if self.random_init:
             source = f"random:{self.seed}"
         elif self.file is None or self.weights is None:
@@ -119,7 +142,7 @@ class BackboneSpec:
             config = sha256_file(self.weights / "config.json") if self.weights.is_dir() else "none"
             source = f"{sha256_file(self.file)} config:{config}"
         versions = {name: _version(name) for name in ("torch", "timm")}
-        return sha256_json([_EXPORT_VERSION, self.backbone, source, versions])
+        return sha256_json([_EXPORT_VERSION, self.backbone, source, versions, *([self.size] if self.size else [])])
 
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -94,6 +94,10 @@ class LiveView:
         self.noted.append(text)
         note_on(self.bars.console, text)
 
+    def line(self, text: str) -> None:
+        """Print it above the bars."""
+        self.bars.console.print(text, soft_wrap=True)
+
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print it above the bars."""
         table = titled_table(title, *columns)

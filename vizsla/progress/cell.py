@@ -84,6 +84,10 @@ class CellView:
         self._notes.append(text)
         self._draw()
 
+    def line(self, text: str) -> None:
+        """Add it below the stages."""
+        self.note(text)
+
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Add a line for each row below the stages."""
         names = [column.removeprefix(">") for column in columns]

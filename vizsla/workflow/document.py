@@ -12,10 +12,12 @@ from vizsla.errors import UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded
 from vizsla.jobs.spec import BUILTIN, AlgorithmSpecification, Channel, DataSource, S3DataSource, TrainingJobSpec
 from vizsla.training.fine_tuning.config import HYPERPARAMETERS, training_config
+from vizsla.tuning.presets import find_preset
 from vizsla.tuning.request import SearchRequest
 from vizsla.workflow.request import FitRequest
 
 _DATA, _WEIGHTS = "training", "weights"
+_OPTIONS = ("backbone", "random_init", "size", "minutes", "preset")
 
 _DEFAULTS: dict[str, Any] = asdict(SourceOptions()) | asdict(GateOptions())
 """The hyperparameters that say how the data are read, and what they are when the document is silent."""
@@ -31,7 +33,7 @@ def _channel(data: Path | str) -> Channel:
 
 def to_spec(request: FitRequest) -> TrainingJobSpec:
     """The document: hyperparameters as strings, the data set and local weights as channels."""
-    options = {"backbone": request.backbone, "random_init": request.random_init, "minutes": request.minutes}
+    options: dict[str, Any] = {name: getattr(request, name) for name in _OPTIONS}
     data = asdict(request.source) | asdict(request.gate)
     options |= {name: value for name, value in data.items() if value != _DEFAULTS[name]}
     values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in options.items() if v is not None}
@@ -96,6 +98,8 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         backbone=values.pop("backbone", None),
         weights=paths.get(_WEIGHTS),
         random_init=bool(values.pop("random_init", False)),
+        size=values.pop("size", None),
+        preset=values.pop("preset", None),
         minutes=values.pop("minutes", None),
         name=spec.training_job_name,
         source=SourceOptions(
@@ -106,11 +110,13 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
     )
     unknown = sorted(set(values) - set(HYPERPARAMETERS))
     if unknown:
-        allowed = ", ".join([*HYPERPARAMETERS, "backbone", "random_init", "minutes", *_DEFAULTS])
+        allowed = ", ".join([*HYPERPARAMETERS, *_OPTIONS, *_DEFAULTS])
         allowed += "; and weights, a path (in a document, a channel)"
         raise UsageError(
             f"There is no hyperparameter {unknown[0]!r}.", where=f"HyperParameters.{unknown[0]}", allowed=allowed
         )
+    if request.preset is not None:
+        values = find_preset(request.preset).values | values
     return replace(request, head=training_config(values, request.minutes))
 
 

@@ -38,7 +38,7 @@ from vizsla.workflow.backbone_choice import COLUMNS, TITLE, Chooser, Prospect
 from vizsla.workflow.card import model_card
 from vizsla.workflow.document import to_job
 from vizsla.workflow.gate import write_findings
-from vizsla.workflow.job_callbacks import MetricsLog, Progress
+from vizsla.workflow.job_callbacks import EpochLines, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start
@@ -287,7 +287,8 @@ class _Fit:
 
     def _trainer(self) -> Trainer:
         end = self.watch.before(_RESERVE_SECONDS)
-        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(end)])
+        lines = [] if self.request.preset is None else [EpochLines(self.observer)]
+        self.callback = Callbacks([self.metrics, self.watch.callback, Deadline(end), *lines])
         pictures = Pictures(self.dataset.sealed(), self.extraction.keys)
         after = _EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)
         return trainer_for(

@@ -27,6 +27,23 @@ class MetricsLog(Callback):
             self.append(name, getattr(metrics, name), None if epochs is None else metrics.epoch)
 
 
+class EpochLines(Callback):
+    """Tells an observer of each epoch in the lines that training scripts print: mean losses in nats, and the share of
+    the validation pictures that is right. The test split is read once, when training has ended."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> None:
+        for text in (
+            f"Epoch {metrics.epoch}/{epochs}",
+            f"Training Loss: {metrics.train_loss}",
+            f"Validation Loss: {metrics.valid_loss}",
+            f"Accuracy: {100 * metrics.valid_accuracy}%",
+        ):
+            self._observer.line(text)
+
+
 class Progress(Callback):
     """Tells an observer which phase it is and how many epochs of it are done."""
 

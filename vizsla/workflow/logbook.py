@@ -43,6 +43,11 @@ class Logbook:
         self._line(f"note: {text}")
         self._then.note(text)
 
+    def line(self, text: str) -> None:
+        """The line."""
+        self._line(text)
+        self._then.line(text)
+
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A line for each row, with the names of its columns."""
         self._line(f"{title}:")

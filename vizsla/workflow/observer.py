@@ -24,6 +24,10 @@ class Observer(Protocol):
         """Something that the person should know."""
         return
 
+    def line(self, text: str) -> None:
+        """A line as a training script would print it."""
+        return
+
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table that the person should see; a column whose name begins with ``>`` holds numbers."""
         return

@@ -108,7 +108,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     else:
         from vizsla.models.backbone import load_backbone
 
-        untrained = load_backbone(BackboneSpec.resolve(weights.backbone, random_init=True))
+        untrained = load_backbone(BackboneSpec(weights.backbone, random_init=True, size=weights.size))
         preprocessing, features = untrained.preprocessing, untrained.features
         engine, cached = OnnxEngine(to_onnx(untrained.module, preprocessing)), 0.0
         what = (
@@ -163,7 +163,7 @@ def _training(
     from vizsla.training.fine_tuning import schedule
     from vizsla.training.fine_tuning.stage import best_device
 
-    untrained = load_backbone(BackboneSpec.resolve(spec.backbone, random_init=True))
+    untrained = load_backbone(BackboneSpec(spec.backbone, random_init=True, size=spec.size))
     head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
     cuts = schedule.cuts_for(untrained, config, config.views * train + valid, schedule.room(settings().cache))
     planned = schedule.asked_for(config, cuts, best_device())

@@ -31,9 +31,10 @@ from vizsla.settings import settings
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning.config import FineTuneConfig, TrainingConfig, training_config
 from vizsla.tuning.fine_tuning_space import fine_tuning_space, reaches_backbone
-from vizsla.tuning.head_space import head_space
+from vizsla.tuning.head_space import head_name, head_space
 from vizsla.tuning.head_space import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
+from vizsla.tuning.presets import find_preset
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.space import own_value
@@ -48,9 +49,10 @@ class FitRequest:
     """What is asked of ``fit``. ``minutes`` bounds the whole job; ``name`` is the job's name, else one is made.
     ``backbone`` may name several with commas between them, or be ``auto``: they are compared on a sample of the data.
     ``data`` is anything that :func:`vizsla.data.open_dataset` reads; ``source`` says how to read it, ``gate`` what to
-    do about what is wrong with it.
+    do about what is wrong with it; ``size`` are the pixels of a side that the backbone sees.
 
-    ``tune`` searches for the head's hyperparameters first; ``head`` then says what is not searched.
+    ``tune`` searches for the head's hyperparameters first; ``head`` then says what is not searched. ``preset`` is the
+    one that ``head`` was made from, whose epochs are printed as training scripts print them.
 
     Raises
     ------
@@ -62,12 +64,14 @@ class FitRequest:
     backbone: str | None = None
     weights: Path | None = None
     random_init: bool = False
+    size: int | None = None
     head: TrainingConfig = field(default_factory=LbfgsConfig)
     minutes: float | None = None
     name: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
     gate: GateOptions = field(default_factory=GateOptions)
     tune: SearchRequest | None = None
+    preset: str | None = None
 
     def __post_init__(self) -> None:
         if not str(self.data).strip():
@@ -93,6 +97,7 @@ class FitRequest:
         *,
         tune: int | SearchRequest | None = None,
         seed: int = 0,
+        preset: str | None = None,
         **options: Any,
     ) -> FitRequest:
         """From hyperparameters by name, as every door gets them; ``options`` are other fields, None for the default.
@@ -105,6 +110,8 @@ class FitRequest:
             More of them, as pairs, in a file, as JSON or by name; ``values`` come first.
         tune:
             So many trials of the default search (True: 20), or a search.
+        preset:
+            The name of hyperparameters that come after all of these; in a search, of its ranges where it has none.
 
         Raises
         ------
@@ -121,18 +128,26 @@ class FitRequest:
         options = {name: value for name, value in options.items() if value is not None}
         named = by_name(read_hyperparameters(hyperparameters)) | by_name(values)
         named = {name: own_value(value) for name, value in named.items()}
+        common = find_preset(preset) if preset is not None else None
         if tune is None or tune is False:
-            return cls(os.fspath(data), head=training_config(named | {"seed": seed}, options.get("minutes")), **options)
+            named = ({} if common is None else common.values) | named | {"seed": seed}
+            return cls(os.fspath(data), head=training_config(named, options.get("minutes")), preset=preset, **options)
         if tune is True:
             tune = SearchRequest()
         elif isinstance(tune, int):
             tune = SearchRequest(limits=SearchLimits(trials=tune))
-        if reaches_backbone(tune.space, named):
+        space = tune.space
+        if common is not None:
+            if space is None:
+                space, named = common.space(named), {}
+            given = {head_name(name) for name in (*space.parameters, *space.static, *named)}
+            named |= {name: value for name, value in common.values.items() if name not in given}
+        if reaches_backbone(space, named):
             _check_trained_once(tune)
-            search = replace(tune, space=fine_tuning_space(tune.space, named))
+            search = replace(tune, space=fine_tuning_space(space, named))
             return cls(os.fspath(data), head=FineTuneConfig(seed=seed), tune=search, **options)
         named.pop("depth", None)
-        search = replace(tune, space=head_space(tune.space, named))
+        search = replace(tune, space=head_space(space, named))
         return cls(os.fspath(data), head=LbfgsConfig(seed=seed), tune=search, **options)
 
     def data_request(self, deadline: float | None = None) -> DataRequest:
@@ -144,7 +159,8 @@ class FitRequest:
 
     def backbone_specs(self) -> tuple[BackboneSpec, ...]:
         """The backbones to choose among, checked; mostly one."""
-        return backbone_specs(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
+        specs = backbone_specs(self.backbone, self.weights, random_init=self.random_init, seed=self.head.seed)
+        return tuple(replace(spec, size=self.size) for spec in specs)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tests.training.fine_tuning.conftest import Setting
-from vizsla.errors import DataError, UsageError, VizslaError
+from vizsla.errors import DataError, StorageError, UsageError, VizslaError
 from vizsla.models.heads.linear import LinearHead
+from vizsla.models.weights import BackboneSpec
 from vizsla.training.callbacks import Callback
 from vizsla.training.fine_tuning import layers, loop
 from vizsla.training.fine_tuning.config import FineTuneConfig
@@ -77,6 +78,17 @@ def test_what_gains_nothing_is_not_kept(setting: Setting, tmp_path: Path, monkey
     assert training.backbone is setting.frozen.backbone
     assert training.frozen is None
     assert "That may be chance: what was before is kept." in setting.notes[-1]
+
+
+def test_no_disk_for_the_activations(
+    setting: Setting, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIZSLA_CACHE", str(small_disk))
+    with pytest.raises(StorageError) as caught:
+        setting.train(tmp_path / "job", replace(LAST, cut="layer2.0", views=3))
+    assert caught.value.what.startswith("There is no room for the activations before layer2.0: 0.0 GB")
+    assert "lower views" in str(caught.value.do)
+    assert not list(small_disk.iterdir()), "said before any picture is decoded"
 
 
 def test_blocks_below_learn_less_and_later(setting: Setting) -> None:
@@ -191,3 +203,11 @@ def test_without_validation_pictures_nothing_tells_what_gains(setting: Setting, 
     setting.frozen = replace(setting.frozen, data=replace(setting.frozen.data, valid=np.empty(0, np.int64)))
     with pytest.raises(DataError, match="needs validation pictures"):
         setting.train(tmp_path / "a", LAST)
+
+
+def test_an_untrained_network_does_not_start_from_a_head_on_statistics_of_nothing(
+    setting: Setting, tmp_path: Path
+) -> None:
+    setting.spec = BackboneSpec.resolve("test_resnet", random_init=True)
+    history = setting.train(tmp_path / "a", FULL).trained.history
+    assert history[0].train_loss < 2, "the frozen head begins with a loss of hundreds"

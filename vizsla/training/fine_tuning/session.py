@@ -114,6 +114,10 @@ class Session:
         network.bfloat16 = config.precision == "bfloat16"
         if config.depth == "full":
             network.trains_statistics = self._trains_statistics(network, config)
+            if network.trains_statistics and self._spec.random_init:
+                # Its head stands on statistics that are nobody's: on those of a batch its weights are far too large.
+                torch.nn.init.zeros_(network.head.weight)
+                torch.nn.init.zeros_(network.head.bias)
         self.workshop.callback.on_phase("epochs", None)
         result = fine_tune(
             network,
