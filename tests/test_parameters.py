@@ -103,13 +103,17 @@ def options() -> set[str]:
     return set().union(*(of(typer.main.get_command(importlib.import_module(f"vizsla.cli.{v}").app)) for v in VERBS))
 
 
+COMMAND_ALONE = "accept batch_strategy group pictures request set split_type to variant weight".split()
+"""Of verbs that only the command line has: transform, models, endpoints."""
+
+
 def test_every_parameter_that_is_named_can_be_given_through_every_door() -> None:
     verbs = (vizsla.fit, vizsla.check, vizsla.train, vizsla.tune, vizsla.serve, vizsla.evaluate, vizsla.bias)
     configurations = (SourceOptions, GateOptions, SearchRequest, SearchLimits, ExplainRequest)
     python = {name for verb in verbs for name in inspect.signature(verb).parameters} | set(HYPERPARAMETERS)
     python |= {field.name for configuration in configurations for field in dataclasses.fields(configuration)}
     assert len(NAMED) > 30
-    assert sorted(set(NAMED) - python) == []
+    assert sorted(set(NAMED) - python) == COMMAND_ALONE
     there = options()
     for name in {*NAMED, *HYPERPARAMETERS}:
         for option in COMMAND.spell(name).split(" or "):

@@ -294,10 +294,11 @@ def export(
 ) -> None:
     """The best hyperparameters, as fit and train take them: vizsla fit DATA --hyperparameters best.json"""
     import json
+    import shlex
 
     from vizsla.cli.console import errors
     from vizsla.files import write_bytes
-    from vizsla.workflow.tune import load_tuning
+    from vizsla.workflow.tune import is_script, load_tuning
 
     tuning = load_tuning(name)
     if output is not None and output.suffix == ".csv":
@@ -308,7 +309,12 @@ def export(
         print(text)
         return
     write_bytes(output, (text + "\n").encode(), make_folder=True)
-    errors.print(f"next    {tuning.command(output)}", soft_wrap=True)
+    words = ["vizsla", "train", "--script", "SCRIPT", "--data", "DATA"]
+    if not is_script(tuning.job):
+        words = ["vizsla", "fit", tuning.data]
+        for parameter, value in tuning.backbone().items():
+            words += [f"--{parameter.replace('_', '-')}", *([] if value is True else [str(value)])]
+    errors.print(f"next    {shlex.join([*words, '--hyperparameters', str(output)])}", soft_wrap=True)
 
 
 def _check_effect(options: dict[str, Any], where: str, do: str) -> None:

@@ -48,7 +48,9 @@ def check(job: TransformJob) -> None:
             f"Inputs are not split by {source.split_type} here.", parameter="split_type", allowed="None, Line"
         )
     if source.compression_type == "Gzip":
-        raise UsageError("Compressed inputs are not read here.", parameter="compression_type", do="unpack them first")
+        raise UsageError(
+            "Compressed inputs are not read here.", where="TransformInput.CompressionType", do="unpack them first"
+        )
     place = local_path(job.address)
     if place is not None and not place.expanduser().exists():
         raise UsageError("There is no such input.", where=job.address, allowed="a folder, file, archive or manifest")

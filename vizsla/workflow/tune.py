@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
@@ -83,19 +81,20 @@ class TuningJob:
         values = dict(self.space.static) | dict(winner.params)
         return values if is_script(self.job) else effective(values)
 
-    def command(self, hyperparameters: Path) -> str:
-        """What trains with the winner's hyperparameters, exported to a file: the verb, the same data and backbone."""
-        file = shlex.quote(str(hyperparameters))
+    def backbone(self) -> dict[str, Any]:
+        """The backbone that its trials trained with, in the parameters of ``fit``; of a script's nothing."""
         if is_script(self.job):
-            return f"vizsla train --script SCRIPT --data DATA --hyperparameters {file}"
+            return {}
         asked = from_job(self.job.document)
-        words = ["vizsla", "fit", shlex.quote(str(asked.data))]
         card = self.job.model / artifact.CARD
         name = json.loads(card.read_bytes())["backbone"]["name"] if card.exists() else asked.backbone
-        words += [] if name is None else ["--backbone", shlex.quote(name)]
-        words += [] if asked.weights is None else ["--weights", shlex.quote(str(asked.weights))]
-        words += ["--random-init"] if asked.random_init else []
-        return " ".join([*words, "--hyperparameters", file])
+        values = {"backbone": name, "weights": asked.weights, "random_init": asked.random_init, "size": asked.size}
+        return {parameter: value for parameter, value in values.items() if value}
+
+    @property
+    def data(self) -> str:
+        """Where its pictures are, or those of a script's first channel."""
+        return str(from_job(self.job.document).data)
 
     def analytics(self) -> TuningAnalytics:
         """The trials as a table: ``analytics().dataframe()``."""

@@ -29,7 +29,7 @@ class StalledTraining(BuiltIn):
     name: ClassVar[str] = "stalled_training"
     aws: ClassVar[str | None] = "StalledTrainingRule"
     severity: ClassVar[Severity] = "error"
-    fix: ClassVar[str] = "look at what the process waits for (py-spy dump --pid PID): a data loader, a disk, a network"
+    fix: ClassVar[str] = "look at what the process waits for (py-spy shows it): a data loader, a disk, a network"
     why: ClassVar[str] = "the machine is held and nothing is learned"
 
     def look_at(self, history: History, now: float | None = None) -> Iterable[RuleFinding | None]:
