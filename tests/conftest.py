@@ -26,6 +26,9 @@ from vizsla.settings import settings
 SHARED = Path(os.environ.get("VIZSLA_SHARED") or Path(__file__).resolve().parents[2] / "shared")
 
 
+# Tests run beside each other: threads that wait for one another must not keep the cores from those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and every process that a test interrupts would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,6 +64,12 @@ def _shared(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs {'/'.join(parts)} in the folder `shared` beside the checkout (or VIZSLA_SHARED)")
     return path
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training on one core, as the other test worker has the other one."""
+    monkeypatch.setenv("VIZSLA_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

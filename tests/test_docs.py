@@ -100,6 +100,10 @@ def options(verb: str, *nested: str) -> set[str]:
         ("tune.md", "tune"),
         ("fit.md", "fit"),
         ("data.md", "check"),
+        ("evaluate.md", "evaluate"),
+        ("explain.md", "explain"),
+        ("bias.md", "bias"),
+        ("transform.md", "transform"),
     ],
 )
 def test_the_table_of_options_is_that_of_the_help(document: str, verb: str) -> None:
@@ -139,7 +143,9 @@ def test_every_command_that_is_shown_has_its_options(document: Path) -> None:
     shown = "\n".join(text for language, text in blocks if language in ("", "console")).replace("\\\n", " ")
     for verb, rest in re.findall(r"^(?:\$ |\w+=\S+ )*vizsla (\w+) (.*)", shown, re.MULTILINE):
         words = rest.partition("  #")[0].split()
-        nested = words[:1] if verb == "jobs" or words[0] in ("show", "resume", "export") else []
+        nested = (
+            words[:1] if verb in ("jobs", "models", "endpoints") or words[0] in ("show", "resume", "export") else []
+        )
         used = {word for word in words if re.fullmatch(r"--[a-z-]+", word)}
         assert used <= options(verb, *nested), rest
 

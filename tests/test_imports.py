@@ -24,6 +24,7 @@ def modules_after(code: str) -> set[str]:
         "import vizsla.images, vizsla.models.artifact, vizsla.models.engine, vizsla.models.heads",
         "import vizsla; vizsla.load; vizsla.Model; vizsla.Prediction",
         "import vizsla; vizsla.fit",
+        "import vizsla.workflow.evaluate, vizsla.workflow.explain, vizsla.workflow.bias",
         "import vizsla.workflow.fit, vizsla.training.heads, vizsla.evaluation, vizsla.jobs.directory",
         "from vizsla.cli.main import app",
         "import vizsla.cli.fit, vizsla.cli.predict",

@@ -24,6 +24,7 @@ from vizsla.parameters import COMMAND, DOCUMENT, PYTHON, door, speaking, spelled
 from vizsla.training.fine_tuning.config import HYPERPARAMETERS
 from vizsla.tuning.limits import SearchLimits
 from vizsla.tuning.request import SearchRequest
+from vizsla.workflow.explain import ExplainRequest
 
 ROOT = Path(vizsla.__file__).parent
 LOWER = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ("cli", "parameters.py")]
@@ -40,6 +41,14 @@ OTHER_PROGRAMS = {
         "--workers",
     ],  # of mlflow
     "jobs/conformance/suite.py": ["--lr"],  # of a script
+    "workflow/bias.py": [
+        "--disable-gpu",
+        "--headless",
+        "--no-pdf-header-footer",
+        "--no-sandbox",
+        "--print-to-pdf",
+        "--user-data-dir",
+    ],  # of a browser
 }
 """Options that are no words for anybody: arguments of other programs."""
 
@@ -95,8 +104,8 @@ def options() -> set[str]:
 
 
 def test_every_parameter_that_is_named_can_be_given_through_every_door() -> None:
-    verbs = (vizsla.fit, vizsla.check, vizsla.train, vizsla.tune, vizsla.serve)
-    configurations = (SourceOptions, GateOptions, SearchRequest, SearchLimits)
+    verbs = (vizsla.fit, vizsla.check, vizsla.train, vizsla.tune, vizsla.serve, vizsla.evaluate, vizsla.bias)
+    configurations = (SourceOptions, GateOptions, SearchRequest, SearchLimits, ExplainRequest)
     python = {name for verb in verbs for name in inspect.signature(verb).parameters} | set(HYPERPARAMETERS)
     python |= {field.name for configuration in configurations for field in dataclasses.fields(configuration)}
     assert len(NAMED) > 30

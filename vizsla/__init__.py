@@ -17,8 +17,11 @@ from vizsla.version import VERSION
 __version__ = VERSION
 
 if TYPE_CHECKING:
+    from vizsla.api.bias import bias as bias
     from vizsla.api.check import check as check
     from vizsla.api.debug import debug as debug
+    from vizsla.api.evaluate import evaluate as evaluate
+    from vizsla.api.explain import explain as explain
     from vizsla.api.fit import fit as fit
     from vizsla.api.serve import serve as serve
     from vizsla.api.train import train as train
@@ -63,7 +66,10 @@ if TYPE_CHECKING:
     from vizsla.workflow.tune import load_tuning as load_tuning
 
 _NAMES = {
+    "vizsla.api.bias": ("bias",),
     "vizsla.api.check": ("check",),
+    "vizsla.api.evaluate": ("evaluate",),
+    "vizsla.api.explain": ("explain",),
     "vizsla.api.debug": ("debug",),
     "vizsla.api.fit": ("fit",),
     "vizsla.api.serve": ("serve",),

@@ -20,6 +20,7 @@ from vizsla.workflow.observer import Silent
 from vizsla.workflow.request import FitRequest
 
 Folder = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("one_core")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         save_file(state, folder / name / "model.safetensors")
         config: dict[str, Any] = {key: module.pretrained_cfg[key] for key in ("interpolation", "mean", "std")}
-        config |= {"input_size": [3, 64, 64], "crop_pct": 0.9, "crop_mode": "center", "first_conv": "conv1"}
+        config |= {"input_size": [3, 48, 48], "crop_pct": 0.9, "crop_mode": "center", "first_conv": "conv1"}
         config |= {"num_classes": 1000, "classifier": module.pretrained_cfg["classifier"]}
         document = {"architecture": name, "num_classes": 1000, "pretrained_cfg": config}
         (folder / name / "config.json").write_text(json.dumps(document))
@@ -54,7 +55,7 @@ class Tables(Silent):
 
 
 def test_the_backbone_that_sees_is_chosen(folder_of_photos: Folder, shelf: Path) -> None:
-    data, tables = folder_of_photos({"red": 30, "green": 30}), Tables()
+    data, tables = folder_of_photos({"red": 20, "green": 20}), Tables()
     result = fit(FitRequest(data, "auto", shelf), tables)
     assert result.load().card.backbone.name == "test_resnet"
     assert {row[0] for row in tables.rows} == {"test_resnet", "test_byobnet"}
@@ -68,7 +69,7 @@ def test_the_backbone_that_sees_is_chosen(folder_of_photos: Folder, shelf: Path)
 
 def test_depths_are_tried_too(folder_of_photos: Folder, shelf: Path) -> None:
     tables, config = Tables(), FineTuneConfig("last", epochs=1, batch_size=8, views=2)
-    data = folder_of_photos({"red": 30, "green": 30})
+    data = folder_of_photos({"red": 20, "green": 20})
     result = fit(FitRequest(data, "test_resnet,test_byobnet", shelf, head=config), tables)
     depths = {(row[0], row[1].split()[0]) for row in tables.rows}
     assert depths == {(name, depth) for name in ("test_resnet", "test_byobnet") for depth in ("the", "from")}
@@ -82,7 +83,7 @@ def test_a_choice_stays_after_an_end(folder_of_photos: Folder, shelf: Path, tmp_
             if name == "features":
                 raise KeyboardInterrupt
 
-    data = folder_of_photos({"red": 30, "green": 30})
+    data = folder_of_photos({"red": 20, "green": 20})
     with pytest.raises(KeyboardInterrupt):
         fit(FitRequest(data, "auto", shelf, name="mine"), EndsIt())
     job = tmp_path / "runs" / "mine"
@@ -95,7 +96,7 @@ def test_a_choice_stays_after_an_end(folder_of_photos: Folder, shelf: Path, tmp_
 
 
 def test_one_that_cannot_end_in_time_is_left_out(folder_of_photos: Folder, shelf: Path) -> None:
-    data, tables = folder_of_photos({"red": 30, "green": 30}), Tables()
+    data, tables = folder_of_photos({"red": 20, "green": 20}), Tables()
     real = backbone_choice.Chooser._candidate
 
     def slow(chooser: backbone_choice.Chooser, spec: BackboneSpec, backbone: Any) -> Any:

@@ -26,7 +26,7 @@ LAST = FineTuneConfig("last", epochs=3, batch_size=8, views=2, lr=3e-3, seed=3)
 
 
 def request(data: Path, **more: object) -> FitRequest:
-    return replace(FitRequest(data, "test_resnet", random_init=True, head=LAST), **more)  # type: ignore[arg-type]
+    return replace(FitRequest(data, "test_resnet", random_init=True, size=32, head=LAST), **more)  # type: ignore[arg-type]
 
 
 class EndsIt(Silent):
@@ -60,9 +60,10 @@ class Notes(Silent):
         self.texts.append(text)
 
 
+@pytest.mark.usefixtures("one_core")
 def test_what_is_evaluated_is_what_is_saved(folder_of_photos: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Gain, "kept", property(lambda gain: True))
-    data, notes = folder_of_photos({"red": 30, "green": 30}), Notes()
+    data, notes = folder_of_photos({"red": 24, "green": 24}), Notes()
     result = fit(request(data), notes)  # proves the model to the bit before it ends
     assert result.load().card.backbone.weights == "random (seed 3), untrained, then trained (depth last)"
     assert any(text.startswith("Frozen, the same backbone is right on ") for text in notes.texts)
@@ -89,7 +90,7 @@ def test_a_training_of_the_backbone_is_watched_without_asking(folder_of_photos: 
 def test_a_fit_that_ended_within_its_epochs_goes_on_to_the_same_bits(
     folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
+    data = folder_of_photos({"red": 24, "green": 24})
     reference = fit(request(data)).job
     job = ended(request(data, name="mine"), tmp_path, monkeypatch)
     assert "Training goes on after step 8." in resume(job)
@@ -99,11 +100,11 @@ def test_a_fit_that_ended_within_its_epochs_goes_on_to_the_same_bits(
 def test_a_class_that_came_since_begins_training_anew(
     folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
-    job = ended(request(data, name="mine", size=32), tmp_path, monkeypatch)
+    data = folder_of_photos({"red": 24, "green": 24})
+    job = ended(request(data, name="mine"), tmp_path, monkeypatch)
     shutil.move(folder_of_photos({"blue": 30}, name="more") / "blue", data / "blue")
     said = resume(job)
-    assert "The data are not those that this job began with (60 pictures then, 90 now)" in said
+    assert "The data are not those that this job began with (48 pictures then, 78 now)" in said
     assert "The checkpoint last.checkpoint is of other data, another configuration or other versions" in said
     assert FitResult.open(job).load().classes == ("blue", "green", "red")
 
@@ -111,15 +112,15 @@ def test_a_class_that_came_since_begins_training_anew(
 def test_a_checkpoint_of_another_model_is_not_gone_on_with(
     folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
+    data = folder_of_photos({"red": 24, "green": 24})
     full = replace(LAST, depth="full")
     wide = ended(request(data, name="wide", head=full, size=48), tmp_path, monkeypatch)
-    job = ended(request(data, name="mine", head=full, size=32), tmp_path, monkeypatch)
+    job = ended(request(data, name="mine", head=full), tmp_path, monkeypatch)
     # Its tensors have the same names and shapes: nothing but what it says of itself tells them apart.
     shutil.copy(wide / "checkpoints" / "full.checkpoint", job / "checkpoints" / "full.checkpoint")
     said = resume(job)
     assert "The checkpoint full.checkpoint is of other data, another configuration or other versions" in said
-    same_result(job, fit(request(data, head=full, size=32)).job)
+    same_result(job, fit(request(data, head=full)).job)
 
 
 def test_a_document_holds_all_of_it(tmp_path: Path) -> None:
@@ -132,8 +133,9 @@ def test_the_command_has_an_option_for_each_hyperparameter() -> None:
     assert set(OPTIONS) == set(HYPERPARAMETERS) - {"seed"}
 
 
+@pytest.mark.usefixtures("one_core")
 def test_minutes_end_it(folder_of_photos: Folder) -> None:
-    data, notes = folder_of_photos({"red": 30, "green": 30}), Notes()
+    data, notes = folder_of_photos({"red": 24, "green": 24}), Notes()
     result = fit(FitRequest.of(data, {}, minutes=0.7, backbone="test_resnet", random_init=True), notes)
     assert np.isfinite(result.evaluation.loss.value)
     assert any("that are left: " in text or "no time left" in text for text in notes.texts)

@@ -23,6 +23,7 @@ from vizsla.workflow.observer import Silent
 from vizsla.workflow.request import FitRequest
 
 Folder = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("one_core")
 FIXED = {"epochs": 2, "batch_size": 8, "views": 2}
 
 
@@ -31,7 +32,7 @@ def request(
 ) -> FitRequest:
     space = None if ranges is None else Space.of(ranges)
     search = SearchRequest(space, limits=SearchLimits(trials), **more)
-    return FitRequest.of(data, fixed, tune=search, backbone="test_resnet", random_init=True, name="mine")
+    return FitRequest.of(data, fixed, tune=search, backbone="test_resnet", random_init=True, size=48, name="mine")
 
 
 class Trials(Silent):

@@ -14,8 +14,11 @@ from vizsla.cli.source import DATA_HELP, data_options
 from vizsla.cli.track import TrackingUri, record_on
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vizsla.data import SourceOptions
     from vizsla.data.gate import GateOptions
+    from vizsla.evaluation import Evaluation
     from vizsla.workflow.plan import Plan
     from vizsla.workflow.request import FitResult
 
@@ -137,21 +140,11 @@ def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) 
     """What was measured, and what to type next; of the warnings those that were not ``noted`` on the way."""
     from rich.text import Text
 
-    from vizsla.cli.console import errors, print_note, results, titled_table
-    from vizsla.reports.render import duration, percent
+    from vizsla.cli.console import errors, print_note, results
+    from vizsla.reports.render import duration
 
     e, out = result.evaluation, results(as_json)
-    table = titled_table(f"On {e.n:,} test pictures", "metric", ">value", ">95 % interval")
-    percents = [("accuracy", e.accuracy), ("macro F1", e.macro_f1), (f"top-{e.top_k}", e.top5)]
-    if e.unequal:
-        percents.insert(1, ("balanced accuracy", e.balanced_accuracy))
-    for name, estimate in [*percents, ("calibration error (ECE)", e.ece)]:
-        always = name.startswith("top-") and e.top_k == len(e.classes)
-        interval = f"{percent(estimate.low)} – {percent(estimate.high)}"
-        table.add_row(name, percent(estimate.value), "always, with so few classes" if always else interval)
-    table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
-    table.add_row(f"always {e.constant.label!r}", percent(e.constant.accuracy), "the accuracy of no model")
-    out.print(table)
+    out.print(score_table(e, f"On {e.n:,} test pictures"))
     for warning in result.warnings:
         if warning not in noted:
             print_note(warning)
@@ -161,6 +154,24 @@ def print_result(result: FitResult, as_json: bool, noted: Collection[str] = ()) 
     out.print(f"model   {model}\nreport  {_near(result.report)}", soft_wrap=True)
     errors.print(Text.assemble("next    ", (f"vizsla predict {model} PICTURE...", "bold")), soft_wrap=True)
     errors.print(Text.assemble("        ", (f"vizsla serve {model}", "bold")), soft_wrap=True)
+
+
+def score_table(e: Evaluation, title: str) -> Table:
+    """The headline numbers with their intervals."""
+    from vizsla.cli.console import titled_table
+    from vizsla.reports.render import percent
+
+    table = titled_table(title, "metric", ">value", ">95 % interval")
+    percents = [("accuracy", e.accuracy), ("macro F1", e.macro_f1), (f"top-{e.top_k}", e.top5)]
+    if e.unequal:
+        percents.insert(1, ("balanced accuracy", e.balanced_accuracy))
+    for name, estimate in [*percents, ("calibration error (ECE)", e.ece)]:
+        always = name.startswith("top-") and e.top_k == len(e.classes)
+        interval = f"{percent(estimate.low)} – {percent(estimate.high)}"
+        table.add_row(name, percent(estimate.value), "always, with so few classes" if always else interval)
+    table.add_row("loss (nats)", f"{e.loss.value:.3f}", f"{e.loss.low:.3f} – {e.loss.high:.3f}")
+    table.add_row(f"always {e.constant.label!r}", percent(e.constant.accuracy), "the accuracy of no model")
+    return table
 
 
 def _print_plan(planned: Plan, as_json: bool) -> None:

@@ -18,13 +18,19 @@ from vizsla.version import VERSION
 VERBS: dict[str, str] = {
     "check": "What is wrong with a data set: damage, copies, leaks, labels.",
     "fit": "A folder of labelled pictures becomes a classifier.",
+    "models": "The registry: versions of models, their approval, their proof.",
     "serve": "Saved models behind an HTTP endpoint, with SageMaker's contracts.",
+    "endpoints": "Servers in the background: variants, canaries, data capture.",
     "train": "Train as a job: the built-in training, or any script unmodified.",
     "tune": "Search for the best hyperparameters: heads in seconds, or any script.",
     "debug": "What is wrong with a training: rules over what its job recorded.",
     "jobs": "List, show, follow, stop, resume and remove jobs.",
     "ui": "MLflow's pages: every job with its parameters, metrics and results.",
+    "evaluate": "How good a saved model is on any labelled pictures, and where not.",
+    "bias": "Whether a group is treated otherwise than the rest: Clarify's metrics of a table.",
+    "explain": "Why a saved model says what it says: maps, segments, nearest training pictures.",
     "predict": "What a saved model says of pictures.",
+    "transform": "A saved model over a whole folder, archive or bucket, as a job.",
     "cache": "What is kept between runs: show, bound, clear.",
 }
 """Verb to its line in ``--help``. The verb's file is ``vizsla/cli/<verb>.py`` and holds a ``typer.Typer`` named

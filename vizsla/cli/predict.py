@@ -30,11 +30,12 @@ def predict(
     """
     import json
 
+    from vizsla.data.picture_files import picture_files
     from vizsla.errors import ImageError
     from vizsla.models.model import load
 
     paths = _paths(sys.stdin.buffer.read()) if images == ["-"] else images
-    paths = [picture for path in paths for picture in _pictures(path)]
+    paths = picture_files(paths)
     loaded = load(model)
     failed = 0
     for path, answer in zip(paths, loaded.predict_many(paths, top_k=top_k, strict_images=strict_images), strict=True):
@@ -65,16 +66,3 @@ def _paths(data: bytes) -> list[str]:
     else:
         lines = [os.fsdecode(line) for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n")]
     return [path for line in lines if (path := line.removesuffix("\r")).strip()]
-
-
-def _pictures(path: str) -> list[str]:
-    """The pictures in a folder and below, in order; else the path itself."""
-    from vizsla.data.contents import read_contents
-    from vizsla.errors import DataError
-
-    if not os.path.isdir(path):
-        return [path]
-    inside = [os.path.join(path, name) for name in read_contents(Path(path)).pictures]
-    if not inside:
-        raise DataError("There is no picture in this folder.", where=path, do="check the path")
-    return inside

@@ -86,6 +86,17 @@ def data_options(verb: Callable[..., None]) -> Callable[..., None]:
     return with_table(verb, _SOURCE | _GATE, ("source", "gate"), configurations)
 
 
+def source_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options on how data are read: it gets ``source``; nothing is decided about the pictures."""
+
+    def fill(values: dict[str, Any]) -> tuple[SourceOptions]:
+        from vizsla.data import SourceOptions
+
+        return (SourceOptions(**values | {"drop_classes": values["drop_classes"] or ()}),)
+
+    return with_table(verb, _SOURCE, ("source",), fill)
+
+
 def configurations(values: dict[str, Any]) -> tuple[SourceOptions, GateOptions]:
     """What these options ask for.
 

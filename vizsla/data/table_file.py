@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def open_table(file: Path) -> Table:
-    """Open a table by the ending of its name.
+def open_table(file: Path, names: Sequence[str] | None = None) -> Table:
+    """Open a table by the ending of its name; ``names`` are the columns of a CSV that may have no line of names.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def open_table(file: Path) -> Table:
     suffix = file.suffix.lower()
     rows: Iterator[Row]
     if suffix in (".csv", ".tsv"):
-        return _open_csv(file)
+        return _open_csv(file, names)
     if suffix == ".parquet":
         return _open_parquet(file)
     rows = _in_words(file, _json_array(file) if suffix == ".json" else _json_rows(file))
@@ -100,12 +100,15 @@ def _not_utf8(file: Path) -> SourceError:
     raise AssertionError(file)
 
 
-def _open_csv(file: Path) -> Table:
+def _open_csv(file: Path, given: Sequence[str] | None) -> Table:
     cells = _in_words(file, _cells(file))
     number, first = next(cells, (0, {"": []}))
     if not first[""]:
         raise DataError("The table is empty.", where=file, allowed="a line with the names of the columns, and rows")
     header = [cell.strip() for cell in first[""]]
+    if given is not None:
+        rows = cells if header == list(given) else _chain(number, first, cells)
+        return Table(list(given), _rows(list(given), rows, file), "line")
     if not any(map(_is_picture, header)):
         return Table(header, _rows(header, cells, file), "line")
     names = _names_without_header(header, file)

@@ -237,5 +237,5 @@ def finished(rows: list[Pending], worker: str) -> list[Row]:
         values = None if row.values is None else tuple(row.values.flatten().tolist())
         prod = None if row.prod is None else float(row.prod)
         where = (row.step, row.mode, row.mode_step, worker, row.name, row.collection, row.time, row.n)
-        result.append(Row(*where, *numbers, row.shape, row.chosen, row.raw, prod, values))
+        result.append(Row._make((*where, *numbers, row.shape, row.chosen, row.raw, prod, values)))
     return result

@@ -225,6 +225,13 @@ def evaluate(
     )
 
 
+def calibration_error(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
+    """The expected calibration error (Guo et al. 2017) of probabilities (n, classes)."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    return _ece(_reliability(bins, confidence, probabilities.argmax(axis=1) == labels))
+
+
 def _cells(matrix: npt.NDArray[np.int64]) -> list[list[int]]:
     rows, columns = np.nonzero(matrix)
     return [[int(i), int(j), int(matrix[i, j])] for i, j in zip(rows, columns, strict=True)]

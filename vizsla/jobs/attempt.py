@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import Command, Exit, Running, folder_id, load
+from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.lock import take
 from vizsla.jobs.logs import join_tails
-from vizsla.jobs.outcome import Outcome, outcome
+from vizsla.jobs.outcome import NO_MODEL, Outcome, outcome
 from vizsla.jobs.pack import ARCHIVE
 from vizsla.jobs.processes import Process, boot_id, processes_with, signal_group
 from vizsla.jobs.states import State
@@ -200,6 +201,8 @@ def conclude(job: JobDirectory, state: State) -> State | None:
     if end is not None:
         result = outcome(end, wrote=wrote)
         code = end.code
+        if result.reason == NO_MODEL and not kind_of(job.kind).leaves_model:
+            result = replace(result, reason=None)
         if result.status == "Stopped" and reason and end.why == "stopped":
             result = Outcome("Stopped", f"{reason} ({result.reason})", None)
     else:

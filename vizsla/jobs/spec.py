@@ -63,8 +63,9 @@ class AlgorithmSpecification(_Document):
 
     @property
     def is_builtin(self) -> bool:
-        """Whether the built-in training runs."""
-        return tuple(self.container_entrypoint or ()) == BUILTIN
+        """Whether work of our own runs: the built-in training, or another module of :mod:`vizsla.workflow`."""
+        command = tuple(self.container_entrypoint or ())
+        return command[:2] == BUILTIN[:2] and len(command) == 3 and command[2].startswith("vizsla.workflow.")
 
 
 class S3DataSource(_Document):

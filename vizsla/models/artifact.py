@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Container
 from dataclasses import dataclass
@@ -143,6 +144,32 @@ def save(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def save_tempered(saved: SavedModel, temperature: float, folder: Path) -> None:
+    """Write a copy of a model whose logits are divided by ``temperature``. What its card says of loss and calibration
+    is no longer true and left out.
+
+    Raises
+    ------
+    StorageError
+        When the file system refuses.
+    """
+    head = saved.head.tempered(temperature)
+    metrics = {name: value for name, value in saved.card.metrics.items() if not name.startswith(("loss", "ece"))}
+    card = saved.card.model_copy(
+        update={
+            "head_sha256": hashlib.sha256(head_bytes(head)).hexdigest(),
+            "metrics": metrics | {"temperature": temperature},
+        }
+    )
+    if isinstance(saved.backbone, Path):
+        save(folder, card, saved.backbone, head)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        backbone = Path(place) / BACKBONE
+        backbone.write_bytes(saved.backbone)
+        save(folder, card, backbone, head)
 
 
 def pack(folder: Path, archive: Path) -> None:

@@ -39,6 +39,12 @@ STAGES = {
     "trials": "Running trials",
     "finalists": "Running finalists again",
     "evaluation": "Evaluating",
+    "pictures": "Looking at the pictures",
+    "training set": "Finding the training pictures",
+    "the other model": "Asking the other model",
+    "insights": "Looking for weak spots",
+    "explanations": "Explaining",
+    "metrics": "Computing metrics",
     "model": "Saving and proving the model",
     "report": "Writing the report",
 }

@@ -20,18 +20,26 @@ def fragment(evaluation: Evaluation) -> str:
     return render("evaluation_alone.html.j2", e=parts(evaluation))
 
 
-def parts(evaluation: Evaluation, counts: npt.NDArray[np.int64] | None = None) -> dict[str, Any]:
+def parts(
+    evaluation: Evaluation,
+    counts: npt.NDArray[np.int64] | None = None,
+    which: str = "of the test split, which training never saw",
+) -> dict[str, Any]:
     """What ``evaluation.html.j2`` shows.
 
     Parameters
     ----------
     counts:
         Pictures in train and valid by class, int64 (classes, 2), where they are known.
+    which:
+        Words for the pictures that were measured.
     """
     names = [score.name for score in evaluation.classes]
     return {
         "n": evaluation.n,
+        "which": which,
         "accuracy": percent(evaluation.accuracy.value),
+        "balanced": percent(evaluation.balanced_accuracy.value),
         "tiles": _tiles(evaluation),
         "constant_words": _constant_words(evaluation),
         "confusion_chart": charts.confusion(evaluation.confusion, names),
@@ -39,7 +47,7 @@ def parts(evaluation: Evaluation, counts: npt.NDArray[np.int64] | None = None) -
             {"truth": names[i], "predicted": names[j], "count": count}
             for i, j, count in evaluation.mistakes()[:_MISTAKES]
         ],
-        "counted": ("test",) if counts is None else ("train", "valid", "test"),
+        "counted": ("pictures",) if counts is None else ("train", "valid", "test"),
         "class_rows": _class_rows(evaluation, counts),
         "many_classes": len(names) > charts.MOST_DRAWN_CLASSES,
         "reliability_chart": charts.reliability(evaluation.reliability),

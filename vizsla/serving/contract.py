@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.routing import Route
 
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.door import record_of
-from vizsla.serving.faults import RequestError
+from vizsla.serving.faults import ClientGoneError, RequestError, as_request_error
 from vizsla.serving.service import Invocation, Service
 from vizsla.serving.shelves import S3Shelf
 
@@ -75,7 +76,7 @@ class Container:
     async def invocations(self, request: Request) -> Response:
         """Classify with the server's model, or the one that Target-Model names."""
         record_of(request.scope).route = "invocations"
-        return await answer(self._service, request, _header(request, "target-model"))
+        return (await answer_by_variant(self._service, request, None))[0]
 
     async def invoke_model(self, request: Request) -> Response:
         """Classify with a model that is loaded."""
@@ -156,11 +157,8 @@ class Runtime:
         for name, words in _ELSEWHERE.items():
             if request.scope["vizsla.headers"].get(_HEADER + name):
                 raise RequestError("header", words, where=f"header X-Amzn-SageMaker-{name.title()}", do="leave it out")
-        variant = _header(request, "target-variant")
-        if variant not in (None, self._service.variant):
-            raise RequestError("variant-unknown", f"There is no variant {variant!r}.", allowed=self._service.variant)
-        response = await answer(self._service, request, _header(request, "target-model"))
-        response.headers["x-Amzn-Invoked-Production-Variant"] = self._service.variant
+        response, variant = await answer_by_variant(self._service, request, _header(request, "target-variant"))
+        response.headers["x-Amzn-Invoked-Production-Variant"] = variant
         return response
 
     def _check_endpoint(self, name: str) -> None:
@@ -182,6 +180,29 @@ def _by_method(path: str, **calls: Callable[[Request], Awaitable[Response]]) -> 
         return await calls["GET" if request.method == "HEAD" else request.method](request)
 
     return Route(path, call, methods=[*calls])
+
+
+async def answer_by_variant(service: Service, request: Request, wanted: str | None) -> tuple[Response, str]:
+    """What one of the variants says, and which: noted, and captured where that is asked."""
+    choice, began = service.choose(wanted), time.perf_counter()
+    sent = request.scope["vizsla.body"]
+    try:
+        response = await answer(service, request, _header(request, "target-model") or choice.target)
+    except Exception as error:
+        failed = as_request_error(error).fault.status >= 500 and not isinstance(error, ClientGoneError)
+        service.note(choice, failed=failed, seconds=time.perf_counter() - began)
+        raise
+    service.note(choice, failed=False, seconds=time.perf_counter() - began)
+    if service.capture is not None:
+        record = record_of(request.scope)
+        service.capture.take(
+            choice.variant,
+            sent=(sent, request.scope["vizsla.headers"].get("content-type", "")),
+            answered=(bytes(response.body), response.headers["content-type"]),
+            inference_id=record.inference_id,
+            event_id=record.request_id,
+        )
+    return response, choice.variant
 
 
 async def answer(service: Service, request: Request, target: str | None, *, load: bool = True) -> Response:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from vizsla.errors import ImageError
+from vizsla.errors import ImageError, ModelError
+from vizsla.evaluation.explanation.activation_map import activation_map
 from vizsla.images import Decoded, Limits
 from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import ServedModel
@@ -36,26 +35,13 @@ def explain(decoded: Decoded, model: ServedModel, warning: ImageError | None) ->
     """
     pixels = model.preprocessing.apply(decoded.image, decoded.full_size)
     features, feature_map = model.backbone.features_and_map(pixels[None])
-    if feature_map.ndim != 4 or feature_map.shape[1] != features.shape[1]:
-        raise RequestError(
-            "explanation",
-            f"The backbone {model.backbone.name} has no feature map that its features are the average of.",
-            do="ask without an explanation",
-        )
     probabilities = model.head.probabilities(features)[0]
+    try:
+        found = activation_map(features, feature_map, model.head, int(probabilities.argmax()), model.backbone.name)
+    except ModelError as error:
+        raise RequestError("explanation", error.what, do="ask without an explanation") from error
     return Answer(
         probabilities,
-        {
-            "class_activation_map": scaled(model.head.evidence(feature_map[0], int(probabilities.argmax()))).tolist(),
-            "box": model.preprocessing.box(decoded.full_size),
-        },
+        {"class_activation_map": found.scaled().tolist(), "box": model.preprocessing.box(decoded.full_size)},
         warning,
     )
-
-
-def scaled(evidence: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Evidence (h, w) to 0..1, rounded to 4 digits: what speaks against the class is 0."""
-    positive = np.maximum(evidence, 0)
-    peak = positive.max()
-    result: npt.NDArray[np.float64] = np.round(positive / peak, 4) if peak > 0 else positive
-    return result

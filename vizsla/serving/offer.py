@@ -9,6 +9,8 @@ from pathlib import Path
 
 from vizsla.errors import UsageError
 from vizsla.parameters import spelled
+from vizsla.registry.package import SCHEME
+from vizsla.serving.registered import RegisteredShelf
 from vizsla.serving.shelves import FolderShelf, NamedShelf, S3Shelf, Shelf, container, fetch_archive, models_by_name
 
 
@@ -38,5 +40,11 @@ class Offer:
         if models_dir:
             return cls(FolderShelf(Path(models_dir)))
         paths_or_addresses = list(models) or [str(container() / "model")]
-        paths = models_by_name(paths_or_addresses, lambda address: fetch_archive(address, cache))
-        return cls(NamedShelf(paths), tuple(paths))
+        registered = [text for text in paths_or_addresses if text.startswith(SCHEME)]
+        others = [text for text in paths_or_addresses if text not in registered]
+        paths = models_by_name(others, lambda address: fetch_archive(address, cache))
+        if not registered:
+            return cls(NamedShelf(paths), tuple(paths))
+        shelf = RegisteredShelf(paths, registered)
+        names = (*shelf.references, *paths) if paths_or_addresses[0] in registered else (*paths, *shelf.references)
+        return cls(shelf, names)

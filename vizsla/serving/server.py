@@ -14,7 +14,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
 from starlette.routing import Router
@@ -24,6 +24,7 @@ from vizsla.images import Limits
 from vizsla.parameters import spelled
 from vizsla.serving.access import Access
 from vizsla.serving.backbones import Backbones
+from vizsla.serving.capture import Capture
 from vizsla.serving.code_folder import remove_abandoned
 from vizsla.serving.connection import PatientConnection
 from vizsla.serving.contract import Container, Runtime
@@ -34,9 +35,12 @@ from vizsla.serving.fetch import Fetcher, refuse_urls
 from vizsla.serving.memory import give_memory_back
 from vizsla.serving.page import Page
 from vizsla.serving.pool import Pool
+from vizsla.serving.promotion import follow
+from vizsla.serving.registered import RegisteredShelf
 from vizsla.serving.service import Service
 from vizsla.serving.shelves import Shelf
 from vizsla.serving.telemetry import Telemetry
+from vizsla.serving.traffic import Traffic
 from vizsla.serving.workers import Workers
 from vizsla.settings import Settings
 
@@ -66,6 +70,22 @@ class ServeOptions:
     log: bool = True
     strict_images: bool = False
     access: Access = field(default_factory=Access)
+    director: Director | None = None
+    capture: Capture | None = None
+
+
+class Director(Protocol):
+    """Says which variants an endpoint has, while it is served."""
+
+    traffic: Traffic
+
+    async def begin(self, pool: Pool, telemetry: Telemetry) -> None:
+        """Load what there is at the start; what is raised ends the server."""
+        ...
+
+    async def follow(self, pool: Pool, telemetry: Telemetry) -> None:
+        """Follow what changes, until cancelled."""
+        ...
 
 
 class Server:
@@ -91,7 +111,13 @@ class Server:
         self._pool.on_lost = lambda name, error: self.telemetry.log("error", "model", model=name, message=str(error))
         fetch = Fetcher(limits.max_bytes) if options.allow_urls else refuse_urls
         self._service = Service(
-            self._pool, self._workers, fetch, options.pinned[0] if options.pinned else None, options.endpoint_name
+            self._pool,
+            self._workers,
+            fetch,
+            options.pinned[0] if options.pinned else None,
+            options.endpoint_name,
+            traffic=options.director.traffic if options.director else None,
+            capture=options.capture,
         )
         container = Container(self._service, max_payload=options.max_payload, concurrency=settings.threads)
         page = Page(self._service, self.telemetry, urls=options.allow_urls)
@@ -162,7 +188,9 @@ class Server:
         self._workers.start()
         try:
             for name in self._options.pinned:
-                await self._pool.load(name, pinned=True)
+                await self._load(name)
+            if self._options.director is not None:
+                await self._options.director.begin(self._pool, self.telemetry)
         except Exception as error:
             if not (isinstance(error, RequestError) and error.kind == "stopping"):  # uvicorn ends by itself then
                 self._failure = error
@@ -170,12 +198,24 @@ class Server:
         else:
             self.telemetry.log("info", "serving", address=self.address, models=list(self._options.pinned))
             self._on_start()
-        tidy = asyncio.create_task(self._tidy())
+        tasks = [asyncio.create_task(self._tidy())]
+        if isinstance(self._options.shelf, RegisteredShelf):
+            tasks.append(asyncio.create_task(follow(self._options.shelf, self._pool, self.telemetry)))
+        if self._options.director is not None:
+            tasks.append(asyncio.create_task(self._options.director.follow(self._pool, self.telemetry)))
         yield
-        tidy.cancel()
+        for task in tasks:
+            task.cancel()
         await self._pool.close()
         await asyncio.get_running_loop().run_in_executor(None, self._workers.close)
         self.telemetry.log("info", "stopped")
+
+    async def _load(self, name: str) -> None:
+        if not self._options.shelf.moves(name):
+            await self._pool.load(name, pinned=True)
+            return
+        async with self._pool.use(name):
+            return
 
     def _take_over_logging(self) -> None:
         """What the libraries have to say becomes lines of our log, but for a failed start, which is raised."""

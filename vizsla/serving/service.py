@@ -12,10 +12,12 @@ from typing import Any
 from vizsla.serving.answers import Answer, choose_form
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import FetchPictures, Picture, is_json, read_pictures, refuse_encoding
+from vizsla.serving.capture import Capture
 from vizsla.serving.faults import RequestError, as_request_error
 from vizsla.serving.pool import Pool
 from vizsla.serving.telemetry import RequestRecord
 from vizsla.serving.toolkit import CodeModel
+from vizsla.serving.traffic import Choice, Traffic
 from vizsla.serving.workers import Task, Workers
 
 _ACCEPT = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
@@ -44,6 +46,27 @@ class Service:
     default: str | None
     endpoint_name: str | None = None
     variant: str = "AllTraffic"
+    traffic: Traffic | None = None
+    capture: Capture | None = None
+
+    def choose(self, variant: str | None) -> Choice:
+        """The variant that answers; ``variant`` is the one that the request names.
+
+        Raises
+        ------
+        RequestError
+            ``variant-unknown``.
+        """
+        if self.traffic is not None:
+            return self.traffic.choose(variant)
+        if variant not in (None, self.variant):
+            raise RequestError("variant-unknown", f"There is no variant {variant!r}.", allowed=self.variant)
+        return Choice(self.variant)
+
+    def note(self, choice: Choice, *, failed: bool, seconds: float) -> None:
+        """A variant has answered, or failed by no fault of the client's."""
+        if self.traffic is not None:
+            self.traffic.note(choice, failed=failed, seconds=seconds)
 
     def target(self, name: str | None) -> str:
         """The model that a request is for.

@@ -46,6 +46,10 @@ class Shelf(ABC):
     def url(self, name: str) -> str:
         """Where the model is, for a person."""
 
+    def moves(self, name: str) -> bool:
+        """Whether another artifact may be found under this name later: then no model stays loaded under it for good."""
+        return False
+
     def done(self, path: Path) -> None:  # noqa: B027 - most shelves fetch nothing
         """What :meth:`locate` gave has been read; only what was fetched for it is given up."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,7 +178,12 @@ def look(source: Source, observer: Observer, watch: Watch, companion: Companion 
 
 
 def _folder(request: DataRequest) -> Path:
-    return settings().home / "datasets" / source_key(request.source, request.options.endpoint_url)
+    return manifest_of(request.source, request.options, settings().home).parent
+
+
+def manifest_of(source: str | os.PathLike[str], options: SourceOptions, home: Path) -> Path:
+    """Where the manifest of a source is kept, below the folder of the jobs."""
+    return home / "datasets" / source_key(source, options.endpoint_url) / MANIFEST
 
 
 def _keep_manifest(checked: DataCheck, listing: Listing) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
 from vizsla.evaluation import Evaluation
+from vizsla.evaluation.measured import Measured
 from vizsla.files import sha256_json, write_bytes, write_json
 from vizsla.version import VERSION
 
@@ -50,7 +51,23 @@ def write_predictions(
         (dataset.paths[row], classes[dataset.labels[row]], classes[guess], f"{p[guess]:.6f}")
         for row, guess, p in zip(rows, best, probabilities, strict=True)
     )
-    _write_csv(path, ("path", "label", "predicted", "probability"), lines)
+    write_csv(path, ("path", "label", "predicted", "probability"), lines)
+
+
+def write_measured(path: Path, measured: Measured) -> None:
+    """A CSV of the pictures of an evaluation: path, label, predicted, probability, and what else is known of each."""
+    classes, best = measured.classes, measured.predicted.tolist()
+    lines = (
+        (
+            measured.paths[at],
+            classes[measured.labels[at]],
+            classes[guess],
+            f"{measured.probabilities[at, guess]:.6f}",
+            *(column[at] for column in measured.columns.values()),
+        )
+        for at, guess in enumerate(best)
+    )
+    write_csv(path, ("path", "label", "predicted", "probability", *measured.columns), lines)
 
 
 def write_confusion(path: Path, evaluation: Evaluation) -> None:
@@ -58,10 +75,11 @@ def write_confusion(path: Path, evaluation: Evaluation) -> None:
     names = [score.name for score in evaluation.classes]
     pairs = zip(*np.nonzero(evaluation.confusion), strict=True)
     lines = ((names[i], names[j], int(evaluation.confusion[i, j])) for i, j in pairs)
-    _write_csv(path, ("truth", "predicted", "pictures"), lines)
+    write_csv(path, ("truth", "predicted", "pictures"), lines)
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], lines: Iterable[tuple[object, ...]]) -> None:
+def write_csv(path: Path, columns: tuple[str, ...], lines: Iterable[tuple[object, ...]]) -> None:
+    """A table with a line of names."""
     text = io.StringIO()
     csv.writer(text).writerows([columns, *lines])
     write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))

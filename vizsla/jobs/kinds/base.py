@@ -28,5 +28,7 @@ class Kind:
     """What a person types to go on with a job."""
     is_process: Callable[[TrainingJobSpec], bool] = _always
     """Whether an executor can run such a job; what is no single process is run by its own verb."""
+    leaves_model: bool = True
+    """Whether a job that completes without a model is told so."""
     trials: str | None = None
     """The file in ``output/`` whose trials are recorded below the job's own run, where it has any."""

@@ -32,13 +32,17 @@ class Head(ABC):
 
     kind: ClassVar[str]
 
+    bias: Floats
+    """(classes,): the logits of a picture whose evidence is nothing."""
+
     @abstractmethod
     def logits(self, features: Floats) -> Floats:
         """(n, d) to (n, classes), each row the same to the last bit alone or among others."""
 
     @abstractmethod
     def evidence(self, feature_map: Floats, label: int) -> Doubles:
-        """Feature map (d, h, w) to what each place adds to the logit of a class, (h, w)."""
+        """Feature map (d, h, w) to what each place adds to the logit of a class, (h, w): the mean over the places and
+        ``bias`` are the logit."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Floats]:
@@ -85,6 +89,11 @@ class Head(ABC):
     @abstractmethod
     def trained(cls, point: Floats, mean: Floats, deviation: Floats) -> Self:
         """The head of a point, for features as they are, which were standardised by mean and deviation (d,)."""
+
+    @abstractmethod
+    def tempered(self, temperature: float) -> Self:
+        """The head whose logits are these divided by ``temperature``: the same answers, more or less sure (Guo et al.
+        2017, arXiv:1706.04599)."""
 
     def probabilities(self, features: Floats) -> Floats:
         """(n, d) to (n, classes) float32, each row summing to 1."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -57,6 +57,9 @@ class CosineHead(Head):
             "mean": self.mean,
             "deviation": self.deviation,
         }
+
+    def tempered(self, temperature: float) -> Self:
+        return replace(self, scale=self.scale / np.float32(temperature), bias=self.bias / np.float32(temperature))
 
     @classmethod
     def read(cls, tensors: Mapping[str, npt.NDArray[Any]], classes: int, features: int) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -37,6 +37,9 @@ class LinearHead(Head):
 
     def tensors(self) -> dict[str, Floats]:
         return {"weight": self.weight, "bias": self.bias}
+
+    def tempered(self, temperature: float) -> Self:
+        return replace(self, weight=self.weight / np.float32(temperature), bias=self.bias / np.float32(temperature))
 
     @classmethod
     def read(cls, tensors: Mapping[str, npt.NDArray[Any]], classes: int, features: int) -> Self:

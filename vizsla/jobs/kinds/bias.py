@@ -1,0 +1,8 @@
+"""A bias analysis: the document says which table and how it is meant."""
+
+from __future__ import annotations
+
+from vizsla.jobs.kinds.base import Kind
+from vizsla.jobs.processing import spec_of
+
+KIND = Kind(spec_of)

@@ -1,0 +1,8 @@
+"""An explanation: the document says which model, which pictures and which method."""
+
+from __future__ import annotations
+
+from vizsla.jobs.kinds.base import Kind
+from vizsla.jobs.processing import spec_of
+
+KIND = Kind(spec_of)

@@ -1,0 +1,1 @@
+"""Batch transform: a folder, an archive or a bucket through the engine. No torch, no HTTP."""
