@@ -13,6 +13,7 @@ import pytest
 from tests.workflow.test_fit_checkpoint import resume
 from tests.workflow.test_train import same_result
 from vizsla.cli.hyperparameters import OPTIONS
+from vizsla.errors import VizslaError
 from vizsla.training import checkpoint
 from vizsla.training.fine_tuning.config import HYPERPARAMETERS, FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
