@@ -64,7 +64,6 @@ class FitRequest:
     backbone: str | None = None
     weights: Path | None = None
     random_init: bool = False
-    size: int | None = None
     head: TrainingConfig = field(default_factory=LbfgsConfig)
     minutes: float | None = None
     name: str | None = None
@@ -72,6 +71,7 @@ class FitRequest:
     gate: GateOptions = field(default_factory=GateOptions)
     tune: SearchRequest | None = None
     preset: str | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if not str(self.data).strip():
