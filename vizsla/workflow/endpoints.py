@@ -43,10 +43,7 @@ def read_variants(texts: Sequence[str]) -> list[Variant]:
     """
     found = []
     for text in texts:
-        match = re.fullmatch(
-            r"(?:(?P<name>[a-zA-Z0-9][a-zA-Z0-9-]*)=)?(?P<model>.+?)(?::(?P<weight>\d+(?:\.\d+)?))?", text
-        )
-        assert match is not None or not text
+        match = _VARIANT.fullmatch(text)
         if match is None:
             raise UsageError(
                 "A variant has no model.", parameter="variant", allowed="MODEL, NAME=MODEL, NAME=MODEL:WEIGHT"
