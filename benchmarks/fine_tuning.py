@@ -38,8 +38,10 @@ def curve(data: Path, minutes: list[float], peers: list[str]) -> None:
             )  # fmt: skip
             metrics: Any = result["metrics"]
             depth = _depth(Path(str(result["job"])))
-        accuracy = metrics["accuracy"]
-        ours = f"{accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f})"
+        low, high = metrics["accuracy_interval"]
+        ours = f"{metrics['accuracy']:.3f} ({low:.3f} to {high:.3f})"
+        beside = next((text for text in result["warnings"] if text.startswith("Frozen, the same")), "")
+        print(f"{allowed:g} minutes: {ours}. {beside}")
         rows.append((allowed, "vizsla fit", depth, ours, f"{took / 60:.2f}"))
         table(("minutes", "what", "how", "test accuracy", "minutes taken"), rows[-1:])
         for peer in peers:
