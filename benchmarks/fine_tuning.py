@@ -40,7 +40,8 @@ def curve(data: Path, minutes: list[float], peers: list[str]) -> None:
             depth = _depth(Path(str(result["job"])))
         low, high = metrics["accuracy_interval"]
         ours = f"{metrics['accuracy']:.3f} ({low:.3f} to {high:.3f})"
-        beside = next((text for text in result["warnings"] if text.startswith("Frozen, the same")), "")
+        warnings: Any = result["warnings"]
+        beside = next((text for text in warnings if text.startswith("Frozen, the same")), "")
         print(f"{allowed:g} minutes: {ours}. {beside}")
         rows.append((allowed, "vizsla fit", depth, ours, f"{took / 60:.2f}"))
         table(("minutes", "what", "how", "test accuracy", "minutes taken"), rows[-1:])

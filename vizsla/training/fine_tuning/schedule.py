@@ -36,6 +36,8 @@ _MOST_LAST, _MOST_FULL = 16, 30
 """Epochs beyond which the gain is too small to be told."""
 _LEAST_FULL = 5
 """Where time is too short for so many epochs of all blocks after the last ones, all of it goes to the last ones."""
+_FEWER_VIEWS, _LEAST_LAST = (2, 1), 2
+"""Where time is too short for so many epochs of the last blocks, they see fewer views of each picture."""
 _ENOUGH_LAST = 8
 """Epochs that the last blocks want; where there is time for so many of more blocks, those train."""
 _MOST_SHARE = 0.8
@@ -193,21 +195,36 @@ def within(
     for at, stage in enumerate(planned):
         if stage.depth == "last":
             both = auto and (1 - _SHARE_LAST) * left > _LEAST_FULL * full
-            budget, most = _SHARE_LAST * left if both else left, _MOST_LAST if auto else stage.epochs or 1
-            options = [
-                (place, *_epochs((stage.views * train + valid) * c.trunk, c.training.epoch(train, valid), budget, most))
-                for place, c in costs.last.items()
-            ]
-            place, epochs, took = next((o for o in reversed(options) if o[1] >= min(most, _ENOUGH_LAST)), options[0])
+            best = _last_within(stage, costs, train, valid, _SHARE_LAST * left if both else left, auto)
         else:
-            place, most = None, _MOST_FULL if auto else stage.epochs or 1
-            epochs, took = _epochs(0.0, full, left, most)
-            if at and epochs < _LEAST_FULL:
-                continue
+            epochs, took = _epochs(0.0, full, left, _MOST_FULL if auto else stage.epochs or 1)
+            best = (stage, epochs, took) if not at or epochs >= _LEAST_FULL else (stage, 0, 0.0)
+        stage, epochs, took = best
         if epochs:
-            chosen.append((replace(stage, cut=place, epochs=epochs), took))
+            chosen.append((replace(stage, epochs=epochs), took))
             left -= took
     return chosen
+
+
+def _last_within(
+    stage: FineTuneConfig, costs: Costs, train: int, valid: int, seconds: float, auto: bool
+) -> tuple[FineTuneConfig, int, float]:
+    """The stage with the cut and the views that suit the time, its epochs and seconds."""
+    most = _MOST_LAST if auto else stage.epochs or 1
+    fewer = [views for views in _FEWER_VIEWS if views < stage.views] if auto else []
+    best = stage, 0, 0.0
+    for views in (stage.views, *fewer):
+        options = [
+            (
+                replace(stage, cut=place, views=views),
+                *_epochs((views * train + valid) * cost.trunk, cost.training.epoch(train, valid), seconds, most),
+            )
+            for place, cost in costs.last.items()
+        ]
+        best = next((option for option in reversed(options) if option[1] >= min(most, _ENOUGH_LAST)), options[0])
+        if best[1] >= min(most, _LEAST_LAST):
+            break
+    return best
 
 
 def _epochs(before: float, epoch: float, seconds: float, most: int) -> tuple[int, float]:
