@@ -16,6 +16,7 @@ import pytest
 
 from vizsla.debugging.configuration import Action, RulesOfJob, action_configurations
 from vizsla.debugging.evaluation import Evaluation, evaluate
+from vizsla.debugging.exceptions import TensorUnavailableForStep
 from vizsla.debugging.rules import NAMES, default_rules, rule_class
 from vizsla.debugging.rules.base import Rule
 from vizsla.debugging.trial import Trial
@@ -239,6 +240,21 @@ def test_a_rule_that_fails_itself_silences_no_other(exploded: Path) -> None:
     assert "exploding_tensor" in {f.rule for f in evaluation.findings}
 
 
+def test_a_rule_that_asks_for_what_a_step_has_not_is_asked_again(exploded: Path) -> None:
+    class Rare(Rule):
+        asked = 0
+
+        def invoke_at_step(self, step: int) -> bool:
+            self.asked += 1
+            if self.asked < 3:
+                raise TensorUnavailableForStep("gradient/weight", step)
+            return True
+
+    evaluation = evaluate(exploded, custom=[Rare(Trial(exploded))])
+    assert evaluation.broken == {}
+    assert "Rare" in {f.rule for f in evaluation.findings}
+
+
 def test_two_runs_with_the_same_numbers(exploded: Path) -> None:
     rule = rule_class("similar_across_runs").of({"other_trials": str(exploded)})
     (finding,) = evaluate(exploded, [rule]).findings
@@ -247,7 +263,9 @@ def test_two_runs_with_the_same_numbers(exploded: Path) -> None:
 
 def test_a_training_that_stands_still(exploded: Path) -> None:
     history = evaluate(exploded, []).history
-    rule: Any = rule_class("stalled_training").of({"threshold": "600"})
-    assert list(rule.look_at(history, history.time + 30)) == []
-    (finding,) = rule.look_at(history, history.time + 120)
-    assert "Nothing was recorded for 120 seconds" in finding.message
+    rule: Any = rule_class("stalled_training").of({})
+    assert list(rule.look_at(history, history.time + 120)) == []  # an export, or an evaluation that records nothing
+    (finding,) = rule.look_at(history, history.time + 2000)
+    assert "Nothing was recorded for 2000 seconds" in finding.message
+    patient: Any = rule_class("stalled_training").of({"threshold": "3000"})
+    assert list(patient.look_at(history, history.time + 2000)) == []

@@ -66,7 +66,7 @@ def test_a_cosine_head_is_in_the_graph_too(tmp_path: Path, tiny_backbone: Export
 def test_an_archive_for_sagemaker_answers_by_its_own_code(
     models: Models, two_models: tuple[Path, Path], photos: Path, tmp_path: Path
 ) -> None:
-    made = models("export", two_models[0], "--to", "sagemaker", "--output", tmp_path, "--pictures", photos)
+    made = models("export", two_models[0], "--to", "sagemaker", "--output", tmp_path / "out", "--pictures", photos)
     assert made["proof"]["parties"] == ["saved model", "endpoint", "batch transform"]
     assert made["proof"]["largest"] < 1e-6
     with tarfile.open(made["files"][0]) as tar:
@@ -113,6 +113,12 @@ def test_what_cannot_be_exported(models: Models, two_models: tuple[Path, Path], 
         ]
         assert words in said
         assert not list((tmp_path / "x").iterdir()), "nothing is left"
+    kept = tmp_path / "kept" / "README.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    said = models("export", two_models[0], "--output", kept.parent, code=2)["words"]
+    assert "The folder for the export is not empty, and nothing in it is overwritten." in said
+    assert kept.read_text() == "mine"
     said = models("export", two_models[0], "--to", "coreml", "--output", tmp_path / "x", code=2)["words"]
     assert "There is no form 'coreml'." in said
     assert "onnx, int8, timm, sagemaker" in said

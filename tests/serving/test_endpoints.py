@@ -237,9 +237,12 @@ def test_a_unit_for_systemd_is_written(endpoints: Endpoints, models: list[Path],
     config = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "VIZSLA_API_KEYS": ""}
     made = endpoints("create", "unit", models[0], "--systemd", **config)
     unit = (tmp_path / "config" / "systemd" / "user" / "vizsla-endpoint-unit.service").read_text()
-    assert f"vizsla.serving.endpoint_keeper {made['directory']}" in unit
+    assert f'vizsla.serving.endpoint_keeper "{made["directory"]}"' in unit
     assert f'Environment="VIZSLA_HOME={os.environ["VIZSLA_HOME"]}"' in unit
     assert "VIZSLA_API_KEYS" not in unit
+    said = endpoints("create", "keyed", models[0], "--systemd", **(config | {"VIZSLA_API_KEYS": "secret"}), code=2)
+    assert "VIZSLA_API_KEYS is set, and the unit would start the endpoint without it" in said["words"]
+    assert not (endpoints_folder() / "keyed").exists()
 
 
 def test_what_is_captured_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

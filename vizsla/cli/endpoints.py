@@ -31,7 +31,10 @@ def create(
     """Create an endpoint: its server runs in the background, and is started again when it ends."""
     from vizsla.cli.console import errors, print_json, results
     from vizsla.workflow import endpoints
+    from vizsla.workflow.systemd import check_no_keys, write_unit
 
+    if systemd:
+        check_no_keys()
     folder = endpoints.create(
         name,
         models or [],
@@ -43,8 +46,6 @@ def create(
         memory_mb=memory_mb,
     )
     if systemd:
-        from vizsla.workflow.systemd import write_unit
-
         unit = write_unit(folder)
         errors.print(f"unit  {unit} (systemctl --user enable {unit.name}; loginctl enable-linger)", soft_wrap=True)
     facts = endpoints.described(folder)

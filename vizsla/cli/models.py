@@ -50,12 +50,13 @@ def list_versions(
 ) -> None:
     """List versions, the newest of each group last."""
     from vizsla.cli.console import print_json, results, titled_table
+    from vizsla.jobs.tracking import masked
     from vizsla.registry.place import registry_uri
     from vizsla.registry.reading import packages
 
     found = [package for package in packages(group) if status is None or package.status == status]
     if as_json:
-        print_json({"registry": registry_uri(), "count": len(found), "versions": [p.to_dict() for p in found]})
+        print_json({"registry": masked(registry_uri()), "count": len(found), "versions": [p.to_dict() for p in found]})
         return
     table = titled_table("Model registry", "version", "status", "aliases", ">accuracy", "job", "created")
     for package in found:

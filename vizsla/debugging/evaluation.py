@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from vizsla.debugging.exceptions import StepUnavailable, TensorUnavailable, TensorUnavailableForStep
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History, grouped
 from vizsla.debugging.rules import default_rules
@@ -105,6 +106,8 @@ class Evaluation:
                 continue
             try:
                 answer = own.invoke(step)
+            except (TensorUnavailable, TensorUnavailableForStep, StepUnavailable):
+                continue  # what it asks for is not recorded in every step
             except Exception as error:  # noqa: BLE001 - a user's code
                 self.broken[own.rule_name] = f"{type(error).__name__}: {error}"
                 continue

@@ -10,7 +10,8 @@ def suspects(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int3
     """The rows of pictures that are confidently of another class than they are labelled, the surest first.
 
     Confidently of a class is a picture whose probability of it is at least the mean one of the pictures that are
-    labelled so; of several such classes the likeliest counts. The model must not be trained on these labels.
+    labelled so; of several such classes the likeliest counts. A picture that is answered as it is labelled is none. The
+    model must not be trained on these labels.
 
     Parameters
     ----------
@@ -23,6 +24,6 @@ def suspects(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int3
     means = np.bincount(labels, weights=own, minlength=classes) / np.maximum(counts, 1)
     confident = (probabilities >= np.where(counts > 0, means, np.inf)[None] - 1e-9) * probabilities
     guess = confident.argmax(axis=1)
-    rows = np.flatnonzero((confident.max(axis=1) > 0) & (guess != labels))
+    rows = np.flatnonzero((confident.max(axis=1) > 0) & (guess != labels) & (probabilities.argmax(axis=1) != labels))
     margin = own[rows] - probabilities[rows, guess[rows]]
     return rows[np.argsort(margin, kind="stable")]

@@ -56,7 +56,7 @@ def keep(folder: EndpointFolder) -> int:
         failures = 0 if time.monotonic() - began > _LIVED_SECONDS else failures + 1
         if not over.is_set():
             folder.write_keeper(keeper=os.getpid(), server=None, starts=starts, failures=failures, exit_code=code)
-            over.wait(_PAUSES[min(failures, len(_PAUSES)) - 1])
+            over.wait(_PAUSES[min(failures, len(_PAUSES) - 1)])
     return 0
 
 

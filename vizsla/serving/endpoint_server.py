@@ -48,7 +48,6 @@ class EndpointDirector:
         self.traffic = Traffic()
         self.shelf: Shelf = _shelf(self.config)
         self._generation = 0
-        self._versions: dict[str, int] = {}
         self._artifacts: set[str] = set()
         self._told: dict[str, object] = {}
         self._refused: str | None = None
@@ -62,11 +61,19 @@ class EndpointDirector:
             When a model cannot be loaded.
         """
         config = self.config
-        before = config.previous if config.previous is not None else config.production_variants
-        self.traffic.variants = await self._load(before, pool)
         self._generation = config.generation
         if config.previous is not None:
-            await self._deploy(config, pool, telemetry)
+            try:
+                self.traffic.variants = await self._load(config.previous, pool)
+            except (VizslaError, OSError) as error:  # gone: there is nothing to go back to
+                telemetry.log("error", "endpoint", message=f"what was served before cannot be loaded: {error}")
+            else:
+                await self._deploy(config, pool, telemetry)
+                return
+        self.traffic.variants = await self._load(config.production_variants, pool)
+        if config.previous is not None:
+            self.config = config.model_copy(update={"previous": None, "routing": None})
+            self.folder.replace_config(self.config, self._generation)
 
     async def follow(self, pool: Pool, telemetry: Telemetry) -> None:
         """Look at the configuration, the registry and the new variants' health, until cancelled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ class Folder:
     def put_file(self, key: str, file: Path) -> None:
         """Move a file that was written piece by piece to its place."""
         path = self.place(key)
+        temporary = path.with_name(f".{path.name}.tmp")
         with storage(path):
-            os.replace(file, path)
+            shutil.move(file, temporary)  # which copies where that is another file system
+            os.replace(temporary, path)
 
     def place(self, key: str) -> Path:
         """The file of an input's output, in a folder that is there."""

@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from vizsla.data import Dataset
 from vizsla.data.split import draw
+from vizsla.errors import DataError
 from vizsla.evaluation.intervals import wilson
 from vizsla.files import sha256_json, write_json
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone, ensure_exported
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
+from vizsla.parameters import spelled
 from vizsla.reports.render import duration
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
@@ -218,6 +220,12 @@ class Chooser:
         )
         usable = extraction.usable
         rows = [part[usable[part]] for part in (sample.rows("train"), sample.rows("valid"))]
+        if not len(rows[1]):
+            raise DataError(
+                "No validation picture of the sample can be read, and backbones are compared on them.",
+                where=self._dataset.root,
+                do=f"name one backbone: {spelled('backbone', candidate.backbone.name)}",
+            )
         data = HeadData(extraction.table, sample.labels, rows[0], rows[1], len(sample.classes), sample.groups)
         (start,) = train_heads(data, [LbfgsConfig(balance=self._config.balance, seed=self._config.seed)])
         assert isinstance(start.head, LinearHead)
@@ -270,7 +278,14 @@ class Chooser:
         if costs.last:
             tried = pilot(workshop, planned[0], head, costs, seconds)
         left = self._left if self._deadline is not None else 1e9
-        timed = schedule.within(planned, costs, train, valid, left - len(self._dataset) / candidate.rate)
+        timed = schedule.within(
+            planned,
+            costs,
+            train,
+            valid,
+            left - len(self._dataset) / candidate.rate,
+            auto=config.is_open,
+        )
         takes = {stage.depth: (stage, took) for stage, took in timed}
         prospects = []
         for wanted in planned:

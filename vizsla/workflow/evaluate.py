@@ -85,7 +85,10 @@ class _Evaluation:
             with self.watch.stage("training set"):
                 training, why = find_training_set(self.model, self.request.training, self.observer)
             if training is None:
-                self.notes.append(f"Nothing is said of the training pictures: {why}.")
+                self.notes.append(
+                    f"Nothing is said of the training pictures: {why}. Some of them may be among those measured here, "
+                    "and the accuracy too high for it."
+                )
             if self.request.store_temperature and (training is None or not len(training.rows("valid"))):
                 raise DataError(
                     "A temperature is fitted on the validation pictures of the training, and they are not there.",

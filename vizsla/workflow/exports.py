@@ -109,6 +109,13 @@ def export(model: str, form: str, output: Path, *, pictures: str | None = None) 
     path = locate_model(model)
     if has_code(path):
         raise UsageError("A model of its own code is exported by that code only.", where=path)
+    if output.is_dir() and any(output.iterdir()):
+        raise UsageError(
+            "The folder for the export is not empty, and nothing in it is overwritten.",
+            where=output,
+            parameter="output",
+            do="name a folder that is not there yet",
+        )
     job = _job(model, path)
     held = pictures_of(job, pictures)
     with storage(output):
@@ -120,8 +127,6 @@ def export(model: str, form: str, output: Path, *, pictures: str | None = None) 
         with storage(output):
             for place, file in enumerate(made.files):
                 target = output / file.relative_to(work)
-                if target.is_dir():
-                    shutil.rmtree(target)
                 file.replace(target)
                 made.files[place] = target
     finally:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
+from vizsla.serving.access import API_KEYS
 from vizsla.serving.endpoint_folder import EndpointFolder
 
 _TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".json": "application/json"}
@@ -40,6 +42,8 @@ def invoke(
     for name, value in (("Target-Model", target_model), ("Target-Variant", variant)):
         if value is not None:
             headers[f"X-Amzn-SageMaker-{name}"] = value
+    if keys := os.environ.get(API_KEYS, "").split(","):
+        headers |= {"Authorization": f"Bearer {keys[0].strip()}"} if keys[0].strip() else {}
     connection = http.client.HTTPConnection(config.host, config.port, timeout=120)
     try:
         connection.request("POST", f"/endpoints/{folder.name}/invocations", body, headers)

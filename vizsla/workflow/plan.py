@@ -169,7 +169,7 @@ def _training(
     planned = schedule.asked_for(config, cuts, best_device())
     costs = schedule.measure(untrained, planned, cuts, head, settings().threads, best_device())
     seconds = _ENOUGH_SECONDS if request.minutes is None else 60 * request.minutes
-    timed = schedule.within(planned, costs, train, valid, seconds)
+    timed = schedule.within(planned, costs, train, valid, seconds, auto=config.is_open)
     words = "; then ".join(f"{stage.epochs} epochs at depth {stage.depth}" for stage, _ in timed)
     return sum(took for _, took in timed), words or "the head alone, as the time allows no more,"
 

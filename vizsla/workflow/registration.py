@@ -229,12 +229,14 @@ def decide(reference: str, status: Status, why: str | None = None, *, alias: str
         When there is none, or its files are not what was registered.
     """
     uri = registry_uri()
-    package = _version(reference, uri)
-    if status == APPROVED:
-        _check_unchanged(package)
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     store = MlflowStore(uri)
     with files.one_writer():
+        package = _version(reference, uri)
+        if alias is not None:
+            Reference.parse(f"{package.group}@{alias}")
+        if status == APPROVED:
+            _check_unchanged(package)
         store.approve(package, Approval(status, _person(), now, why))
         if alias is not None:
             store.set_alias(package, alias)
@@ -281,16 +283,16 @@ def set_alias(reference: str, alias: str) -> ModelPackage:
         When the alias cannot be called so.
     """
     uri = registry_uri()
-    package = _version(reference, uri)
-    Reference.parse(f"{package.group}@{alias}")
-    if package.status == REJECTED:
-        why = f": {package.approval.why}" if package.approval and package.approval.why else ""
-        raise ModelError(
-            f"{package.name} was rejected{why}.",
-            where="the model registry",
-            do=f"approve it first: `vizsla models approve {package.name}`",
-        )
     with files.one_writer():
+        package = _version(reference, uri)
+        Reference.parse(f"{package.group}@{alias}")
+        if package.status == REJECTED:
+            why = f": {package.approval.why}" if package.approval and package.approval.why else ""
+            raise ModelError(
+                f"{package.name} was rejected{why}.",
+                where="the model registry",
+                do=f"approve it first: `vizsla models approve {package.name}`",
+            )
         MlflowStore(uri).set_alias(package, alias)
     return reading.find(Reference(package.group, package.version), uri)
 
@@ -304,19 +306,19 @@ def remove(references: Sequence[str]) -> list[ModelPackage]:
         When there is none, or an alias still means it.
     """
     uri = registry_uri()
-    packages = [_version(reference, uri) for reference in references]
-    for package in packages:
-        if package.aliases:
-            raise ModelError(
-                f"{package.name} is {package.group}@{package.aliases[0]}: it may be served.",
-                do=f"`vizsla models alias OTHER {package.aliases[0]}` gives the alias to another version first",
-            )
     store = MlflowStore(uri)
     with files.one_writer():
+        packages = [_version(reference, uri) for reference in references]
+        for package in packages:
+            if package.aliases:
+                raise ModelError(
+                    f"{package.name} is {package.group}@{package.aliases[0]}: it may be served.",
+                    do=f"`vizsla models alias OTHER {package.aliases[0]}` gives the alias to another version first",
+                )
         for package in packages:
             store.delete(package)
             folder = local_folder(package)
-            if folder is not None and folder.is_relative_to(registry_folder()):
+            if folder is not None and registry_folder().resolve() in folder.resolve().parents:
                 shutil.rmtree(folder, ignore_errors=True)
     return packages
 

@@ -11,6 +11,7 @@ from vizsla.errors import UsageError
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.kinds import kind_of
+from vizsla.registry import reading
 from vizsla.registry.package import SCHEME
 from vizsla.transform.document import TransformJob
 from vizsla.transform.models import ALLOW_CODE
@@ -27,6 +28,14 @@ _CHOICES = {
     "join_source": ("None", "Input"),
     "table": tuple(_TABLES),
 }
+
+
+def _model(name: str) -> str:
+    """A model as the job will find it: of an alias the version that it means now, so that a restart asks the same."""
+    if name.startswith(SCHEME):
+        found = reading.find(name)
+        return f"{SCHEME}{found.group}/{found.version}"
+    return name if "://" in name else str(locate_model(name))
 
 
 def request_of(
@@ -71,7 +80,7 @@ def request_of(
     return TransformJob.read(
         {
             "TransformJobName": name,
-            "ModelName": model if "://" in model or model.startswith(SCHEME) else str(locate_model(model)),
+            "ModelName": _model(model),
             "MaxConcurrentTransforms": max_concurrent_transforms,
             "MaxPayloadInMB": max_payload_in_mb,
             "BatchStrategy": batch_strategy,

@@ -15,7 +15,8 @@ from vizsla.findings import Severity
 @dataclass
 class OptimizerMissesLayer(BuiltIn):
     """Fires where weights that are not frozen are in none of the optimizers that step: a last layer that was replaced
-    after the optimizer was made (an error), or others."""
+    after the optimizer was made (an error), all before some last layers (information: they could be frozen, which saves
+    their gradients), or others."""
 
     name: ClassVar[str] = "optimizer_misses_layer"
     severity: ClassVar[Severity] = "error"
@@ -31,11 +32,12 @@ class OptimizerMissesLayer(BuiltIn):
         missing = [name for name in trains if name not in held]
         if missing:
             last = trains[-1] in missing
+            is_head_alone = not last and trains[: len(missing)] == missing  # a new head on a backbone that is to stay
             yield self.found(
                 history,
                 f"No optimizer holds {len(missing)} of {len(trains)} weights that train"
                 + (f", the last layer {trains[-1]} among them." if last else f", such as {missing[0]}."),
-                severity="error" if last else "warning",
+                severity="error" if last else "info" if is_head_alone else "warning",
                 value=len(missing),
                 threshold=0,
                 n=len(trains),

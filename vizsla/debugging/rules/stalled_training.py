@@ -14,13 +14,14 @@ from vizsla.debugging.history import History
 from vizsla.debugging.rules.base import BuiltIn
 from vizsla.findings import Severity
 
-_TIMES, _LEAST = 50, 60.0
+_TIMES, _LEAST = 50, 600.0
 
 
 @dataclass
 class StalledTraining(BuiltIn):
     """Fires where a job that runs has recorded nothing for ``threshold`` seconds, or for 50 times what its steps take
-    and at least a minute. ``look_at`` is asked by whoever watches the job."""
+    and at least ten minutes. A ``threshold`` that is named counts alone. ``look_at`` is asked by whoever watches the
+    job."""
 
     threshold: float = 1800.0
     stop_training_on_fire: bool = False
@@ -38,7 +39,7 @@ class StalledTraining(BuiltIn):
         moment = time.time() if now is None else now
         bound = self.threshold
         losses = [row.time for rows in history.rows["losses"].values() for row in rows][-50:]
-        if len(losses) > 10:
+        if len(losses) > 10 and bound == StalledTraining.threshold:
             bound = min(bound, max(_LEAST, _TIMES * float(np.median(np.diff(losses)))))
         quiet = moment - max([history.time, *moments])
         if history.steps_seen and quiet > bound:

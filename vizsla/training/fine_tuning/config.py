@@ -81,6 +81,11 @@ class FineTuneConfig:
     def __post_init__(self) -> None:
         check(self, open_names=("cut", "lr", "epochs", "clip", "patience"))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether depth and epochs follow from the time there is."""
+        return self.depth == "auto" and self.epochs is None
+
     def resolved(self) -> FineTuneConfig:
         """With the learning rate and the epochs that suit the depth, where they were left open."""
         lr, epochs = (9e-4, 8) if self.depth == "last" else (3e-4, 5)

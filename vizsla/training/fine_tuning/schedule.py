@@ -101,7 +101,7 @@ def stages(
     planned = asked_for(config, cuts, workshop.device)
     if seconds is not None:
         costs = measure(workshop.backbone, planned, cuts, head, workshop.threads, workshop.device)
-        timed = within(planned, costs, train, valid, seconds)
+        timed = within(planned, costs, train, valid, seconds, auto=config.is_open)
         words = "; ".join(f"{_words(stage)}, about {_minutes(took)}" for stage, took in timed)
         note(f"For the {_minutes(seconds)} that are left: {words or 'none of training the backbone; it stays frozen'}.")
         planned = [stage for stage, _ in timed]
@@ -147,6 +147,9 @@ def cuts_for(
     fitting = [cut for cut in every if cut.bytes * views <= room]
     if config.cut is not None:
         fitting = [cut for cut in fitting if cut == usual]
+    if not fitting and config.depth == "auto" and config.cut is None:
+        note("The disk has no room for activations: the last blocks do not train alone.")
+        return []
     if not fitting:
         raise StorageError(
             f"There is no room for the activations before {usual.place}: {usual.bytes * views / 1e9:.1f} GB, and they "
@@ -184,14 +187,14 @@ def asked_for(config: FineTuneConfig, cuts: Sequence[Cut], device: torch.device)
 
 
 def within(
-    planned: Sequence[FineTuneConfig], costs: Costs, train: int, valid: int, seconds: float
+    planned: Sequence[FineTuneConfig], costs: Costs, train: int, valid: int, seconds: float, *, auto: bool
 ) -> list[tuple[FineTuneConfig, float]]:
     """As many stages and epochs as the time allows, with their seconds: the last blocks first, more of them where that
-    leaves enough epochs; then all, where that does. ``train`` and ``valid`` are numbers of pictures."""
+    leaves enough epochs; then all, where that does. ``train`` and ``valid`` are numbers of pictures. ``auto``: the
+    epochs follow from the time, not from the stages."""
     left = _MARGIN * seconds
     full = costs.full.epoch(train, valid)
     chosen: list[tuple[FineTuneConfig, float]] = []
-    auto = len(planned) > 1
     for at, stage in enumerate(planned):
         if stage.depth == "last":
             both = auto and (1 - _SHARE_LAST) * left > _LEAST_FULL * full

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from smdebug.core.modes import ModeKeys
-from smdebug.exceptions import RuleEvaluationConditionMet
+from smdebug.exceptions import (
+    NoMoreData,
+    RuleEvaluationConditionMet,
+    StepUnavailable,
+    TensorUnavailable,
+    TensorUnavailableForStep,
+)
 from smdebug.rules.rule import Rule
 from smdebug.trials.tensor import StepState
 
@@ -24,8 +30,16 @@ def invoke_rule(
         known = trial.steps()
         if trial.loaded_all_steps and (not known or step > known[-1]):
             return
-        trial.wait_for_steps([step]) if not trial.loaded_all_steps else None
-        if trial.has_passed_step(step, ModeKeys.GLOBAL) is StepState.AVAILABLE and rule_obj.invoke(step):
+        try:
+            if not trial.loaded_all_steps:
+                trial.wait_for_steps([step])
+            available = trial.has_passed_step(step, ModeKeys.GLOBAL) is StepState.AVAILABLE
+            is_met = available and rule_obj.invoke(step)
+        except NoMoreData:
+            return
+        except (TensorUnavailable, TensorUnavailableForStep, StepUnavailable):
+            is_met = False  # what it asks for is not recorded in every step
+        if is_met:
             if raise_eval_cond:
                 raise RuleEvaluationConditionMet(rule_obj.rule_name, step)
             print(f"{rule_obj.rule_name}: the condition is met at step {step}", flush=True)
