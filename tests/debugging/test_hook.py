@@ -90,6 +90,23 @@ def test_a_model_alone_is_registered_and_the_rest_is_seen(folder: Path) -> None:
         trial.tensor("2_output_0").value(0)
 
 
+def test_gradients_that_are_gathered_over_steps_are_recorded_when_they_are_used(folder: Path) -> None:
+    model = network()
+    hook = Hook(folder, save_config=SaveConfig(save_interval=4), include_collections=["gradients"])
+    hook.register_module(model)
+    optimizer, loss_of = torch.optim.SGD(model.parameters(), 0.05), nn.CrossEntropyLoss()
+    for step in range(24):
+        loss_of(model(torch.randn(8, 3, 8, 8)), torch.arange(8) % 3).backward()
+        if step % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+    hook.close()
+    gradient = create_trial(folder).tensor("gradient/Sequential_4.weight")
+    assert gradient.steps() == [1, 5, 9, 13, 17, 21]
+    rows = [row for row in Reader(folder).new_rows() if row.collection == "updates" and row.step > 16]
+    assert rows, "rules see updates beyond the first steps, which are all recorded"
+
+
 def test_nothing_stays_on_the_model(folder: Path, tmp_path: Path) -> None:
     model = network()
     hook = Hook(folder)

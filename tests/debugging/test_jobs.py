@@ -161,6 +161,7 @@ def test_the_command_asks_afterwards(executor: LocalExecutor, script_spec: MakeS
     assert "exploding_tensor" in page
     assert vizsla("debug", handle.path, "--fail-on", "error").returncode == 1
     assert vizsla("debug", handle.path, "--fail-on", "error", "--rule", "overfit").returncode == 0
+    assert "exploding_tensor" in (handle.path / "output" / "findings.jsonl").read_text(), "other rules' findings stay"
     wrong = vizsla("debug", handle.path, "--rule", "exploding_tensors")
     assert wrong.returncode == 2
     assert "There is no rule 'exploding_tensors'; near it: exploding_tensor" in wrong.stderr

@@ -227,6 +227,15 @@ def test_a_documents_rules_parameters_and_actions() -> None:
     assert [a.name for a in asked.actions_of("vanishing_gradient", "error")] == ["stop", "email"]
     assert asked.actions_of("overfit", "error") == ()
     assert [a.name for a in asked.actions_of("stalled_training", "error")] == ["stop"]
+    threshold = {"rule_to_invoke": "VanishingGradient", "threshold": "0.5"}
+    again = RulesOfJob.of(
+        [
+            {"RuleConfigurationName": "v", "RuleParameters": threshold},
+            *action_configurations(["vanishing_gradient=stop"]),
+        ]
+    )
+    kept = {rule.name: rule for rule in again.rules}["vanishing_gradient"]
+    assert kept.threshold == 0.5  # type: ignore[attr-defined]  # an action alone leaves the parameters as they are
     assert asked.not_applicable == {"Trees": "not applicable: it looks at text or at trees"}
 
 

@@ -150,6 +150,9 @@ def test_ids_that_do_not_match_are_refused(write) -> None:
     words = error_of(write(columns={"label": label.tolist(), "predicted": (label - 1).tolist()}))
     assert "predicted ids are shifted by one: 0 to 2 where the labels run 1 to 3" in words
     assert "add 1 to the predictions" in words
+    many = np.resize(np.arange(1, 134), 120)  # as many as dog breeds, so that they might be a quantity
+    words = error_of(write(columns={"label": many.tolist(), "predicted": (many - 1).tolist()}))
+    assert "predicted ids are shifted by one" in words
     words = error_of(write(columns={"predicted": ["cat"] * 120}))
     assert "no value in common" in words
     assert "labels of another model" in words

@@ -140,7 +140,9 @@ class RulesOfJob:
                 rule = ANY
             else:
                 kind = rule_class(name)
-                made = chosen[kind.name] = kind.of(values, where=f"DebugRuleConfigurations, {called}")
+                if values or kind.name not in result.names:  # an action alone leaves the parameters as they are
+                    chosen[kind.name] = kind.of(values, where=f"DebugRuleConfigurations, {called}")
+                made = chosen[kind.name]
                 if getattr(made, "stop_training_on_fire", False):
                     actions += (Action("stop"),)
                 rule = kind.name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class Recorder:
         self.step = -1
         self.mode_steps = dict.fromkeys(ModeKeys, -1)
         self.is_watched_step = False
+        self._owed: dict[str, Collection] = {}
+        self._owes_watch = False
         """Whether the rules' statistics are taken at this step."""
         self.facts: dict[str, Any] = {}
         self._active: list[Collection] = []
@@ -99,6 +102,22 @@ class Recorder:
         )
         chosen = [self.collections.get(name) for name in sorted(self.included)]
         self._active = [c for c in chosen if self.steps_of(c).should_save_step(self.mode, at)]
+        if self.mode not in (ModeKeys.EVAL, ModeKeys.PREDICT):
+            self._owed |= {c.name: c for c in self._active}
+            self._owes_watch |= self.is_watched_step
+
+    @contextmanager
+    def update(self) -> Iterator[None]:
+        """An optimizer steps: while the block runs, what was due since the last one did is due. Where gradients are
+        gathered over several steps, the optimizer's may never be one that is."""
+        active, watched = self._active, self.is_watched_step
+        self._active = [*({c.name: c for c in active} | self._owed).values()]
+        self.is_watched_step |= self._owes_watch
+        try:
+            yield
+        finally:
+            self._active, self.is_watched_step = active, watched
+            self._owed, self._owes_watch = {}, False
 
     def chosen(self, name: str, module_type: str | None = None, *, is_input: bool = False) -> list[Collection]:
         """The collections of this step that a tensor belongs to, of those that are asked for."""

@@ -193,16 +193,18 @@ class Watch:
         self._held = [p for _, p in held if p.requires_grad]
         self._describe_optimizer(optimizer, held)
         rates = {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
-        if recorder.is_watched_step and rates:
-            recorder.scalar("lr", max(rates), "optimizer")
-        if not recorder.wants_modules:
-            return
-        used = [(name, p) for name, p in held if p.grad is not None]
-        for name, p in used:
-            if not p.grad.is_sparse:
-                recorder.put(f"gradient/{name}", p.grad, CollectionKeys.GRADIENTS, watched=recorder.is_watched_step)
-        if recorder.is_watched_step:
-            self._before = [(name, p, p.detach().clone()) for name, p in used]
+        with recorder.update():
+            if recorder.is_watched_step and rates:
+                recorder.scalar("lr", max(rates), "optimizer")
+            if not recorder.wants_modules:
+                return
+            used = [(name, p) for name, p in held if p.grad is not None]
+            for name, p in used:
+                if not p.grad.is_sparse:
+                    watched = recorder.is_watched_step
+                    recorder.put(f"gradient/{name}", p.grad, CollectionKeys.GRADIENTS, watched=watched)
+            if recorder.is_watched_step:
+                self._before = [(name, p, p.detach().clone()) for name, p in used]
 
     def _named(self) -> dict[int, tuple[str, Any]]:
         return {id(p): (f"{self.root}_{name}", p) for name, p in self.module.named_parameters()}

@@ -26,15 +26,17 @@ def append_findings(output: Path, findings: Iterable[RuleFinding]) -> None:
             file.write(text)
 
 
-def replace_findings(output: Path, findings: Iterable[RuleFinding]) -> None:
-    """Put what rules have found in the place of what they had found before; what others found stays.
+def replace_findings(output: Path, findings: Iterable[RuleFinding], rules: Iterable[str]) -> None:
+    """Put what ``rules`` have found in the place of what they had found before; what others found stays.
 
     Raises
     ------
     StorageError
         When the file system refuses.
     """
-    kept = [line for line in _lines(output) if json.loads(line).get("source") != "debugger"]
+    asked = set(rules)
+    values = [(line, json.loads(line)) for line in _lines(output)]
+    kept = [line for line, value in values if value.get("source") != "debugger" or value.get("rule") not in asked]
     text = "".join(f"{line}\n" for line in kept) + "".join(_line(finding) for finding in findings)
     if text or (output / FINDINGS).exists():
         write_bytes(output / FINDINGS, text.encode())

@@ -172,6 +172,7 @@ class Run:
             skip = self._begin_part(source.key, skip)
         record = -1
         pack: list[bytes] = []
+        size = 0
         try:
             for record, line in enumerate(split_lines(source.blocks(), self._answerer.most)):
                 if record < skip:
@@ -179,13 +180,16 @@ class Run:
                 if not self._answerer.packs:
                     yield Unit(source.key, source, record, line or b"")
                     continue
-                if pack and sum(map(len, pack)) + len(pack) + len(line or b"") > self._answerer.most:
+                if pack and size + len(line or b"") > self._answerer.most:
                     yield Unit(source.key, source, record - 1, b"\n".join(pack), len(pack))
-                    pack = []
+                    pack, size = [], 0
                 pack.append(line or b"")
+                size += len(pack[-1]) + 1
             if pack:
                 yield Unit(source.key, source, record, b"\n".join(pack), len(pack))
         except ImageError as error:  # the file cannot be read (on)
+            if pack:
+                yield Unit(source.key, source, record, b"\n".join(pack), len(pack))
             yield Unit(source.key, _broken(source, error), record + 1, None)
         yield Unit(source.key, source, record + 1, is_end=True)
 
@@ -232,20 +236,20 @@ class Run:
     def _answer(self, room: threading.BoundedSemaphore, number: int, unit: Unit, fetchers: ThreadPoolExecutor) -> None:
         outcome = None
         if not unit.is_end:
-            outcome = self._outcome(unit)
+            outcome = self._outcome(number, unit)
         if self._is_remote and self._output is not None and not self._lines:
             fetchers.submit(self._guarded, room, self._write, room, number, unit, outcome)
         else:
             self._write(room, number, unit, outcome)
 
-    def _outcome(self, unit: Unit) -> Outcome:
+    def _outcome(self, number: int, unit: Unit) -> Outcome:
         try:
             body = unit.source.read() if unit.body is None else unit.body
             return self._answerer.answer(body) if unit.count == 1 else self._answerer.answer_all(body, unit.count)
         except (ImageError, RequestError) as error:
             return Outcome.failed(error)
         except UsageError as error:  # a filter that matches nothing
-            if self.summary.records == 0 and self._next == 0:
+            if number == 0 and not self._before.total:  # of the very first record: it fits none
                 raise
             return Outcome.failed(error)
 
@@ -257,7 +261,7 @@ class Run:
             while (ready := self._finished.pop(self._next, None)) is not None:
                 self._commit(*ready)
                 self._next += 1
-        room.release()
+                room.release()  # only now: what waits behind a slow record must not grow
 
     def _commit(self, unit: Unit, outcome: Outcome | None) -> None:
         if outcome is None:

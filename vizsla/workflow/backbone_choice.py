@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ from vizsla.training.head_data import HeadData
 from vizsla.training.heads import train_heads
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.speed import images_per_second
+
+if TYPE_CHECKING:
+    from vizsla.training.fine_tuning.pilot import Pilot
 
 FILE = "backbones.json"
 _TRAIN, _VALID = 600, 300
@@ -96,6 +100,16 @@ class _Candidate:
         return OnnxEngine(self.backbone.path)
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """What a candidate says of the sample's validation pictures, logits (n, classes): frozen, and with its last blocks
+    trained where that is better (None where it was not tried); and its rows of the table."""
+
+    frozen: npt.NDArray[np.float32]
+    deeper: npt.NDArray[np.float32] | None
+    prospects: list[Prospect]
+
+
 class Chooser:
     """Tries candidates on a sample; what was decided in a job before a kill stays.
 
@@ -134,14 +148,17 @@ class Chooser:
         asked = sha256_json([[spec.key() for spec in specs], self._config.to_dict()])
         stored = self._stored(asked)
         if stored is not None:
-            spec = specs[stored]
-            return Choice(spec, first if spec == specs[0] else ensure_exported(spec, self._cache), ())
+            spec, prospects = specs[stored[0]], stored[1]
+            return Choice(spec, first if spec == specs[0] else ensure_exported(spec, self._cache), prospects)
         candidates = self._feasible([self._candidate(spec, first if not at else None) for at, spec in enumerate(specs)])
         sample, share = self._sample(candidates)
         tried = [self._try(candidate, sample, share / len(candidates)) for candidate in candidates]
-        prospects = tuple(prospect for _, rows in tried for prospect in rows)
-        best, answers = candidates[0], tried[0][0]
-        for candidate, (logits, _) in zip(candidates[1:], tried[1:], strict=True):
+        prospects = tuple(prospect for one in tried for prospect in one.prospects)
+        # Like with like: trained blocks are compared where those of every candidate could be tried.
+        every = all(one.deeper is not None for one in tried)
+        logits_of = [one.deeper if every and one.deeper is not None else one.frozen for one in tried]
+        best, answers = candidates[0], logits_of[0]
+        for candidate, logits in zip(candidates[1:], logits_of[1:], strict=True):
             if Gain.of(answers, logits, sample.labels[sample.rows("valid")]).kept:
                 best, answers = candidate, logits
         self._observer.table(TITLE, COLUMNS, [prospect.words for prospect in prospects])
@@ -164,10 +181,12 @@ class Chooser:
     def _left(self) -> float:
         return float("inf") if self._deadline is None else self._deadline - time.monotonic()
 
-    def _stored(self, asked: str) -> int | None:
+    def _stored(self, asked: str) -> tuple[int, tuple[Prospect, ...]] | None:
+        """What was decided before, and the table of it."""
         try:
             document = json.loads((self._folder / FILE).read_text("utf-8"))
-            return int(document["chosen"]) if document["asked"] == asked else None
+            prospects = tuple(Prospect(**values) for values in document["prospects"])
+            return (int(document["chosen"]), prospects) if document["asked"] == asked else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -203,11 +222,7 @@ class Chooser:
         self._rows = np.concatenate(parts)
         return self._dataset.take(self._rows), share
 
-    def _try(
-        self, candidate: _Candidate, sample: Dataset, seconds: float
-    ) -> tuple[npt.NDArray[np.float32], list[Prospect]]:
-        """The candidate's answers to the sample's validation pictures, at the best depth that was tried, and its rows
-        of the table."""
+    def _try(self, candidate: _Candidate, sample: Dataset, seconds: float) -> _Tried:
         began = time.monotonic()
         extraction = extract(
             sample,
@@ -241,15 +256,16 @@ class Chooser:
             len(self._dataset) / candidate.rate,
         )
         if not isinstance(self._config, FineTuneConfig):
-            return logits, [frozen]
-        better, prospects = self._try_deeper(
-            candidate, data, Pictures(sample, extraction.keys), start.head, seconds - (time.monotonic() - began)
-        )
-        return logits if better is None else better, [frozen, *prospects]
+            return _Tried(logits, None, [frozen])
+        left = seconds - (time.monotonic() - began)
+        pictures = Pictures(sample, extraction.keys)
+        tried, prospects = self._try_deeper(candidate, data, pictures, start.head, left)
+        deeper = None if tried is None else tried.logits if tried.gain.kept else logits
+        return _Tried(logits, deeper, [frozen, *prospects])
 
     def _try_deeper(
         self, candidate: _Candidate, data: HeadData, pictures: Pictures, head: LinearHead, seconds: float
-    ) -> tuple[npt.NDArray[np.float32] | None, list[Prospect]]:
+    ) -> tuple[Pilot | None, list[Prospect]]:
         """The last blocks trained on the sample, where that is quick enough, and what each depth costs."""
         from vizsla.models.backbone import load_backbone
         from vizsla.training.fine_tuning import schedule
@@ -306,4 +322,4 @@ class Chooser:
                 low, high = wilson(round(right * n), n)
                 row = replace(row, right=right, low=low, high=high, pictures=n)
             prospects.append(row)
-        return (tried.logits if tried is not None and tried.gain.kept else None), prospects
+        return tried, prospects

@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vizsla.debugging.configuration import RulesOfJob
 from vizsla.debugging.custom import custom_rule
 from vizsla.debugging.evaluation import Compat, Evaluation
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.rules import default_rules, rule_class
 from vizsla.debugging.rules.base import BuiltIn
+from vizsla.debugging.rules.stalled_training import StalledTraining
 from vizsla.debugging.store import STATISTICS, folder_of
 from vizsla.debugging.trial import Trial
-from vizsla.errors import JobError, UsageError
+from vizsla.errors import JobError, UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import replace_findings
-from vizsla.jobs.rule_watch import MetricLosses
+from vizsla.jobs.kinds import kind_of
+from vizsla.jobs.rule_watch import MetricLosses, rules_of
 from vizsla.reports.debug import PAGE, write_page
 from vizsla.reports.render import fragment_of
 
@@ -25,6 +28,16 @@ from vizsla.reports.render import fragment_of
 def _reader(job: JobDirectory, folder: Path) -> MetricLosses | None:
     """Metrics, where a script used no hook."""
     return None if (folder / STATISTICS).is_dir() else MetricLosses(job.metrics)
+
+
+def _asked_for(job: JobDirectory) -> RulesOfJob | None:
+    """The rules of the job's own document, where it names some."""
+    try:
+        kind = kind_of(job.kind)
+        spec = kind.spec(job.document)
+        return rules_of(spec) if kind.is_process(spec) and spec.debug_rule_configurations else None
+    except VizslaError:  # of another version
+        return None
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,11 @@ def debug_job(
     files = [rule for rule in rules if ".py:" in rule]
     named = [rule for rule in rules if rule not in files]
     chosen = read_rules(named, parameters or {}) if named or not files else []
-    custom = [custom_rule(rule.rpartition(":")[0], rule.rpartition(":")[2], Trial(folder)) for rule in files]
+    asked = None if rules or parameters else _asked_for(job)
+    if asked is not None:
+        chosen, compat = asked.rules, "aws" if asked.is_aws else compat
+    custom = [] if asked is None else asked.custom(folder)
+    custom += [custom_rule(rule.rpartition(":")[0], rule.rpartition(":")[2], Trial(folder)) for rule in files]
     evaluation = Evaluation(folder, chosen, compat=compat, custom=custom, reader=_reader(job, folder))
     evaluation.look(over=True if job.state.has_ended else None)  # of one that runs, the last step may be half there
     if not evaluation.history.steps_seen:
@@ -130,7 +147,7 @@ def debug_job(
             do="add to the script: from vizsla.debugging import get_hook; hook = get_hook(create_if_not_exists=True); "
             "if hook: hook.register_module(model)",
         )
-    replace_findings(job.output, evaluation.sorted_findings)
+    replace_findings(job.output, evaluation.sorted_findings, set(evaluation.names) - {StalledTraining.name})
     write_page(job, evaluation)
     return DebugResult(
         job.path,

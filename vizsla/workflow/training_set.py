@@ -9,13 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.data import SPLITS, Dataset, Split
-from vizsla.data.arrange import arrange
-from vizsla.data.sources import list_source
 from vizsla.errors import DataError, VizslaError
 from vizsla.training.head_data import HeadData
 from vizsla.training.table import FeatureTable
 from vizsla.workflow.document import from_job
-from vizsla.workflow.gate import read_data
+from vizsla.workflow.gate import DataRequest, read_data
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.saved_model import OpenModel
 from vizsla.workflow.sight import Sight, see
@@ -84,6 +82,6 @@ def find_training_set(model: OpenModel, place: str | None, observer: Observer) -
 
 def _dataset(model: OpenModel, place: str | None) -> Dataset | None:
     if place is not None:
-        return arrange(list_source(place))
+        return read_data(DataRequest(place, seed=model.saved.card.provenance.seed, with_quality=False))
     job = model.job()
     return None if job is None else read_data(from_job(job.document).data_request())

@@ -37,6 +37,16 @@ def test_a_picture_is_stored_as_it_is_decoded_and_not_decoded_again(setting: Set
     assert len(pickle.dumps(store)) < 2000, "the pictures themselves do not travel"
 
 
+def test_what_is_measured_on_is_what_the_saved_model_sees(setting: Setting, tmp_path: Path) -> None:
+    rows, preprocessing = setting.frozen.data.valid, setting.frozen.backbone.preprocessing
+    store = PixelStore.open(
+        tmp_path, setting.dataset, setting.pictures.keys, rows, preprocessing, threads=2, as_model_input=True
+    )
+    for row in rows:
+        expected = preprocessing(setting.dataset[int(row)].read_bytes(), Limits.from_settings())
+        assert np.array_equal(store.picture(int(row)), expected)
+
+
 def test_a_full_disk_is_an_error_in_words(setting: Setting, small_disk: Path) -> None:
     with pytest.raises(StorageError, match="The disk is full") as caught:
         opened(setting, small_disk)

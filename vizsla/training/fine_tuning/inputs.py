@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from vizsla.images import Limits, Preprocessing, read_file
-from vizsla.training.features import Paths
+from vizsla.images import Preprocessing
 from vizsla.training.fine_tuning.activations import ActivationFile
 from vizsla.training.fine_tuning.augmentation import Recipe
 from vizsla.training.fine_tuning.pixels import PixelStore
@@ -35,18 +34,22 @@ class Inputs(Protocol):
 
 
 class PixelInputs:
-    """Normalised pictures (n, 3, size, size), augmented from the store.
+    """Normalised pictures (n, 3, size, size), augmented from ``store``, or as ``plain`` has them.
 
     On a GPU worker processes draw the crops, so that the device never waits; on a processor the loop's own, as there is
     no other core to win.
     """
 
     def __init__(
-        self, store: PixelStore, recipe: Recipe, paths: Paths, preprocessing: Preprocessing, device: torch.device,
+        self,
+        store: PixelStore,
+        plain: PixelStore,
+        recipe: Recipe,
+        preprocessing: Preprocessing,
+        device: torch.device,
         workers: int,
-    ) -> None:  # fmt: skip
-        self._store, self._recipe, self._paths, self._device = store, recipe, paths, device
-        self._preprocessing, self._limits = preprocessing, Limits.from_settings()
+    ) -> None:
+        self._store, self._plain, self._recipe, self._device = store, plain, recipe, device
         self._workers = 0 if device.type == "cpu" else workers
         self._scale = torch.tensor([1 / (255 * s) for s in preprocessing.std], device=device).view(1, 3, 1, 1)
         shift = [-m / s for m, s in zip(preprocessing.mean, preprocessing.std, strict=True)]
@@ -64,8 +67,7 @@ class PixelInputs:
             yield self._normalised(pixels)
 
     def plain(self, rows: Rows) -> torch.Tensor:
-        pictures = [self._preprocessing(read_file(self._paths[int(row)], self._limits), self._limits) for row in rows]
-        return self._normalised(torch.from_numpy(np.stack(pictures)))
+        return self._normalised(torch.from_numpy(np.stack([self._plain.picture(int(row)) for row in rows])))
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         channels_last = pixels.to(self._device, non_blocking=True).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class PixelStore:
         preprocessing: Preprocessing,
         *,
         threads: int,
+        as_model_input: bool = False,
         on_progress: Progress = lambda done, total: None,
     ) -> PixelStore:
         """The stored pictures of ``rows``, decoded now where they were not before.
@@ -63,6 +64,8 @@ class PixelStore:
         ----------
         keys:
             SHA-256 of each picture's bytes, uint8 (n, 32), by row of the data set.
+        as_model_input:
+            Whether they are cropped as the saved model sees them, (size, size, 3); else whole, for crops to be drawn.
 
         Raises
         ------
@@ -73,9 +76,11 @@ class PixelStore:
         """
         side = preprocessing.resize
         content = [_VERSION, side, preprocessing.interpolation, preprocessing.crop, keys[rows].tobytes().hex()]
+        content += [preprocessing.size] if as_model_input else []
         path = cache / "pixels" / f"{sha256_json(content)[:32]}.pixels"
         if not path.exists():
-            _write(path, [paths[int(row)] for row in rows], preprocessing, threads, on_progress)
+            prepare = preprocessing if as_model_input else preprocessing.scaled
+            _write(path, [paths[int(row)] for row in rows], prepare, threads, on_progress)
         return cls(path, rows)
 
     def picture(self, row: int) -> Pixels:
@@ -85,7 +90,11 @@ class PixelStore:
 
 
 def _write(
-    path: Path, pictures: Sequence[Path], preprocessing: Preprocessing, threads: int, on_progress: Progress
+    path: Path,
+    pictures: Sequence[Path],
+    prepare: Callable[[bytes, Limits], Pixels],
+    threads: int,
+    on_progress: Progress,
 ) -> None:
     index = np.zeros((len(pictures), 3), np.int64)
     limits, lock = Limits.from_settings(), threading.Lock()
@@ -95,7 +104,7 @@ def _write(
 
         def store(at: int) -> None:
             nonlocal end, done
-            pixels = preprocessing.scaled(read_file(pictures[at], limits), limits)
+            pixels = prepare(read_file(pictures[at], limits), limits)
             with lock:
                 start, end = end, end + pixels.nbytes
             index[at] = start, *pixels.shape[:2]

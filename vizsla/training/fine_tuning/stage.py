@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -49,8 +50,9 @@ class Workshop:
         recipe = Recipe(config.augmentation, config.flip, self.backbone.preprocessing)
         if config.depth == "last":
             return self._last(config, choose_cut(divide(self.backbone).cuts, config.cut), recipe)
+        plain = self._pixels(self.data.valid, as_model_input=True)
         inputs = PixelInputs(
-            self._pixels(), recipe, self.pictures.paths, self.backbone.preprocessing, self.device, self.threads
+            self._pixels(self.data.train), plain, recipe, self.backbone.preprocessing, self.device, self.threads
         )
         return Features(self.backbone.module), inputs
 
@@ -60,7 +62,7 @@ class Workshop:
         rows = np.concatenate([data.train, data.valid])
         views: list[View] = [lambda row: preprocessing(read_file(self.pictures.paths[row], limits), limits)]
         if config.views > 1:
-            store = self._pixels()
+            store = self._pixels(data.train)
 
             def drawn(number: int) -> View:
                 return lambda row: recipe(store.picture(row), [config.seed, number, row])
@@ -86,15 +88,16 @@ class Workshop:
             files.append(file)
         return tail, ActivationInputs(files, self.device)
 
-    def _pixels(self) -> PixelStore:
-        self.callback.on_phase("pixels", len(self.data.train))
+    def _pixels(self, rows: npt.NDArray[np.int64], *, as_model_input: bool = False) -> PixelStore:
+        self.callback.on_phase("pixels", len(rows))
         return PixelStore.open(
             self.cache,
             self.pictures.paths,
             self.pictures.keys,
-            self.data.train,
+            rows,
             self.backbone.preprocessing,
             threads=self.threads,
+            as_model_input=as_model_input,
             on_progress=self.on_progress,
         )
 
