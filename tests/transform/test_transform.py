@@ -369,6 +369,8 @@ def test_a_bucket_is_streamed_in_and_out(
     client = boto3.client("s3", endpoint_url=bucket["AWS_ENDPOINT_URL"], **keys)
     for path in photos.rglob("*.jpg"):
         client.upload_file(str(path), "photos", f"set/{path.relative_to(photos)}")
+    mirrors = Path(os.environ["VIZSLA_CACHE"]) / "sources"
+    before = {*mirrors.glob("*")}  # of other tests
     result = transform(model, "s3://photos/set", "--output", "s3://other/answers", **bucket)
     listed = client.list_objects_v2(Bucket="other", Prefix="answers/")["Contents"]
     plain = outputs(Path(transform(model, photos)["output"]))
@@ -376,7 +378,7 @@ def test_a_bucket_is_streamed_in_and_out(
     for name, content in plain.items():
         assert client.get_object(Bucket="other", Key=f"answers/{name}")["Body"].read() == content
     assert result["output"] == "s3://other/answers"
-    assert not list((Path(os.environ["VIZSLA_CACHE"]) / "sources").glob("*photos*"))
+    assert {*mirrors.glob("*")} == before, "nothing is mirrored"
     words = transform(model, "s3://photos/none", code=1, **bucket)["words"]
     assert "no picture lies under this address" in words
     words = transform(model, photos, "--output", "s3://nowhere/x", code=1, **bucket)["words"]

@@ -31,8 +31,8 @@ from vizsla.files import write_json
 _SECONDS = 1.0
 _MERGED = 32
 """Files of a level that become one of the next."""
-_WAITING_STEPS = 2
-"""Steps whose tensors may wait for the disk; those of more are not kept, so that memory is bounded."""
+_WAITING_BYTES = 256_000_000
+"""Tensors that wait to be written: beyond, a step is skipped and counted; one always may."""
 _ROWS = 4096
 DISK_BYTES = 2 << 30
 
@@ -54,6 +54,11 @@ class Pending(NamedTuple):
     raw: bool
     prod: Any = None
     values: Any = None
+
+
+def bytes_of(tensors: dict[str, Any]) -> int:
+    """What some tensors take in memory."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 class StoreWriter:
@@ -93,7 +98,7 @@ class StoreWriter:
         self._kept = 0
         self._tensor_bytes = size_of(folder / TENSORS)
         self._facts: dict[str, Any] | None = None
-        self._tensors_waiting = 0
+        self._waiting_bytes, self._count = 0, threading.Lock()
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="vizsla-debug", daemon=True)
         self._thread.start()
@@ -104,10 +109,11 @@ class StoreWriter:
 
     def keep(self, step: int, tensors: dict[str, Any]) -> None:
         """Keep the tensors of a step; they must not change any more."""
-        if self._tensors_waiting >= _WAITING_STEPS:
-            self.skipped += 1
-            return
-        self._tensors_waiting += 1
+        with self._count:
+            if self._waiting_bytes and self._waiting_bytes + bytes_of(tensors) > _WAITING_BYTES:
+                self.skipped += 1
+                return
+            self._waiting_bytes += bytes_of(tensors)
         self._queue.put((step, tensors))
 
     def facts(self, values: dict[str, Any]) -> None:
@@ -194,7 +200,8 @@ class StoreWriter:
         import torch
         from safetensors.torch import save_file
 
-        self._tensors_waiting -= 1
+        with self._count:
+            self._waiting_bytes -= bytes_of(tensors)
         self._kept += 1
         if self.error is not None or (self._kept - 1) % self._keep_every:
             return
