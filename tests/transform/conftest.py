@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from commandline import vizsla
 
-from vizsla.models import artifact
+from tests.serving.conftest import write_model
 from vizsla.models.export import ExportedBackbone
-from vizsla.models.heads import LinearHead
 
 CLASSES = ("blue", "green", "red")
 
@@ -26,27 +23,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: ExportedBackb
 
 
 def save_model(folder: Path, backbone: ExportedBackbone, seed: int = 0) -> Path:
-    rng = np.random.default_rng(seed)
-    weights = rng.normal(0, 0.3, (len(CLASSES), backbone.features)).astype(np.float32)
-    head = LinearHead(weights, rng.normal(0, 0.3, len(CLASSES)).astype(np.float32))
-    card = artifact.ModelCard(
-        classes=list(CLASSES),
-        preprocessing=artifact.PreprocessingCard(**backbone.preprocessing.to_dict()),
-        backbone=artifact.BackboneCard(
-            name=backbone.name,
-            weights=backbone.weights,
-            sha256=backbone.sha256,
-            features=backbone.features,
-            engine="onnxruntime",
-            precision="fp32",
-        ),
-        head_sha256=hashlib.sha256(artifact.head_bytes(head)).hexdigest(),
-        provenance=artifact.Provenance(
-            job="test", created="2026", dataset="none", dataset_sha256="0" * 64, seed=seed, versions={}
-        ),
-    )
-    artifact.save(folder, card, backbone.path, head)
-    return folder
+    return write_model(folder, backbone, seed=seed, classes=CLASSES)
 
 
 Transform = Callable[..., dict[str, Any]]
