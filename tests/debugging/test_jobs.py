@@ -100,6 +100,23 @@ def test_a_job_is_stopped_by_a_rule_and_others_are_told(
     assert summary["overfit"]["RuleEvaluationStatus"] == "NoIssuesFound"
 
 
+def test_others_are_told_of_what_is_found_at_the_very_end(
+    executor: LocalExecutor, script_spec: MakeSpec, webhook: str, tmp_path: Path
+) -> None:
+    """The job has ended before its rules are asked for the first time."""
+    told = tmp_path / "told"
+    spec = with_actions(
+        script_spec(EXPLODES.replace("range(600)", "range(12)").replace("0.05", "0")),
+        [f'any=command:sleep 1; echo "$VIZSLA_JOB" > {told}', "exploding_tensor=stop"],
+    )
+    handle = executor.submit(spec, "short")
+    assert run_to_end(executor, handle)[0].status == "Completed"
+    for thread in (t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()):
+        thread.join()  # as the process does at its end
+    assert told.read_text().strip() == handle.name
+    assert "stop came too late" in (handle.path / "output" / "debug-actions.log").read_text()
+
+
 LOWERS = EXPLODES.replace("1e38", "0.05").replace("range(600)", "range(120)")
 LOWERS += """
     print("factor", hook.lr_factor, "rate", optimizer.param_groups[0]["lr"])
@@ -182,6 +199,10 @@ def test_a_document_that_cannot_be_asked_makes_no_job(executor: LocalExecutor, s
     unknown = [{"RuleConfigurationName": "x", "RuleParameters": {"rule_to_invoke": "VanishingGradients"}}]
     spec = TrainingJobSpec.read(script_spec("print(1)").to_dict() | {"DebugRuleConfigurations": unknown})
     with pytest.raises(UsageError, match="near it: vanishing_gradient"):
+        executor.submit(spec, "wrong")
+    gone = [{"RuleConfigurationName": "x", "RuleParameters": {"rule_to_invoke": "Mine", "source_s3_uri": "/gone.py"}}]
+    spec = TrainingJobSpec.read(script_spec("print(1)").to_dict() | {"DebugRuleConfigurations": gone})
+    with pytest.raises(UsageError, match=r"no file '/gone.py' with rules"):
         executor.submit(spec, "wrong")
     hook = {"HookParameters": {"save_interval": "never"}}
     spec = TrainingJobSpec.read(script_spec("print(1)").to_dict() | {"DebugHookConfig": hook})

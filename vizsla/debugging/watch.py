@@ -17,6 +17,8 @@ from vizsla.debugging.statistics import activity, numbers, sample
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "BatchNormAct2d", "SyncBatchNorm")
 _MOST_NORMS = 12
 """Batch normalisations that are compared with their batch: the first, and others evenly over the depth."""
+_MARGIN = 0.05
+"""Of the range of normalised pictures: nearer to its ends is not beyond it."""
 
 
 class Watch:
@@ -38,7 +40,13 @@ class Watch:
         """Whether an optimizer has stepped since the last backward pass."""
         self.trained = False
         """Whether an optimizer has stepped since the last forward pass."""
+        self.has_trained = False
+        """Whether one ever has."""
         self.describe()
+
+    def holds(self, module: Any) -> bool:
+        """Whether a module is the model or a part of it."""
+        return id(module) in self._names
 
     def describe(self) -> None:
         """Write down what the model is."""
@@ -115,6 +123,12 @@ class Watch:
         self._recorder.row(
             "input_image", "input_image", torch.cat(values), len(image), numbers(part), ",".join(map(str, image.shape))
         )
+        if config := self._recorder.facts["normalization"]:
+            pairs = [*zip(config["mean"], config["std"], strict=True)]
+            low, high = min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
+            margin = _MARGIN * (high - low)
+            beyond = ((part < low - margin) | (part > high + margin)).float().mean()
+            self._recorder.scalar("beyond_range", beyond, "facts")
 
     def _entered(self, module: Any, args: tuple[Any, ...]) -> None:
         name = self._names.get(id(module))
@@ -130,6 +144,9 @@ class Watch:
         name = self._names.get(id(module))
         if name is None:
             return
+        own = module._parameters.get("weight")
+        if own is not None and own.ndim > 1 and id(own) in self._parameters:
+            self._recorder.facts["last_layer"] = self._parameters[id(own)][0]
         kind = type(module).__name__
         for tensor in _tensors(output):
             self._tensor(f"{name}_output", tensor, kind, is_input=False)
@@ -170,8 +187,10 @@ class Watch:
         values = torch.stack([distance, ratio, fresh.to(distance.dtype), *flags, untouched.to(distance.dtype)])
         self._recorder.row(name, "batch_norm", values, len(tensor))
 
-    def backward_begins(self) -> None:
-        """Whether gradients are there from the step before, although an optimizer has used them."""
+    def backward_begins(self, gradient: Any) -> None:
+        """The gradient at the loss; and whether others are there from the step before, although an optimizer has used
+        them."""
+        self._recorder.scalar("loss_gradient", gradient, "facts")
         if not self.has_stepped:
             return
         self.has_stepped = False
@@ -189,7 +208,7 @@ class Watch:
         ]
         if not held:
             return
-        self.has_stepped = self.trained = True
+        self.has_stepped = self.trained = self.has_trained = True
         self._held = [p for _, p in held if p.requires_grad]
         self._describe_optimizer(optimizer, held)
         rates = {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}

@@ -51,6 +51,14 @@ def check(job: TransformJob) -> None:
         raise UsageError(
             "Compressed inputs are not read here.", where="TransformInput.CompressionType", do="unpack them first"
         )
+    if not job.holds_records and (job.processing.join_source != "None" or job.processing.input_filter != "$"):
+        joins = job.processing.join_source != "None"
+        raise UsageError(
+            "A picture has no parts: it cannot be " + ("joined with its answer." if joins else "filtered."),
+            parameter="join_source" if joins else "input_filter",
+            allowed="inputs that are JSON or CSV",
+            do="leave it out: each output is named after its picture, and a table has the names in a column",
+        )
     place = local_path(job.address)
     if place is not None and not place.expanduser().exists():
         raise UsageError("There is no such input.", where=job.address, allowed="a folder, file, archive or manifest")
@@ -77,7 +85,7 @@ def transform_in(directory: JobDirectory, job: TransformJob) -> Summary:
     log = _Log(directory)
     source = job.transform_input.data_source.s3_data_source
     inputs = open_inputs(
-        job.address, is_manifest=source.s3_data_type != "S3Prefix", lines=job.splits_lines, on_progress=log.listing
+        job.address, is_manifest=source.s3_data_type != "S3Prefix", records=job.holds_records, on_progress=log.listing
     )
     for note in inputs.notes:
         log.line(f"note: {note}")
