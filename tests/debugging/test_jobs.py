@@ -19,7 +19,7 @@ from vizsla.errors import JobError, UsageError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import FindingEvent
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.rule_watch import rule_job_summary
+from vizsla.jobs.rule_watch import RuleWatch, rule_job_summary
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.spec_input import with_actions
 
@@ -101,9 +101,11 @@ def test_a_job_is_stopped_by_a_rule_and_others_are_told(
 
 
 def test_others_are_told_of_what_is_found_at_the_very_end(
-    executor: LocalExecutor, script_spec: MakeSpec, webhook: str, tmp_path: Path
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job has ended before its rules are asked for the first time."""
+    look = RuleWatch.look
+    monkeypatch.setattr(RuleWatch, "look", lambda watch, *, over=False: look(watch, over=True) if over else None)
     told = tmp_path / "told"
     spec = with_actions(
         script_spec(EXPLODES.replace("range(600)", "range(12)").replace("0.05", "0")),

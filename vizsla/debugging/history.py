@@ -195,7 +195,7 @@ class History:
 
 
 def of_layers(rows: Iterable[Row]) -> list[Row]:
-    """Those of matrices and kernels that layers call their weights: no scales, biases, tokens or tables of positions."""
+    """Those of matrices and kernels that layers call their weights: no scales, tokens or tables of positions."""
     return [row for row in rows if row.name.endswith("weight") and sum(n != "1" for n in row.shape.split(",")) > 1]
 
 
