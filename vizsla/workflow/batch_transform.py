@@ -11,20 +11,20 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from vizsla.batch.answering import Answerer
+from vizsla.batch.document import TransformJob
+from vizsla.batch.inputs import open_inputs
+from vizsla.batch.models import Answering, check_code, form_of, open_model
+from vizsla.batch.outputs import Bucket, Folder
+from vizsla.batch.processing import Processing
+from vizsla.batch.run import Output, Run, Summary, opened_journal
+from vizsla.batch.table import write_jsonl, write_parquet
 from vizsla.errors import JobError, StorageError, UsageError
 from vizsla.files import check_folder, write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.spec import local_path
 from vizsla.parameters import spelled
 from vizsla.settings import settings
-from vizsla.transform.answering import Answerer
-from vizsla.transform.document import TransformJob
-from vizsla.transform.inputs import open_inputs
-from vizsla.transform.models import Answering, check_code, form_of, open_model
-from vizsla.transform.outputs import Bucket, Folder
-from vizsla.transform.processing import Processing
-from vizsla.transform.run import Output, Run, Summary, opened_journal
-from vizsla.transform.table import write_jsonl, write_parquet
 from vizsla.workflow.models import locate_model
 
 SUMMARY = "transform.json"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vizsla.batch.inputs import open_inputs
 from vizsla.errors import JobError, ModelError, UsageError, VizslaError
 from vizsla.files import sha256_file
 from vizsla.jobs.directory import JobDirectory
@@ -34,7 +35,6 @@ from vizsla.registry.package import (
 from vizsla.registry.place import registry_folder, registry_uri
 from vizsla.registry.tags import facts_tag
 from vizsla.serving.entry import has_code, is_of_job, model_and_code
-from vizsla.transform.inputs import open_inputs
 from vizsla.version import VERSION
 from vizsla.workflow.document import from_job
 from vizsla.workflow.gate import manifest_of

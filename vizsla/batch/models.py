@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vizsla.batch.document import TransformJob, is_picture
+from vizsla.batch.records import parse, picture_of
 from vizsla.errors import UsageError
 from vizsla.files import sha256_file, sha256_json
 from vizsla.images import Limits
@@ -22,8 +24,6 @@ from vizsla.serving.answers import Answer, Form, Labels, choose_form
 from vizsla.serving.entry import has_code
 from vizsla.serving.faults import RequestError
 from vizsla.serving.toolkit import CodeModel
-from vizsla.transform.document import TransformJob, is_picture
-from vizsla.transform.records import parse, picture_of
 
 ALLOW_CODE = "VIZSLA_ALLOW_CODE"
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import orjson
 
+from vizsla.batch.document import DataProcessing
+from vizsla.batch.jsonpath import MISSING, JsonPath
 from vizsla.errors import UsageError
 from vizsla.parameters import spelled
 from vizsla.serving.faults import RequestError
-from vizsla.transform.document import DataProcessing
-from vizsla.transform.jsonpath import MISSING, JsonPath
 
 INPUT, OUTPUT = "SageMakerInput", "SageMakerOutput"
 

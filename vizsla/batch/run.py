@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from vizsla.batch.answering import Answerer, Outcome
+from vizsla.batch.inputs import Input, Inputs
+from vizsla.batch.journal import Journal
+from vizsla.batch.records import split_lines
 from vizsla.errors import DataError, ImageError, UsageError
 from vizsla.files import storage
 from vizsla.serving.faults import RequestError
-from vizsla.transform.answering import Answerer, Outcome
-from vizsla.transform.inputs import Input, Inputs
-from vizsla.transform.journal import Journal
-from vizsla.transform.records import split_lines
 
 _NETWORK_THREADS = 16
 _AHEAD = 4

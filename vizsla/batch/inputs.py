@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vizsla.archives import Member, is_archive, opened
+from vizsla.batch.manifest import Entry, read_manifest
 from vizsla.data import s3, s3_session
 from vizsla.data.progress import Progress
 from vizsla.data.tree import in_counts, is_picture, read_tree
@@ -19,7 +20,6 @@ from vizsla.images import Limits, file_type, read_file
 from vizsla.images.formats import ENDINGS, HEAD_BYTES
 from vizsla.jobs.spec import local_path
 from vizsla.settings import settings
-from vizsla.transform.manifest import Entry, read_manifest
 
 _BLOCK = 1 << 20
 

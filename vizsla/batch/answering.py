@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from vizsla.batch.document import TransformJob
+from vizsla.batch.models import Answering
+from vizsla.batch.processing import Processing, join_csv, read_csv, to_bytes, write_csv
+from vizsla.batch.records import parse
 from vizsla.errors import ImageError, VizslaError
 from vizsla.parameters import spelled
 from vizsla.serving.faults import RequestError
-from vizsla.transform.document import TransformJob
-from vizsla.transform.models import Answering
-from vizsla.transform.processing import Processing, join_csv, read_csv, to_bytes, write_csv
-from vizsla.transform.records import parse
 
 MEBIBYTE = 2**20
 

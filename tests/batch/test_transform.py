@@ -377,7 +377,7 @@ def test_a_kill_just_after_the_whole_was_in_its_place(
 def test_it_does_not_go_on_with_another_model(
     model: Path, tiny_backbone: Any, folder_of_photos: Callable[..., Path], transform: Transform, tmp_path: Path
 ) -> None:
-    from tests.transform.conftest import save_model
+    from tests.batch.conftest import save_model
 
     own = save_model(tmp_path / "own-model", tiny_backbone)
     photos = folder_of_photos({"red": 2})
