@@ -92,6 +92,7 @@ def analysis(found: Sequence[ClassSummary]) -> dict[str, Any]:
 
 
 def _summary(label: str, rows: list[int], explanations: Sequence[Explanation]) -> ClassSummary:
+    area = 0.0
     places, evidence, border = np.zeros(_SIDE * _SIDE), np.zeros((_MAP, _MAP)), list[float]()
     parts: list[Part] = []
     for at in rows:
@@ -104,10 +105,10 @@ def _summary(label: str, rows: list[int], explanations: Sequence[Explanation]) -
         places += _pooled(sizes, _SIDE).ravel() / len(rows)
         evidence += _pooled(density, _MAP) / len(rows)
         inner = _inner(segments.shape)
+        area = float((~inner).mean())
         border.append(float(sizes[~inner].sum() / max(sizes.sum(), 1e-12)))
         parts += [Part(at, float(values[i]), _box(segments == i)) for i in np.argsort(-values)[:2].tolist()]
     begins = float(np.mean([explanations[at].begins for at in rows]))
-    area = float((~_inner(np.shape(explanations[rows[0]].segments))).mean())
     loudest = sorted((part for part in parts if part.value > 0), key=lambda part: -part.value)[:_SHOWN]
     return ClassSummary(label, tuple(rows), begins, places, evidence, float(np.mean(border)), area, tuple(loudest))
 
@@ -117,7 +118,8 @@ def _pooled(values: Doubles, side: int) -> Doubles:
     rows = np.arange(values.shape[0]) * side // values.shape[0]
     columns = np.arange(values.shape[1]) * side // values.shape[1]
     cells = rows[:, None] * side + columns[None]
-    return np.bincount(cells.ravel(), weights=values.ravel(), minlength=side * side).reshape(side, side)
+    sums = np.bincount(cells.ravel(), weights=values.ravel(), minlength=side * side)
+    return sums.reshape(side, side).astype(np.float64)
 
 
 def _inner(shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
