@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vizsla.errors import VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after, size
+from vizsla.jobs.profiled import config_of, rule_parameters
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import now
 
@@ -180,6 +181,11 @@ def check_rules(spec: TrainingJobSpec) -> None:
     """
     if spec.debug_rule_configurations:
         rules_of(spec)
+    config_of(spec)
+    if spec.profiler_rule_configurations:
+        from vizsla.profiling.rules import rules_with
+
+        rules_with(rule_parameters(spec.to_dict()))
     if spec.debug_hook_config is not None:
         from vizsla.debugging.hook_config import HookConfig
 

@@ -29,6 +29,7 @@ from vizsla.jobs.here import AskedToStop, stoppable
 from vizsla.jobs.output import JobOutput
 from vizsla.jobs.pack import ARCHIVE, holds_anything, inference_code, pack_model
 from vizsla.jobs.processes import Process
+from vizsla.jobs.profiled import config_of, profiled_here
 from vizsla.jobs.slots import Capacity, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec, local_path
 from vizsla.settings import usable_cores
@@ -106,7 +107,8 @@ class _Run:
         began = time.monotonic()
         inside.leave()  # of the job before
         try:
-            with _surroundings(self.job, self.spec) as argv, self._heard(), stoppable():
+            profile = profiled_here(self.job, config_of(self.spec))
+            with _surroundings(self.job, self.spec) as argv, self._heard(), stoppable(), profile:
                 code = self._prepare() or self._run(argv)
         except AskedToStop:
             code = _TERMINATED
