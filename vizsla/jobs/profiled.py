@@ -11,6 +11,7 @@ from vizsla.errors import VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.profiling.config import ProfilerConfig
+from vizsla.profiling.layout import output_of
 from vizsla.profiling.start import end_sampler, new_clock, start_sampler
 
 
@@ -35,6 +36,7 @@ def sampling_interval(spec: TrainingJobSpec) -> float | None:
 def profiled_here(job: JobDirectory, config: ProfilerConfig | None = None) -> Iterator[None]:
     """Profile a job that runs within this process, in this thread, during the block."""
     from vizsla.profiling import startup
+    from vizsla.profiling.compaction import compact_all
 
     if config is None:
         config = _of_document(job)
@@ -49,6 +51,9 @@ def profiled_here(job: JobDirectory, config: ProfilerConfig | None = None) -> It
     finally:
         startup.end_within()
         end_sampler(sampler)
+        if output_of(job.path).is_dir():
+            with contextlib.suppress(VizslaError):  # a full disk: the lines can be read as well
+                compact_all(output_of(job.path))
 
 
 def _of_document(job: JobDirectory) -> ProfilerConfig:
@@ -60,8 +65,8 @@ def _of_document(job: JobDirectory) -> ProfilerConfig:
 
 
 def rule_parameters(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Parameters of rules by rule, as ``ProfilerRuleConfigurations`` of a document has them: those of a rule itself, and
-    of the ``ProfilerReport`` those of the others (``LowGPUUtilization_threshold_p95``).
+    """Parameters of rules by rule, as ``ProfilerRuleConfigurations`` of a document has them: those of a rule itself,
+    and of the ``ProfilerReport`` those of the others (``LowGPUUtilization_threshold_p95``).
 
     Raises
     ------

@@ -35,7 +35,7 @@ _LONGEST_SLEEP = 86_400.0  # select knows no longer ones than some years
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
 _LEAST_REPORTED_SECONDS, _REPORT_SECONDS = 5.0, 20.0
-"""A shorter job that trains no network has no report of its profile until it is asked for; and how long one may take."""
+"""A shorter job that trains no network has no report until it is asked for; and how long one may take."""
 _NOT_PACKED: tuple[None, None, list[str]] = (None, None, [])
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
 

@@ -20,8 +20,8 @@ _DETAIL_STEP, _DETAIL_STEPS = 5, 1
 class ProfilerConfig:
     """How a job is profiled.
 
-    ``interval`` is in seconds. From ``detail_step`` on, ``detail_steps`` steps go through torch.profiler; None: none do.
-    ``advise``: whether the training tries the advised changes by itself (``try``) and goes on with those that gain
+    ``interval`` is in seconds. From ``detail_step`` on, ``detail_steps`` steps go through torch.profiler; None: none
+    do. ``advise``: whether the training tries the advised changes by itself (``try``) and goes on with those that gain
     (``apply``).
 
     Examples
@@ -53,7 +53,7 @@ class ProfilerConfig:
             raise UsageError(
                 f"The profiler cannot sample every {milliseconds:,} ms.",
                 where="ProfilerConfig.ProfilingIntervalInMilliseconds",
-                allowed=f"{LEAST_MILLISECONDS} to {MOST_MILLISECONDS:,} (SageMaker's are 100, 200, 500, 1000, 5000, 60000)",
+                allowed=f"{LEAST_MILLISECONDS} to {MOST_MILLISECONDS:,}; SageMaker's: 100, 200, 500, 1000, 5000, 60000",
             )
         parameters = dict(values.get("ProfilingParameters") or {})
         step, steps = _detail(parameters)

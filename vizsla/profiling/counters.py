@@ -103,7 +103,7 @@ class Counters:
         return [("i/o", name, "", max(0.0, value / seconds)) for name, value in values.items()]
 
     def _network(self, moment: float) -> Sequence[Row]:
-        """``Platform``; in a container, which has a network of its own, what its job did is the same (``Algorithm``)."""
+        """``Platform``; in a container, which has a network of its own, ``Algorithm`` is the same."""
         cards = [card for name, card in psutil.net_io_counters(pernic=True).items() if name != "lo"]
         now = (sum(card.bytes_recv for card in cards), sum(card.bytes_sent for card in cards))
         past = self._since("network", moment, now)

@@ -22,28 +22,23 @@ from torch.utils.data import DataLoader, dataloader
 from torch.utils.data._utils import fetch
 
 from vizsla.profiling import loaders
+from vizsla.profiling.control import Control
 from vizsla.profiling.timeline import MARK, Phase, Timeline
 
 _FIRST_STEPS = 3
 """After which the facts of the loop are known: threads, device, precision."""
 _undo: list[Callable[[], None]] = []
-_watchers: list[Callable[[], None]] = []
-"""Called after each step of an optimizer."""
-
-
-def after_step(watcher: Callable[[], None]) -> None:
-    """Have ``watcher`` called after each step, as long as the hooks are installed."""
-    _watchers.append(watcher)
 
 
 def install(timeline: Timeline) -> None:
     """Watch torch in this process; once."""
     if _undo:
         return
-    _watch_modules(timeline)
+    control = Control(timeline)
+    _watch_modules(timeline, control)
     _watch_backward(timeline)
-    _watch_optimizers(timeline)
-    _watch_loaders(timeline)
+    _watch_optimizers(timeline, control)
+    _watch_loaders(timeline, control)
     _watch_tensors(timeline)
     watch_functions(timeline, torch, {"save": Phase.CHECKPOINT, "load": Phase.WEIGHTS})
     watch_functions(timeline, torch.jit, {"save": Phase.CHECKPOINT, "load": Phase.WEIGHTS})
@@ -55,7 +50,6 @@ def uninstall() -> None:
     """All as it was."""
     while _undo:
         _undo.pop()()
-    _watchers.clear()
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:
@@ -85,7 +79,7 @@ def _in_phase(timeline: Timeline, original: Callable[..., Any], phase: Phase) ->
     return call
 
 
-def _watch_modules(timeline: Timeline) -> None:
+def _watch_modules(timeline: Timeline, control: Control) -> None:
     """The outermost call of a module is a forward pass: of a model, or of a loss."""
     original: Any = torch.nn.Module.__call__
     grad, compiling = torch.is_grad_enabled, torch.compiler.is_compiling
@@ -96,6 +90,8 @@ def _watch_modules(timeline: Timeline) -> None:
         timeline.inside = 1
         timeline.begin(Phase.FORWARD)
         try:
+            if control.loop is not None:
+                return control.loop.call(original, self, args, kwargs)
             return original(self, *args, **kwargs)
         finally:
             timeline.inside = 0
@@ -109,7 +105,7 @@ def _watch_backward(timeline: Timeline) -> None:
     watch_functions(timeline, torch.autograd, {"backward": Phase.BACKWARD})
 
 
-def _watch_optimizers(timeline: Timeline) -> None:
+def _watch_optimizers(timeline: Timeline, control: Control) -> None:
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
         if timeline.is_here:
             timeline.begin(Phase.OPTIMIZER)
@@ -120,8 +116,7 @@ def _watch_optimizers(timeline: Timeline) -> None:
             timeline.steps += 1
             if timeline.steps <= _FIRST_STEPS:
                 _tell(timeline, optimizer)
-            for watcher in _watchers:
-                watcher()
+            control.stepped()
 
     zero: Any = Optimizer.zero_grad
 
@@ -151,7 +146,7 @@ def _tell(timeline: Timeline, optimizer: Any) -> None:
     )
 
 
-def _watch_loaders(timeline: Timeline) -> None:
+def _watch_loaders(timeline: Timeline, control: Control) -> None:
     iterate: Any = DataLoader.__iter__
     step: Any = dataloader._BaseDataLoaderIter.__next__
 
@@ -159,11 +154,14 @@ def _watch_loaders(timeline: Timeline) -> None:
     def begin(self: Any) -> Any:
         if not timeline.is_here:
             return iterate(self)
-        timeline.unwind(Phase.OPTIMIZER)
         loaders.note_loader(self)
+        return control.iterate(self, waited)
+
+    def waited(loader: Any) -> Any:
+        timeline.unwind(Phase.OPTIMIZER)
         timeline.begin(Phase.DATA)
         try:
-            return iterate(self)
+            return iterate(loader)
         finally:
             timeline.end(MARK)
 

@@ -18,6 +18,9 @@ from vizsla.profiling import timeline as timelines
 from vizsla.profiling.layout import output_of
 
 _WRITE_NS = 500_000_000
+_CACHE_BYTES = 2 << 30
+_open: Any = None
+"""Pillow's own, while another stands in its place."""
 
 
 class _Fetches:
@@ -75,6 +78,41 @@ def watch_decoding(module: ModuleType) -> None:
 
     if not hasattr(original, "__wrapped__"):
         module.ImageFile.load = load
+
+
+def cache_pixels(on: bool) -> None:
+    """Keep what Pillow decodes of a file, and give copies of it; or no longer."""
+    from PIL import Image
+
+    global _open
+    if not on:
+        if _open is not None:
+            Image.open, _open = _open, None
+        return
+    if _open is not None:
+        return
+    original = _open = Image.open
+    kept: dict[str, Any] = {}
+    size = 0
+
+    @functools.wraps(original)
+    def cached(fp: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal size
+        name = (
+            fp if isinstance(fp, str) else os.fspath(fp) if isinstance(fp, os.PathLike) else getattr(fp, "name", None)
+        )
+        if not isinstance(name, str):
+            return original(fp, *args, **kwargs)
+        if name not in kept:
+            image = original(fp, *args, **kwargs)
+            if size > _CACHE_BYTES:
+                return image
+            image.load()
+            kept[name] = image.copy()
+            size += image.size[0] * image.size[1] * len(image.getbands())
+        return kept[name].copy()
+
+    Image.open = cached
 
 
 def watch_fetching(fetch_module: ModuleType) -> None:

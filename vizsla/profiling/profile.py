@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -256,7 +257,7 @@ def _with_gaps(
     for a, b in zip(gap_began[chosen].tolist(), gap_ended[chosen].tolist(), strict=True):
         inner = marks[(marks > a) & (marks < b)].tolist() if b - a > 1e-3 else []
         points = [a, *inner, b]
-        gaps += list(zip(points[:-1], points[1:], strict=True))
+        gaps += itertools.pairwise(points)
     middle = np.array([(a + b) / 2 for a, b in gaps])
     kinds = np.full(len(gaps), int(Phase.OTHER), np.uint8)
     if len(began):

@@ -43,6 +43,7 @@ from vizsla.workflow.job_callbacks import EpochLines, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start
+from vizsla.workflow.profile import write_own_report
 from vizsla.workflow.profiler import Profiler
 from vizsla.workflow.proof import prove
 from vizsla.workflow.request import PREDICTIONS, REPORT, FitRequest, FitResult
@@ -182,6 +183,7 @@ class _Fit:
             search=search,
         )
         result.save()
+        write_own_report(self.job, self.observer.note)
         return result
 
     def _warn(self, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import replace_findings
 from vizsla.jobs.profiled import rule_parameters
+from vizsla.profiling import timeline as timelines
 from vizsla.profiling.compaction import compact_all
 from vizsla.profiling.evaluation import RuleResult, evaluate, findings_of
 from vizsla.profiling.finding import ProfileFinding
@@ -142,6 +143,17 @@ def profile_job(job: JobDirectory, parameters: Mapping[str, Mapping[str, Any]] |
     write_page(result.report, job.name, profile, result.rules, result.findings)
     replace_findings(job.output, result.findings, {kind.name for kind in RULES}, "profiler")
     return result
+
+
+def write_own_report(job: JobDirectory, note: Callable[[str], None]) -> None:
+    """The report of a job that is about to end in this process, where it is profiled. No fault in here is the job's."""
+    if timelines.current is None:
+        return
+    timelines.current.flush()
+    try:
+        profile_job(job)
+    except Exception as error:  # noqa: BLE001
+        note(f"The profile's report was not written: {type(error).__name__}: {error}")
 
 
 def main(words: Sequence[str]) -> None:

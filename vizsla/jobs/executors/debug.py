@@ -32,8 +32,11 @@ from vizsla.jobs.processes import Process
 from vizsla.jobs.profiled import config_of, profiled_here
 from vizsla.jobs.slots import Capacity, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec, local_path
+from vizsla.profiling.layout import output_of
+from vizsla.profiling.start import start_report, wait_for
 from vizsla.settings import usable_cores
 
+_REPORT_SECONDS = 20.0
 _INTERRUPTED, _TERMINATED = -2, -15
 
 
@@ -118,6 +121,8 @@ class _Run:
         with contextlib.suppress(Exception):
             inside.leave()
             current.close_all()
+        if any((output_of(self.job.path) / "framework").glob("*.segments")):
+            wait_for(start_report(self.job.path), _REPORT_SECONDS)
         is_stopped = attempts.stop_reason(self.job) is not None
         missing = self.output.close(tell_missing=code == 0 or is_stopped)
         packed, error, left_out = self._pack() if code == 0 else (None, None, [])

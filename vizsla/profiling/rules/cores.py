@@ -9,7 +9,7 @@ from vizsla.profiling.rules.base import ProfileRule, Verdict, View, percent
 
 @dataclass
 class ThreadOversubscription(ProfileRule):
-    """The processes that train, times their threads, with the loaders' workers, are over ``threshold`` % of the cores."""
+    """The training processes, times their threads, and the loaders' workers are over ``threshold`` % of the cores."""
 
     name = "thread_oversubscription"
     description = "Whether more threads compute than there are cores."

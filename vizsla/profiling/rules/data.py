@@ -21,8 +21,8 @@ def workers_to_try(view: View) -> int:
 
 @dataclass
 class CPUBottleneck(ProfileRule):
-    """Share of samples with a GPU below ``gpu_threshold`` and some core above ``cpu_threshold``; without a GPU, those in
-    which all cores are busy and most of it is others' work."""
+    """Share of samples with a GPU below ``gpu_threshold`` and some core above ``cpu_threshold``; without a GPU, those
+    in which all cores are busy and most of it is others' work."""
 
     name = "cpu_bottleneck"
     aws = "CPUBottleneck"
@@ -62,8 +62,8 @@ class CPUBottleneck(ProfileRule):
 
 @dataclass
 class IOBottleneck(ProfileRule):
-    """Share of samples with a core that waits for the disk more than ``io_threshold`` and a GPU below ``gpu_threshold``;
-    also, a loop that waits for loaders which themselves wait and do not compute."""
+    """Share of samples with a core that waits for the disk more than ``io_threshold`` and a GPU below
+    ``gpu_threshold``; also, a loop that waits for loaders which themselves wait and do not compute."""
 
     name = "io_bottleneck"
     aws = "IOBottleneck"

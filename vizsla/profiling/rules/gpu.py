@@ -54,7 +54,7 @@ class LowGPUUtilization(ProfileRule):
 
 @dataclass
 class BatchSize(ProfileRule):
-    """p95 of CPU, GPU and GPU memory all below their thresholds; on a processor, steps of few pictures on idle cores."""
+    """p95 of CPU, GPU and GPU memory all below their thresholds; on a processor, small batches on idle cores."""
 
     name = "batch_size"
     aws = "BatchSize"

@@ -42,8 +42,8 @@ class MaxInitializationTime(ProfileRule):
 
 @dataclass
 class StepOutlier(ProfileRule):
-    """More than ``n_outliers`` steps that take far longer than the median: ``stddev`` times the spread, by medians, which
-    outliers do not move; and what they take beyond it is worth the looking."""
+    """More than ``n_outliers`` steps that take far longer than the median: ``stddev`` times the spread, by medians,
+    which outliers do not move; and what they take beyond it is worth the looking."""
 
     name = "step_outlier"
     aws = "StepOutlier"
