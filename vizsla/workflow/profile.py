@@ -17,6 +17,7 @@ from vizsla.profiling import timeline as timelines
 from vizsla.profiling.compaction import compact_all
 from vizsla.profiling.evaluation import RuleResult, evaluate, findings_of
 from vizsla.profiling.finding import ProfileFinding
+from vizsla.profiling.framework import write_trace
 from vizsla.profiling.layout import REPORT, REPORTS, SUMMARY
 from vizsla.profiling.profile import JobProfile
 from vizsla.profiling.rules import RULES
@@ -140,6 +141,7 @@ def profile_job(job: JobDirectory, parameters: Mapping[str, Mapping[str, Any]] |
     for rule in result.rules:
         write_json(profile.folder / REPORTS / f"{rule.rule.title()}.json", rule.to_dict(), make_folder=True)
     write_json(profile.folder / SUMMARY, result.to_dict())
+    write_trace(profile)
     write_page(result.report, job.name, profile, result.rules, result.findings)
     replace_findings(job.output, result.findings, {kind.name for kind in RULES}, "profiler")
     return result
