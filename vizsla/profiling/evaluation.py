@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vizsla.profiling.finding import ProfileFinding
+from vizsla.profiling.finding import ProfileFinding, plain
 from vizsla.profiling.profile import JobProfile
 from vizsla.profiling.rules import rules_with
 from vizsla.profiling.rules.base import ProfileRule, Verdict, View
@@ -29,7 +29,7 @@ class RuleResult:
         return {
             "RuleTriggered": v.triggered,
             "Violations": v.violations,
-            "Details": v.details,
+            "Details": plain(v.details),
             "Datapoints": v.datapoints,
             "RuleParameters": self.rule.parameters(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -57,10 +58,15 @@ class ProfileFinding:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
+    return plain(value, lambda number: float(f"{number:.5g}"))
+
+
+def plain(value: Any, of_float: Callable[[float], float] = float) -> Any:
+    """Numbers of numpy as Python's own, within lists and objects, too."""
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {str(key): plain(part, of_float) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value
+        return [plain(part, of_float) for part in value]
+    if isinstance(value, float):
+        return of_float(value)
+    return value.item() if hasattr(value, "item") else value

@@ -34,6 +34,7 @@ def install(timeline: Timeline) -> None:
     """Watch torch in this process; once."""
     if _undo:
         return
+    loaders.begin()
     control = Control(timeline)
     _watch_modules(timeline, control)
     _watch_backward(timeline)
@@ -95,8 +96,9 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
             return original(self, *args, **kwargs)
         finally:
             timeline.inside = 0
-            shape = getattr(args[0], "shape", None) if args else None
-            timeline.end(0 if grad() else MARK, shape[0] if shape is not None and len(shape) > 1 else 0)
+            shape = getattr(args[0], "shape", ()) if args else ()
+            n = shape[0] if len(shape) > 1 else 0
+            timeline.end(0 if grad() else MARK, n if type(n) is int else 0)  # a tensor, in a trace
 
     _replace(torch.nn.Module, "__call__", call)
 

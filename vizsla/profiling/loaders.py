@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import time
+from multiprocessing.util import Finalize
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,7 +30,7 @@ class _Fetches:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.batches = self.items = self.decodes = self.pixels = 0
-        self.fetch_ns = self.fetch_cpu_ns = self.decode_ns = 0
+        self.fetch_ns = self.fetch_cpu_ns = self.fetch_queue_ns = self.decode_ns = 0
         self._written = 0
         self.worker: int | None = None
 
@@ -58,6 +59,12 @@ def own() -> _Fetches:
     if _own.pid != os.getpid():
         _own = _Fetches()
     return _own
+
+
+def begin() -> None:
+    """Count anew: another job of this process begins."""
+    global _own
+    _own = _Fetches()
 
 
 def watch_decoding(module: ModuleType) -> None:
@@ -126,11 +133,12 @@ def _watch_fetcher(kind: Any) -> None:
 
     @functools.wraps(original)
     def fetch(self: Any, possibly_batched_index: Any) -> Any:
-        began, computed = time.monotonic_ns(), time.thread_time_ns()
+        began, computed, queued = time.monotonic_ns(), time.thread_time_ns(), _queue_ns()
         result = original(self, possibly_batched_index)
         fetches = own()
         fetches.fetch_ns += time.monotonic_ns() - began
         fetches.fetch_cpu_ns += time.thread_time_ns() - computed
+        fetches.fetch_queue_ns += _queue_ns() - queued
         fetches.batches += 1
         fetches.items += len(possibly_batched_index) if hasattr(possibly_batched_index, "__len__") else 1
         if fetches.worker is None and fetches.batches == 1:
@@ -138,10 +146,21 @@ def _watch_fetcher(kind: Any) -> None:
 
             info = get_worker_info()
             fetches.worker = None if info is None else info.id
+            if info is not None:  # at its end, the last batches too
+                Finalize(None, functools.partial(fetches.write, now=True), exitpriority=1)
         fetches.write()
         return result
 
     kind.fetch = fetch
+
+
+def _queue_ns() -> int:
+    """How long this thread has waited for a core (proc(5), schedstat): a busy machine is no slow disk."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:
+            return int(file.read().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def facts_of(loader: Any) -> dict[str, Any]:

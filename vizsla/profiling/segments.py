@@ -30,6 +30,8 @@ class Steps:
     wait: Floats
     """Of them, seconds that waited for data."""
     numbers: Ints
+    begins: npt.NDArray[np.bool_]
+    """Whether a loader had begun just before: its workers start."""
 
     def __len__(self) -> int:
         return len(self.began)
@@ -131,7 +133,7 @@ class Segments:
         groups, modes = self.groups, self.group_modes
         if not len(modes):
             empty = np.empty(0)
-            return Steps(empty, empty, empty.astype(int), empty, empty.astype(int))
+            return Steps(empty, empty, empty.astype(int), empty, empty.astype(int), empty.astype(bool))
         inside = groups >= 0
         count = len(modes)
         first = np.searchsorted(groups[inside], np.arange(count)) + int(np.argmax(inside))
@@ -146,6 +148,9 @@ class Segments:
         pictures = np.zeros(count, np.int64)
         forward = inside & (self.phase == Phase.FORWARD)
         np.maximum.at(pictures, groups[forward], self.count[forward].astype(np.int64))
+        begins_loader = np.zeros(count, bool)
+        after = groups[(self.phase == Phase.DATA) & (self.flags == MARK)] + 1
+        begins_loader[after[after < count]] = True
         own = np.flatnonzero(modes == mode)
         if mode == TRAIN and len(own):
             stepped = np.bincount(groups[inside & self.is_step], minlength=count)[own] > 0
@@ -160,6 +165,7 @@ class Segments:
             np.bincount(number, pictures[own], total).astype(np.int64),
             np.bincount(number, wait[own], total),
             np.arange(total),
+            begins_loader[own][starts],
         )
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import write_json
@@ -16,7 +16,7 @@ from vizsla.jobs.profiled import rule_parameters
 from vizsla.profiling import timeline as timelines
 from vizsla.profiling.compaction import compact_all
 from vizsla.profiling.evaluation import RuleResult, evaluate, findings_of
-from vizsla.profiling.finding import ProfileFinding
+from vizsla.profiling.finding import ProfileFinding, plain
 from vizsla.profiling.framework import write_trace
 from vizsla.profiling.layout import REPORT, REPORTS, SUMMARY
 from vizsla.profiling.profile import JobProfile
@@ -52,7 +52,7 @@ class ProfileResult:
         profile = self.profile
         steps, loop, began = profile.train_steps, profile.loop, profile.span[0]
         first, last = (profile.span[0], profile.span[1]) if profile.segments is None else profile.segments.loop
-        return {
+        document = {
             "job": str(profile.job),
             "report": str(self.report),
             "summary": {
@@ -80,6 +80,7 @@ class ProfileResult:
             "advice": profile.advice.get("changes", []),
             "findings": [finding.to_dict() for finding in self.findings],
         }
+        return cast(dict[str, Any], plain(document))
 
     def lines(self) -> list[str]:
         """What a terminal shows."""

@@ -44,11 +44,14 @@ class View:
 
     @cached_property
     def steps(self) -> Steps | None:
-        """The steps that train, from the fourth on; None where there are too few."""
+        """The steps that train, from the fourth on and without the first of each epoch; None where there are too
+        few."""
         steps = self.profile.train_steps
         if steps is None or len(steps) < LEAST_STEPS:
             return None
-        kept = slice(_WARM_UP, None)
+        kept = (np.arange(len(steps)) >= _WARM_UP) & ~steps.begins
+        if kept.sum() < LEAST_STEPS - _WARM_UP:
+            return None
         return Steps(*(getattr(steps, f.name)[kept] for f in fields(Steps)))
 
     @property

@@ -83,7 +83,8 @@ class IOBottleneck(ProfileRule):
             m = min(n, len(view.gpus))
             bad = bad[-m:] & (view.gpus[-m:] < self.gpu_threshold).any(1)
         wall = view.fetches("fetch_ns")
-        idle = 1 - view.fetches("fetch_cpu_ns") / wall if wall else 0.0
+        works = view.fetches("fetch_cpu_ns") + view.fetches("fetch_queue_ns")
+        idle = max(0.0, 1 - works / wall) if wall else 0.0
         stalls = view.steps is not None and view.wait_share > _STALL
         share = 100 * float(bad.mean()) if len(bad) else 0.0
         fires = (n >= patience(self.patience, n) and share > self.threshold) or (stalls and idle > 0.5)
@@ -145,7 +146,7 @@ class Dataloader(ProfileRule):
                 "binedges": edges.tolist(),
             },
         }
-        few = share < self.min_threshold and view.wait_share > _STALL / 2
+        few = share < self.min_threshold and view.wait_share > _STALL
         many = share > self.max_threshold
         found = None
         if few or many:

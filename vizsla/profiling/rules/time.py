@@ -175,13 +175,15 @@ class EvaluationCost(ProfileRule):
 
 @dataclass
 class LoggingSync(ProfileRule):
-    """Reading values from tensors, printing and logging take more than ``threshold`` % of the loop."""
+    """Reading values from tensors, printing and logging take more than ``threshold`` % of the loop; of more than
+    ``values`` a step, a fifth of that is enough, as more time goes by between the reads than within them."""
 
     name = "logging_sync"
     description = "Whether logging keeps the training waiting."
     recommendation = "Add losses up on the device and read them every some tens of steps."
     why = "each value that is read waits until the device has done all that it was given"
     threshold: float = 10
+    values: float = 100
 
     def judge(self, view: View) -> Verdict:
         segments = view.profile.segments
@@ -192,7 +194,7 @@ class LoggingSync(ProfileRule):
         reads = float(segments.count[chosen].sum()) / max(1, view.step)
         share = seconds / view.train_seconds
         details = {"logging": share, "values_a_step": reads}
-        if 100 * share <= self.threshold:
+        if 100 * share <= (self.threshold if reads <= self.values else self.threshold / 5):
             return Verdict(0, 0, view.step, details)
         found = self.finding(
             view,
