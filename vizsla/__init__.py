@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vizsla.api.evaluate import evaluate as evaluate
     from vizsla.api.explain import explain as explain
     from vizsla.api.fit import fit as fit
+    from vizsla.api.profile import profile as profile
     from vizsla.api.serve import serve as serve
     from vizsla.api.train import train as train
     from vizsla.api.tune import tune as tune
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from vizsla.tuning.space import Space as Space
     from vizsla.workflow.check import CheckResult as CheckResult
     from vizsla.workflow.debug import DebugResult as DebugResult
+    from vizsla.workflow.profile import ProfileResult as ProfileResult
     from vizsla.workflow.request import FitResult as FitResult
     from vizsla.workflow.script_search import ScriptSearchResult as ScriptSearchResult
     from vizsla.workflow.tune import TuningJob as TuningJob
@@ -72,6 +74,7 @@ _NAMES = {
     "vizsla.api.explain": ("explain",),
     "vizsla.api.debug": ("debug",),
     "vizsla.api.fit": ("fit",),
+    "vizsla.api.profile": ("profile",),
     "vizsla.api.serve": ("serve",),
     "vizsla.api.train": ("train",),
     "vizsla.api.tune": ("tune",),
@@ -104,6 +107,7 @@ _NAMES = {
     "vizsla.tuning.space": ("CategoricalParameter", "ContinuousParameter", "IntegerParameter", "Space"),
     "vizsla.workflow.check": ("CheckResult",),
     "vizsla.workflow.debug": ("DebugResult",),
+    "vizsla.workflow.profile": ("ProfileResult",),
     "vizsla.workflow.request": ("FitResult",),
     "vizsla.workflow.script_search": ("ScriptSearchResult",),
     "vizsla.workflow.tune": ("TuningJob", "load_tuning"),

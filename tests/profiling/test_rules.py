@@ -134,7 +134,7 @@ def test_values_that_are_read_at_every_step(watch: Watch) -> None:
 
 
 def test_a_slow_checkpoint(watch: Watch, tmp_path: Path) -> None:
-    profile = watch(lambda: train(Pictures(), epochs=2, after=save(tmp_path, 1.5)))
+    profile = watch(lambda: train(Pictures(), epochs=2, after=save(tmp_path, 0.4)))
     machine(profile)
     assert found(profile)["slow_checkpoint"].evidence["times"] == 2
 
