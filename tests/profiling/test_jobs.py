@@ -187,7 +187,8 @@ def test_what_is_found_is_told_while_the_job_runs_and_changes_are_tried_within_i
     log = (handle.path / "logs.txt").read_text()
     assert "[vizsla] tried num_workers=2: it gains" in log
     assert "[vizsla] the profiler goes on with num_workers=2" in log
-    executor.end(handle, grace=1.0)
+    executor.stop(handle, grace=1.0)
+    run_to_end(executor, handle)
 
 
 def test_advice_is_measured_beside_a_job_that_has_ended(finished: Path) -> None:

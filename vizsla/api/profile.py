@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from vizsla.workflow.profile import ProfileResult
 
 
-def profile(
-    job: str | os.PathLike[str], *, parameters: Mapping[str, Mapping[str, Any]] | None = None
-) -> ProfileResult:
+def profile(job: str | os.PathLike[str], *, parameters: Mapping[str, Mapping[str, Any]] | None = None) -> ProfileResult:
     """Where the time and the machine went in a job that has ended or runs, and what to change.
 
     Parameters

@@ -34,8 +34,9 @@ _LEAST_PACKING_SECONDS = 1.0
 _LONGEST_SLEEP = 86_400.0  # select knows no longer ones than some years
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
-_LEAST_REPORTED_SECONDS, _REPORT_SECONDS = 5.0, 20.0
-"""A shorter job that trains no network has no report until it is asked for; and how long one may take."""
+_LEAST_REPORTED_SECONDS, _REPORT_SECONDS, _STOPPED_REPORT_SECONDS = 5.0, 20.0, 3.0
+"""A shorter job that trains no network has no report until it is asked for; how long one may take, and that of a job
+which somebody wants to end."""
 _NOT_PACKED: tuple[None, None, list[str]] = (None, None, [])
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
 
@@ -95,7 +96,7 @@ class _Attempt:
         reserve.unlink(missing_ok=True)
         missing = self.output.close(tell_missing=code == 0 or self.why != "exited")
         packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
-        wait_for(report, _REPORT_SECONDS)
+        wait_for(report, _REPORT_SECONDS if self.why == "exited" else _STOPPED_REPORT_SECONDS)
         end = Exit(
             attempt=self.command.attempt,
             code=code,

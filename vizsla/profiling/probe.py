@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ _ORDER = (0, 1, 1, 0, 0, 1)
 """Blocks without (0) and with (1) the change: what drifts meets both alike."""
 _BLOCK_SECONDS, _LEAST_BLOCK, _MOST_BLOCK = 1.5, 6, 40
 _WARM_UP = 3
+_LEAST_BLOCKS = 2
+_MOST_EPOCHS = 20
 _RESAMPLES = 2000
 _CHUNK = 3
 _NOTHING = 1.02
@@ -98,7 +100,11 @@ class Probe:
         self._timeline, self.loop, self._changes, self._done = timeline, settings, list(changes), done
         self._seconds = seconds
         self.finished = False
-        self._epochs: dict[int, int] = {}
+        self._todo = [(change, which) for change in self._changes for which in _ORDER]
+        self._blocks: dict[str, tuple[list[Block], list[Block]]] = {c.text: ([], []) for c in self._changes}
+        self._failed: dict[str, str] = {}
+        self._end = 0.0
+        self._epochs = 0
 
     def batches(self, loader: Any, iterate: Callable[[Any], Any]) -> Iterator[Any]:
         """What the loop draws from ``loader``, with the trials in it."""
@@ -107,7 +113,6 @@ class Probe:
             return
         before = self._timeline.steps
         indices = list(loader.batch_sampler)
-        self._epochs[id(loader)] = self._epochs.get(id(loader), 0) + 1
         position = 0
         warm_up: list[float] = []
         first = iterate(rebuilt(loader, indices[: 2 * _WARM_UP], {}))
@@ -120,34 +125,36 @@ class Probe:
             return
         step = max(1e-4, float(np.median(np.diff(warm_up))))
         source = _Indices(loader, indices[position:], recycle=ENVIRONMENT in os.environ)
-        length = int(min(_MOST_BLOCK, max(_LEAST_BLOCK, math.ceil(_BLOCK_SECONDS / step))))
-        trials: list[Trial] = []
-        end = time.monotonic() + self._seconds
-        for change in self._changes:
-            if time.monotonic() > end:
-                trials.append(_untried(change, "the time was over"))
-                continue
-            blocks: tuple[list[Block], list[Block]] = ([], [])
+        fits = len(source.rest()) // 2 - _LEAST_BLOCK  # a block without and one with a change in each epoch
+        length = math.ceil(min(_MOST_BLOCK, max(_LEAST_BLOCK, min(fits, _BLOCK_SECONDS / step))))
+        self._end = self._end or time.monotonic() + self._seconds
+        while self._todo and time.monotonic() < self._end:
+            change, which = self._todo[0]
             try:
-                for which in _ORDER:
-                    block = Block()
-                    blocks[which].append(block)
-                    yield from self._block(loader, iterate, source, change if which else None, length, block)
+                block = yield from self._block(loader, iterate, source, change if which else None, length)
             except _EpochOverError:
-                pass
+                break  # the next one goes on
             except Exception as error:  # noqa: BLE001 - a change that this loop cannot bear is none to advise
-                trials.append(_untried(change, f"{type(error).__name__}: {error}"))
+                self._failed[change.text] = f"{type(error).__name__}: {error}"
+                self._todo = [entry for entry in self._todo if entry[0] != change]
             else:
-                trials.append(compared(change, *blocks))
-                continue
+                self._blocks[change.text][which].append(block)
+                self._todo.pop(0)
             finally:
                 self._use(None)
-            if not trials or trials[-1].change != change.text:
-                enough = len(blocks[0]) >= 2 and len(blocks[1]) >= 2 and blocks[1][1].seconds
-                trials.append(compared(change, *blocks) if enough else _untried(change, "the epoch is too short"))
-        self.finished = True
-        self._done(trials)
+        self._epochs += 1
+        if not self._todo or time.monotonic() >= self._end or self._epochs > _MOST_EPOCHS:
+            self.finished = True
+            self._done([self._trial(change) for change in self._changes])
         yield from iterate(rebuilt(loader, source.rest(), {}))
+
+    def _trial(self, change: Change) -> Trial:
+        without, with_it = self._blocks[change.text]
+        if change.text in self._failed:
+            return _untried(change, self._failed[change.text])
+        if len(without) < _LEAST_BLOCKS or len(with_it) < _LEAST_BLOCKS:
+            return _untried(change, "the time was over, or the epochs are too short")
+        return compared(change, without, with_it)
 
     def _use(self, change: Change | None) -> None:
         settings = {change.parameter: change.to} if change is not None else {}
@@ -161,8 +168,8 @@ class Probe:
         source: _Indices,
         change: Change | None,
         length: int,
-        block: Block,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, Block]:
+        block = Block()
         settings = {change.parameter: change.to} if change is not None and change.parameter in LOADER else {}
         workers = int(settings.get("num_workers", loader.num_workers))
         warm_up = max(2, 2 * workers + 1)
@@ -184,6 +191,7 @@ class Probe:
                 block.pictures.append(len(drawn[number]))
             last = now
         block.memory = _memory()
+        return block
 
 
 class _EpochOverError(Exception):
