@@ -3,7 +3,7 @@
 python -m benchmarks.int8 [--pictures 128] [--rounds 5] [--backbones mobilenetv2_100 resnet18] [--flowers 0]
 
 Run by a Python that has openvino and nncf, OpenVINO in floats and in eight bits (NNCF's quantisation after training)
-stand beside. ``--flowers N`` also trains a head on the features of N photos of flowers, of each engine, and measures it on
+stand beside. ``--flowers N`` also trains a head on the features of N photos of flowers from each and measures it on
 the test split.
 """
 
