@@ -1,0 +1,43 @@
+"""What every operation is given besides its request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+STATE = "aws"
+"""The folder below the home for what only this door knows: models, configurations, tags, buckets."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One server's place and names."""
+
+    home: Path
+    """The folder of the jobs (``VIZSLA_HOME``)."""
+    address: str = "http://127.0.0.1:4566"
+    """Where the server itself answers."""
+    region: str = REGION
+    account: str = ACCOUNT
+
+    @property
+    def state(self) -> Path:
+        """The folder of the small JSON files of this door."""
+        return self.home / STATE
+
+    def arn(self, kind: str, name: str) -> str:
+        """A name of SageMaker's, such as ``arn:aws:sagemaker:us-east-1:000000000000:model/flowers``."""
+        return f"arn:aws:sagemaker:{self.region}:{self.account}:{kind}/{name}"
+
+
+Operation = Callable[[Context, dict[str, Any]], dict[str, Any]]
+"""A request's members in, an answer's members out, both named as in the service's model; it may block.
+
+Raises :class:`~vizsla.aws.errors.AwsError`.
+"""
+
