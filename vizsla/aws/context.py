@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 STATE = "aws"
@@ -24,6 +23,8 @@ class Context:
     """Where the server itself answers."""
     region: str = REGION
     account: str = ACCOUNT
+    pass_through: bool = False
+    """Whether what lies in no bucket of this machine is fetched from AWS."""
 
     @property
     def state(self) -> Path:
@@ -40,4 +41,3 @@ Operation = Callable[[Context, dict[str, Any]], dict[str, Any]]
 
 Raises :class:`~vizsla.aws.errors.AwsError`.
 """
-

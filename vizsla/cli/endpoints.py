@@ -30,18 +30,21 @@ def create(
 ) -> None:
     """Create an endpoint: its server runs in the background, and is started again when it ends."""
     from vizsla.cli.console import errors, print_json, results
+    from vizsla.serving.endpoint_config import DataCapture
     from vizsla.workflow import endpoints
     from vizsla.workflow.systemd import check_no_keys, write_unit
 
     if systemd:
         check_no_keys()
+    capture = None
+    if capture_percent is not None:
+        capture = DataCapture(initial_sampling_percentage=capture_percent, max_megabytes=capture_mb)
     folder = endpoints.create(
         name,
         models or [],
         models_dir=models_dir,
         port=port,
-        capture_percent=capture_percent,
-        capture_mb=capture_mb,
+        capture=capture,
         allow_code=allow_code,
         memory_mb=memory_mb,
     )

@@ -78,6 +78,7 @@ class EndpointConfig(_Document):
     host: str = "127.0.0.1"
     allow_code: bool = False
     memory_mb: int = Field(default=4000, ge=1)
+    environment: dict[str, str] | None = None
     generation: int = 1
     previous: list[Variant] | None = None
     routing: Routing | None = None
