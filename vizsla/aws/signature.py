@@ -159,7 +159,7 @@ def _signing_key(secret: str, scope: tuple[str, ...]) -> bytes:
 def _fields(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for raw, value in headers:
-        name, text = raw.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
+        name, text = raw.decode("latin-1").lower(), value.decode("utf-8", "replace")
         fields[name] = f"{fields[name]},{text}" if name in fields else text
     return fields
 

@@ -15,7 +15,12 @@ _DAY = 24 * 3600
 
 
 def application(
-    home: Path, *, account: str = ACCOUNT, region: str = REGION, keys: Mapping[str, str] | None = None
+    home: Path,
+    *,
+    account: str = ACCOUNT,
+    region: str = REGION,
+    keys: Mapping[str, str] | None = None,
+    pass_through: bool = False,
 ) -> S3Application:
     """The door as an ASGI application; scopes of ``http`` alone.
 
@@ -25,8 +30,10 @@ def application(
         Its folder ``buckets`` holds the buckets.
     keys:
         Secret key by access key id; without any, signatures are not looked at.
+    pass_through:
+        Whether objects of buckets that are not here are read from AWS.
     """
     now = time.time()
     home = home.absolute()
     tidy(home, now - _DAY, now - 7 * _DAY)
-    return S3Application(Site(home, account, region, dict(keys or {})))
+    return S3Application(Site(home, account, region, dict(keys or {}), pass_through))

@@ -23,6 +23,7 @@ class Site:
     account: str = ACCOUNT
     region: str = REGION
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pass_through: bool = False
 
 
 @dataclass(frozen=True)
