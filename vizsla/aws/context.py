@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Context:
     account: str = ACCOUNT
     pass_through: bool = False
     """Whether what lies in no bucket of this machine is fetched from AWS."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Secret by access key id, where requests must be signed; temporary credentials follow from them."""
 
     @property
     def state(self) -> Path:

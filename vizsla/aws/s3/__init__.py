@@ -1,0 +1,39 @@
+"""S3 over folders: a bucket is a folder below the home, an object a file in it; jobs read them without copying."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from vizsla.aws.context import ACCOUNT, REGION
+from vizsla.aws.s3.application import S3Application
+from vizsla.aws.s3.calls import Site
+from vizsla.aws.s3.places import tidy
+
+_DAY = 24 * 3600
+
+
+def application(
+    home: Path,
+    *,
+    account: str = ACCOUNT,
+    region: str = REGION,
+    keys: Mapping[str, str] | None = None,
+    pass_through: bool = False,
+) -> S3Application:
+    """The door as an ASGI application; scopes of ``http`` alone.
+
+    Parameters
+    ----------
+    home:
+        Its folder ``buckets`` holds the buckets.
+    keys:
+        Secret key by access key id; without any, signatures are not looked at.
+    pass_through:
+        Whether objects of buckets that are not here are read from AWS.
+    """
+    now = time.time()
+    home = home.absolute()
+    tidy(home, now - _DAY, now - 7 * _DAY)
+    return S3Application(Site(home, account, region, dict(keys or {}), pass_through))
