@@ -1,4 +1,4 @@
-"""A real server of the door in this process, whose every request and answer is held against botocore's service models."""
+"""A real server of the door in this process; each request and answer is held against botocore's service models."""
 
 from __future__ import annotations
 

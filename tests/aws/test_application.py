@@ -150,18 +150,19 @@ def test_jobs_outlive_a_server_that_is_killed(
     session = boto3.Session("AKID", "secret", region_name="us-east-1")
     sagemaker, s3 = (session.client(name, endpoint_url=address) for name in ("sagemaker", "s3"))
     until(lambda: {"is": _answers(s3)}, "is", False)
-    s3.create_bucket(Bucket="b")
-    script = "import os, time\nprint('begun', flush=True)\ntime.sleep(2)\nopen(os.environ['SM_MODEL_DIR'] + '/m', 'w').write('m')"
-    s3.put_object(Bucket="b", Key="code.tar.gz", Body=archive({"train.py": script}))
+    s3.create_bucket(Bucket="bucket")
+    script = "import os, time\nprint('begun', flush=True)\ntime.sleep(2)\n"
+    script += "open(os.environ['SM_MODEL_DIR'] + '/m', 'w').write('m')"
+    s3.put_object(Bucket="bucket", Key="code.tar.gz", Body=archive({"train.py": script}))
     sagemaker.create_training_job(
         TrainingJobName="survivor",
         RoleArn=ROLE,
         AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
         HyperParameters={
             "sagemaker_program": '"train.py"',
-            "sagemaker_submit_directory": '"s3://b/code.tar.gz"',
+            "sagemaker_submit_directory": '"s3://bucket/code.tar.gz"',
         },
-        OutputDataConfig={"S3OutputPath": "s3://b/out"},
+        OutputDataConfig={"S3OutputPath": "s3://bucket/out"},
         ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
         StoppingCondition={"MaxRuntimeInSeconds": 60},
     )
@@ -172,7 +173,7 @@ def test_jobs_outlive_a_server_that_is_killed(
     until(lambda: {"is": _answers(s3)}, "is", False)
     told = until(lambda: sagemaker.describe_training_job(TrainingJobName="survivor"), "TrainingJobStatus", "InProgress")
     assert told["TrainingJobStatus"] == "Completed", told.get("FailureReason")
-    assert s3.head_object(Bucket="b", Key="out/survivor/output/model.tar.gz")["ContentLength"] > 0
+    assert s3.head_object(Bucket="bucket", Key="out/survivor/output/model.tar.gz")["ContentLength"] > 0
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
 

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,18 @@ class Runner:
     def state(self, job: JobDirectory) -> State:
         """The state of any job here, brought up to date; what an ended one left lies in its buckets."""
         state = job.state
-        if not state.has_ended and job.name not in self._jobs and job.name not in self._searches:
+        if self._is_searching(job):
+            # The process that begins a search finds it without a controller first.
+            return replace(state, status="InProgress", reason=None, ended=None) if state.has_ended else state
+        if not state.has_ended and job.name not in self._jobs:
             state = controller.executor_of(job).state(Handle.of(job))
         if state.has_ended and job.kind == "train":
             publish(self.home, job)
         return state
+
+    def _is_searching(self, job: JobDirectory) -> bool:
+        process = self._searches.get(job.name)
+        return process is not None and process.poll() is None
 
     def stop(self, job: JobDirectory, reason: str) -> None:
         """Ask a job to end, whoever controls it; returns at once."""
