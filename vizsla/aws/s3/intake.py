@@ -24,15 +24,15 @@ async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Resul
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
-async def document(request: Request, body: Body) -> bytes:
-    """A small body, checked.
+async def document(request: Request, body: Body, *, summed: bool = True) -> bytes:
+    """A small body, checked; ``summed``: also by its ``x-amz-checksum-``.
 
     Raises
     ------
     AwsError
         MaxMessageLengthExceeded, and as :meth:`Checks.finish`.
     """
-    checks = Checks(request.headers)
+    checks = Checks(request.headers, summed=summed)
     data = bytearray()
     async for piece in body:
         data += piece

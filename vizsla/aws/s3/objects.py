@@ -135,8 +135,9 @@ def remove(root: Path, key: str) -> None:
     plain = root.joinpath(*names_of(key))
     with _CHANGE:
         for path in (plain, beside_of(plain)):
-            if not path.is_dir():
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                if not path.is_dir():  # a link to one is another's
+                    path.unlink()
         for folder in plain.parents:
             if folder == root:
                 break
