@@ -13,7 +13,7 @@ from vizsla.aws.s3.calls import Content
 from vizsla.aws.s3.checksums import Checks
 from vizsla.aws.s3.request import Request
 
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10
 """Bytes of a body that are in memory before a thread checks and writes them."""
 _MOST_DOCUMENT = 4 << 20
 _Result = TypeVar("_Result")
