@@ -1,1 +1,1 @@
-"""AWS's services as its clients speak to them, over what Vizsla has: jobs, endpoints, models, buckets that are folders."""
+"""AWS's services as its clients speak to them, over what Vizsla has: jobs, endpoints, models, folders as buckets."""

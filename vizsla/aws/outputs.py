@@ -10,16 +10,23 @@ import contextlib
 import fcntl
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from vizsla.archives import pack
+from vizsla.aws import system_metrics
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.places import ensure_bucket, path_of
+from vizsla.aws.system_metrics import PROFILER
+from vizsla.files import write_bytes
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.findings import read_rule_findings
 from vizsla.jobs.pack import ARCHIVE, holds_anything
 
-DEBUG_OUTPUT, RULE_OUTPUT = "debug-output", "rule-output"
+DEBUG_OUTPUT, PROFILER_OUTPUT, RULE_OUTPUT = "debug-output", "profiler-output", "rule-output"
+REPORT = "profiler-output/profiler-report.html"
+"""The page that a rule ``ProfilerReport`` leaves below its own folder."""
 _MARK = "published"
 """In ``.run`` of a job: its outputs lie in the buckets."""
 
@@ -31,12 +38,16 @@ def model_uri(document: dict[str, Any], job: str) -> str | None:
 
 
 def show_while_it_runs(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
-    """Let what is read while a job runs appear in the buckets: what the debugger records."""
-    address = (document.get("DebugHookConfig") or {}).get("S3OutputPath") or ""
-    if address.startswith("s3://"):
-        place = _place(home, f"{address.rstrip('/')}/{job.name}/{DEBUG_OUTPUT}")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _link_folder(job.output / "debug", place)
+    """Let what is read while a job runs appear in the buckets: what the debugger and the profiler record."""
+    for config, folder, name in (
+        ("DebugHookConfig", "debug", DEBUG_OUTPUT),
+        ("ProfilerConfig", PROFILER, PROFILER_OUTPUT),
+    ):
+        address = (document.get(config) or {}).get("S3OutputPath") or ""
+        if address.startswith("s3://"):
+            place = _place(home, f"{address.rstrip('/')}/{job.name}/{name}")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _link_folder(job.output / folder, place)
 
 
 def publish(home: Path, job: JobDirectory) -> None:
@@ -58,16 +69,30 @@ def publish(home: Path, job: JobDirectory) -> None:
 def _publish(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
     if (address := _output_path(document)) is not None:
         folder = _place(home, f"{address}/{job.name}/output")
-        for archive in (job.output / ARCHIVE,):
-            link_file(archive, folder / archive.name)
+        link_file(job.output / ARCHIVE, folder / ARCHIVE)
         if (document.get("OutputDataConfig") or {}).get("CompressionType") == "NONE":
             link_tree(job.model, folder / "model")
         if holds_anything(job.output / "data"):
             folder.mkdir(parents=True, exist_ok=True)
             pack(job.output / "data", folder / "output.tar.gz")
+        for rule in document.get("ProfilerRuleConfigurations") or []:
+            name = rule["RuleConfigurationName"]
+            if name.startswith("ProfilerReport"):
+                _write_report(job, _place(home, f"{address}/{job.name}/{RULE_OUTPUT}/{name}/{REPORT}"))
     checkpoints = (document.get("CheckpointConfig") or {}).get("S3Uri") or ""
     if checkpoints.startswith("s3://") and holds_anything(job.checkpoints):
         link_tree(job.checkpoints, _place(home, checkpoints))
+
+
+def _write_report(job: JobDirectory, page: Path) -> None:
+    from vizsla.reports.profiler import page as report  # with all that draws: only where it is wanted
+
+    state = job.state
+    seconds = None
+    if state.started and state.ended:
+        seconds = (datetime.fromisoformat(state.ended) - datetime.fromisoformat(state.started)).total_seconds()
+    text = report(job.name, seconds, system_metrics.read(job.output / PROFILER), read_rule_findings(job.output))
+    write_bytes(page, text.encode(), make_folder=True)
 
 
 def _output_path(document: dict[str, Any]) -> str | None:

@@ -9,10 +9,12 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vizsla.aws.outputs import publish
+from vizsla.aws.system_metrics import Sampler
 from vizsla.errors import VizslaError
 from vizsla.files import write_json
 from vizsla.jobs import controller
@@ -41,6 +43,7 @@ class Runner:
         self._lock = threading.RLock()
         self._executor = open_executor("local", home)
         self._jobs: dict[str, JobDirectory] = {}
+        self._samplers: dict[str, Sampler] = {}
         self._searches: dict[str, subprocess.Popen[bytes]] = {}
         self._wake = threading.Event()
         self._over = False
@@ -66,9 +69,15 @@ class Runner:
             handle = self._executor.submit(spec, spec.training_job_name or kind, kind=kind, document=document)
             job = JobDirectory(handle.path)
             write_json(job.path / REQUEST, request)
-            self._jobs[job.name] = job
-        self._wake.set()
+            self._begin(job)
         return job
+
+    def _begin(self, job: JobDirectory) -> None:
+        self._jobs[job.name] = job
+        config = job.document.get("ProfilerConfig") or {}
+        if config.get("S3OutputPath") and not config.get("DisableProfiler"):
+            self._samplers[job.name] = Sampler(job.output, config)
+        self._wake.set()
 
     def search(self, job: JobDirectory, request: dict[str, Any]) -> None:
         """Let a tuning job run that was made already: as a process of its own, which outlives this one."""
@@ -93,11 +102,18 @@ class Runner:
     def state(self, job: JobDirectory) -> State:
         """The state of any job here, brought up to date; what an ended one left lies in its buckets."""
         state = job.state
-        if not state.has_ended and job.name not in self._jobs and job.name not in self._searches:
+        if self._is_searching(job):
+            # The process that begins a search finds it without a controller first.
+            return replace(state, status="InProgress", reason=None, ended=None) if state.has_ended else state
+        if not state.has_ended and job.name not in self._jobs:
             state = controller.executor_of(job).state(Handle.of(job))
         if state.has_ended and job.kind == "train":
             publish(self.home, job)
         return state
+
+    def _is_searching(self, job: JobDirectory) -> bool:
+        process = self._searches.get(job.name)
+        return process is not None and process.poll() is None
 
     def stop(self, job: JobDirectory, reason: str) -> None:
         """Ask a job to end, whoever controls it; returns at once."""
@@ -126,8 +142,7 @@ class Runner:
             return
         with self._lock:
             self._executor.resume(Handle.of(job))
-            self._jobs[job.name] = job
-        self._wake.set()
+            self._begin(job)
 
     def close(self) -> None:
         """Give up control; what runs goes on."""
@@ -149,8 +164,11 @@ class Runner:
         try:
             self._executor.poll([])
             for name, job in list(self._jobs.items()):
+                if (sampler := self._samplers.get(name)) is not None and job.path.exists():
+                    sampler.look()
                 if not job.path.exists() or job.state.has_ended:
                     del self._jobs[name]
+                    self._samplers.pop(name, None)
                     if job.kind == "train" and job.path.exists():
                         publish(self.home, job)
             for name, process in list(self._searches.items()):

@@ -37,7 +37,7 @@ def create_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def describe_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeModelPackageGroup."""
-    return _group(ctx, _find_group(ctx, _name_of_arn(request["ModelPackageGroupName"])))
+    return _group(ctx, _find_group(ctx, _name_of_arn(request["ModelPackageGroupName"]))) | {"CreatedBy": {}}
 
 
 def delete_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +63,6 @@ def _group(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
             "ModelPackageGroupArn": ctx.arn("model-package-group", name),
             "ModelPackageGroupDescription": document.get("ModelPackageGroupDescription"),
             "CreationTime": moment(document["CreationTime"]),
-            "CreatedBy": {},
             "ModelPackageGroupStatus": "Completed",
         }
     )

@@ -190,6 +190,7 @@ def described(ctx: Context, job: JobDirectory) -> dict[str, Any]:
         "StoppingCondition": {"MaxRuntimeInSeconds": 86400} | (request.get("StoppingCondition") or {}),
         "OutputDataConfig": {"S3OutputPath": file_uri(job.output), "KmsKeyId": ""} | output,
         "HyperParameters": request.get("HyperParameters") or {},
+        "InputDataConfig": request.get("InputDataConfig") or None,
         "FinalMetricDataList": _metrics(job, spec),
         "DebugRuleEvaluationStatuses": debugged or None,
         "ProfilerRuleEvaluationStatuses": profiled or None,

@@ -58,7 +58,7 @@ def tuned_texts(request: dict[str, Any] | None, params: dict[str, Any]) -> dict[
     for entry in ranges.get("CategoricalParameterRanges") or []:
         name = entry["Name"]
         for given in entry["Values"]:
-            if name in params and decoded({name: given})[name] == params[name]:
+            if name in params and str(decoded({name: given})[name]) == str(params[name]):
                 texts[name] = given
                 break
     return texts

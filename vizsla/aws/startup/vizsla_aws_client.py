@@ -2,7 +2,7 @@
 
 - ``botocore.session``: the SageMaker SDK gives its STS client AWS's own address, which beats every variable.
 - ``sagemaker.session`` and the like: its clock. It sleeps 30 s before it looks at an endpoint that was there in two.
-- ``sagemaker.local``: local mode wants a container engine; here everything is local.
+- ``sagemaker.local.local_session``: local mode wants a container engine; here everything is local.
 - ``smdebug``: Vizsla's, which reads what Vizsla's jobs recorded.
 
 Nothing but the standard library: this runs in any Python that a person starts.
@@ -70,16 +70,20 @@ def _use_clock(module: ModuleType) -> None:
 
 def _no_containers(module: ModuleType) -> None:
     """``instance_type="local"`` runs on this machine by the same calls as any other."""
-    from sagemaker.session import Session
 
-    class LocalSession(Session):
+    class LocalSession(module.Session):  # type: ignore[name-defined,misc]
         def __init__(self, boto_session: Any = None, *_: Any, **options: Any) -> None:
             super().__init__(boto_session=boto_session)
             self.config = None
 
-    for name in ("LocalSession", "local_session"):
-        if hasattr(module, name):
-            setattr(module, name, LocalSession if name == "LocalSession" else getattr(module, name))
+        def _intercept_create_request(self, request: Any, create: Any, func_name: str | None = None) -> Any:
+            for channel in request.get("InputDataConfig") or []:
+                file = channel["DataSource"].pop("FileDataSource", None)
+                if file is not None:
+                    channel["DataSource"]["S3DataSource"] = {"S3DataType": "S3Prefix", "S3Uri": file["FileUri"]}
+            return super()._intercept_create_request(request, create, func_name)
+
+    module.LocalSession = LocalSession  # type: ignore[attr-defined]
 
 
 _CHANGES: dict[str, Callable[[ModuleType], None]] = {
@@ -89,7 +93,6 @@ _CHANGES: dict[str, Callable[[ModuleType], None]] = {
     "sagemaker.core.resources": _use_clock,
     "sagemaker.core.helper.session_helper": _use_clock,
     "sagemaker_core.main.resources": _use_clock,
-    "sagemaker.local": _no_containers,
     "sagemaker.local.local_session": _no_containers,
 }
 

@@ -1,0 +1,1 @@
+"""What notebooks read of a job's profile."""

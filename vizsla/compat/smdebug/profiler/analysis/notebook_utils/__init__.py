@@ -1,0 +1,1 @@
+"""A job's profile in a notebook."""
