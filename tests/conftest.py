@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,14 +135,14 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-def start_s3(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def start_s3(folder: Path, port: int, keys: Sequence[str] = S3_LOGIN) -> subprocess.Popen[bytes]:
     """The S3 door as a process, with the buckets photos, other and models, and one key; it answers by now.
 
     VIZSLA_S3RVER names the program of s3rver (npm), another S3-compatible server, to run the same tests against.
     """
     for bucket in ("photos", "other", "models"):
         (folder / "buckets" / bucket).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(Path(__file__).with_name("s3_process.py")), str(folder), str(port), *S3_LOGIN]
+    command = [sys.executable, str(Path(__file__).with_name("s3_process.py")), str(folder), str(port), *keys]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     if program := os.environ.get("VIZSLA_S3RVER"):
         command = [program, "-d", str(folder / "buckets"), "-a", "127.0.0.1", "-p", str(port), "--silent"]

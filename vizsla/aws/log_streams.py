@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,7 @@ ENDPOINTS = "/aws/sagemaker/Endpoints/"
 PAGE_BYTES = 1 << 20
 _LONGEST_EVENT = 256 << 10
 _NOT_PROCESSING = ("train", "transform", "tune")
+_MARK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Stream:
 
     def marks(self) -> list[tuple[int, int]]:
         """Up to which byte lines were seen at which time, brought up to date."""
+        with _MARK:
+            return self._marked()
+
+    def _marked(self) -> list[tuple[int, int]]:
         marks = _read_marks(self.marks_file)
         try:
             status = self.log.stat()

@@ -165,9 +165,13 @@ def _fields(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:
-    """As they were sent: clients sign what they send, encoded already, and a ``+`` is no blank to them."""
+    """Encoded as they are signed, whatever way they were sent: some clients send ``+`` for a blank and sign ``%20``."""
     parts = [pair.partition("=") for pair in query.decode("latin-1").split("&") if pair]
-    return [(name, value) for name, _, value in parts]
+    return [(_encoded(name), _encoded(value)) for name, _, value in parts]
+
+
+def _encoded(text: str) -> str:
+    return urllib.parse.quote(urllib.parse.unquote_to_bytes(text.replace("+", " ")), safe="-_.~")
 
 
 def _of_headers(fields: Mapping[str, str], s3: bool) -> _Claim:

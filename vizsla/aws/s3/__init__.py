@@ -20,6 +20,7 @@ def application(
     account: str = ACCOUNT,
     region: str = REGION,
     keys: Mapping[str, str] | None = None,
+    make_buckets: bool = True,
     pass_through: bool = False,
 ) -> S3Application:
     """The door as an ASGI application; scopes of ``http`` alone.
@@ -30,10 +31,12 @@ def application(
         Its folder ``buckets`` holds the buckets.
     keys:
         Secret key by access key id; without any, signatures are not looked at.
+    make_buckets:
+        Whether writing to a bucket that is not here makes it: notebooks name buckets of their author's account.
     pass_through:
         Whether objects of buckets that are not here are read from AWS.
     """
     now = time.time()
     home = home.absolute()
     tidy(home, now - _DAY, now - 7 * _DAY)
-    return S3Application(Site(home, account, region, dict(keys or {}), pass_through))
+    return S3Application(Site(home, account, region, dict(keys or {}), make_buckets, pass_through))

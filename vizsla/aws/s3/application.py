@@ -61,7 +61,7 @@ class S3Application:
 
     async def _answer(self, route: Route, request: Request, body: Body) -> Answer:
         if route.before is None:
-            call = Call(self._site, request, await intake.document(request, body))
+            call = Call(self._site, request, await intake.document(request, body, summed=not route.of_object))
             return await in_thread(route.operation, call)
         place = await in_thread(self._before, route, Call(self._site, request))
         async with contextlib.AsyncExitStack() as stack:

@@ -17,12 +17,13 @@ from vizsla.aws.s3.request import Request
 
 @dataclass(frozen=True)
 class Site:
-    """What the door stands on. ``keys``: secret by access key id; none, and nobody's signature is looked at."""
+    """What the door stands on; see :func:`vizsla.aws.s3.application`."""
 
     home: Path
     account: str = ACCOUNT
     region: str = REGION
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    make_buckets: bool = True
     pass_through: bool = False
 
 
@@ -58,13 +59,15 @@ class Call:
 
     @property
     def made_bucket(self) -> Path:
-        """The bucket's folder, made where there is none: notebooks name buckets of their author's account.
+        """The bucket's folder for something that is written, made where there is none and the site says so.
 
         Raises
         ------
         AwsError
-            InvalidBucketName.
+            InvalidBucketName, NoSuchBucket.
         """
+        if not self.site.make_buckets:
+            return self.bucket
         return ensure_bucket(self.site.home, self.request.bucket)
 
     @property

@@ -13,7 +13,7 @@ from vizsla.aws.s3.calls import Content
 from vizsla.aws.s3.checksums import Checks
 from vizsla.aws.s3.request import Request
 
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10
 """Bytes of a body that are in memory before a thread checks and writes them."""
 _MOST_DOCUMENT = 4 << 20
 _Result = TypeVar("_Result")
@@ -24,15 +24,15 @@ async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Resul
     return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
-async def document(request: Request, body: Body) -> bytes:
-    """A small body, checked.
+async def document(request: Request, body: Body, *, summed: bool = True) -> bytes:
+    """A small body, checked; ``summed``: also by its ``x-amz-checksum-``.
 
     Raises
     ------
     AwsError
         MaxMessageLengthExceeded, and as :meth:`Checks.finish`.
     """
-    checks = Checks(request.headers)
+    checks = Checks(request.headers, summed=summed)
     data = bytearray()
     async for piece in body:
         data += piece

@@ -71,11 +71,19 @@ def open_object(root: Path, key: str) -> OpenObject:
 
 
 def etag_of(root: Path, key: str) -> str | None:
-    """The ETag of an object; None where there is none."""
+    """The ETag of an object; None where there is none.
+
+    Raises
+    ------
+    AwsError
+        For keys that cannot be files, and files that may not be read.
+    """
     try:
         with contextlib.closing(open_object(root, key)) as found:
             return found.metadata.etag
-    except AwsError:
+    except AwsError as error:
+        if error.code != "NoSuchKey":
+            raise
         return None
 
 
@@ -135,8 +143,9 @@ def remove(root: Path, key: str) -> None:
     plain = root.joinpath(*names_of(key))
     with _CHANGE:
         for path in (plain, beside_of(plain)):
-            if not path.is_dir():
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                if not path.is_dir():  # a link to one is another's
+                    path.unlink()
         for folder in plain.parents:
             if folder == root:
                 break

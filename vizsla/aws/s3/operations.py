@@ -14,10 +14,12 @@ from vizsla.aws.s3.request import Request
 @dataclass(frozen=True)
 class Route:
     """An operation and what it needs of the body: nothing or a small document; with ``before``, content that becomes a
-    file, and what is checked before it comes."""
+    file, and what is checked before it comes. ``of_object``: a checksum in the headers is the object's, not the body's.
+    """
 
     operation: Operation
     before: Callable[[Call], None] | None = None
+    of_object: bool = False
 
 
 _BUCKET = {
@@ -40,7 +42,7 @@ _OBJECT = {
     ("PUT", "uploadId"): Route(multipart.upload_part, multipart.check_part),
     ("PUT", "uploadId copy"): Route(multipart.upload_part_copy),
     ("POST", "uploads"): Route(multipart.create_upload),
-    ("POST", "uploadId"): Route(multipart.complete_upload),
+    ("POST", "uploadId"): Route(multipart.complete_upload, of_object=True),
     ("DELETE", ""): Route(writes.delete_object),
     ("DELETE", "uploadId"): Route(multipart.abort_upload),
 }
