@@ -133,8 +133,8 @@ def _row(datum: Mapping[str, Any]) -> dict[str, Any]:
     for value, count in _counted(datum):
         values.add(Values(count, value * count, value, value, [value] * min(int(count), 1000)))
     if isinstance(found := datum.get("StatisticValues"), Mapping):
-        parts = [_float(found, name) for name in ("SampleCount", "Sum", "Minimum", "Maximum")]
-        values.add(Values(*parts))
+        count, total, least, most = (_float(found, name) for name in ("SampleCount", "Sum", "Minimum", "Maximum"))
+        values.add(Values(count, total, least, most))
     if values.count <= 0:
         raise AwsError(
             "MissingParameter",

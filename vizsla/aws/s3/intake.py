@@ -74,10 +74,11 @@ class _Intake:
     def take(self, pieces: list[bytes]) -> None:
         if self._file is None:
             self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by close
-        data = memoryview(b"".join(pieces))
+        data = b"".join(pieces)
         self._checks.update(data)
-        while data:  # a nearly full disk takes a part
-            data = data[self._file.write(data) :]
+        rest = memoryview(data)
+        while rest:  # a nearly full disk takes a part
+            rest = rest[self._file.write(rest) :]
 
     def finish(self, pieces: list[bytes], trailers: dict[str, str], then: Callable[[Content], _Result]) -> _Result:
         self.take(pieces)

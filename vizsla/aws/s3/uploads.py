@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3 import metadata as meta
@@ -94,7 +94,7 @@ def parts_of(folder: Path) -> dict[int, Part]:
     for path in sorted(folder.glob("[0-9]" * 5)):
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            kept = meta.kept(file.fileno(), status) or Metadata(md5_of(file))  # a disk without attributes
+            kept = meta.kept(file.fileno(), status) or Metadata(md5_of(path))  # a disk without attributes
         parts[int(path.name)] = Part(int(path.name), path, status.st_size, status.st_mtime, kept)
     return parts
 
@@ -116,7 +116,7 @@ def _read(folder: Path, root: Path) -> Upload | None:
         return None
 
 
-def md5_of(file: IO[bytes]) -> str:
-    """MD5 of an open file from its beginning, in hexadecimal digits."""
-    file.seek(0)
-    return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def md5_of(path: Path) -> str:
+    """MD5 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from vizsla.aws.s3.checksums import headers_of
 from vizsla.aws.s3.metadata import Metadata
 from vizsla.aws.s3.objects import OpenObject, copy_range, etag_of, incoming, open_object, put_in_place, remove
 from vizsla.aws.s3.places import find_bucket
+from vizsla.aws.s3.uploads import md5_of
 
 _MOST_KEYS = 1000
 
@@ -69,8 +69,7 @@ def _copied_metadata(call: Call, source: OpenObject, directive: str, path: Path)
         headers, user = call.request.kept_headers(), call.request.user_metadata()
     etag = old.etag
     if "-" in etag:  # of an upload in parts, or of a job's file: the copy is one piece
-        with open(path, "rb") as file:
-            etag = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        etag = md5_of(path)
     checksums = {name: value for name, value in old.checksums.items() if "-" not in value}
     return Metadata(etag, headers, user, checksums)
 
@@ -115,7 +114,7 @@ def delete_object(call: Call) -> Answer:
 
 def delete_objects(call: Call) -> Answer:
     """Up to 1,000 at once."""
-    root = xml.read(call.body)
+    bucket, root = call.bucket, xml.read(call.body)
     entries = root.findall("Object")
     if root.tag != "Delete" or not 0 < len(entries) <= _MOST_KEYS:
         raise AwsError(
@@ -125,7 +124,7 @@ def delete_objects(call: Call) -> Answer:
     for entry in entries:
         key = _key(entry)
         try:
-            remove(call.bucket, key)
+            remove(bucket, key)
             deleted.append({"Key": key})
         except AwsError as error:
             errors.append({"Key": key, "Code": error.code, "Message": error.message})

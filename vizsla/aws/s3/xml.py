@@ -56,7 +56,8 @@ def write(name: str, tree: Tree, *, namespace: bool = True) -> bytes:
     """
     root = ElementTree.Element(name, {"xmlns": _NAMESPACE} if namespace else {})
     _fill(root, tree)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "utf-8", xml_declaration=False)
+    content: bytes = ElementTree.tostring(root, "utf-8", xml_declaration=False)
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + content
 
 
 def _fill(element: ElementTree.Element, tree: Tree) -> None:
