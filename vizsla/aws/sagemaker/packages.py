@@ -75,10 +75,14 @@ def search(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     found = [_group(ctx, document) for document in groups(ctx).all()]
     for one in (request.get("SearchExpression") or {}).get("Filters") or []:
         name, operator, value = one["Name"], one.get("Operator", "Equals"), str(one.get("Value", ""))
-        tests = {"Equals": lambda text, v=value: text == v, "Contains": lambda text, v=value: v in text}
-        if operator not in tests:
+        if operator not in ("Equals", "Contains"):
             raise invalid(f"Search compares by Equals and Contains here, not by {operator}.")
-        found = [row for row in found if tests[operator](str(row.get(name, "")))]
+        texts = [str(row.get(name, "")) for row in found]
+        found = [
+            row
+            for row, text in zip(found, texts, strict=True)
+            if (text == value if operator == "Equals" else value in text)
+        ]
     return {"Results": [{"ModelPackageGroup": row} for row in found]}
 
 
@@ -171,7 +175,8 @@ def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """UpdateModelPackage: the approval, and what is said of it."""
     document = find(ctx, request["ModelPackageArn"])
     _check_status(request)
-    changes = {name: request[name] for name in ("ModelApprovalStatus", "ApprovalDescription") if name in request}
+    members = ("ModelApprovalStatus", "ApprovalDescription")
+    changes: dict[str, Any] = {name: request[name] for name in members if name in request}
     properties = dict(document.get("CustomerMetadataProperties") or {}) | (
         request.get("CustomerMetadataProperties") or {}
     )
