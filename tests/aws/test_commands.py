@@ -87,7 +87,8 @@ def test_a_command_runs_with_the_server_that_is_there(ctx: Context) -> None:
 
 
 def test_a_command_has_a_server_for_its_time(tmp_path: Path) -> None:
-    code = "import boto3\ns3 = boto3.client('s3')\ns3.create_bucket(Bucket='pictures')\nprint(s3.list_buckets()['Buckets'])"
+    code = "import boto3\ns3 = boto3.client('s3')\ns3.create_bucket(Bucket='pictures')\n"
+    code += "print(s3.list_buckets()['Buckets'])"
     done = process("aws", "run", "--", sys.executable, "-c", code, VIZSLA_HOME=str(tmp_path / "own"))
     assert done.returncode == 0, done.stderr
     assert "'pictures'" in done.stdout
