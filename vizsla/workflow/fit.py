@@ -346,6 +346,9 @@ class _Fit:
         records.write_predictions(self.job.output / PREDICTIONS, self.dataset, rows, self.probabilities)
 
     def _save(self) -> None:
+        rows = np.concatenate([self._rows("train"), self._rows("valid")])
+        seen = records.Seen(self.extraction.keys[rows], self.dataset.labels[rows], self.dataset.splits[rows])
+        seen.write(self.job.output / records.SEEN)
         card = model_card(
             self.job, self.dataset, self.digest, self.backbone, self.engine, self.trained, self.evaluation, self.seed
         )
