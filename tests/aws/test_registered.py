@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aws.conftest import ROLE, until
-from tests.transform.conftest import save_model
+from tests.batch.conftest import save_model
 from vizsla.aws.context import Context
 from vizsla.jobs.recorder import make_database
 from vizsla.jobs.tracking import sqlite_address
