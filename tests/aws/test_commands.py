@@ -86,6 +86,7 @@ def test_a_command_runs_with_the_server_that_is_there(ctx: Context) -> None:
     assert smdebug.endswith("vizsla/compat/smdebug/__init__.py")
 
 
+@pytest.mark.slow
 def test_a_command_has_a_server_for_its_time(tmp_path: Path) -> None:
     code = "import boto3\ns3 = boto3.client('s3')\ns3.create_bucket(Bucket='pictures')\n"
     code += "print(s3.list_buckets()['Buckets'])"
