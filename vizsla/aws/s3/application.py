@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import uuid
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from vizsla.aws.errors import AwsError
@@ -16,7 +16,7 @@ from vizsla.aws.s3 import intake, xml
 from vizsla.aws.s3.body import Body, ClientGoneError
 from vizsla.aws.s3.calls import Answer, Call, Content, Site
 from vizsla.aws.s3.conditions import NotModifiedError
-from vizsla.aws.s3.intake import in_thread
+from vizsla.aws.s3.intake import QUICK_BYTES, in_thread
 from vizsla.aws.s3.objects import incoming
 from vizsla.aws.s3.operations import Route, route_of
 from vizsla.aws.s3.request import Request, request_of
@@ -62,20 +62,15 @@ class S3Application:
     async def _answer(self, route: Route, request: Request, body: Body) -> Answer:
         if route.before is None:
             call = Call(self._site, request, await intake.document(request, body, summed=not route.of_object))
-            return await in_thread(route.operation, call)
-        place = await in_thread(self._before, route, Call(self._site, request))
-        async with contextlib.AsyncExitStack() as stack:
-            path = stack.enter_context(place)
+            return route.operation(call) if route.quick else await in_thread(route.operation, call)
+        call = Call(self._site, request)
+        route.before(call)
 
-            def then(content: Content) -> Answer:
-                return route.operation(Call(self._site, request, content=content))
+        def then(content: Content) -> Answer:
+            return route.operation(replace(call, content=content))
 
+        with incoming(self._site.home, call.made_bucket) as path:
             return await intake.content(request, body, path, then)
-
-    def _before(self, route: Route, call: Call) -> contextlib.AbstractContextManager[Path]:
-        if route.before is not None:
-            route.before(call)
-        return incoming(self._site.home, call.made_bucket)
 
     def _signed(self, request: Request) -> Signed | None:
         if not self._site.keys:
@@ -168,7 +163,8 @@ async def _send(answer: Answer, request_id: str, head: bool, receive: Any, send:
         if answer.count > _READ_BLOCK:
             gone = asyncio.ensure_future(receive())
         while at < end:
-            data = await in_thread(os.pread, source.file.fileno(), min(_READ_BLOCK, end - at), at)
+            place = (source.file.fileno(), min(_READ_BLOCK, end - at), at)
+            data = os.pread(*place) if answer.count <= QUICK_BYTES else await in_thread(os.pread, *place)
             at += len(data)
             if not data or (gone is not None and gone.done()):
                 return  # a job cut the file, or nobody reads: the connection ends before its announced length
