@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -115,9 +116,11 @@ def servers(folder: Path, peers: bool) -> Iterator[dict[str, Server]]:
 def upload(server: Server, files: list[Path]) -> float:
     """Seconds for all of them, one after another."""
 
+    prefix = f"{time.time()}"  # other keys each time, as in a first upload
+
     def work() -> None:
-        for number, file in enumerate(files):
-            server.client.upload_file(str(file), BUCKET, f"photos/{number % 5}/{file.parent.name}/{file.name}")
+        for file in files:
+            server.client.upload_file(str(file), BUCKET, f"{prefix}/{file.parent.name}/{file.name}")
 
     return seconds(work)
 
@@ -134,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, servers(Path(name), options.peers) as all_of_them:
         before = {title: server.processor() for title, server in all_of_them.items()}
         took = interleaved(
-            {title: lambda server=server: upload(server, files) for title, server in all_of_them.items()},
+            {title: functools.partial(upload, server, files) for title, server in all_of_them.items()},
             options.rounds,
         )
         floor = took["stores nothing"]
@@ -155,15 +158,11 @@ def main() -> None:
                 continue
             held = server.memory("VmRSS")
             server.forget_peak()
-            up = [
-                seconds(lambda client=server.client: client.upload_file(str(large), BUCKET, "large")) for _ in range(2)
-            ]
+            up = [seconds(functools.partial(server.client.upload_file, str(large), BUCKET, "large")) for _ in range(2)]
             peak = server.memory()
-            back = Path(name) / "back"
-            down = [
-                seconds(lambda client=server.client: client.download_file(BUCKET, "large", str(back))) for _ in range(2)
-            ]
-            assert back.stat().st_size == large.stat().st_size
+            back = str(Path(name) / "back")
+            down = [seconds(functools.partial(server.client.download_file, BUCKET, "large", back)) for _ in range(2)]
+            assert Path(back).stat().st_size == large.stat().st_size
             rows.append(
                 [title, f"{statistics.mean(up):.1f}", f"{statistics.mean(down):.1f}", f"{held:.0f}", f"{peak:.0f}"]
             )

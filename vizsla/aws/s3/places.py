@@ -12,6 +12,7 @@ from vizsla.aws.context import STATE
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.keys import BESIDE, INNER, names_of, part_of
 from vizsla.files import storage
+from vizsla.parameters import spelled
 
 BUCKETS = "buckets"
 """The folder below the home that holds them."""
@@ -66,8 +67,8 @@ def no_such_bucket(place: Path) -> AwsError:
     link = " (it is a link to a folder that is gone)" if place.is_symlink() else ""
     return AwsError(
         "NoSuchBucket",
-        f"The specified bucket does not exist here: there is no folder {place}{link}. It is not fetched from AWS. "
-        "Create the bucket, or link a folder of yours to that place.",
+        f"The specified bucket does not exist here: there is no folder {place}{link}. It is not fetched from AWS "
+        f"(that needs {spelled('pass_through')}). Create the bucket, or link a folder of yours to that place.",
         404,
     )
 
