@@ -31,7 +31,7 @@ FLOORS = [
     "tuning",
     "registry",
     "serving",
-    "transform",
+    "batch",
     "reports",
     "workflow",
     "progress",

@@ -4,7 +4,6 @@ another. Prints one JSON object: of each row what it gave, or the error."""
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.aws.conftest import sdk2
 
+from tests.aws.conftest import sdk2
 from vizsla.aws import images
 from vizsla.aws.client_environment import environment
 from vizsla.aws.context import Context

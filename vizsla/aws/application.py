@@ -51,17 +51,11 @@ _MAX_PAYLOAD = 30 << 20
 
 
 class Application:
-    """The door as one ASGI application.
+    """The door as one ASGI application."""
 
-    Parameters
-    ----------
-    keys:
-        Secrets by access key id; where there are any, every request must be signed with one of them.
-    """
-
-    def __init__(self, ctx: Context, keys: Mapping[str, str] | None = None) -> None:
+    def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._keys = keys or {}
+        self._keys = ctx.keys
         self._access = Access()
         self._s3 = s3.application(
             ctx.home, account=ctx.account, region=ctx.region, keys=self._keys, pass_through=ctx.pass_through

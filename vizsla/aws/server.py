@@ -68,13 +68,13 @@ def serving(home: Path, *, port: int | None = None, pass_through: bool = False) 
     home = home.absolute()
     with _only_one(home), _socket(port) as listener:
         address = f"http://{HOST}:{listener.getsockname()[1]}"
-        ctx = Context(home, address, pass_through=pass_through)
+        keys = Access.from_environment(HOST, anonymous=False).sigv4
+        ctx = Context(home, address, pass_through=pass_through, keys=keys)
         os.environ |= variables(ctx) | {"VIZSLA_HOME": str(home)}  # what jobs and endpoints find
         write_json(ctx.state / "server.json", {"address": address, "pid": os.getpid()})
-        access = Access.from_environment(HOST, anonymous=False)
         server = uvicorn.Server(
             uvicorn.Config(
-                Application(ctx, access.sigv4),
+                Application(ctx),
                 http="httptools",
                 lifespan="off",
                 log_level="warning",

@@ -84,13 +84,13 @@ def training_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         if source:
             source["S3Uri"] = local_address(ctx, source["S3Uri"])
     values = document.setdefault("HyperParameters", {})
+    drivers = _channel(document, _DRIVERS)
     if _PROGRAM in values:
         folder = str(decoded(values).get(_SUBMIT_DIRECTORY) or "")
         values[_SUBMIT_DIRECTORY] = json.dumps(local_address(ctx, folder))
-        if _channel(document, _DRIVERS) is not None:  # version 3 of the SDK says it twice
-            document["AlgorithmSpecification"].pop("ContainerEntrypoint", None)
-            document["AlgorithmSpecification"].pop("ContainerArguments", None)
-    elif (drivers := _channel(document, _DRIVERS)) is not None:
+        if drivers is not None:
+            _run_without_drivers(document, str(decoded(values)[_PROGRAM]))
+    elif drivers is not None:
         _run_source_code(document, drivers)
     elif not document.get("AlgorithmSpecification", {}).get("ContainerEntrypoint"):
         _run_image(ctx, document)
@@ -116,10 +116,14 @@ def _run_source_code(document: dict[str, Any], drivers: Path) -> None:
         raise invalid(
             "SourceCode.command is not run on this machine: its paths are those of a container. Name an entry_script."
         )
-    algorithm = document["AlgorithmSpecification"]
-    algorithm.pop("ContainerEntrypoint", None)
-    algorithm.pop("ContainerArguments", None)
     document["HyperParameters"] |= {_PROGRAM: json.dumps(program), _SUBMIT_DIRECTORY: json.dumps(str(code))}
+    _run_without_drivers(document, program)
+
+
+def _run_without_drivers(document: dict[str, Any], program: str) -> None:
+    """The script itself, with the variables that the drivers would have set."""
+    for field in ("ContainerEntrypoint", "ContainerArguments"):
+        document["AlgorithmSpecification"].pop(field, None)
     document["Environment"] = {
         "SM_SOURCE_DIR": "/opt/ml/input/data/code",
         "SM_ENTRY_SCRIPT": program,

@@ -1,4 +1,5 @@
-"""Model packages: versions of models in groups, with their approval."""
+"""Model packages: versions of models in groups, with their approval. Those that clients make are kept here; those of
+``vizsla models`` are seen beside them."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.records import Records
 from vizsla.aws.requests import checked_name, moment, now, page, present
+from vizsla.aws.sagemaker import registered
 
 _PENDING = "PendingManualApproval"
 _STATUSES = ("Approved", "Rejected", _PENDING)
@@ -25,11 +27,20 @@ def _versions(ctx: Context, group: str) -> Records:
     return Records(ctx.state / "model-package" / group)
 
 
+def _all_groups(ctx: Context) -> list[dict[str, Any]]:
+    return [*groups(ctx).all(), *registered.groups()]
+
+
+def _all_versions(ctx: Context, group: str) -> list[dict[str, Any]]:
+    own = list(_versions(ctx, group).all())
+    return own if groups(ctx).find(group) is not None else registered.versions(group)
+
+
 def create_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """CreateModelPackageGroup."""
     name = checked_name(request, "ModelPackageGroupName")
     arn = ctx.arn("model-package-group", name)
-    if not groups(ctx).create(name, request | {"CreationTime": now()}):
+    if registered.versions(name) or not groups(ctx).create(name, request | {"CreationTime": now()}):
         raise invalid(f"Model Package Group already exists: {arn}")
     tags.keep(ctx, arn, request)
     return {"ModelPackageGroupArn": arn}
@@ -51,7 +62,7 @@ def delete_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def list_groups(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """ListModelPackageGroups."""
-    rows = (_group(ctx, document) for document in groups(ctx).all())
+    rows = (_group(ctx, document) for document in _all_groups(ctx))
     return page(rows, request, key="ModelPackageGroupSummaryList", name="ModelPackageGroupName")
 
 
@@ -72,13 +83,17 @@ def search(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Search for groups by name: all that the SDK looks for."""
     if request.get("Resource") != "ModelPackageGroup":
         raise invalid(f"Search looks for ModelPackageGroup here, not for {request.get('Resource')}.")
-    found = [_group(ctx, document) for document in groups(ctx).all()]
+    found = [_group(ctx, document) for document in _all_groups(ctx)]
     for one in (request.get("SearchExpression") or {}).get("Filters") or []:
         name, operator, value = one["Name"], one.get("Operator", "Equals"), str(one.get("Value", ""))
-        tests = {"Equals": lambda text, v=value: text == v, "Contains": lambda text, v=value: v in text}
-        if operator not in tests:
+        if operator not in ("Equals", "Contains"):
             raise invalid(f"Search compares by Equals and Contains here, not by {operator}.")
-        found = [row for row in found if tests[operator](str(row.get(name, "")))]
+        texts = [str(row.get(name, "")) for row in found]
+        found = [
+            row
+            for row, text in zip(found, texts, strict=True)
+            if (text == value if operator == "Equals" else value in text)
+        ]
     return {"Results": [{"ModelPackageGroup": row} for row in found]}
 
 
@@ -88,6 +103,11 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     if not group:
         raise invalid("ModelPackageGroupName or ModelPackageName is required.")
     group = _name_of_arn(group)
+    if registered.versions(group):
+        raise invalid(
+            f"The versions of the group {group} are proven before they are registered: "
+            f"`vizsla models register JOB --group {group}` makes the next one."
+        )
     if request.get("ModelPackageGroupName"):
         _find_group(ctx, group)
     else:
@@ -150,9 +170,9 @@ def list_packages(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(ctx: Context, group: str | None) -> Iterator[dict[str, Any]]:
-    names = [document["ModelPackageGroupName"] for document in groups(ctx).all()] if group is None else [group]
+    names = [document["ModelPackageGroupName"] for document in _all_groups(ctx)] if group is None else [group]
     for name in names:
-        for document in _versions(ctx, name).all():
+        for document in _all_versions(ctx, name):
             yield present(
                 {
                     "ModelPackageName": name,
@@ -171,7 +191,8 @@ def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """UpdateModelPackage: the approval, and what is said of it."""
     document = find(ctx, request["ModelPackageArn"])
     _check_status(request)
-    changes = {name: request[name] for name in ("ModelApprovalStatus", "ApprovalDescription") if name in request}
+    members = ("ModelApprovalStatus", "ApprovalDescription")
+    changes: dict[str, Any] = {name: request[name] for name in members if name in request}
     properties = dict(document.get("CustomerMetadataProperties") or {}) | (
         request.get("CustomerMetadataProperties") or {}
     )
@@ -180,6 +201,10 @@ def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     if properties:
         changes["CustomerMetadataProperties"] = properties
     group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
+    if groups(ctx).find(group) is None:
+        if "ModelApprovalStatus" in changes:
+            registered.approve(group, version, changes["ModelApprovalStatus"], changes.get("ApprovalDescription"))
+        return {"ModelPackageArn": _arn(ctx, group, version)}
     _versions(ctx, group).replace(str(version), document | changes | {"LastModifiedTime": now()})
     return {"ModelPackageArn": _arn(ctx, group, version)}
 
@@ -187,7 +212,11 @@ def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 def delete(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DeleteModelPackage."""
     document = find(ctx, request["ModelPackageName"])
-    _versions(ctx, document["ModelPackageGroupName"]).remove(str(document["ModelPackageVersion"]))
+    group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
+    if not _versions(ctx, group).remove(str(version)):
+        raise invalid(
+            f"{group}/{version} is a version of `vizsla models`: `vizsla models rm {group}/{version}` does it."
+        )
     return {}
 
 
@@ -203,8 +232,8 @@ def find(ctx: Context, name: str) -> dict[str, Any]:
     group, _, version = path.partition("/")
     found = None
     if re.fullmatch(r"[a-zA-Z0-9-]+", group) and re.fullmatch(r"\d*", version):
-        versions = _versions(ctx, group)
-        found = versions.find(version or "1")
+        wanted = int(version or 1)
+        found = next((one for one in _all_versions(ctx, group) if one["ModelPackageVersion"] == wanted), None)
     if found is None:
         raise invalid(f"ModelPackage {name} does not exist.")
     return found
@@ -235,7 +264,7 @@ def _name_of_arn(name: str) -> str:
 
 def _find_group(ctx: Context, name: str) -> dict[str, Any]:
     checked_name({"ModelPackageGroupName": name}, "ModelPackageGroupName")
-    document = groups(ctx).find(name)
+    document = next((one for one in _all_groups(ctx) if one["ModelPackageGroupName"] == name), None)
     if document is None:
         raise invalid(f"ModelPackageGroup {ctx.arn('model-package-group', name)} does not exist.")
     return document

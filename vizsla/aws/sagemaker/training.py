@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from vizsla.aws import tags
@@ -18,7 +20,8 @@ from vizsla.aws.sagemaker.trials import request_of_trial
 from vizsla.errors import JobError, VizslaError
 from vizsla.jobs import controller
 from vizsla.jobs.directory import NAME_PATTERN, JobDirectory
-from vizsla.jobs.metrics import last_metrics
+from vizsla.jobs.growing import size
+from vizsla.jobs.metrics import Metric, last_metrics
 from vizsla.jobs.spec import TrainingJobSpec, file_uri
 from vizsla.jobs.states import State
 
@@ -250,7 +253,13 @@ def _metrics(job: JobDirectory, spec: TrainingJobSpec) -> list[dict[str, Any]] |
     asked = {definition.name for definition in spec.algorithm_specification.metric_definitions or []}
     found = [
         {"MetricName": metric.name, "Value": metric.value, "Timestamp": moment(metric.time)}
-        for metric in last_metrics(job.metrics).values()
+        for metric in _last_metrics(job.metrics, size(job.metrics)).values()
         if not asked or metric.name in asked
     ]
     return found or None
+
+
+@functools.lru_cache(maxsize=256)
+def _last_metrics(path: Path, size: int) -> dict[str, Metric]:
+    """The last value of each metric; the file only grows, so that its size tells whether it was read already."""
+    return last_metrics(path)

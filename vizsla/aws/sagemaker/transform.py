@@ -15,11 +15,11 @@ from vizsla.aws.s3.places import ensure_bucket
 from vizsla.aws.sagemaker import models
 from vizsla.aws.sagemaker.local_document import local_address
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
+from vizsla.batch.document import TransformJob
+from vizsla.batch.models import ALLOW_CODE
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.spec import file_uri
-from vizsla.transform.document import TransformJob
-from vizsla.transform.models import ALLOW_CODE
 from vizsla.workflow.batch_transform import check
 
 _ACCEPTED = ("TransformJobName", "MaxConcurrentTransforms", "MaxPayloadInMB", "BatchStrategy", "TransformInput",

@@ -1,6 +1,7 @@
 """What Python imports first in the commands of ``vizsla aws run``: the changes that a notebook needs, made when the
 modules that they are about are imported. The environment's own ``sitecustomize`` comes after it."""
 
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -17,7 +18,5 @@ def _import_the_environments_own() -> None:
 
 
 if os.environ.get("VIZSLA_AWS"):
-    import vizsla_aws_client
-
-    vizsla_aws_client.install()
+    importlib.import_module("vizsla_aws_client").install()
 _import_the_environments_own()

@@ -92,6 +92,7 @@ _CHANGES: dict[str, Callable[[ModuleType], None]] = {
     "sagemaker.session": _use_clock,
     "sagemaker.core.resources": _use_clock,
     "sagemaker.core.helper.session_helper": _use_clock,
+    "sagemaker.train.common_utils.trainer_wait": _use_clock,
     "sagemaker_core.main.resources": _use_clock,
     "sagemaker.local.local_session": _no_containers,
 }
