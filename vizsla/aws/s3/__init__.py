@@ -10,6 +10,7 @@ from vizsla.aws.context import ACCOUNT, REGION
 from vizsla.aws.s3.application import S3Application
 from vizsla.aws.s3.calls import Site
 from vizsla.aws.s3.places import tidy
+from vizsla.aws.s3.upstream import Upstream
 
 _DAY = 24 * 3600
 
@@ -39,4 +40,5 @@ def application(
     now = time.time()
     home = home.absolute()
     tidy(home, now - _DAY, now - 7 * _DAY)
-    return S3Application(Site(home, account, region, dict(keys or {}), make_buckets, pass_through))
+    site = Site(home, account, region, dict(keys or {}), make_buckets)
+    return S3Application(site, Upstream() if pass_through else None)

@@ -8,7 +8,7 @@ import errno
 import logging
 import os
 import uuid
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from vizsla.aws.errors import AwsError
@@ -16,10 +16,11 @@ from vizsla.aws.s3 import intake, xml
 from vizsla.aws.s3.body import Body, ClientGoneError
 from vizsla.aws.s3.calls import Answer, Call, Content, Site
 from vizsla.aws.s3.conditions import NotModifiedError
-from vizsla.aws.s3.intake import in_thread
+from vizsla.aws.s3.intake import QUICK_BYTES, in_thread
 from vizsla.aws.s3.objects import incoming
 from vizsla.aws.s3.operations import Route, route_of
 from vizsla.aws.s3.request import Request, request_of
+from vizsla.aws.s3.upstream import Upstream
 from vizsla.aws.signature import UNSIGNED, Signed, verify
 from vizsla.errors import StorageError
 
@@ -32,10 +33,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class S3Application:
-    """Answers requests to S3 from the buckets of a site."""
+    """Answers requests to S3 from the buckets of a site; reads of buckets that are not there, from ``upstream``."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, upstream: Upstream | None = None) -> None:
         self._site = site
+        self._upstream = upstream
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, whatever happens."""
@@ -62,20 +64,20 @@ class S3Application:
     async def _answer(self, route: Route, request: Request, body: Body) -> Answer:
         if route.before is None:
             call = Call(self._site, request, await intake.document(request, body, summed=not route.of_object))
-            return await in_thread(route.operation, call)
-        place = await in_thread(self._before, route, Call(self._site, request))
-        async with contextlib.AsyncExitStack() as stack:
-            path = stack.enter_context(place)
+            try:
+                return route.operation(call) if route.quick else await in_thread(route.operation, call)
+            except AwsError as error:
+                if self._upstream and error.code == "NoSuchBucket" and request.method in ("GET", "HEAD"):
+                    return await in_thread(self._upstream.answer, request)
+                raise
+        call = Call(self._site, request)
+        route.before(call)
 
-            def then(content: Content) -> Answer:
-                return route.operation(Call(self._site, request, content=content))
+        def then(content: Content) -> Answer:
+            return route.operation(replace(call, content=content))
 
+        with incoming(self._site.home, call.made_bucket) as path:
             return await intake.content(request, body, path, then)
-
-    def _before(self, route: Route, call: Call) -> contextlib.AbstractContextManager[Path]:
-        if route.before is not None:
-            route.before(call)
-        return incoming(self._site.home, call.made_bucket)
 
     def _signed(self, request: Request) -> Signed | None:
         if not self._site.keys:
@@ -154,13 +156,18 @@ async def _drain(request: Request | None, body: Body | None, receive: Any) -> bo
 
 async def _send(answer: Answer, request_id: str, head: bool, receive: Any, send: Any) -> None:
     headers = {"x-amz-request-id": request_id, "x-amz-id-2": "vizsla", **answer.headers}
-    if answer.status not in (204, 304):
+    if answer.status not in (204, 304) and answer.chunks is None:
         headers.setdefault("content-length", str(len(answer.body)))
     pairs = [(name.encode("latin-1"), _sendable(value)) for name, value in headers.items()]
     source = answer.source
     gone: asyncio.Task[Any] | None = None
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
+        if answer.chunks is not None:
+            while data := await in_thread(next, answer.chunks, b""):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if source is None or head:
             await send({"type": "http.response.body", "body": b"" if head else answer.body})
             return
@@ -168,7 +175,8 @@ async def _send(answer: Answer, request_id: str, head: bool, receive: Any, send:
         if answer.count > _READ_BLOCK:
             gone = asyncio.ensure_future(receive())
         while at < end:
-            data = await in_thread(os.pread, source.file.fileno(), min(_READ_BLOCK, end - at), at)
+            place = (source.file.fileno(), min(_READ_BLOCK, end - at), at)
+            data = os.pread(*place) if answer.count <= QUICK_BYTES else await in_thread(os.pread, *place)
             at += len(data)
             if not data or (gone is not None and gone.done()):
                 return  # a job cut the file, or nobody reads: the connection ends before its announced length

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,6 @@ class Site:
     region: str = REGION
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     make_buckets: bool = True
-    pass_through: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, headers, and a body of bytes or of a range of an object's file."""
+    """A status, headers, and a body of bytes, of a range of an object's file, or of chunks from elsewhere."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -88,6 +87,7 @@ class Answer:
     source: OpenObject | None = None
     start: int = 0
     count: int = 0
+    chunks: Iterator[bytes] | None = None
 
 
 Operation = Callable[[Call], Answer]

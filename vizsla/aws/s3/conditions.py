@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
 from vizsla.aws.errors import AwsError
@@ -51,14 +51,17 @@ def check_source(headers: Mapping[str, str], etag: str, modified: float) -> None
         raise failed("x-amz-copy-source-if-") from error
 
 
-def check_write(headers: Mapping[str, str], etag: str | None) -> None:
-    """Whether an object may be written where there is one of that ETag, or none.
+def of_write(headers: Mapping[str, str]) -> Callable[[str | None], None] | None:
+    """What says whether an object may be written where there is one of that ETag, or none; None where all may.
 
-    Raises
-    ------
-    AwsError
-        PreconditionFailed, NoSuchKey.
+    What it raises is PreconditionFailed or NoSuchKey.
     """
+    if "if-match" in headers or "if-none-match" in headers:
+        return lambda etag: _check_write(headers, etag)
+    return None
+
+
+def _check_write(headers: Mapping[str, str], etag: str | None) -> None:
     if "if-none-match" in headers:
         if headers["if-none-match"].strip() != "*":
             raise AwsError("NotImplemented", "If-None-Match of a write takes '*' alone.", 501)

@@ -13,8 +13,9 @@ from vizsla.aws.s3.calls import Content
 from vizsla.aws.s3.checksums import Checks
 from vizsla.aws.s3.request import Request
 
-_BLOCK = 256 << 10
-"""Bytes of a body that are in memory before a thread checks and writes them."""
+QUICK_BYTES = 256 << 10
+"""Bytes that are read or written at once: on a busy machine a thread gets its turn later than they take. Of a larger
+body so many are in memory before a thread checks and writes them."""
 _MOST_DOCUMENT = 4 << 20
 _Result = TypeVar("_Result")
 
@@ -44,7 +45,7 @@ async def document(request: Request, body: Body, *, summed: bool = True) -> byte
 
 
 async def content(request: Request, body: Body, path: Path, then: Callable[[Content], _Result]) -> _Result:
-    """Write a body to ``path``, check it, and go on with it in the same thread.
+    """Write a body to ``path``, check it, and go on with it.
 
     Raises
     ------
@@ -58,9 +59,11 @@ async def content(request: Request, body: Body, path: Path, then: Callable[[Cont
         async for piece in body:
             pieces.append(piece)
             held += len(piece)
-            if held >= _BLOCK:
+            if held >= QUICK_BYTES:
                 await in_thread(intake.take, pieces)
                 pieces, held = [], 0
+        if not intake.begun:
+            return intake.finish(pieces, body.trailers, then)
         return await in_thread(intake.finish, pieces, body.trailers, then)
     finally:
         intake.close()
@@ -70,6 +73,10 @@ class _Intake:
     def __init__(self, path: Path, checks: Checks) -> None:
         self._path, self._checks = path, checks
         self._file: IO[bytes] | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._file is not None
 
     def take(self, pieces: list[bytes]) -> None:
         if self._file is None:

@@ -128,7 +128,7 @@ def complete_upload(call: Call) -> Answer:
                 except FileNotFoundError as error:  # another has completed it
                     raise AwsError("NoSuchUpload", "The specified upload does not exist any more.", 404) from error
             meta.keep(target.fileno(), made)
-        put_in_place(root, request.key, path, lambda etag: conditions.check_write(request.headers, etag))
+        put_in_place(root, request.key, path, conditions.of_write(request.headers))
     uploads.end(folder)
     tree = {
         "Location": f"{request.headers.get('host', '')}/{request.bucket}/{request.key}",

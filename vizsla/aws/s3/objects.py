@@ -15,9 +15,8 @@ from typing import IO
 
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3 import metadata as meta
-from vizsla.aws.s3.keys import names_of
 from vizsla.aws.s3.metadata import Metadata
-from vizsla.aws.s3.places import beside_of, staging
+from vizsla.aws.s3.places import beside_of, plain_file, staging
 
 _CHANGE = threading.Lock()
 """Held for the moment of a change, so that a condition still holds when the file takes its place."""
@@ -50,7 +49,7 @@ def open_object(root: Path, key: str) -> OpenObject:
     AwsError
         NoSuchKey, and for keys that cannot be files.
     """
-    plain = root.joinpath(*names_of(key))
+    plain = plain_file(root, key)
     for path in (plain, beside_of(plain)):
         try:
             number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # not for ever at a pipe
@@ -90,46 +89,52 @@ def etag_of(root: Path, key: str) -> str | None:
 @contextlib.contextmanager
 def incoming(home: Path, root: Path) -> Iterator[Path]:
     """The name for a file that is to become an object; what is left of it at the end is removed."""
-    path = staging(home, root) / "incoming" / uuid.uuid4().hex
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = staging(home, root) / "incoming"
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+    path = folder / uuid.uuid4().hex
     try:
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
-def put_in_place(root: Path, key: str, temporary: Path, check: Check = lambda etag: None) -> None:
+def put_in_place(root: Path, key: str, temporary: Path, check: Check | None = None) -> None:
     """Rename a whole file, metadata and all, to an object.
 
     Raises
     ------
     AwsError
-        What ``check`` raises; InvalidArgument where a part of the key cannot be a folder.
+        What ``check`` raises; NoSuchBucket where it was deleted meanwhile.
     """
-    plain = root.joinpath(*names_of(key))
+    plain = plain_file(root, key)
+    beside = beside_of(plain)
     with _CHANGE:
-        check(etag_of(root, key))
-        if not root.is_dir():
-            raise AwsError("NoSuchBucket", "The specified bucket does not exist: it was just deleted.", 404)
-        target = plain
-        beside = beside_of(plain)
-        if plain.is_dir() or (beside.is_file() and not plain.is_file()):
-            target = beside
-        _make_folders(root, target.parent)
-        os.replace(temporary, target)
+        if check is not None:
+            check(etag_of(root, key))
+        is_beside = os.path.isdir(plain) or (os.path.isfile(beside) and not os.path.isfile(plain))
+        target = beside if is_beside else plain
+        try:
+            os.replace(temporary, target)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if not root.is_dir():
+                raise AwsError(
+                    "NoSuchBucket", "The specified bucket does not exist: it was just deleted.", 404
+                ) from error
+            _make_folders(root, os.path.dirname(target))
+            os.replace(temporary, target)
 
 
-def _make_folders(root: Path, folder: Path) -> None:
+def _make_folders(root: Path, folder: str) -> None:
     """Make the folders above an object; an object that has the name of one is put beside it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        place = root
-        for name in folder.relative_to(root).parts:
-            place = place / name
-            if os.path.lexists(place) and not place.is_dir():
+    place = str(root)
+    for name in os.path.relpath(folder, root).split("/"):
+        place = f"{place}/{name}"
+        if not os.path.isdir(place):
+            if os.path.lexists(place):
                 os.replace(place, beside_of(place))
-            place.mkdir(exist_ok=True)
+            os.mkdir(place)
 
 
 def remove(root: Path, key: str) -> None:
@@ -140,19 +145,17 @@ def remove(root: Path, key: str) -> None:
     AwsError
         For keys that cannot be files.
     """
-    plain = root.joinpath(*names_of(key))
+    plain = plain_file(root, key)
     with _CHANGE:
         for path in (plain, beside_of(plain)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                if not path.is_dir():  # a link to one is another's
-                    path.unlink()
-        for folder in plain.parents:
-            if folder == root:
-                break
-            try:
-                folder.rmdir()
-            except OSError:  # not empty, or a link
-                break
+                if not os.path.isdir(path):  # a link to one is another's
+                    os.unlink(path)
+        folder = os.path.dirname(plain)
+        with contextlib.suppress(OSError):  # not empty, or a link
+            while folder != str(root):
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
 
 
 def copy_range(source: IO[bytes], target: IO[bytes], start: int, count: int) -> None:

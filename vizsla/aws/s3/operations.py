@@ -15,11 +15,13 @@ from vizsla.aws.s3.request import Request
 class Route:
     """An operation and what it needs of the body: nothing or a small document; with ``before``, content that becomes a
     file, and what is checked before it comes. ``of_object``: a checksum in the headers is the object's, not the body's.
+    ``quick``: it takes less time than to hand it to a thread.
     """
 
     operation: Operation
     before: Callable[[Call], None] | None = None
     of_object: bool = False
+    quick: bool = False
 
 
 _BUCKET = {
@@ -28,22 +30,22 @@ _BUCKET = {
     ("GET", "location"): Route(buckets.get_location),
     ("GET", "versioning"): Route(buckets.get_versioning),
     ("GET", "uploads"): Route(multipart.list_uploads),
-    ("HEAD", ""): Route(buckets.head_bucket),
+    ("HEAD", ""): Route(buckets.head_bucket, quick=True),
     ("PUT", ""): Route(buckets.create_bucket),
     ("DELETE", ""): Route(buckets.delete_bucket),
     ("POST", "delete"): Route(writes.delete_objects),
 }
 _OBJECT = {
-    ("GET", ""): Route(reads.get_object),
+    ("GET", ""): Route(reads.get_object, quick=True),
     ("GET", "uploadId"): Route(multipart.list_parts),
-    ("HEAD", ""): Route(reads.head_object),
+    ("HEAD", ""): Route(reads.head_object, quick=True),
     ("PUT", ""): Route(writes.put_object, writes.check_put),
     ("PUT", "copy"): Route(writes.copy_object),
     ("PUT", "uploadId"): Route(multipart.upload_part, multipart.check_part),
     ("PUT", "uploadId copy"): Route(multipart.upload_part_copy),
     ("POST", "uploads"): Route(multipart.create_upload),
     ("POST", "uploadId"): Route(multipart.complete_upload, of_object=True),
-    ("DELETE", ""): Route(writes.delete_object),
+    ("DELETE", ""): Route(writes.delete_object, quick=True),
     ("DELETE", "uploadId"): Route(multipart.abort_upload),
 }
 _OURS = ("list-type", "location", "versioning", "uploads", "delete", "uploadId")

@@ -12,6 +12,7 @@ from vizsla.aws.context import STATE
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.keys import BESIDE, INNER, names_of, part_of
 from vizsla.files import storage
+from vizsla.parameters import spelled
 
 BUCKETS = "buckets"
 """The folder below the home that holds them."""
@@ -66,8 +67,8 @@ def no_such_bucket(place: Path) -> AwsError:
     link = " (it is a link to a folder that is gone)" if place.is_symlink() else ""
     return AwsError(
         "NoSuchBucket",
-        f"The specified bucket does not exist here: there is no folder {place}{link}. It is not fetched from AWS. "
-        "Create the bucket, or link a folder of yours to that place.",
+        f"The specified bucket does not exist here: there is no folder {place}{link}. It is not fetched from AWS "
+        f"(that needs {spelled('pass_through')}). Create the bucket, or link a folder of yours to that place.",
         404,
     )
 
@@ -116,7 +117,8 @@ def link_bucket(home: Path, bucket: str, folder: Path) -> Path:
 def staging(home: Path, root: Path) -> Path:
     """The folder for what is not an object yet, on the bucket's disk, so that it can be renamed into place."""
     ours = home / STATE / "s3"
-    ours.mkdir(parents=True, exist_ok=True)
+    if not ours.is_dir():
+        ours.mkdir(parents=True, exist_ok=True)
     return ours if os.stat(root).st_dev == os.stat(ours).st_dev else root / INNER
 
 
@@ -128,14 +130,26 @@ def file_of(root: Path, key: str) -> Path:
     AwsError
         For keys that cannot be files.
     """
-    plain = root.joinpath(*names_of(key))
+    plain = plain_file(root, key)
     beside = beside_of(plain)
-    return beside if not plain.is_file() and beside.is_file() else plain
+    return Path(beside if not os.path.isfile(plain) and os.path.isfile(beside) else plain)
 
 
-def beside_of(plain: Path) -> Path:
+def plain_file(root: Path, key: str) -> str:
+    """The file of an object whose name no folder has.
+
+    Raises
+    ------
+    AwsError
+        For keys that cannot be files.
+    """
+    return os.path.join(root, *names_of(key))
+
+
+def beside_of(plain: str) -> str:
     """The file of an object whose name a folder has."""
-    return plain.with_name(BESIDE + plain.name)
+    folder, _, name = plain.rpartition("/")
+    return f"{folder}/{BESIDE}{name}"
 
 
 def split(uri: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from vizsla.aws.s3 import conditions, xml
 from vizsla.aws.s3 import metadata as meta
 from vizsla.aws.s3.calls import Answer, Call, document, iso
 from vizsla.aws.s3.checksums import headers_of
+from vizsla.aws.s3.keys import names_of
 from vizsla.aws.s3.metadata import Metadata
 from vizsla.aws.s3.objects import OpenObject, copy_range, etag_of, incoming, open_object, put_in_place, remove
 from vizsla.aws.s3.places import find_bucket
@@ -23,8 +24,10 @@ _MOST_KEYS = 1000
 
 def check_put(call: Call) -> None:
     """What can be refused before the body has come."""
-    conditions.check_write(call.request.headers, etag_of(call.made_bucket, call.request.key))
+    names_of(call.request.key)
     call.request.user_metadata()
+    if check := conditions.of_write(call.request.headers):
+        check(etag_of(call.made_bucket, call.request.key))
 
 
 def put_object(call: Call) -> Answer:
@@ -33,9 +36,7 @@ def put_object(call: Call) -> Answer:
     made = Metadata(content.md5, request.kept_headers(), request.user_metadata(), dict(content.checksums))
     with open(content.path, "r+b") as file:
         meta.keep(file.fileno(), made)
-    put_in_place(
-        call.made_bucket, request.key, content.path, lambda etag: conditions.check_write(request.headers, etag)
-    )
+    put_in_place(call.made_bucket, request.key, content.path, conditions.of_write(request.headers))
     return Answer(headers={"etag": f'"{made.etag}"', **headers_of(made.checksums)})
 
 
@@ -58,7 +59,7 @@ def copy_object(call: Call) -> Answer:
                 made = _copied_metadata(call, source, directive, path)
                 meta.keep(target.fileno(), made)
                 modified = path.stat().st_mtime
-            put_in_place(root, request.key, path, lambda etag: conditions.check_write(request.headers, etag))
+            put_in_place(root, request.key, path, conditions.of_write(request.headers))
     return document("CopyObjectResult", {"ETag": f'"{made.etag}"', "LastModified": iso(modified)})
 
 
