@@ -38,7 +38,7 @@ def passing(tmp_path: Path, locked_door: Door, monkeypatch: pytest.MonkeyPatch) 
     thread.start()
     while not server.started:
         thread.join(0.01)
-    yield boto3.client(
+    yield boto3.Session().client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name="us-east-1",
