@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -123,17 +122,21 @@ class Runner:
         self._wake.set()
 
     def take_over(self) -> list[str]:
-        """Go on with what an earlier server started and nobody controls; the names of those jobs."""
+        """Go on with what an earlier server started and nobody controls: what runs, and what waited for its turn. The
+        names of those jobs."""
         names = []
-        for summary in controller.summaries(self.home):
-            job = JobDirectory(self.home / summary.name)
-            if summary.status in ("Pending", "InProgress", "Stopping") and (job.path / REQUEST).is_file():
-                if (lock := take(job.path)) is None:
-                    continue
-                lock.release()
-                with contextlib.suppress(VizslaError):
-                    self._take_over(job)
-                    names.append(job.name)
+        for path in sorted(self.home.glob(f"*/{REQUEST}")):
+            job = JobDirectory(path.parents[1])
+            try:
+                before = job.state
+                if not before.has_ended and (lock := take(job.path)) is not None:
+                    lock.release()
+                    after = controller.executor_of(job).state(Handle.of(job))
+                    if not after.has_ended or before.status == "Pending":
+                        self._take_over(job)
+                        names.append(job.name)
+            except VizslaError as error:
+                print(f"vizsla: {error}", file=sys.stderr, flush=True)
         return names
 
     def _take_over(self, job: JobDirectory) -> None:
@@ -174,7 +177,7 @@ class Runner:
             for name, process in list(self._searches.items()):
                 if process.poll() is not None:
                     del self._searches[name]
-        except (VizslaError, OSError) as error:  # one odd job must not end the watch over all others
+        except Exception as error:  # noqa: BLE001 - one odd job must not end the watch over all others
             print(f"vizsla: {error}", file=sys.stderr, flush=True)
 
 
