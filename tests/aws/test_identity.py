@@ -100,7 +100,7 @@ def test_a_door_with_keys_takes_what_it_gave(tmp_path: Any) -> None:
     keys = {"AKIA1": "secret-1"}
     port = free_port()
     context = Context(tmp_path, f"http://127.0.0.1:{port}", keys=keys)
-    server = uvicorn.Server(uvicorn.Config(Application(context, keys), port=port, lifespan="off", log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(Application(context), port=port, lifespan="off", log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
