@@ -44,7 +44,7 @@ def write(root: Path, key: str) -> None:
     after=st.one_of(st.just(""), KEYS),
     size=st.integers(1, 5),
 )
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=120)
 def test_pages_are_those_of_the_model(
     keys: set[str], removed: set[str], prefix: str, delimiter: str, after: str, size: int
 ) -> None:

@@ -38,13 +38,7 @@ def passing(tmp_path: Path, locked_door: Door, monkeypatch: pytest.MonkeyPatch) 
     thread.start()
     while not server.started:
         thread.join(0.01)
-    yield boto3.Session().client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    yield boto3.Session("x", "x", region_name="us-east-1").client("s3", endpoint_url=f"http://127.0.0.1:{port}")
     server.should_exit = True
     thread.join(10)
 

@@ -28,7 +28,7 @@ def test_two_writers_and_a_reader(door: Door, bucket: str) -> None:
 
     def write(content: bytes) -> None:
         client = door.client()
-        for _ in range(40):
+        for _ in range(25):
             client.put_object(**name, Body=content, Metadata={"letter": chr(content[0])})
 
     def read() -> int:
