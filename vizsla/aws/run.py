@@ -35,7 +35,7 @@ def run_command(command: Sequence[str], *, port: int | None = None, pass_through
     if (other := running(home)) is not None:
         if port is not None or pass_through:
             raise UsageError(
-                f"A server runs on this home already, at {other.address}: its port and what it passes on stay as they are.",
+                f"A server runs on this home already, at {other.address}: its port and what it passes on stay.",
                 do="leave the options out, or end that server first",
             )
         return _run(command, environment(Context(home, other.address), inherited))
