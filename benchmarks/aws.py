@@ -20,7 +20,7 @@ from benchmarks.measure import spread, table
 from vizsla.aws import client_environment, server
 
 ROUNDS = 3
-CLIENTS, POLL_SECONDS, LOAD_SECONDS = 100, 5.0, 20.0
+CLIENTS, POLL_SECONDS, LOAD_SECONDS = 100, 5.0, 40.0
 SCRIPT = """
 import json, sys, time
 import sagemaker

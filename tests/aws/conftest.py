@@ -192,3 +192,12 @@ def sdk2() -> Path:
     if not python.exists():
         pytest.skip("needs VIZSLA_SAGEMAKER2_PYTHON, the python of an environment with sagemaker<3")
     return python
+
+
+def sdk3() -> Path:
+    """The interpreter of an environment with version 3 of the SageMaker SDK."""
+    named = os.environ.get("VIZSLA_SAGEMAKER3_PYTHON")
+    python = Path(named) if named else Path.home() / ".cache/vizsla/sagemaker3/bin/python"
+    if not python.exists():
+        pytest.skip("needs VIZSLA_SAGEMAKER3_PYTHON, the python of an environment with sagemaker>=3")
+    return python

@@ -154,28 +154,34 @@ def test_jobs_outlive_a_server_that_is_killed(
     script = "import os, time\nprint('begun', flush=True)\ntime.sleep(2)\n"
     script += "open(os.environ['SM_MODEL_DIR'] + '/m', 'w').write('m')"
     s3.put_object(Bucket="bucket", Key="code.tar.gz", Body=archive({"train.py": script}))
-    sagemaker.create_training_job(
-        TrainingJobName="survivor",
-        RoleArn=ROLE,
-        AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
-        HyperParameters={
-            "sagemaker_program": '"train.py"',
-            "sagemaker_submit_directory": '"s3://bucket/code.tar.gz"',
-        },
-        OutputDataConfig={"S3OutputPath": "s3://bucket/out"},
-        ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
-        StoppingCondition={"MaxRuntimeInSeconds": 60},
-    )
+    for name in ("survivor", "waiting"):  # the second has no room beside the first
+        sagemaker.create_training_job(
+            TrainingJobName=name,
+            RoleArn=ROLE,
+            AlgorithmSpecification={"TrainingImage": IMAGE, "TrainingInputMode": "File"},
+            HyperParameters={
+                "sagemaker_program": '"train.py"',
+                "sagemaker_submit_directory": '"s3://bucket/code.tar.gz"',
+            },
+            OutputDataConfig={"S3OutputPath": "s3://bucket/out"},
+            ResourceConfig={"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1},
+            StoppingCondition={"MaxRuntimeInSeconds": 60},
+        )
     until(lambda: {"is": "begun" in _text(home / "survivor" / "logs.txt")}, "is", False)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process, _ = start(port)
     until(lambda: {"is": _answers(s3)}, "is", False)
-    told = until(lambda: sagemaker.describe_training_job(TrainingJobName="survivor"), "TrainingJobStatus", "InProgress")
-    assert told["TrainingJobStatus"] == "Completed", told.get("FailureReason")
-    assert s3.head_object(Bucket="bucket", Key="out/survivor/output/model.tar.gz")["ContentLength"] > 0
+    for name in ("survivor", "waiting"):
+        told = until(_describe(sagemaker, name), "TrainingJobStatus", "InProgress")
+        assert told["TrainingJobStatus"] == "Completed", told.get("FailureReason")
+        assert s3.head_object(Bucket="bucket", Key=f"out/{name}/output/model.tar.gz")["ContentLength"] > 0
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+
+
+def _describe(sagemaker: Any, name: str) -> Callable[[], dict[str, Any]]:
+    return lambda: dict(sagemaker.describe_training_job(TrainingJobName=name))
 
 
 def _answers(s3: Any) -> bool:

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import boto3
 import pytest
 from commandline import process, vizsla
 
@@ -31,10 +31,8 @@ def _hook() -> ModuleType:
     return module
 
 
-def test_alone_it_says_what_runs(ctx: Context) -> None:
-    boto3.client(
-        "s3", endpoint_url=ctx.address, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
-    ).create_bucket(Bucket="pictures")
+def test_alone_it_says_what_runs(ctx: Context, client: Callable[[str], Any]) -> None:
+    client("s3").create_bucket(Bucket="pictures")
     done = vizsla("aws")
     assert done.returncode == 0
     assert f"AWS at {ctx.address} (process {os.getpid()})" in done.stdout
@@ -86,6 +84,7 @@ def test_a_command_runs_with_the_server_that_is_there(ctx: Context) -> None:
     assert smdebug.endswith("vizsla/compat/smdebug/__init__.py")
 
 
+@pytest.mark.slow
 def test_a_command_has_a_server_for_its_time(tmp_path: Path) -> None:
     code = "import boto3\ns3 = boto3.client('s3')\ns3.create_bucket(Bucket='pictures')\n"
     code += "print(s3.list_buckets()['Buckets'])"

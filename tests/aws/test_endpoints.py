@@ -140,6 +140,7 @@ def test_many_models_behind_one_endpoint(client: Clients, endpoint: str) -> None
     assert sagemaker.describe_endpoint_config(EndpointConfigName="many")["ProductionVariants"][0]["ModelName"] == "many"
 
 
+@pytest.mark.slow
 def test_what_is_asked_is_captured_into_a_bucket(client: Clients, endpoint: str) -> None:
     capture = {
         "EnableCapture": True,
@@ -158,6 +159,7 @@ def test_what_is_asked_is_captured_into_a_bucket(client: Clients, endpoint: str)
     assert "captureData" in line
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_fails_its_endpoint_in_words(client: Clients, endpoint: str) -> None:
     broken = archive({"code/inference.py": "def model_fn(model_dir):\n    raise RuntimeError('torn weights')\n"})
     client("s3").put_object(Bucket="models", Key="broken/model.tar.gz", Body=broken)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.aws.conftest import sdk2
+from tests.aws.conftest import sdk2, sdk3
 from vizsla.aws import images
 from vizsla.aws.context import Context
 from vizsla.aws.kernel import install
@@ -35,19 +35,19 @@ def test_a_notebook_is_small_and_holds_no_outputs(path: Path) -> None:
 @pytest.fixture(scope="module")
 def execute(
     ctx: Context, write_photos: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Outputs, Path]]:
+) -> Callable[..., tuple[Outputs, Path]]:
     """Runs a notebook beside a small data set; the outputs of its code cells, and its folder."""
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    prefix = tmp_path_factory.mktemp("jupyter")
-    install(sdk2(), prefix)
     few = {"001.Affenpinscher": 4, "002.Afghan_hound": 4, "003.Airedale_terrier": 4}
     photos = write_photos(
         tmp_path_factory.mktemp("photos") / "dogImages",
         splits={"train": dict.fromkeys(few, 12), "valid": few, "test": few},
     )
 
-    def run(name: str) -> tuple[Outputs, Path]:
+    def run(name: str, python: Callable[[], Path] = sdk2) -> tuple[Outputs, Path]:
         folder = tmp_path_factory.mktemp(name)
+        prefix = tmp_path_factory.mktemp("jupyter")
+        install(python(), prefix)
         shutil.copytree(EXAMPLES / "code", folder / "code")
         shutil.copytree(photos, folder / "dogImages")
         notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
@@ -85,7 +85,7 @@ def _is_best(ctx: Context, name: str) -> bool:
 
 
 @pytest.mark.slow
-def test_debugger_and_profiler(execute: Callable[[str], tuple[Outputs, Path]], ctx: Context) -> None:
+def test_debugger_and_profiler(execute: Callable[..., tuple[Outputs, Path]], ctx: Context) -> None:
     setup, _, best, _, trial, charts, rules, page, _, answer, _ = execute("resnet18_debugger_profiler")[0]
     assert value(setup) == "s3://sagemaker-us-east-1-000000000000/dogImages"
     name, values = value(best)
@@ -110,7 +110,7 @@ def test_debugger_and_profiler(execute: Callable[[str], tuple[Outputs, Path]], c
 
 
 @pytest.mark.slow
-def test_optimizer_search(execute: Callable[[str], tuple[Outputs, Path]]) -> None:
+def test_optimizer_search(execute: Callable[..., tuple[Outputs, Path]]) -> None:
     _, _, table, model, frame, trial, _, answer, _ = execute("optimizer_search")[0]
     assert "FinalObjectiveValue" in result(table)
     assert re.fullmatch(r"'s3://[\w-]+/trained/[\w-]+/output/model\.tar\.gz'", result(model).strip())
@@ -123,7 +123,7 @@ def test_optimizer_search(execute: Callable[[str], tuple[Outputs, Path]]) -> Non
 
 
 @pytest.mark.slow
-def test_maximize_accuracy(execute: Callable[[str], tuple[Outputs, Path]], ctx: Context) -> None:
+def test_maximize_accuracy(execute: Callable[..., tuple[Outputs, Path]], ctx: Context) -> None:
     (keys, tuning, table, metrics, status, _, answers, _), folder = execute("maximize_accuracy")
     assert all(key.startswith("data/pictures/") for key in value(keys))
     assert value(tuning).startswith("products-")
@@ -140,7 +140,7 @@ def test_maximize_accuracy(execute: Callable[[str], tuple[Outputs, Path]], ctx: 
 
 
 @pytest.mark.slow
-def test_image_predictor(execute: Callable[[str], tuple[Outputs, Path]]) -> None:
+def test_image_predictor(execute: Callable[..., tuple[Outputs, Path]]) -> None:
     _, _, best, _, metrics, _, answer, gone = execute("image_predictor")[0]
     values = value(best)
     assert values["_tuning_objective_metric"] == '"average test loss"'
@@ -153,7 +153,7 @@ def test_image_predictor(execute: Callable[[str], tuple[Outputs, Path]]) -> None
 
 
 @pytest.mark.slow
-def test_multi_model_and_a_second_session(execute: Callable[[str], tuple[Outputs, Path]], ctx: Context) -> None:
+def test_multi_model_and_a_second_session(execute: Callable[..., tuple[Outputs, Path]], ctx: Context) -> None:
     images.add(ctx.state, "dog-breed-hpo", EXAMPLES / "code", "hpo.py")
     image, best, _, package, _, rows, clarify, models, answer, _ = execute("multi_model")[0]
     assert value(image) == "000000000000.dkr.ecr.us-east-1.amazonaws.com/dog-breed-hpo:latest"
@@ -170,3 +170,17 @@ def test_multi_model_and_a_second_session(execute: Callable[[str], tuple[Outputs
         0
     ]  # another session sees what the first left: the group is there, the version counts
     assert value(again[3]).endswith(":model-package/dog-breed-classifier/2")
+
+
+@pytest.mark.slow
+def test_version_3(execute: Callable[..., tuple[Outputs, Path]], ctx: Context) -> None:
+    _, _, _, best, trained, _, answer, _ = execute("model_trainer", sdk3)[0]
+    name, lr, batch = value(best)
+    assert _is_best(ctx, name)
+    assert 0.001 <= float(lr) <= 0.1
+    assert batch in ("32", "64")
+    status, model = value(trained)
+    assert status == "Completed"
+    assert model.startswith("s3://sagemaker-us-east-1-000000000000/")
+    (scores,) = value(answer)
+    assert math.isclose(sum(scores), 1, abs_tol=1e-4)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.aws.conftest import sdk3
 from vizsla.aws.client_environment import environment
 from vizsla.aws.context import Context
 from vizsla.jobs.directory import JobDirectory
@@ -31,10 +32,6 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def results(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each call gave, of one session of the SDK."""
-    named = os.environ.get("VIZSLA_SAGEMAKER3_PYTHON")
-    python = Path(named) if named else Path.home() / ".cache/vizsla/sagemaker3/bin/python"
-    if not python.exists():
-        pytest.skip("needs VIZSLA_SAGEMAKER3_PYTHON, the python of an environment with sagemaker>=3")
     folder = tmp_path_factory.mktemp("sdk3")
     (folder / "code").mkdir()
     (folder / "code" / "train.py").write_text(TRAIN)
@@ -42,7 +39,7 @@ def results(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     (folder / "data" / "one.txt").write_text("one")
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [str(python), str(Path(__file__).with_name("sdk3_calls.py")), str(folder)],
+        [str(sdk3()), str(Path(__file__).with_name("sdk3_calls.py")), str(folder)],
         env=environment(ctx, inherited),
         capture_output=True,
         text=True,

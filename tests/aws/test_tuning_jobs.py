@@ -124,6 +124,7 @@ def test_a_trial_is_a_training_job(client: Clients, tuned: dict[str, Any]) -> No
     assert client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"] > 0
 
 
+@pytest.mark.slow
 def test_a_search_is_stopped(client: Clients, training: Training) -> None:
     sagemaker = client("sagemaker")
     slow = training("slow-source", "import time\nprint('begun', flush=True)\ntime.sleep(60)")

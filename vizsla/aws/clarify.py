@@ -19,8 +19,8 @@ PICTURES = "application/x-image"
 
 def clarify_document(
     ctx: Context, asked: dict[str, Any], config: Path, data: Path, output: Path
-) -> tuple[str, dict[str, Any]]:
-    """The kind and the document of the job that answers an ``analysis_config.json``.
+) -> tuple[str, dict[str, Any], str | None]:
+    """The kind and the document of the job that answers an ``analysis_config.json``, and what of it is left out.
 
     Raises
     ------
@@ -28,17 +28,29 @@ def clarify_document(
         When it asks for what is not computed here.
     """
     if asked.get("dataset_type") == PICTURES or "shap" in (asked.get("methods") or {}):
-        return "explain", _explain(ctx, asked, data, output)
-    return "bias", _bias(asked, config, data, output)
-
-
-def _bias(asked: dict[str, Any], config: Path, data: Path, output: Path) -> dict[str, Any]:
-    cleaned = {**asked, "facet": [facet for facet in asked.get("facet") or [] if facet.get("name_or_index") != "None"]}
-    parse_analysis_config(cleaned, str(config))
-    if cleaned != asked:
+        return "explain", _explain(ctx, asked, data, output), None
+    answered, note = _answerable(asked)
+    parse_analysis_config(answered, str(config))
+    if answered != asked:
         config = output / "analysis_config.json"
-        write_json(config, cleaned)
-    return BiasRequest(str(_table(data)), str(config), str(output), like_clarify=True).to_document()
+        write_json(config, answered)
+    request = BiasRequest(str(_table(data)), str(config), str(output), like_clarify=True)
+    return "bias", request.to_document(), note
+
+
+def _answerable(asked: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The configuration without a facet that is only the text None, and without metrics of predictions that nobody
+    made: an endpoint is not asked for them."""
+    facets = [facet for facet in asked.get("facet") or [] if facet.get("name_or_index") != "None"]
+    answered = asked | {"facet": facets}
+    methods = asked.get("methods") or {}
+    if "post_training_bias" not in methods or "pre_training_bias" not in methods or asked.get("predicted_label"):
+        return answered, None
+    note = (
+        "The post-training metrics are left out: they need predictions, and no column of them is named. "
+        "Name it by DataConfig(predicted_label=...)."
+    )
+    return answered | {"methods": {k: v for k, v in methods.items() if k != "post_training_bias"}}, note
 
 
 def _table(data: Path) -> Path:

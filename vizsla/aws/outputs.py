@@ -10,23 +10,18 @@ import contextlib
 import fcntl
 import os
 import shutil
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from vizsla.archives import pack
-from vizsla.aws import system_metrics
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.places import ensure_bucket, path_of
-from vizsla.aws.system_metrics import PROFILER
-from vizsla.files import write_bytes
+from vizsla.errors import VizslaError
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.findings import read_rule_findings
 from vizsla.jobs.pack import ARCHIVE, holds_anything
+from vizsla.profiling.layout import REPORT, REPORTS, output_of
 
 DEBUG_OUTPUT, PROFILER_OUTPUT, RULE_OUTPUT = "debug-output", "profiler-output", "rule-output"
-REPORT = "profiler-output/profiler-report.html"
-"""The page that a rule ``ProfilerReport`` leaves below its own folder."""
 _MARK = "published"
 """In ``.run`` of a job: its outputs lie in the buckets."""
 
@@ -40,14 +35,14 @@ def model_uri(document: dict[str, Any], job: str) -> str | None:
 def show_while_it_runs(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
     """Let what is read while a job runs appear in the buckets: what the debugger and the profiler record."""
     for config, folder, name in (
-        ("DebugHookConfig", "debug", DEBUG_OUTPUT),
-        ("ProfilerConfig", PROFILER, PROFILER_OUTPUT),
+        ("DebugHookConfig", job.output / "debug", DEBUG_OUTPUT),
+        ("ProfilerConfig", output_of(job.path), PROFILER_OUTPUT),
     ):
         address = (document.get(config) or {}).get("S3OutputPath") or ""
         if address.startswith("s3://"):
             place = _place(home, f"{address.rstrip('/')}/{job.name}/{name}")
             place.parent.mkdir(parents=True, exist_ok=True)
-            _link_folder(job.output / folder, place)
+            _link_folder(folder, place)
 
 
 def publish(home: Path, job: JobDirectory) -> None:
@@ -78,21 +73,22 @@ def _publish(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
         for rule in document.get("ProfilerRuleConfigurations") or []:
             name = rule["RuleConfigurationName"]
             if name.startswith("ProfilerReport"):
-                _write_report(job, _place(home, f"{address}/{job.name}/{RULE_OUTPUT}/{name}/{REPORT}"))
+                _link_report(job, _place(home, f"{address}/{job.name}/{RULE_OUTPUT}/{name}/{PROFILER_OUTPUT}"))
     checkpoints = (document.get("CheckpointConfig") or {}).get("S3Uri") or ""
     if checkpoints.startswith("s3://") and holds_anything(job.checkpoints):
         link_tree(job.checkpoints, _place(home, checkpoints))
 
 
-def _write_report(job: JobDirectory, page: Path) -> None:
-    from vizsla.reports.profiler import page as report  # with all that draws: only where it is wanted
+def _link_report(job: JobDirectory, to: Path) -> None:
+    """The profiler's report, and what each of its rules says, written first where nobody has done so yet."""
+    profile = output_of(job.path)
+    if not (profile / REPORT).is_file():
+        from vizsla.workflow.profile import profile_job  # with all that judges and draws
 
-    state = job.state
-    seconds = None
-    if state.started and state.ended:
-        seconds = (datetime.fromisoformat(state.ended) - datetime.fromisoformat(state.started)).total_seconds()
-    text = report(job.name, seconds, system_metrics.read(job.output / PROFILER), read_rule_findings(job.output))
-    write_bytes(page, text.encode(), make_folder=True)
+        with contextlib.suppress(VizslaError):  # nothing was recorded
+            profile_job(job)
+    link_file(profile / REPORT, to / REPORT)
+    link_tree(profile / REPORTS, to / REPORTS)
 
 
 def _output_path(document: dict[str, Any]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.aws.outputs import publish
-from vizsla.aws.system_metrics import Sampler
 from vizsla.errors import VizslaError
 from vizsla.files import write_json
 from vizsla.jobs import controller
@@ -43,7 +41,6 @@ class Runner:
         self._lock = threading.RLock()
         self._executor = open_executor("local", home)
         self._jobs: dict[str, JobDirectory] = {}
-        self._samplers: dict[str, Sampler] = {}
         self._searches: dict[str, subprocess.Popen[bytes]] = {}
         self._wake = threading.Event()
         self._over = False
@@ -74,9 +71,6 @@ class Runner:
 
     def _begin(self, job: JobDirectory) -> None:
         self._jobs[job.name] = job
-        config = job.document.get("ProfilerConfig") or {}
-        if config.get("S3OutputPath") and not config.get("DisableProfiler"):
-            self._samplers[job.name] = Sampler(job.output, config)
         self._wake.set()
 
     def search(self, job: JobDirectory, request: dict[str, Any]) -> None:
@@ -123,17 +117,21 @@ class Runner:
         self._wake.set()
 
     def take_over(self) -> list[str]:
-        """Go on with what an earlier server started and nobody controls; the names of those jobs."""
+        """Go on with what an earlier server started and nobody controls: what runs, and what waited for its turn. The
+        names of those jobs."""
         names = []
-        for summary in controller.summaries(self.home):
-            job = JobDirectory(self.home / summary.name)
-            if summary.status in ("Pending", "InProgress", "Stopping") and (job.path / REQUEST).is_file():
-                if (lock := take(job.path)) is None:
-                    continue
-                lock.release()
-                with contextlib.suppress(VizslaError):
-                    self._take_over(job)
-                    names.append(job.name)
+        for path in sorted(self.home.glob(f"*/{REQUEST}")):
+            job = JobDirectory(path.parents[1])
+            try:
+                before = job.state
+                if not before.has_ended and (lock := take(job.path)) is not None:
+                    lock.release()
+                    after = controller.executor_of(job).state(Handle.of(job))
+                    if not after.has_ended or before.status == "Pending":
+                        self._take_over(job)
+                        names.append(job.name)
+            except VizslaError as error:
+                print(f"vizsla: {error}", file=sys.stderr, flush=True)
         return names
 
     def _take_over(self, job: JobDirectory) -> None:
@@ -154,28 +152,25 @@ class Runner:
 
     def _watch(self) -> None:
         while not self._over:
-            with self._lock:
-                idle = not self._jobs and not self._searches
-                self._look()
+            idle = not self._jobs and not self._searches
+            try:
+                for job in self._look():
+                    publish(self.home, job)
+            except Exception as error:  # noqa: BLE001 - one odd job must not end the watch over all others
+                print(f"vizsla: {error}", file=sys.stderr, flush=True)
             self._wake.wait(None if idle else _PAUSE_SECONDS)
             self._wake.clear()
 
-    def _look(self) -> None:
-        try:
+    def _look(self) -> list[JobDirectory]:
+        """Bring all jobs up to date; the trainings that have ended since."""
+        with self._lock:
             self._executor.poll([])
-            for name, job in list(self._jobs.items()):
-                if (sampler := self._samplers.get(name)) is not None and job.path.exists():
-                    sampler.look()
-                if not job.path.exists() or job.state.has_ended:
-                    del self._jobs[name]
-                    self._samplers.pop(name, None)
-                    if job.kind == "train" and job.path.exists():
-                        publish(self.home, job)
-            for name, process in list(self._searches.items()):
-                if process.poll() is not None:
-                    del self._searches[name]
-        except (VizslaError, OSError) as error:  # one odd job must not end the watch over all others
-            print(f"vizsla: {error}", file=sys.stderr, flush=True)
+            ended = [job for job in self._jobs.values() if not job.path.exists() or job.state.has_ended]
+            for job in ended:
+                del self._jobs[job.name]
+            for name in [name for name, process in self._searches.items() if process.poll() is not None]:
+                del self._searches[name]
+        return [job for job in ended if job.path.exists() and job.kind == "train"]
 
 
 @functools.cache

@@ -23,6 +23,9 @@ def _aws(context: typer.Context) -> None:
 
     Alone it says what runs, where, and how to point a client at it.
     """
+    from vizsla.serving import check_installed
+
+    check_installed()
     if context.invoked_subcommand is None:
         _show(as_json=False)
 

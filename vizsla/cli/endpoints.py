@@ -36,15 +36,12 @@ def create(
 
     if systemd:
         check_no_keys()
-    capture = None
-    if capture_percent is not None:
-        capture = DataCapture(initial_sampling_percentage=capture_percent, max_megabytes=capture_mb)
     folder = endpoints.create(
         name,
         models or [],
         models_dir=models_dir,
         port=port,
-        capture=capture,
+        capture=DataCapture.of(capture_percent, capture_mb),
         allow_code=allow_code,
         memory_mb=memory_mb,
     )

@@ -41,6 +41,8 @@ class Command:
     """Whether ``model/`` is to be packed."""
     slots: list[int] = field(default_factory=list)
     """Open files: the cores and GPUs that the job has for as long as this process holds them."""
+    sampled: float | None = None
+    """Seconds between two samples of the profiler; None where the job is not profiled."""
 
 
 @dataclass(frozen=True)

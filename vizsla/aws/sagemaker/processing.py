@@ -42,9 +42,11 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     if config.is_dir():
         config = config / "analysis_config.json"
     data = local_file(ctx, _input(inputs, "dataset"))
-    kind, document = clarify_document(ctx, json.loads(config.read_bytes()), config, data, _output(ctx, request))
+    asked = json.loads(config.read_bytes())
+    kind, document, note = clarify_document(ctx, asked, config, data, _output(ctx, request))
     spec = kind_of(kind).spec(document).model_copy(update={"training_job_name": name})
-    runner_of(ctx.home).submit(spec, request, kind=kind, document=document)
+    kept = request if note is None else request | {"ExitMessage": note}
+    runner_of(ctx.home).submit(spec, kept, kind=kind, document=document)
     tags.keep(ctx, arn, request)
     return {"ProcessingJobArn": arn}
 
@@ -92,7 +94,9 @@ def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
             "ProcessingEndTime": moment(state.ended),
             "LastModifiedTime": moment(state.updated),
             "FailureReason": state.reason if state.status == "Failed" else None,
-            "ExitMessage": state.reason[:1024] if state.status == "Failed" and state.reason else None,
+            "ExitMessage": state.reason[:1024]
+            if state.status == "Failed" and state.reason
+            else asked.get("ExitMessage"),
         }
     )
 

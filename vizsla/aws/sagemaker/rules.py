@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from vizsla.aws.context import Context
@@ -11,10 +12,11 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.rule_watch import rule_job_summary
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
+from vizsla.profiling.layout import REPORTS, output_of
 
 _LONGEST = 1024
 _REPORT = "ProfilerReport"
-_NO_PROFILER = "The profiler's rules are not evaluated on this machine."
+_NO_PROFILE = "Nothing was recorded that this rule could judge."
 
 
 def rule_statuses(ctx: Context, job: JobDirectory, spec: TrainingJobSpec) -> list[dict[str, Any]]:
@@ -41,25 +43,37 @@ def rule_statuses(ctx: Context, job: JobDirectory, spec: TrainingJobSpec) -> lis
     ]
 
 
-def profiler_statuses(ctx: Context, request: dict[str, Any], job: str, state: State) -> list[dict[str, Any]]:
-    """``ProfilerRuleEvaluationStatuses``."""
+def profiler_statuses(ctx: Context, request: dict[str, Any], job: JobDirectory, state: State) -> list[dict[str, Any]]:
+    """``ProfilerRuleEvaluationStatuses``: what the profiler's report of a training that has ended says."""
     rows = []
     for rule in request.get("ProfilerRuleConfigurations") or []:
-        name = rule["RuleConfigurationName"]
-        is_report = name.startswith(_REPORT)
-        status = "InProgress" if not state.has_ended else "NoIssuesFound" if is_report else "Stopped"
+        called = rule["RuleConfigurationName"]
+        name = str((rule.get("RuleParameters") or {}).get("rule_to_invoke") or called)
+        status = "InProgress" if not state.has_ended else _judged(job, name)
         rows.append(
             present(
                 {
-                    "RuleConfigurationName": name,
-                    "RuleEvaluationJobArn": _arn(ctx, job, name),
+                    "RuleConfigurationName": called,
+                    "RuleEvaluationJobArn": _arn(ctx, job.name, called),
                     "RuleEvaluationStatus": status,
-                    "StatusDetails": _NO_PROFILER if status == "Stopped" else None,
+                    "StatusDetails": _NO_PROFILE if status == "Stopped" else None,
                     "LastModifiedTime": moment(state.updated),
                 }
             )
         )
     return rows
+
+
+def _judged(job: JobDirectory, name: str) -> str:
+    """What a rule says, by the file that it left; the report's own rule speaks for all."""
+    files = {file.stem.lower(): file for file in (output_of(job.path) / REPORTS).glob("*.json")}
+    if name.startswith(_REPORT):
+        triggered = [json.loads(file.read_bytes())["RuleTriggered"] for file in files.values()]
+        return "IssuesFound" if any(triggered) else "NoIssuesFound"
+    file = files.get(name.lower())
+    if file is None:
+        return "Stopped"
+    return "IssuesFound" if json.loads(file.read_bytes())["RuleTriggered"] else "NoIssuesFound"
 
 
 def _arn(ctx: Context, job: str, rule: str) -> str:

@@ -172,7 +172,7 @@ def described(ctx: Context, job: JobDirectory) -> dict[str, Any]:
     resources = request.get("ResourceConfig") or {}
     output = request.get("OutputDataConfig") or {}
     debugged = rule_statuses(ctx, job, spec)
-    profiled = profiler_statuses(ctx, request, job.name, state)
+    profiled = profiler_statuses(ctx, request, job, state)
     members = request | {
         "TrainingJobName": job.name,
         "TrainingJobArn": ctx.arn("training-job", job.name),

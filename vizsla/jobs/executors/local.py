@@ -15,6 +15,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.base import GRACE_SECONDS, Executor
 from vizsla.jobs.handover import ENVIRONMENT, Command
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
+from vizsla.jobs.profiled import sampling_interval
 from vizsla.jobs.slots import Capacity, Ledger, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
@@ -131,6 +132,7 @@ class LocalExecutor(Executor):
             log_tail=self._log_bytes[1],
             pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",
             slots=list(share.files),
+            sampled=sampling_interval(spec),
         )
 
 

@@ -1,52 +1,48 @@
-"""What the machine did while a job ran."""
+"""Reads what the machine did."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from vizsla.aws.system_metrics import read
+import numpy as np
+
+from smdebug.profiler.metrics_reader_base import MetricsReaderBase
+from smdebug.profiler.utils import TimeUnits, convert_utc_timestamp_to_microseconds
 
 
 @dataclass(frozen=True)
-class SystemEvent:
-    """One value at one moment, in seconds since 1970."""
+class SystemMetricsEvent:
+    """One value; ``timestamp`` is in seconds of Unix time."""
 
-    type: str
     name: str
-    dimension: str
+    type: str
     value: float
-    node_id: str
     timestamp: float
+    dimension: str
+    node_id: str
 
 
-class LocalSystemMetricsReader:
-    """Reads the samples below a folder ``profiler-output``."""
+class LocalSystemMetricsReader(MetricsReaderBase):
+    """Of a folder on this machine."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self._events: list[SystemEvent] = []
+    def get_events(
+        self,
+        start_time: float,
+        end_time: float,
+        unit: TimeUnits = TimeUnits.MICROSECONDS,
+        event_type: str | None = None,
+    ) -> list[SystemMetricsEvent]:
+        """The values between two moments, of one type (``cpu``, ``gpu``, ``memory``, ``i/o``, ``network``) or all."""
+        begin, end = (convert_utc_timestamp_to_microseconds(moment, unit) for moment in (start_time, end_time))
+        samples = self.profile.samples.between(begin, end)
+        result = []
+        for i in np.argsort(samples.us, kind="stable").tolist():
+            kind, name, dimension, node = samples.series[samples.which[i]]
+            if event_type in (None, kind):
+                moment = float(samples.us[i]) / 1e6
+                result.append(SystemMetricsEvent(name, kind, float(samples.values[i]), moment, dimension, node))
+        return result
 
-    def refresh_event_file_list(self) -> None:
-        """Read what is new."""
-        self._events = [
-            SystemEvent(row["Type"], row["Name"], row["Dimension"], row["Value"], row["NodeId"], row["Timestamp"])
-            for row in read(self.path)
-        ]
 
-    def get_events(self, start_time: float, end_time: float, **_: object) -> list[SystemEvent]:
-        """What lies between two moments, both in seconds since 1970, or in microseconds."""
-        start, end = (t / 1e6 if t > 1e12 else t for t in (start_time, end_time))
-        self.refresh_event_file_list()
-        return [event for event in self._events if start <= event.timestamp <= end]
-
-    def get_timestamp_of_latest_available_file(self) -> int:
-        """The moment of the last sample, in seconds; 0 before there is any."""
-        self.refresh_event_file_list()
-        return int(self._events[-1].timestamp) if self._events else 0
-
-    @property
-    def events(self) -> list[SystemEvent]:
-        """All of them."""
-        self.refresh_event_file_list()
-        return self._events
+class S3SystemMetricsReader(LocalSystemMetricsReader):
+    """Of a bucket: ``s3://bucket/prefix`` is fetched when it is opened; a path on this machine is read in place."""

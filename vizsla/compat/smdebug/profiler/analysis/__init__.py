@@ -1,1 +1,1 @@
-"""What notebooks read of a job's profile."""
+"""Analysis of what the profiler recorded."""

@@ -1,1 +1,1 @@
-"""A job's profile in a notebook."""
+"""Analysis of what the profiler recorded."""
