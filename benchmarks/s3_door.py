@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.config import Config
+from botocore.config import Config  # type: ignore[import-untyped]
 
 from benchmarks.measure import interleaved, photos, ratio, seconds, spread, table
 
