@@ -107,10 +107,10 @@ def test_a_door_with_keys_takes_what_it_gave(tmp_path: Any) -> None:
         while not server.started:
             thread.join(0.01)
 
+        session = boto3.Session(region_name="us-east-1")  # one, as it keeps the models of services that it has read
+
         def client(service: str, key: str, secret: str, token: str | None = None) -> Any:
-            return boto3.Session(key, secret, token, region_name="us-east-1").client(
-                service, endpoint_url=context.address
-            )
+            return session.client(service, None, None, True, None, context.address, key, secret, token)
 
         given = client("sts", "AKIA1", "secret-1").assume_role(
             RoleArn="arn:aws:iam::000000000000:role/a", RoleSessionName="me"

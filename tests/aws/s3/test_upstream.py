@@ -24,8 +24,9 @@ boto3 = pytest.importorskip("boto3")
 
 
 @pytest.fixture
-def passing(tmp_path: Path, locked_door: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of a door that reads on from the other, with the keys of a profile."""
+def passing(tmp_path: Path, locked_door: Door, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any]]:
+    """A client of a door that reads on from the other, with the keys of a profile, and one of the other."""
+    far = locked_door.client()
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_PROFILE", "mine")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "not-these")
@@ -38,31 +39,34 @@ def passing(tmp_path: Path, locked_door: Door, monkeypatch: pytest.MonkeyPatch) 
     thread.start()
     while not server.started:
         thread.join(0.01)
-    yield boto3.Session("x", "x", region_name="us-east-1").client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+    near = boto3.Session("x", "x", region_name="us-east-1").client("s3", endpoint_url=f"http://127.0.0.1:{port}")
+    yield near, far
     server.should_exit = True
     thread.join(10)
 
 
-def test_reads_go_on_to_aws_and_writes_do_not(passing: Any, locked_door: Door) -> None:
+def test_reads_go_on_to_aws_and_writes_do_not(passing: tuple[Any, Any], locked_door: Door) -> None:
+    near, far = passing
     data = os.urandom(3_000_000)
-    locked_door.client().put_object(Bucket="photos", Key="far/a b+ü", Body=data, ContentType="image/jpeg")
-    got = passing.get_object(Bucket="photos", Key="far/a b+ü")
+    far.put_object(Bucket="photos", Key="far/a b+ü", Body=data, ContentType="image/jpeg")
+    got = near.get_object(Bucket="photos", Key="far/a b+ü")
     assert (got["ContentType"], got["Body"].read() == data) == ("image/jpeg", True)
-    assert passing.get_object(Bucket="photos", Key="far/a b+ü", Range="bytes=5-9")["Body"].read() == data[5:10]
-    assert passing.head_object(Bucket="photos", Key="far/a b+ü")["ContentLength"] == len(data)
-    found = passing.list_objects_v2(Bucket="photos", Prefix="far/a b", Delimiter="/")
+    assert near.get_object(Bucket="photos", Key="far/a b+ü", Range="bytes=5-9")["Body"].read() == data[5:10]
+    assert near.head_object(Bucket="photos", Key="far/a b+ü")["ContentLength"] == len(data)
+    found = near.list_objects_v2(Bucket="photos", Prefix="far/a b", Delimiter="/")
     assert [row["Key"] for row in found["Contents"]] == ["far/a b+ü"]
-    assert refused(passing.get_object, Bucket="photos", Key="none")[0] == "NoSuchKey"
-    passing.put_object(Bucket="photos", Key="near", Body=b"here")
-    assert [row["Key"] for row in passing.list_objects_v2(Bucket="photos")["Contents"]] == ["near"]
+    assert refused(near.get_object, Bucket="photos", Key="none")[0] == "NoSuchKey"
+    near.put_object(Bucket="photos", Key="near", Body=b"here")
+    assert [row["Key"] for row in near.list_objects_v2(Bucket="photos")["Contents"]] == ["near"]
     assert not (locked_door.bucket("photos") / "near").exists()
 
 
-def test_what_aws_refuses_is_told_as_it_is(passing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    code, _, status = refused(passing.list_objects_v2, Bucket="nowhere-at-all")
+def test_what_aws_refuses_is_told_as_it_is(passing: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    near, _ = passing
+    code, _, status = refused(near.list_objects_v2, Bucket="nowhere-at-all")
     assert (code, status) == ("NoSuchBucket", 404)
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    assert refused(passing.list_objects_v2, Bucket="other")[0] == "AccessDenied"
+    assert refused(near.list_objects_v2, Bucket="other")[0] == "AccessDenied"
 
 
 def test_no_network_is_said_in_words(tmp_path: Path) -> None:

@@ -28,9 +28,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Content:
-    """A body that has come, whole and checked, in a file that has no name as an object yet."""
+    """A body that has come, whole and checked, in an open file that has no name as an object yet."""
 
     path: Path
+    file: int
     size: int
     md5: str
     checksums: Mapping[str, str]

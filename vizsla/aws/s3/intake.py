@@ -78,7 +78,7 @@ class _Intake:
     def begun(self) -> bool:
         return self._file is not None
 
-    def take(self, pieces: list[bytes]) -> None:
+    def take(self, pieces: list[bytes]) -> IO[bytes]:
         if self._file is None:
             self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by close
         data = b"".join(pieces)
@@ -86,12 +86,12 @@ class _Intake:
         rest = memoryview(data)
         while rest:  # a nearly full disk takes a part
             rest = rest[self._file.write(rest) :]
+        return self._file
 
     def finish(self, pieces: list[bytes], trailers: dict[str, str], then: Callable[[Content], _Result]) -> _Result:
-        self.take(pieces)
-        self.close()
+        file = self.take(pieces)
         found = self._checks.finish(trailers)
-        return then(Content(self._path, self._checks.size, self._checks.md5, found))
+        return then(Content(self._path, file.fileno(), self._checks.size, self._checks.md5, found))
 
     def close(self) -> None:
         if self._file is not None:

@@ -62,8 +62,7 @@ def upload_part(call: Call) -> Answer:
     _, folder = _find(call)
     content = call.received
     made = Metadata(content.md5, checksums=dict(content.checksums))
-    with open(content.path, "r+b") as file:
-        meta.keep(file.fileno(), made)
+    meta.keep(content.file, made)
     _place(content.path, folder, _number(call))
     return Answer(headers={"etag": f'"{made.etag}"', **checksums.headers_of(made.checksums)})
 

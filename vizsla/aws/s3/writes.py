@@ -34,8 +34,7 @@ def put_object(call: Call) -> Answer:
     """The content that has come becomes an object."""
     request, content = call.request, call.received
     made = Metadata(content.md5, request.kept_headers(), request.user_metadata(), dict(content.checksums))
-    with open(content.path, "r+b") as file:
-        meta.keep(file.fileno(), made)
+    meta.keep(content.file, made)
     put_in_place(call.made_bucket, request.key, content.path, conditions.of_write(request.headers))
     return Answer(headers={"etag": f'"{made.etag}"', **headers_of(made.checksums)})
 
