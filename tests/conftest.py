@@ -41,7 +41,14 @@ MUST_RUN = bool(os.environ.get("VIZSLA_TESTS_MUST_RUN"))
 
 
 MAY_SKIP = (
-    *("small file system", "its own /opt/ml", "which root alone can", "no IPv6 here", "without pi-heif"),
+    *(
+        "small file system",
+        "its own /opt/ml",
+        "which root alone can",
+        "no IPv6 here",
+        "without pi-heif",
+        "`make test-ray`",
+    ),
     *os.environ.get("VIZSLA_TESTS_MAY_SKIP", "").split(),
 )
 """Parts of the reasons for which a test may skip even there: rights, and networks, that containers withhold; and what
