@@ -79,6 +79,9 @@ class SageMaker:
         place = self.folder / name
         for folder in ("code", "model", "input"):
             (place / folder).mkdir(parents=True)
+        if "sagemaker_program" not in job.get("HyperParameters", {}):
+            self._run_container(name, place)
+            return
         hyper = {key: json.loads(value) for key, value in job["HyperParameters"].items()}
         with tarfile.open(fileobj=io.BytesIO(self._get(hyper["sagemaker_submit_directory"]))) as archive:
             archive.extractall(place / "code", filter="data")
@@ -96,6 +99,24 @@ class SageMaker:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        self._follow(name, process, place)
+
+    def _run_container(self, name: str, place: Path) -> None:
+        """As the image of the built-in training does, its /opt/ml in ``place``."""
+        job = self.jobs[name]
+        assert "ContainerEntrypoint" not in job["AlgorithmSpecification"]
+        (place / "input" / "config").mkdir()
+        (place / "input" / "config" / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
+        for channel in job["InputDataConfig"]:
+            folder = place / "input" / "data" / channel["ChannelName"]
+            self._fetch(channel["DataSource"]["S3DataSource"]["S3Uri"], folder)
+        code = "import sys; from pathlib import Path; from vizsla.workflow.container import train\n"
+        code += "sys.exit(train(Path(sys.argv[1])))"
+        asked = [sys.executable, "-c", code, str(place)]
+        self._follow(name, subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.STDOUT), place)
+
+    def _follow(self, name: str, process: subprocess.Popen[bytes], place: Path) -> None:
+        job = self.jobs[name]
         self.processes[name] = process
         lines = self.logs.setdefault(f"{name}/algo-1-1700000000", [])
         assert process.stdout is not None

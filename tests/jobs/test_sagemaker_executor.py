@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from vizsla.jobs.events import LogEvent
 from vizsla.jobs.executors.sagemaker import SageMakerExecutor
 from vizsla.jobs.sagemaker_account import problems
 from vizsla.jobs.sagemaker_document import name_at_aws
+from vizsla.models.model import load
 
 pytestmark = pytest.mark.s3
 TRAINS = """
@@ -35,6 +38,7 @@ def aws(tmp_path: Path, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     account.write_text(
         'role = "arn:aws:iam::123456789012:role/trainer"\nbucket = "photos/mine"\n'
         'image = "123.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.0.0-gpu-py310"\n'
+        'fit_image = "123.dkr.ecr.us-east-1.amazonaws.com/vizsla-train:1"\n'
         'serving_image = "123.dkr.ecr.us-east-1.amazonaws.com/vizsla-serving:1"\ncurrency = "EUR"\n'
         '[prices]\n"ml.g4dn.xlarge" = 0.736\n'
     )
@@ -93,6 +97,34 @@ def test_a_script_runs_there_and_its_model_comes_back(
     assert sent["CheckpointConfig"]["S3Uri"] == f"s3://photos/mine/jobs/{handle.name}/checkpoints"
     assert sent["AlgorithmSpecification"]["MetricDefinitions"][0]["Name"] == "loss"
     assert json.loads(sent["HyperParameters"]["sagemaker_submit_directory"]).startswith("s3://photos/mine/code/")
+
+
+def test_the_built_in_training_runs_there_in_its_own_container(
+    aws: SageMaker, folder_of_photos: Callable[..., Path], executor: SageMakerExecutor
+) -> None:
+    from vizsla.jobs.spec_input import builtin_spec
+
+    photos = folder_of_photos({"red": 20, "green": 20})
+    values = {"backbone": "test_resnet", "random-init": True}
+    spec = builtin_spec(str(photos), values, "ml.m5.large", None, "fit-there")
+    handle = executor.submit(spec, "photos")
+    state, _ = run_to_end(executor, handle, seconds=300)
+    assert state.status == "Completed", executor.logs(handle)[0]
+    (sent,) = [sent for operation, sent in aws.requests if operation == "CreateTrainingJob"]
+    assert sent["AlgorithmSpecification"]["TrainingImage"].endswith("/vizsla-train:1")
+    picture = next(photos.rglob("*.jpg"))
+    assert load(handle.path / "model").predict(picture).label in ("red", "green")
+
+
+def test_the_container_tells_why_it_failed(tmp_path: Path) -> None:
+    place = tmp_path / "ml"
+    (place / "input" / "config").mkdir(parents=True)
+    (place / "input" / "data" / "training").mkdir(parents=True)
+    code = "import sys; from pathlib import Path; from vizsla.workflow.container import train\n"
+    code += "sys.exit(train(Path(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-c", code, str(place)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert (place / "output" / "failure").read_text().splitlines()[0] in done.stderr
 
 
 def test_only_what_changed_is_sent(

@@ -66,8 +66,11 @@ def run_attempt(fields: dict[str, Any]) -> str:
     Why it could not begin, in words; empty when it has run.
     """
     task = Task(**fields)
+    import ray
+
+    own = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}  # a job may use the cluster itself
     try:
-        with _variables(task.variables):
+        with _variables(task.variables | own):
             _run(task)
     except VizslaError as error:
         return str(error)
@@ -118,7 +121,7 @@ def _run(task: Task) -> None:
         job,
         spec,
         task.attempt,
-        cpus=task.cpus,
+        cpus=max(1, task.cpus),
         gpus=None if gpus is None else tuple(int(part) for part in gpus.split(",") if part.isdigit()),
         ends_with_parent=True,
     )

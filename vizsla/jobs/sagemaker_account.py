@@ -15,7 +15,15 @@ from vizsla.errors import JobError, UsageError
 from vizsla.optional import require
 
 VARIABLE = "VIZSLA_SAGEMAKER"
-_KEYS = {"role": str, "bucket": str, "image": str, "serving_image": str, "currency": str, "prices": dict}
+_KEYS = {
+    "role": str,
+    "bucket": str,
+    "image": str,
+    "fit_image": str,
+    "serving_image": str,
+    "currency": str,
+    "prices": dict,
+}
 _FEATURE = "Jobs on SageMaker"
 _EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "UnauthorizedSSOToken")
 
@@ -29,7 +37,9 @@ class Account:
     bucket: str | None = None
     """Bucket, and perhaps prefix, for code, data and results: ``my-bucket/vizsla``."""
     image: str | None = None
-    """Registry address of the image that trains."""
+    """Registry address of the image that runs scripts."""
+    fit_image: str | None = None
+    """The one of the built-in training: ``packaging/docker/train.Dockerfile``."""
     serving_image: str | None = None
     """The one that answers in a batch transform."""
     currency: str = "USD"

@@ -75,8 +75,12 @@ def training_request(
     bucket, prefix = account.place()
     document = spec.to_dict()
     algorithm, resources = document["AlgorithmSpecification"], document["ResourceConfig"]
-    if "AlgorithmName" not in algorithm:
-        algorithm.setdefault("TrainingImage", _needed(account.image, "image", "the image that trains"))
+    if spec.algorithm_specification.is_builtin:
+        del algorithm["ContainerEntrypoint"]  # the image's own
+        image = _needed(account.fit_image, "fit_image", "the image of the built-in training")
+        algorithm.setdefault("TrainingImage", image)
+    elif "AlgorithmName" not in algorithm:
+        algorithm.setdefault("TrainingImage", _needed(account.image, "image", "the image that runs scripts"))
     hyper = dict(document.get("HyperParameters", {}))
     if code is not None:
         hyper["sagemaker_submit_directory"] = json.dumps(code)

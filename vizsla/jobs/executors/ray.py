@@ -20,6 +20,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.handover import load
+from vizsla.jobs.kinds import transform
 from vizsla.jobs.ray_attempt import TOKEN, Task, gone_through, starts
 from vizsla.jobs.ray_keeper import CRASHED, STOPPED, UNKNOWN, Keepers
 from vizsla.jobs.slots import Capacity, Share
@@ -83,6 +84,8 @@ class RayExecutor(Executor):
     def _want(self, spec: TrainingJobSpec) -> tuple[int, int, int]:
         """CPUs, GPUs and bytes of memory."""
         cpus, gpus, memory = spec.resource_config.asked()
+        if cpus is None and tuple(spec.algorithm_specification.container_entrypoint or ()) == transform.COMMAND:
+            cpus = gpus = 0  # it hands its inputs out to cores that Ray Data reserves
         there = self._nodes()
         for node in there:
             want = node.cpus if cpus is None else cpus, node.gpus if gpus is None else gpus, memory

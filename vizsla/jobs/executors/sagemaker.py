@@ -22,7 +22,7 @@ from vizsla.jobs.sagemaker_document import Request, name_at_aws, training_reques
 from vizsla.jobs.sagemaker_results import fetch_outputs, read_logs
 from vizsla.jobs.sagemaker_upload import upload_code, upload_data
 from vizsla.jobs.slots import Capacity, Share
-from vizsla.jobs.spec import TrainingJobSpec, local_path
+from vizsla.jobs.spec import BUILTIN, TrainingJobSpec, local_path
 from vizsla.jobs.states import State
 from vizsla.settings import settings
 
@@ -92,13 +92,14 @@ class SageMakerExecutor(Executor):
         return training_request(spec, account, spec.training_job_name or name, 1, code, channels)
 
     def _check(self, spec: TrainingJobSpec) -> None:
-        if tuple(spec.algorithm_specification.container_entrypoint or ()) == transform.COMMAND:
+        command = tuple(spec.algorithm_specification.container_entrypoint or ())
+        if command == transform.COMMAND:
             return  # its own document says more: it is looked at when it is sent
-        if spec.algorithm_specification.is_builtin:
+        if spec.algorithm_specification.is_builtin and command != BUILTIN:
             raise UsageError(
-                "The built-in training does not run at SageMaker yet.",
+                "This kind of job does not run at SageMaker.",
                 parameter="executor",
-                allowed="a script, or a request with a TrainingImage of yours",
+                allowed="a training, a script, or a batch transform",
             )
         self.preview(spec, "check")
 
