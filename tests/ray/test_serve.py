@@ -24,6 +24,7 @@ from vizsla.serving.server import ServeOptions
 from vizsla.settings import settings
 
 CLASSES = ("blue", "green", "red")
+JPEG = {"Content-Type": "image/jpeg"}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,9 @@ def test_the_contracts_are_those_of_the_plain_server(
             if ours.status_code == 200:
                 assert theirs.content == ours.content
     probabilities = load(served_models[0]).probabilities(picture)
-    assert httpx.post(address + "/invocations", content=picture).json() == pytest.approx(probabilities.tolist())
+    assert httpx.post(address + "/invocations", content=picture, headers=JPEG).json() == pytest.approx(
+        probabilities.tolist()
+    )
 
 
 def test_another_model_is_served_without_a_failed_request(
@@ -83,7 +86,7 @@ def test_another_model_is_served_without_a_failed_request(
     def ask() -> None:
         with httpx.Client(timeout=30) as client:
             while not over.is_set():
-                answer = client.post(address + "/invocations", content=picture)
+                answer = client.post(address + "/invocations", content=picture, headers=JPEG)
                 answers[answer.status_code, answer.content] += 1
                 time.sleep(0.02)
 
@@ -98,7 +101,7 @@ def test_another_model_is_served_without_a_failed_request(
         thread.join()
     assert {status for status, _ in answers} == {200}
     assert len(answers) == 2, "the one model's answer, then the other's"
-    last = httpx.post(address + "/invocations", content=picture).json()
+    last = httpx.post(address + "/invocations", content=picture, headers=JPEG).json()
     assert last == pytest.approx(load(served_models[1]).probabilities(picture).tolist())
 
 
