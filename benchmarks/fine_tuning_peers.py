@@ -135,6 +135,7 @@ def _epochs(task: dict[str, Any], clock: Clock, start: Any, train: Any, model: A
 
 def fastai(task: dict[str, Any]) -> None:
     """``fine_tune`` with fastai's own transforms and rates: one frozen epoch, then all layers."""
+    from fastai.callback import progress, schedule  # noqa: F401 - they add no_bar and fine_tune to the learner
     from fastai.callback.core import Callback
     from fastai.data.block import CategoryBlock, DataBlock
     from fastai.data.transforms import ColReader, IndexSplitter
@@ -200,12 +201,16 @@ def _predict(model: Any, loader: Any) -> Any:
 
 
 def autogluon(task: dict[str, Any]) -> None:
-    """``MultiModalPredictor.fit`` with a time limit, and the backbone that all use."""
+    """``MultiModalPredictor.fit`` with a time limit, and the backbone that all use: it takes timm's names only, so the
+    file of the weights is put in the place of what it would fetch."""
     import tempfile
 
     import pandas
     from autogluon.multimodal import MultiModalPredictor
+    from autogluon.multimodal.models import timm_image
 
+    named, overlay = timm_image.create_model, {"file": str(Path(task["weights"]) / "model.safetensors")}
+    timm_image.create_model = lambda name, **how: named(name, pretrained_cfg_overlay=overlay, **how)
     clock = Clock()
     frames = {split: pandas.DataFrame(task[split], columns=["image", "label"]) for split in ("train", "valid", "test")}
     predictor = MultiModalPredictor(label="label", problem_type="multiclass", path=tempfile.mkdtemp())
@@ -215,7 +220,7 @@ def autogluon(task: dict[str, Any]) -> None:
         time_limit=60 * task["minutes"],
         hyperparameters={
             "model.names": ["timm_image"],
-            "model.timm_image.checkpoint_name": f"local-dir:{task['weights']}",
+            "model.timm_image.checkpoint_name": Path(task["weights"]).name.split(".")[0],
         },
     )
     clock.tell(lambda: {s: predictor.evaluate(frames[s], metrics=["acc"])["acc"] for s in ("valid", "test")})

@@ -26,6 +26,12 @@ import numpy as np
 
 from benchmarks.features import PROCESSOR, bare_engine, request, timed
 from benchmarks.measure import interleaved, photos, ratio, seconds, spread, table
+from vizsla.batch.answering import Answerer
+from vizsla.batch.document import TransformJob
+from vizsla.batch.inputs import open_inputs
+from vizsla.batch.models import open_model
+from vizsla.batch.outputs import Folder
+from vizsla.batch.run import Run, opened_journal
 from vizsla.images import Limits
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
@@ -34,12 +40,6 @@ from vizsla.models.heads import LinearHead
 from vizsla.models.model import load
 from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
-from vizsla.transform.answering import Answerer
-from vizsla.transform.document import TransformJob
-from vizsla.transform.inputs import open_inputs
-from vizsla.transform.models import open_model
-from vizsla.transform.outputs import Folder
-from vizsla.transform.run import Run, opened_journal
 
 CLASSES = [f"class-{i}" for i in range(10)]
 

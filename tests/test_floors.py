@@ -32,7 +32,7 @@ FLOORS = [
     "tuning",
     "registry",
     "serving",
-    "transform",
+    "batch",
     "reports",
     "workflow",
     "progress",

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from vizsla.api.bias import bias as bias
     from vizsla.api.check import check as check
     from vizsla.api.debug import debug as debug
+    from vizsla.api.deploy import deploy as deploy
     from vizsla.api.evaluate import evaluate as evaluate
     from vizsla.api.explain import explain as explain
     from vizsla.api.fit import fit as fit
+    from vizsla.api.registry import approve as approve
+    from vizsla.api.registry import export as export
+    from vizsla.api.registry import register as register
+    from vizsla.api.registry import reject as reject
     from vizsla.api.serve import serve as serve
     from vizsla.api.train import train as train
+    from vizsla.api.transform import transform as transform
     from vizsla.api.tune import tune as tune
     from vizsla.data.checks import Finding as Finding
     from vizsla.data.dataset import Dataset as Dataset
@@ -58,10 +64,12 @@ if TYPE_CHECKING:
     from vizsla.tuning.space import ContinuousParameter as ContinuousParameter
     from vizsla.tuning.space import IntegerParameter as IntegerParameter
     from vizsla.tuning.space import Space as Space
+    from vizsla.workflow.background_endpoint import BackgroundEndpoint as BackgroundEndpoint
     from vizsla.workflow.check import CheckResult as CheckResult
     from vizsla.workflow.debug import DebugResult as DebugResult
     from vizsla.workflow.request import FitResult as FitResult
     from vizsla.workflow.script_search import ScriptSearchResult as ScriptSearchResult
+    from vizsla.workflow.transform_request import TransformResult as TransformResult
     from vizsla.workflow.tune import TuningJob as TuningJob
     from vizsla.workflow.tune import load_tuning as load_tuning
 
@@ -71,9 +79,12 @@ _NAMES = {
     "vizsla.api.evaluate": ("evaluate",),
     "vizsla.api.explain": ("explain",),
     "vizsla.api.debug": ("debug",),
+    "vizsla.api.deploy": ("deploy",),
     "vizsla.api.fit": ("fit",),
+    "vizsla.api.registry": ("approve", "export", "register", "reject"),
     "vizsla.api.serve": ("serve",),
     "vizsla.api.train": ("train",),
+    "vizsla.api.transform": ("transform",),
     "vizsla.api.tune": ("tune",),
     "vizsla.data.checks": ("Finding",),
     "vizsla.data.dataset": ("Dataset",),
@@ -104,8 +115,10 @@ _NAMES = {
     "vizsla.tuning.space": ("CategoricalParameter", "ContinuousParameter", "IntegerParameter", "Space"),
     "vizsla.workflow.check": ("CheckResult",),
     "vizsla.workflow.debug": ("DebugResult",),
+    "vizsla.workflow.background_endpoint": ("BackgroundEndpoint",),
     "vizsla.workflow.request": ("FitResult",),
     "vizsla.workflow.script_search": ("ScriptSearchResult",),
+    "vizsla.workflow.transform_request": ("TransformResult",),
     "vizsla.workflow.tune": ("TuningJob", "load_tuning"),
 }
 """Where the public names live: imported when first used, so that ``import vizsla`` is quick and torch-free."""

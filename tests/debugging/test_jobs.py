@@ -19,7 +19,7 @@ from vizsla.errors import JobError, UsageError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import FindingEvent
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.rule_watch import rule_job_summary
+from vizsla.jobs.rule_watch import RuleWatch, rule_job_summary
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.spec_input import with_actions
 
@@ -98,6 +98,25 @@ def test_a_job_is_stopped_by_a_rule_and_others_are_told(
     summary = {entry["RuleConfigurationName"]: entry for entry in rule_job_summary(JobDirectory(handle.path), spec)}
     assert summary["exploding_tensor-command"]["RuleEvaluationStatus"] == "IssuesFound"
     assert summary["overfit"]["RuleEvaluationStatus"] == "NoIssuesFound"
+
+
+def test_others_are_told_of_what_is_found_at_the_very_end(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job has ended before its rules are asked for the first time."""
+    look = RuleWatch.look
+    monkeypatch.setattr(RuleWatch, "look", lambda watch, *, over=False: look(watch, over=True) if over else None)
+    told = tmp_path / "told"
+    spec = with_actions(
+        script_spec(EXPLODES.replace("range(600)", "range(12)").replace("0.05", "0")),
+        [f'any=command:sleep 1; echo "$VIZSLA_JOB" > {told}', "exploding_tensor=stop"],
+    )
+    handle = executor.submit(spec, "short")
+    assert run_to_end(executor, handle)[0].status == "Completed"
+    for thread in (t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()):
+        thread.join()  # as the process does at its end
+    assert told.read_text().strip() == handle.name
+    assert "stop came too late" in (handle.path / "output" / "debug-actions.log").read_text()
 
 
 LOWERS = EXPLODES.replace("1e38", "0.05").replace("range(600)", "range(120)")
@@ -182,6 +201,10 @@ def test_a_document_that_cannot_be_asked_makes_no_job(executor: LocalExecutor, s
     unknown = [{"RuleConfigurationName": "x", "RuleParameters": {"rule_to_invoke": "VanishingGradients"}}]
     spec = TrainingJobSpec.read(script_spec("print(1)").to_dict() | {"DebugRuleConfigurations": unknown})
     with pytest.raises(UsageError, match="near it: vanishing_gradient"):
+        executor.submit(spec, "wrong")
+    gone = [{"RuleConfigurationName": "x", "RuleParameters": {"rule_to_invoke": "Mine", "source_s3_uri": "/gone.py"}}]
+    spec = TrainingJobSpec.read(script_spec("print(1)").to_dict() | {"DebugRuleConfigurations": gone})
+    with pytest.raises(UsageError, match=r"no file '/gone.py' with rules"):
         executor.submit(spec, "wrong")
     hook = {"HookParameters": {"save_interval": "never"}}
     spec = TrainingJobSpec.read(script_spec("print(1)").to_dict() | {"DebugHookConfig": hook})

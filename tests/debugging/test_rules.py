@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
 import json
 import sys
+import textwrap
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +20,7 @@ import pytest
 from vizsla.debugging.configuration import Action, RulesOfJob, action_configurations
 from vizsla.debugging.evaluation import Evaluation, evaluate
 from vizsla.debugging.exceptions import TensorUnavailableForStep
+from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.rules import NAMES, default_rules, rule_class
 from vizsla.debugging.rules.base import Rule
 from vizsla.debugging.trial import Trial
@@ -198,6 +202,83 @@ def test_unknown_rules_parameters_values_and_actions_are_told_with_those_near() 
         )
 
 
+def _finding(rule: str, configuration: str = "") -> RuleFinding:
+    return RuleFinding(rule, "error", 1, "m", "f", configuration=configuration)
+
+
+def _configuration(name: str, **parameters: str) -> dict[str, Any]:
+    return {"RuleConfigurationName": name, "RuleParameters": parameters}
+
+
+def test_two_configurations_of_one_rule_are_two_rules(exploded: Path) -> None:
+    stop = '[{"name": "stoptraining"}]'
+    asked = RulesOfJob.of(
+        [
+            _configuration("all", rule_to_invoke="TensorVariance", max_threshold="0", action_json=stop),
+            _configuration("none", rule_to_invoke="TensorVariance", max_threshold="1e30", min_threshold="0"),
+            *action_configurations(["tensor_variance=webhook:http://localhost/a"]),
+        ]
+    )
+    assert [r.max_threshold for r in asked.rules if r.name == "tensor_variance"] == [0, 1e30]  # type: ignore[attr-defined]
+    spoke = {f.configuration for f in evaluate(exploded, asked.rules).findings if f.rule == "tensor_variance"}
+    assert spoke == {"all"}
+    assert [a.name for a in asked.actions_of(_finding("tensor_variance", "all"))] == ["stop", "webhook"]
+    assert [a.name for a in asked.actions_of(_finding("tensor_variance", "none"))] == ["webhook"]
+    with pytest.raises(UsageError, match=r"Two configurations are called 'all'(.|\n)*allowed: a RuleConfigurationName"):
+        RulesOfJob.of(
+            [_configuration("all", rule_to_invoke="Overfit"), _configuration("all", rule_to_invoke="AllZero")]
+        )
+
+
+def test_a_rule_of_a_file_that_is_gone_silences_no_other(exploded: Path) -> None:
+    asked = RulesOfJob.of([_configuration("mine", rule_to_invoke="Mine", source_s3_uri="/nowhere/rules.py")])
+    custom, broken = asked.custom(exploded)
+    evaluation = Evaluation(exploded, asked.rules, custom=custom, broken=broken)
+    assert "exploding_tensor" in {f.rule for f in evaluation.look(over=True)}
+    assert list(evaluation.newly_broken()) == ["mine"]
+    assert "There is no file '/nowhere/rules.py'" in evaluation.broken["mine"]
+    assert not evaluation.newly_broken(), "it is told once"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_is_used_or_is_said_to_be_without_effect(name: str) -> None:
+    """A parameter is read by the default condition, or its rule asks AWS's where that reads it, or it is told."""
+    kind = rule_class(name)
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    aws, other = "", ""
+    for part in tree.body[0].body:  # type: ignore[attr-defined]
+        if isinstance(part, ast.FunctionDef) and part.name == "look_aws":
+            aws += ast.unparse(part)
+        elif isinstance(part, ast.FunctionDef):
+            other += ast.unparse(part)
+    for parameter in kind.parameters():
+        by_choice = ".chosen(" if parameter in ("collection_names", "tensor_regex") else "\0"
+
+        def reads(text: str, parameter: str = parameter, by_choice: str = by_choice) -> bool:
+            return f"self.{parameter}" in text or by_choice in text or f"'{parameter}'" in text
+
+        if parameter in kind.without_effect:
+            assert parameter not in kind.only_aws
+        elif parameter in kind.only_aws:
+            assert reads(aws) or (reads(other) and "self._" in aws), f"{name}.{parameter} is read by nothing"
+        elif parameter != "stop_training_on_fire":  # configuration.py makes an action of it
+            assert reads(other), f"{name}.{parameter} is read by AWS's condition alone"
+
+
+def test_a_parameter_of_awss_asks_awss_condition(exploded: Path) -> None:
+    asked = RulesOfJob.of(
+        [
+            _configuration("updates", rule_to_invoke="WeightUpdateRatio", large_threshold="0.000001"),
+            _configuration("classes", rule_to_invoke="ClassImbalance", labels_regex="y.*"),
+        ]
+    )
+    evaluation = evaluate(exploded, asked.rules)
+    assert "updates" in {finding.configuration for finding in evaluation.findings}
+    assert evaluation.remarks == [
+        "classes: labels_regex would change nothing here: what AWS's rule finds by it is seen without"
+    ]
+
+
 def test_a_documents_rules_parameters_and_actions() -> None:
     asked = RulesOfJob.of(
         [
@@ -224,9 +305,9 @@ def test_a_documents_rules_parameters_and_actions() -> None:
     assert rules["vanishing_gradient"].threshold == 0.5  # type: ignore[attr-defined]
     assert rules["tensor_variance"].max_threshold == 2.0  # type: ignore[attr-defined]
     assert len(rules) == len(default_rules()) + 1
-    assert [a.name for a in asked.actions_of("vanishing_gradient", "error")] == ["stop", "email"]
-    assert asked.actions_of("overfit", "error") == ()
-    assert [a.name for a in asked.actions_of("stalled_training", "error")] == ["stop"]
+    assert [a.name for a in asked.actions_of(_finding("vanishing_gradient", "LowGradients"))] == ["stop", "email"]
+    assert asked.actions_of(_finding("overfit")) == []
+    assert [a.name for a in asked.actions_of(_finding("stalled_training", "Still"))] == ["stop"]
     threshold = {"rule_to_invoke": "VanishingGradient", "threshold": "0.5"}
     again = RulesOfJob.of(
         [
@@ -234,7 +315,7 @@ def test_a_documents_rules_parameters_and_actions() -> None:
             *action_configurations(["vanishing_gradient=stop"]),
         ]
     )
-    kept = {rule.name: rule for rule in again.rules}["vanishing_gradient"]
+    (kept,) = (rule for rule in again.rules if rule.name == "vanishing_gradient")
     assert kept.threshold == 0.5  # type: ignore[attr-defined]  # an action alone leaves the parameters as they are
     assert asked.not_applicable == {"Trees": "not applicable: it looks at text or at trees"}
 

@@ -50,6 +50,19 @@ def test_abstaining_trades_coverage_for_accuracy() -> None:
     assert reaching(confidence, np.zeros(2000, bool), 0.9) is None
 
 
+def test_a_threshold_parts_no_pictures_of_equal_confidence() -> None:
+    """Whoever answers from a threshold on answers all of them."""
+    confidence = np.repeat(np.array([0.5, 0.9, 1.0], np.float32), [40, 40, 20])
+    right = np.arange(100) % 10 > 0
+    right[80:] = True
+    for one in [*thresholds(confidence, right), reaching(confidence, right, 0.8), reaching(confidence, right, 0.7)]:
+        assert one is not None
+        answered = confidence >= np.float32(one.confidence)
+        assert answered.mean() == one.coverage
+        assert right[answered].mean() == pytest.approx(one.accuracy.value)
+    assert [one.coverage for one in thresholds(confidence, right)] == [1.0, 0.6]
+
+
 def test_suspect_labels_are_those_of_cleanlab() -> None:
     filters = pytest.importorskip("cleanlab.filter", reason="needs cleanlab as the reference")
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commandline import vizsla
 
-from tests.transform.conftest import save_model
+from tests.batch.conftest import save_model
 from vizsla.jobs.recorder import make_database
 from vizsla.jobs.tracking import sqlite_address
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.batch.conftest import save_model
 from tests.registry.conftest import Models
-from tests.transform.conftest import save_model
 from vizsla.images import Limits
 from vizsla.models import artifact
 from vizsla.models.export import ExportedBackbone

@@ -240,10 +240,10 @@ def test_a_promotion_is_picked_up_under_load_without_a_failure(
         for thread in asking:
             thread.start()
         _wait(lambda: len(answers) > 20 and said(before))
-        models("alias", "dogs/2", "champion")  # not approved yet: the server stays with what it has
-        time.sleep(2.5)
-        assert said(before)
-        models("approve", "dogs/2")
+        words = models("alias", "dogs/2", "champion", code=1)["words"]
+        assert "dogs/2 is not approved (PendingManualApproval)." in words
+        assert "vizsla models approve dogs/2 --alias champion" in words
+        models("approve", "dogs/2", "--alias", "champion")
         _wait(lambda: said(after))
         loaded = httpx.get(f"{server.url}/models", trust_env=False).json()["models"]
         _wait(lambda: len(httpx.get(f"{server.url}/models", trust_env=False).json()["models"]) == 1)

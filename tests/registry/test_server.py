@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.batch.conftest import CLASSES
 from tests.conftest import free_port
 from tests.registry.conftest import Models
 from tests.serving.conftest import start
-from tests.transform.conftest import CLASSES
 from vizsla.models.model import load
 
 

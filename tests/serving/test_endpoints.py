@@ -23,6 +23,7 @@ from vizsla.models.model import load
 from vizsla.serving.capture import Capture, CaptureOptions
 from vizsla.serving.endpoint_folder import EndpointFolder, endpoints_folder
 from vizsla.serving.traffic import Deployment, Policy, Traffic
+from vizsla.workflow.endpoints import start
 
 BROKEN = """
 def model_fn(model_dir):
@@ -251,14 +252,106 @@ def test_what_is_captured_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for i in range(200):
         answered = (json.dumps({"number": i}).encode(), "application/json")
         capture.take("v", sent=(b"\xff" * 100, "image/jpeg"), answered=answered, inference_id=None, event_id=str(i))
-        while capture._queue.qsize() > 100:
-            time.sleep(0.001)
     capture.close()
     files = sorted(tmp_path.rglob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     assert 5_000 < sum(path.stat().st_size for path in files) <= 10_000
     lines = [json.loads(line) for path in files for line in path.open()]
     assert "199" in {line["eventMetadata"]["eventId"] for line in lines}, "the newest are kept"
     assert "0" not in {line["eventMetadata"]["eventId"] for line in lines}
+
+
+def test_a_capture_of_few_megabytes_keeps_within_them(tmp_path: Path) -> None:
+    """Less than the usual size of one file; three variants, and a request that is larger than all may be."""
+    capture = Capture(CaptureOptions(tmp_path, max_bytes=600_000), "e")
+    for i in range(120):
+        sent, answered = (b"\xff" * 20_000, "image/jpeg"), (b"{}", "application/json")
+        capture.take(f"v{i % 3}", sent=sent, answered=answered, inference_id=None, event_id=str(i))
+    capture.take("v0", sent=(b"\xff" * 700_000, "image/jpeg"), answered=answered, inference_id=None, event_id="large")
+    capture.close()
+    assert capture.dropped == 1
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*.jsonl")]
+    assert 300_000 < sum(sizes) <= 600_000
+
+
+def test_what_waits_to_be_captured_is_bounded_by_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vizsla.serving.capture._WAITING_BYTES", 1_000_000)
+    go = threading.Event()
+    write = Capture._append
+
+    def slow(self: Capture, variant: str, line: bytes) -> None:
+        go.wait(10)
+        write(self, variant, line)
+
+    monkeypatch.setattr(Capture, "_append", slow)  # a disk that stands still
+    capture = Capture(CaptureOptions(tmp_path), "e")
+    for i in range(10):
+        sent = (b"\xff" * 300_000, "image/jpeg")
+        capture.take("v", sent=sent, answered=(b"{}", "application/json"), inference_id=None, event_id=str(i))
+    assert capture._waiting_bytes <= 1_000_000
+    go.set()
+    capture.close()
+    assert capture.dropped == 8, "two of 400 kB have room"
+    assert sum(1 for path in tmp_path.rglob("*.jsonl") for _ in path.open()) == 2
+
+
+KILLS = """
+import os, signal
+
+def model_fn(model_dir):
+    os.kill(os.getppid(), signal.SIGKILL)  # as the system does where memory ends
+
+def transform_fn(model, body, content_type, accept):
+    return b"", accept
+"""
+
+
+def test_a_new_model_that_ends_the_server_is_taken_back(
+    endpoints: Endpoints, models: list[Path], photo: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    (own / "code").mkdir(parents=True)
+    (own / "code" / "inference.py").write_text(KILLS)
+    endpoints("create", "ends", models[0], "--allow-code")
+    expected = endpoints("invoke", "ends", photo)["answer"]
+    endpoints("update", "ends", own)
+    _wait(lambda: (endpoints("show", "ends")["deployment"] or {}).get("status") == "RolledBack")
+    shown = endpoints("show", "ends")
+    assert "the server has ended 2 times since the change" in shown["deployment"]["reason"]
+    assert shown["starts"] == 3
+    assert shown["config"]["ProductionVariants"][0]["ModelName"] == str(models[0])
+    assert endpoints("invoke", "ends", photo)["answer"] == expected
+
+
+def test_a_keeper_that_cannot_live_is_told_at_once(
+    endpoints: Endpoints, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vizsla.workflow.endpoints.KEEPER", "vizsla.serving.no_such_keeper")
+    began = time.monotonic()
+    words = endpoints("create", "dead", models[0], code=1)["words"]
+    assert "its keeper has ended" in words
+    assert "no_such_keeper" in words
+    assert time.monotonic() - began < 20
+
+
+def test_two_who_start_one_endpoint_at_once_both_find_it_in_service(endpoints: Endpoints, models: list[Path]) -> None:
+    endpoints("create", "twice", models[0])
+    endpoints("stop", "twice")
+    folder, failures = EndpointFolder.named("twice"), []
+
+    def start_it() -> None:
+        try:
+            start(folder)
+        except Exception as error:  # noqa: BLE001 - told below
+            failures.append(error)
+
+    starting = [threading.Thread(target=start_it) for _ in range(3)]
+    for thread in starting:
+        thread.start()
+    for thread in starting:
+        thread.join()
+    assert not failures
+    assert endpoints("show", "twice")["status"] == "InService"
+    assert endpoints("show", "twice")["starts"] == 1
 
 
 def test_a_deployment_moves_with_time_and_sees_trouble() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.workflow.test_fit_checkpoint import resume
-from vizsla.models.backbone import load_backbone
 from vizsla.models.weights import BackboneSpec
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.workflow import backbone_choice
@@ -21,25 +20,6 @@ from vizsla.workflow.request import FitRequest
 
 Folder = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("one_core")
-
-
-@pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights that see, and weights that are all zero."""
-    from safetensors.torch import save_file
-
-    folder = tmp_path_factory.mktemp("weights")
-    for name, factor in (("test_resnet", 1.0), ("test_byobnet", 0.0)):
-        module = load_backbone(BackboneSpec.resolve(name, random_init=True)).module
-        state = {key: (tensor * factor).contiguous() for key, tensor in module.state_dict().items()}
-        (folder / name).mkdir()
-        save_file(state, folder / name / "model.safetensors")
-        config: dict[str, Any] = {key: module.pretrained_cfg[key] for key in ("interpolation", "mean", "std")}
-        config |= {"input_size": [3, 48, 48], "crop_pct": 0.9, "crop_mode": "center", "first_conv": "conv1"}
-        config |= {"num_classes": 1000, "classifier": module.pretrained_cfg["classifier"]}
-        document = {"architecture": name, "num_classes": 1000, "pretrained_cfg": config}
-        (folder / name / "config.json").write_text(json.dumps(document))
-    return folder
 
 
 class Tables(Silent):
@@ -107,3 +87,13 @@ def test_one_that_cannot_end_in_time_is_left_out(folder_of_photos: Folder, shelf
         patch.setattr(backbone_choice.Chooser, "_candidate", slow)
         fit(FitRequest(data, "auto", shelf, minutes=1), tables)
     assert any("test_resnet is left out: its features of all pictures alone would take" in t for t in tables.notes)
+
+
+def test_those_that_there_is_no_time_to_export_are_left_out(
+    folder_of_photos: Folder, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tables = folder_of_photos({"red": 20, "green": 20}), Tables()
+    monkeypatch.setattr(backbone_choice, "_SHARE", 0.0)
+    result = fit(FitRequest(data, "test_resnet,test_byobnet", shelf, minutes=1), tables)
+    assert "Left out, as there is no time to try them: test_byobnet." in tables.notes
+    assert result.load().card.backbone.name == "test_resnet"

@@ -158,6 +158,17 @@ def test_ids_that_do_not_match_are_refused(write) -> None:
     assert "labels of another model" in words
 
 
+def test_a_missing_browser_is_said_before_there_is_a_job(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = write()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = command("bias", *arguments, "--pdf")
+    assert said.returncode == 2
+    assert "There is no browser to print with" in said.stderr
+    assert not list((tmp_path / "runs").glob("bias-*"))
+
+
 def test_groups_that_are_none(write) -> None:
     assert "has one value, 'x'" in error_of(write(columns={"site": ["x"] * 120}))
     words = error_of(write([{"name_or_index": "site", "value_or_threshold": ["west"]}]))

@@ -90,6 +90,58 @@ def test_pictures_of_the_training_are_left_out_unless_a_split_is_named(
     assert evaluation(trained, only, split="all").evaluation.n == 48
 
 
+def test_what_training_saw_is_what_lay_there_then(
+    write_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos that came into the folder later were not seen, and those that have gone since were."""
+    monkeypatch.setenv("VIZSLA_TRACKING", "off")
+    photos = write_photos(tmp_path / "photos", splits=SPLITS)
+    model = fit(FitRequest(photos, "test_resnet", random_init=True, name="early"))
+    gone = sorted((photos / "train" / "red").iterdir())[0]
+    new = {"pad": {"red": 90}, "train": {"red": 3, "green": 3, "blue": 3}}  # each picture has a number of its own
+    later = write_photos(tmp_path / "later", splits=new)
+    other = tmp_path / "other"
+    for label in ("red", "green", "blue"):
+        (other / label).mkdir(parents=True)
+        for at, picture in enumerate(sorted((later / "train" / label).iterdir())):
+            shutil.copy(picture, photos / "train" / label / f"later{at}.jpg")
+            shutil.copy(picture, other / label / f"{at}.jpg")
+    shutil.move(gone, other / "red" / "gone.jpg")
+    result = evaluation(model, other)
+    assert result.evaluation.n == 9
+    assert any("1 of 10 pictures" in note for note in result.notes)
+    counts = {one.split: sum(one.counts) for one in result.insights.balance}
+    assert counts["train"] == 47
+
+
+def test_pictures_that_were_trained_on_say_nothing_of_labels_and_of_more_pictures(trained: FitResult) -> None:
+    seen = evaluation(trained, photos_of(trained), split="all")
+    new = evaluation(trained, photos_of(trained))
+    assert (seen.evaluation.n, new.evaluation.n) == (90, 24)
+    assert any("saw 66 of these 90 pictures" in note for note in seen.notes)
+    test = {path for path in seen.insights.measured.paths if path.startswith("test/")}
+    assert {seen.insights.measured.paths[row] for row in seen.insights.suspects} <= test
+    for name in ("learning_curve", "calibration"):
+        assert seen.insights.to_dict()[name] == new.insights.to_dict()[name]
+
+
+def test_models_are_compared_on_what_neither_has_seen(
+    trained: FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other model was trained on half of what this one is measured on."""
+    monkeypatch.setenv("VIZSLA_TRACKING", "off")
+    mixed = tmp_path / "mixed"
+    shutil.copytree(photos_of(trained), mixed)
+    for label in ("red", "green", "blue"):
+        for picture in sorted((mixed / "test" / label).iterdir())[:4]:
+            shutil.move(picture, mixed / "train" / label / f"of-test-{picture.name}")
+    other = fit(FitRequest(mixed, "test_resnet", random_init=True, name="other"))
+    result = evaluation(trained, photos_of(trained), against=str(other.job))
+    assert result.insights.comparison is not None
+    assert result.insights.comparison.to_dict()["pictures"] == 12
+    assert any("on the 12 pictures that neither has seen" in note for note in result.notes)
+
+
 def test_an_evaluation_is_a_job_that_can_be_resumed(trained: FitResult, tmp_path: Path) -> None:
     result = evaluation(trained, photos_of(trained), name="mine")
     job = controller.find("mine", tmp_path / "runs")

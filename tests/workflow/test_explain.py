@@ -121,8 +121,15 @@ def test_what_cannot_be_explained_is_said(trained: FitResult, tmp_path: Path) ->
     small = tmp_path / "baseline.png"
     Image.new("RGB", (33, 44)).save(small)
     words = error_of(model, photo, "--method", "kernel_shap", "--baseline", small)
-    assert "The baseline is of another size: 33 x 44, where the picture is 96 x 72" in words
+    assert f"The baseline is of another size: 33 x 44, where {photo} is 96 x 72" in words
     assert "--baseline" in words
+    other = tmp_path / "other.png"
+    Image.new("RGB", (50, 60)).save(other)
+    fits = tmp_path / "fits.png"
+    Image.new("RGB", (96, 72)).save(fits)
+    words = error_of(model, photo, other, "--method", "kernel_shap", "--baseline", fits)
+    assert f"where {other} is 50 x 60" in words
+    assert not list((tmp_path / "runs").glob("explain-*")), "it is refused before there is a job"
     assert "kernel_shap only" in error_of(model, photo, "--baseline", small)
     assert "no method 'lime'" in error_of(model, photo, "--method", "lime")
     assert "no class 'blue'" in error_of(model, photo, "--label", "blue")

@@ -21,6 +21,7 @@ from vizsla.workflow.document import from_job, to_job
 from vizsla.workflow.fit import fit, fit_in
 from vizsla.workflow.observer import Silent
 from vizsla.workflow.request import FitRequest
+from vizsla.workflow.tune import load_tuning
 
 Folder = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("one_core")
@@ -92,6 +93,55 @@ def test_a_search_that_was_ended_goes_on(
     assert result.load().card.provenance.hyperparameters["lr"] == best.params["lr"]
 
 
+def test_the_best_of_a_search_that_was_ended_is_not_trained_again(
+    folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vizsla.jobs.directory import JobDirectory
+    from vizsla.jobs.here import resuming_here
+    from vizsla.training.fine_tuning import loop
+
+    monkeypatch.setattr(Gain, "kept", property(lambda gain: True))
+    data = folder_of_photos({"red": 12, "green": 12})
+    asked = request(data, {"lr": "0.0005,0.002"}, FIXED | {"depth": "last"}, 2, strategy="grid")
+    with pytest.raises(KeyboardInterrupt):
+        fit(asked, Trials(2))
+    job = JobDirectory.open(tmp_path / "runs" / "mine")
+    assert len(list(job.checkpoints.glob("trial-*.checkpoint"))) == 1
+    monkeypatch.setattr(loop, "take_step", lambda *args: pytest.fail("a step was taken again"))
+    with resuming_here(job):
+        result = fit_in(job, from_job(job.document), Silent())
+    assert result.search is not None
+    assert result.load().card.provenance.hyperparameters["lr"] == result.search.winner.params["lr"]
+    assert not list(job.checkpoints.glob("trial-*.checkpoint"))
+
+
+def test_trials_begin_with_several_backbones(
+    folder_of_photos: Folder, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gain, "kept", property(lambda gain: True))
+    data, seen = folder_of_photos({"red": 20, "green": 20}), Trials()
+    search = SearchRequest(
+        Space.of({"backbone": "test_byobnet,test_resnet", "lr": "0.001"}), strategy="grid", limits=SearchLimits(2)
+    )
+    asked = FitRequest.of(data, FIXED, tune=search, weights=shelf, name="mine")
+    assert from_job(json.loads(json.dumps(to_job(asked)))).tune == asked.tune
+    result = fit(asked, seen)
+    assert result.search is not None
+    assert {t.params["backbone"]: t.status for t in result.search.trials} == {
+        "test_byobnet": "Completed",
+        "test_resnet": "Completed",
+    }
+    assert result.search.winner.params["backbone"] == "test_resnet"
+    card = result.load().card
+    assert card.backbone.name == "test_resnet"
+    assert "then trained (depth last)" in card.backbone.weights
+    tuning = load_tuning(result.job)
+    assert tuning.backbone()["backbone"] == "test_resnet"
+    assert "backbone" not in tuning.best_hyperparameters()
+    frozen = [text for text in result.warnings if text.startswith("Frozen, the same")]
+    assert frozen, "the frozen backbone that it is compared with is that of the best trial"
+
+
 def test_a_document_holds_all_of_it(tmp_path: Path) -> None:
     asked = request(tmp_path, {"lr": "0.001..0.01"}, FIXED | {"depth": "full"})
     again = from_job(json.loads(json.dumps(to_job(asked))))
@@ -110,6 +160,8 @@ def test_a_depth_alone_searches_the_usual(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ranges", "fixed", "more", "words"),
     [
+        ({"backbone": "test_resnet,resnet18", "lr": "0.1..0.2"}, {}, {}, "The backbone is named twice"),
+        ({"backbone": "1..2"}, {}, {}, "A backbone is no number"),
         ({"depth": "head,last"}, {}, {}, "depth='head' is no depth of a trial"),
         ({"views": "0..4"}, {}, {}, "views=0"),
         ({"lr": "0.1..0.2"}, {"lr": 0.1, "depth": "last"}, {}, "Parameter 'lr' comes twice"),

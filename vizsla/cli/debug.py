@@ -48,6 +48,8 @@ def debug(
         out.print(f"         do: {finding.fix}", soft_wrap=True, markup=False)
     for name, why in result.broken.items():
         errors.print(f"the rule {name} failed itself: {why}", soft_wrap=True, markup=False)
+    for text in result.remarks:
+        errors.print(text, soft_wrap=True, markup=False)
     if not result.findings:
         out.print(f"{len(result.rules)} rules found nothing wrong in {result.steps:,} steps.")
     out.print(f"report  {result.report}", soft_wrap=True)

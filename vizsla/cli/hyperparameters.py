@@ -100,6 +100,10 @@ OPTIONS: dict[str, tuple[object, Any]] = {
     "accumulation": (int | None, _option(_BACKBONE, "Parts in which a step takes its pictures; 1 by default.")),
     "ema": (float | None, _option(_BACKBONE, "Keep a moving average of the weights, such as 0.99; none by default.")),
     "mixup": (float | None, _option(_BACKBONE, "Blend pairs of pictures, by Beta(a, a); 0 (the default) does not.")),
+    "cutmix": (
+        float | None,
+        _option(_BACKBONE, "Lay a box of one picture over another, by Beta(a, a); 0 (the default) does not."),
+    ),
     "batch_norm": (
         str | None,
         _option(_BACKBONE, "Statistics of batch normalisation: frozen, train, or auto: as suits the weights."),

@@ -17,6 +17,7 @@ from vizsla.files import write_json
 
 _SECONDS = 10.0
 _COMMAND_SECONDS = 300.0
+_ON_TRAINING = ("stop", "lower_learning_rate", "roll_back")
 
 
 def act(
@@ -27,8 +28,9 @@ def act(
     *,
     stop: Callable[[str], None],
     note: Callable[[str], None],
+    has_ended: bool = False,
 ) -> None:
-    """Do it; what takes time does so in a thread.
+    """Do it; what takes time does so in a thread, which the process waits for at its end.
 
     Parameters
     ----------
@@ -38,8 +40,12 @@ def act(
         Ends the training, with the reason.
     note:
         Is told what was done, or why it was not.
+    has_ended:
+        Whether the training is over: others are still told, and nothing can be changed.
     """
-    if action.name == "stop":
+    if has_ended and action.name in _ON_TRAINING:
+        note(f"{finding.rule}: {action.name} came too late: the training had ended")
+    elif action.name == "stop":
         stop(f"the rule {finding.rule} spoke at step {finding.step:,}: {finding.message}")
     elif action.name == "lower_learning_rate":
         factor = float(action.value) * _asked(folder)
@@ -47,7 +53,7 @@ def act(
         note(f"{finding.rule}: the hook is asked to multiply the learning rate by {factor:g}")
     elif action.name in ("webhook", "command"):
         run = _post if action.name == "webhook" else _run
-        threading.Thread(target=run, args=(action.value, finding, job, note), daemon=True).start()
+        threading.Thread(target=run, args=(action.value, finding, job, note)).start()
     elif action.name == "roll_back":
         note(f"{finding.rule}: only Vizsla's own training can be rolled back; a script has its own checkpoints")
     else:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vizsla.debugging.custom import custom_rule
+from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.rules import NOT_FOR_IMAGES, canonical, default_rules, rule_class
 from vizsla.debugging.rules.base import BuiltIn, Rule
 from vizsla.debugging.trial import Trial
 from vizsla.errors import UsageError
 
 _INVOKE, _ACTIONS, _SOURCE, _COMPAT = "rule_to_invoke", "action_json", "source_s3_uri", "compat"
+_OF_ALL = "of_all_configurations"
 ANY = "any"
 """Stands for every rule, in an action: those of the severity error."""
 ACTIONS: Mapping[str, tuple[str, ...]] = {
@@ -88,26 +91,64 @@ class Action:
         return cls.of(found, str(next((entry[key] for key in keys if entry.get(key)), "")))
 
 
+@dataclass(frozen=True)
+class OwnRule:
+    """A rule that the user wrote."""
+
+    configuration: str
+    file: str
+    name: str
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A configuration: of one rule, of whatever speaks of ``rule`` (where it ``is_of_all``), or of :data:`ANY`."""
+
+    name: str
+    rule: str
+    is_of_all: bool = False
+
+    def is_about(self, finding: RuleFinding) -> bool:
+        """Whether a finding is one of this configuration."""
+        if self.rule == ANY:
+            return finding.severity == "error"
+        return finding.rule == self.rule if self.is_of_all else finding.configuration == self.name
+
+
 @dataclass
 class RulesOfJob:
-    """What is asked about a job, and what follows."""
+    """What is asked about a job, and what follows. Each configuration asks a rule of its own; of the rules that no
+    configuration asks, those that look without being asked to are there as they are."""
 
     rules: list[BuiltIn]
-    actions: dict[str, tuple[Action, ...]] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    """Of a rule, what its configuration is called."""
-    own: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-    """File, class and parameters of rules that the user wrote."""
+    configurations: list[Asked] = field(default_factory=list)
+    actions: list[tuple[Asked, tuple[Action, ...]]] = field(default_factory=list)
+    own: list[OwnRule] = field(default_factory=list)
     not_applicable: dict[str, str] = field(default_factory=dict)
     is_aws: bool = False
 
-    def custom(self, folder: Path) -> list[Rule]:
-        """The user's rules over the store at ``folder``."""
-        return [custom_rule(file, name, Trial(folder), values) for file, name, values in self.own]
+    def custom(self, folder: Path) -> tuple[list[Rule], dict[str, str]]:
+        """The user's rules over the store at ``folder``; and of those that cannot be made, why."""
+        made, broken = list[Rule](), dict[str, str]()
+        for own in self.own:
+            try:
+                rule = custom_rule(own.file, own.name, Trial(folder), own.parameters)
+            except UsageError as error:  # the others look all the same
+                broken[own.configuration] = str(error)
+                continue
+            rule.configuration = own.configuration
+            made.append(rule)
+        return made, broken
 
-    def actions_of(self, rule: str, severity: str) -> tuple[Action, ...]:
+    def actions_of(self, finding: RuleFinding) -> list[Action]:
         """What follows a finding."""
-        return self.actions.get(rule, ()) + (self.actions.get(ANY, ()) if severity == "error" else ())
+        return [action for asked, actions in self.actions if asked.is_about(finding) for action in actions]
+
+    def act_on(self, rules: Iterable[str], action: Action) -> None:
+        """Let an action follow what a rule finds, where nobody has said what does."""
+        told = {asked.rule for asked, actions in self.actions if actions}
+        self.actions += [(Asked("", rule, True), (action,)) for rule in rules if rule not in told]
 
     @classmethod
     def of(cls, configurations: Sequence[Mapping[str, Any]]) -> RulesOfJob:
@@ -120,35 +161,44 @@ class RulesOfJob:
         Raises
         ------
         UsageError
-            For a rule, parameter or action that there is not.
+            For a rule, parameter or action that there is not, a file of rules that is not there, or two configurations
+            of one name.
         """
-        chosen = {rule.name: rule for rule in default_rules()}
         result = cls([])
         for entry in configurations:
-            called = str(entry.get("RuleConfigurationName", ""))
             values = dict(entry.get("RuleParameters") or {})
+            called = str(entry.get("RuleConfigurationName") or values.get(_INVOKE, ""))
+            where = f"DebugRuleConfigurations, {called}"
             name = str(values.pop(_INVOKE, called))
             actions = _actions(values.pop(_ACTIONS, None), called)
+            is_of_all = str(values.pop(_OF_ALL, "")) == "true"
             result.is_aws |= str(values.pop(_COMPAT, "")) == "aws"
             if source := values.pop(_SOURCE, None):
-                result.own.append((str(source), name, values))
-                rule = name
+                result.own.append(OwnRule(called, str(source), name, values))
+                asked = Asked(called, name)
             elif canonical(name) in NOT_FOR_IMAGES:
                 result.not_applicable[called] = "not applicable: it looks at text or at trees"
                 continue
-            elif name.lower() == ANY:
-                rule = ANY
+            elif name.lower() == ANY or is_of_all:
+                asked = Asked(called, ANY if name.lower() == ANY else rule_class(name).name, True)
             else:
-                kind = rule_class(name)
-                if values or kind.name not in result.names:  # an action alone leaves the parameters as they are
-                    chosen[kind.name] = kind.of(values, where=f"DebugRuleConfigurations, {called}")
-                made = chosen[kind.name]
+                made = rule_class(name).of(values, where=where)
+                made.configuration = called
+                result.rules.append(made)
+                asked = Asked(called, made.name)
                 if getattr(made, "stop_training_on_fire", False):
                     actions += (Action("stop"),)
-                rule = kind.name
-            result.names[rule] = called
-            result.actions[rule] = result.actions.get(rule, ()) + actions
-        result.rules = list(chosen.values())
+            result.configurations.append(asked)
+            result.actions.append((asked, actions))
+        names = Counter(asked.name for asked in result.configurations if not asked.is_of_all)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise UsageError(
+                f"Two configurations are called {twice[0]!r:.80}.",
+                where="DebugRuleConfigurations",
+                allowed="a RuleConfigurationName of its own for each",
+            )
+        named = {rule.name for rule in result.rules}
+        result.rules = [rule for rule in default_rules() if rule.name not in named] + result.rules
         return result
 
 
@@ -194,7 +244,7 @@ def action_configurations(texts: Sequence[str]) -> list[dict[str, Any]]:
         result.append(
             {
                 "RuleConfigurationName": f"{rule}-{parsed.name}",
-                "RuleParameters": {_INVOKE: rule, _ACTIONS: json.dumps([entry])},
+                "RuleParameters": {_INVOKE: rule, _ACTIONS: json.dumps([entry]), _OF_ALL: "true"},
             }
         )
     return result

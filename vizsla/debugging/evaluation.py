@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -38,6 +38,8 @@ class Evaluation:
         ``aws`` asks AWS's documented conditions to the letter.
     custom:
         A user's own rules.
+    broken:
+        Those of them that could not be made, and why.
     reader:
         Where rows come from, when not from the store.
     """
@@ -49,6 +51,7 @@ class Evaluation:
         *,
         compat: Compat = "vizsla",
         custom: Sequence[Rule] = (),
+        broken: Mapping[str, str] | None = None,
         reader: RowSource | None = None,
     ) -> None:
         self.folder, self.compat = folder, compat
@@ -57,12 +60,12 @@ class Evaluation:
         self.custom = list(custom)
         self.history = History()
         self.findings: list[RuleFinding] = []
-        self.broken: dict[str, str] = {}
+        self.broken: dict[str, str] = dict(broken or {})
         """Rules that failed themselves, and how: they are not asked again."""
+        self._told_broken: set[str] = set()
         self._reader = reader or Reader(folder)
         self._waiting: list[Row] = []
-        self._seen: set[tuple[str, str]] = set()
-        self._counts: dict[str, int] = defaultdict(int)
+        self._seen: set[tuple[str, str, str]] = set()
         self._over = False
 
     def look(self, *, over: bool | None = None) -> list[RuleFinding]:
@@ -100,45 +103,61 @@ class Evaluation:
     def _ask(self, step: int) -> list[RuleFinding]:
         found: list[RuleFinding] = []
         for rule in self.rules:
-            found += self._answers(rule, "look_aws" if self.compat == "aws" else "look")
+            found += self._answers(rule, "look_aws" if self.compat == "aws" or rule.asks_aws else "look")
         for own in self.custom:
-            if own.rule_name in self.broken:
+            if _label(own) in self.broken:
                 continue
             try:
                 answer = own.invoke(step)
             except (TensorUnavailable, TensorUnavailableForStep, StepUnavailable):
                 continue  # what it asks for is not recorded in every step
             except Exception as error:  # noqa: BLE001 - a user's code
-                self.broken[own.rule_name] = f"{type(error).__name__}: {error}"
+                self.broken[_label(own)] = f"{type(error).__name__}: {error}"
                 continue
             if answer is True:
                 words = f"The condition of {own.rule_name} is met."
                 answer = RuleFinding(own.rule_name, own.severity, step, words, own.fix, mode=self.history.mode)
             if isinstance(answer, RuleFinding):
-                found += self.add([answer])
+                found += self.add([replace(answer, configuration=own.configuration)])
         return found
 
     def _answers(self, rule: BuiltIn, method: str) -> list[RuleFinding]:
-        if rule.name in self.broken:
+        if _label(rule) in self.broken:
             return []
         try:
             return self.add([f for f in getattr(rule, method)(self.history) if f is not None])
         except Exception as error:  # noqa: BLE001 - one rule must not silence the others
-            self.broken[rule.name] = f"{type(error).__name__}: {error}"
+            self.broken[_label(rule)] = f"{type(error).__name__}: {error}"
             return []
 
     def add(self, findings: Iterable[RuleFinding]) -> list[RuleFinding]:
         """Take findings; those that were not said before."""
         result = []
         for finding in findings:
-            key = (finding.rule, finding.subject)
-            self._counts[finding.rule] += 1
-            if key in self._seen or sum(rule == finding.rule for rule, _ in self._seen) >= _MOST_OF_A_RULE:
+            rule = finding.rule, finding.configuration
+            key = (*rule, finding.subject)
+            if key in self._seen or sum(seen[:2] == rule for seen in self._seen) >= _MOST_OF_A_RULE:
                 continue
             self._seen.add(key)
             self.findings.append(finding)
             result.append(finding)
         return result
+
+    def newly_broken(self) -> dict[str, str]:
+        """Rules that were not told of by this before."""
+        new = {name: why for name, why in self.broken.items() if name not in self._told_broken}
+        self._told_broken |= new.keys()
+        return new
+
+    @property
+    def remarks(self) -> list[str]:
+        """Which parameters change nothing."""
+        return [
+            f"{_label(rule)}: {', '.join(rule.ignored)} would change nothing here: what AWS's rule finds by "
+            "it is seen without"
+            for rule in self.rules
+            if rule.ignored
+        ]
 
     @property
     def names(self) -> list[str]:
@@ -149,6 +168,10 @@ class Evaluation:
     def sorted_findings(self) -> list[RuleFinding]:
         """The gravest first, then by step."""
         return sorted(self.findings, key=lambda f: (SEVERITIES.index(f.severity), f.step))
+
+
+def _label(rule: BuiltIn | Rule) -> str:
+    return rule.configuration or (rule.rule_name if isinstance(rule, Rule) else rule.name)
 
 
 def evaluate(

@@ -37,6 +37,8 @@ class RuleFinding:
     mode: str = "TRAIN"
     subject: str = ""
     """The tensor or layer, where it is about one: a rule speaks once of each."""
+    configuration: str = ""
+    """What the rule's configuration is called, where a job's document has one: several may ask one rule."""
 
     @property
     def note(self) -> str:

@@ -93,6 +93,9 @@ class History:
         self._eval: list[Row] = []
         self.classes: int | None = None
         self.batch: int | None = None
+        """Pictures of the largest batch that trained."""
+        self.batch_now: int | None = None
+        """Pictures of this step's."""
         self.label_counts: Counter[int] = Counter()
         """How often the training loss was given each class."""
         self.right_counts: Counter[int] = Counter()
@@ -105,6 +108,7 @@ class History:
         """Complete a step."""
         self.step, self.mode, self.time = step, rows[0].mode, rows[-1].time
         self.steps_seen += 1
+        self.batch_now = None
         if self.mode in TRAINS and any(row.collection == "losses" for row in rows):
             self._end_pass()
         moved = False
@@ -128,11 +132,16 @@ class History:
 
     def _batch(self, row: Row) -> None:
         n, classes = (int(part) for part in row.shape.split(","))
+        if row.mode in TRAINS:
+            self.batch_now = n
+            self.batch = max(n, self.batch or 0)
+        values = row.values or ()
+        labels = [int(label) for label in values[:n] if label == label]
+        if not labels:  # not of one class a picture
+            return
         self.classes = max(classes, self.classes or 0)
         if row.mode in TRAINS:
-            self.batch = max(n, self.batch or 0)
-            values = row.values or ()
-            self.label_counts.update(map(int, values[:n]))
+            self.label_counts.update(labels)
             self.right_counts.update(int(a) for a, b in zip(values[:n], values[n:], strict=False) if a == b)
 
     def _end_pass(self) -> None:
@@ -141,9 +150,10 @@ class History:
         if not losses:
             return
         batches = [(row.n, row.values or ()) for row in rows if row.collection == "predictions"]
-        labels = [value for n, values in batches for value in values[:n]]
-        predictions = [value for n, values in batches for value in values[n:]]
-        self.passes.append(Pass(rows[-1].step, *(np.asarray(v, np.float64) for v in (losses, labels, predictions))))
+        labels = np.array([value for n, values in batches for value in values[:n]], np.float64)
+        predictions = np.array([value for n, values in batches for value in values[n:]], np.float64)
+        known = ~np.isnan(labels)
+        self.passes.append(Pass(rows[-1].step, np.array(losses, np.float64), labels[known], predictions[known]))
 
     # What many rules ask.
 
@@ -157,7 +167,7 @@ class History:
         """The cross-entropy of guessing, nats; None where the loss is none or the classes are not seen."""
         classes = self.classes or self.facts.get("classes")
         loss = str((self.facts.get("loss") or {}).get("name", "")).lower()
-        is_entropy = any(word in loss for word in ("crossentropy", "cross_entropy", "nll"))
+        is_entropy = any(word in loss for word in ("crossentropy", "cross_entropy", "nll")) and "binary" not in loss
         return math.log(classes) if classes and classes > 1 and is_entropy else None
 
     def at(self, collection: str, step: int | None = None) -> list[Row]:
@@ -182,6 +192,11 @@ class History:
         steps = list(self.rows["updates"])[-last:]
         values = [ratio for step in steps for ratio in self.update_ratios(step).values()]
         return float(np.median(values)) if values else None
+
+
+def of_layers(rows: Iterable[Row]) -> list[Row]:
+    """Those of matrices and kernels that layers call their weights: no scales, tokens or tables of positions."""
+    return [row for row in rows if row.name.endswith("weight") and sum(n != "1" for n in row.shape.split(",")) > 1]
 
 
 def grouped(rows: Iterable[Row]) -> list[tuple[int, list[Row]]]:

@@ -55,6 +55,7 @@ class LoopHook:
         self._losses: list[Any] = []
         self._inside_loss = False
         self._told_unmatched = False
+        self._has_loss = False
         self._handles: list[Any] = []
         self.lr_factor = 1.0
         current.live.add(self)
@@ -159,6 +160,9 @@ class LoopHook:
             and not self._inside_loss
         )
 
+    def _is_of_model(self, module: Any) -> bool:
+        return self._watch is not None and self._watch.holds(module)
+
     def _called_function(self, name: str, args: tuple[Any, ...], output: Any) -> None:
         self._called_loss(name, name, args, output, None)
 
@@ -175,7 +179,8 @@ class LoopHook:
 
         def after(args: tuple[Any, ...], output: Any) -> None:
             self._inside_loss = False
-            self._called_loss(kind, kind, args, output, getattr(loss, "reduction", None))
+            if hasattr(loss, "reduction") or getattr(output, "ndim", None) == 0:  # others by their name alone
+                self._called_loss(kind, kind, args, output, getattr(loss, "reduction", None))
 
         return before, after
 
@@ -194,6 +199,7 @@ class LoopHook:
 
     def _loss(self, name: str, value: Any, *, counts: bool = True) -> None:
         recorder = self._recorder
+        self._has_loss = True
         if recorder.is_foreign:
             return
         if self._watch is None and counts:
@@ -205,12 +211,12 @@ class LoopHook:
         recorder.scalar(name, value, CollectionKeys.LOSSES, chosen=bool(chosen) or due)
         watch = self._watch
         if watch is not None and recorder.is_watched_step and getattr(value, "requires_grad", False):
-            value.register_hook(lambda gradient: self._backward_begins())
+            value.register_hook(self._backward_begins)
 
     @harmless
-    def _backward_begins(self) -> None:
+    def _backward_begins(self, gradient: Any) -> None:
         if self._watch is not None:
-            self._watch.backward_begins()
+            self._watch.backward_begins(gradient)
 
     def _read_control(self) -> None:
         try:
@@ -226,6 +232,8 @@ class LoopHook:
         if self._told_unmatched or self._watch is None:
             return
         self._told_unmatched = True
+        if self._watches_losses and self._watch.has_trained and not self._has_loss:
+            self._say("no loss was seen, which most rules need: hook.register_loss(LOSS), a module or a function")
         for name in sorted(self._recorder.included):
             collection = self.collection_manager.get(name)
             if collection.include_regex and name != CollectionKeys.LOSSES and not collection.tensor_names:
@@ -265,7 +273,7 @@ def _close(hook: weakref.ref[LoopHook]) -> None:
 
 def _around(module: Any) -> tuple[Before, After] | None:
     """What is called around a loss that nobody registered."""
-    hook = next((hook for hook in current.live if hook._takes_losses), None)
+    hook = next((hook for hook in current.live if hook._takes_losses and not hook._is_of_model(module)), None)
     return None if hook is None else hook._around_loss(module)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from vizsla.debugging.calls import After, Before, is_compiling, observe_class
@@ -20,11 +21,18 @@ FUNCTIONS = (
     "smooth_l1_loss",
 )
 """Of ``torch.nn.functional``: what scripts call where they have no module for the loss."""
+_OF_CLASSES = re.compile(r"entropy|bce", re.IGNORECASE)
+"""Losses that are given, where not the class itself, a share for each class. A teacher's answers (KLDivLoss, MSELoss)
+are no labels."""
+_NEAR_ONE = 0.02
+_LOSS = re.compile(r"Loss|CrossEntropy|Criterion")
+"""In the name of a class of modules that is a loss, though not one of torch's."""
 
 
 def record_batch(recorder: Recorder, kind: str, args: tuple[Any, ...], output: Any) -> None:
     """Rows for the rules of one call ``kind(logits, labels)``: classes are float32, first the labels, then what was
-    predicted."""
+    predicted. The label is NaN of a picture that is not of one class: of several or of none, or not counted by the
+    loss. Labels that are numbers for each class (mixed pictures, smoothed ones) are of the likeliest."""
     import torch
 
     tensors = [a.detach() for a in args[:2] if hasattr(a, "detach")]
@@ -35,10 +43,16 @@ def record_batch(recorder: Recorder, kind: str, args: tuple[Any, ...], output: A
         return
     n, classes = logits.shape
     if labels.shape == logits.shape:
+        if not _OF_CLASSES.search(kind):
+            return
+        is_one = ((labels.sum(1) - 1).abs() < _NEAR_ONE) & (labels >= 0).all(1)
         labels = labels.argmax(1)
-    if labels.shape != (n,):
+    elif labels.shape == (n,):
+        is_one = labels >= 0
+    else:
         return
-    values = torch.cat([labels.to(torch.float32), logits.argmax(1).to(torch.float32)])
+    classes_of = torch.where(is_one, labels.to(torch.float32), torch.nan)
+    values = torch.cat([classes_of, logits.argmax(1).to(torch.float32)])
     recorder.row("predictions", "predictions", values, n, shape=f"{n},{classes}")
     if recorder.is_watched_step:
         logits = logits.float()
@@ -51,7 +65,8 @@ def record_batch(recorder: Recorder, kind: str, args: tuple[Any, ...], output: A
 def observe_losses(
     around: Callable[[Any], tuple[Before, After] | None], called: Callable[[Any, str, tuple[Any, ...], Any, str], None]
 ) -> None:
-    """See the losses that nobody registers: modules, and calls of ``torch.nn.functional``; once in a process.
+    """See the losses that nobody registers: modules by their class (torch's, and others whose name says it, such as
+    timm's), and calls of ``torch.nn.functional``; each once in a process.
 
     Parameters
     ----------
@@ -64,10 +79,19 @@ def observe_losses(
     from torch.nn.modules.loss import _Loss
 
     observe_class(_Loss, around)
+    for kind in _modules(torch.nn.Module):
+        if _LOSS.search(kind.__name__) and not issubclass(kind, _Loss):
+            observe_class(kind, around)
     for name in FUNCTIONS:
         original = getattr(torch.nn.functional, name)
         if not hasattr(original, "_is_observed"):
             setattr(torch.nn.functional, name, _observed(original, name, called))
+
+
+def _modules(kind: type) -> Iterator[type]:
+    for own in kind.__subclasses__():
+        yield own
+        yield from _modules(own)
 
 
 def _observed(original: Callable[..., Any], name: str, called: Callable[..., None]) -> Callable[..., Any]:

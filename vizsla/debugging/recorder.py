@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.reductions import ReductionConfig
 from vizsla.debugging.save_config import SaveConfig
 from vizsla.debugging.schedule import is_due
-from vizsla.debugging.statistics import numbers
+from vizsla.debugging.statistics import Together, numbers
 from vizsla.debugging.store import STATISTICS, last_steps
 from vizsla.debugging.writer import DISK_BYTES, Pending, StoreWriter
 
@@ -61,6 +62,8 @@ class Recorder:
         self.facts: dict[str, Any] = {}
         self._active: list[Collection] = []
         self._tensors: dict[str, Any] = {}
+        self._rows: list[Pending] = []
+        """Of this step, given to the writer together."""
         self._facts_written = ""
         self._writer: StoreWriter | None = None
         self._pid = os.getpid()
@@ -137,14 +140,15 @@ class Recorder:
     ) -> None:
         """Record a tensor, where it is asked for, or ``watched`` by the rules at this step.
 
-        ``sampled`` is what the rules look at instead of all of it; ``values`` go into its row.
+        ``sampled`` is a copy of what the rules look at instead of all of it; ``values`` go into its row.
         """
         chosen = self.chosen(name, module_type, is_input=is_input)
         if not chosen and not watched:
             return
         for group in chosen:
             group.tensor_names.add(name)
-        whole = tensor if chosen or sampled is None else sampled
+        is_copy = not chosen and sampled is not None
+        whole = sampled if is_copy else tensor
         configs = [c.reduction_config or self.reduction_config for c in chosen]
         raw = any(c.keeps_tensor if c is not None else self._keeps_tensors for c in configs) and whole.numel() > 1
         prods = any(c is not None and {"prod", "abs_prod"} & {*c.names} for c in configs)
@@ -154,7 +158,31 @@ class Recorder:
         prod = whole.detach().double().prod() if prods else None
         groups = [c.name for c in chosen if c.name not in (CollectionKeys.ALL, CollectionKeys.LOSSES)]
         primary = groups[0] if collection == CollectionKeys.DEFAULT and groups else collection
-        self._append(name, primary, whole.numel(), numbers(whole), shape, bool(chosen), raw, prod, values)
+        self._append(
+            name,
+            primary,
+            whole.numel(),
+            partial(numbers, whole) if is_copy else numbers(whole),
+            shape,
+            bool(chosen),
+            raw,
+            prod,
+            values,
+        )
+
+    def put_all(self, tensors: Sequence[tuple[str, Any, str]], *, watched: bool) -> None:
+        """Record tensors by name and collection, as :meth:`put` does; those that only the rules look at together."""
+        several: dict[tuple[Any, Any], list[tuple[str, Any, str]]] = {}
+        for name, tensor, collection in tensors:
+            if self.chosen(name):
+                self.put(name, tensor, collection, watched=watched)
+            elif watched:
+                several.setdefault((tensor.device, tensor.dtype), []).append((name, tensor, collection))
+        for group in several.values():
+            together = Together([tensor for _, tensor, _ in group])
+            for at, (name, tensor, collection) in enumerate(group):
+                shape = ",".join(map(str, tensor.shape))
+                self._append(name, collection, tensor.numel(), (together, at), shape, False, False, None, None)
 
     def scalar(
         self,
@@ -197,9 +225,13 @@ class Recorder:
         at = max(self.mode_steps[self.mode], 0)
         moment = time.time() if moment is None else moment
         place = (max(self.step, 0), self.mode.name, at, name, collection, moment)
-        self.writer.append(Pending(*place, n, measured, shape, chosen, raw, prod, values))
+        self.writer  # noqa: B018 - a folder that cannot be written is said at the first row
+        self._rows.append(Pending(*place, n, measured, shape, chosen, raw, prod, values))
 
     def _keep(self) -> None:
+        if self._rows:
+            self.writer.append(self._rows)
+            self._rows = []
         if self._tensors:
             self.writer.keep(max(self.step, 0), self._tensors)
             self._tensors = {}

@@ -6,17 +6,21 @@ away again, and optimizers are seen by the hooks that torch has for all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from vizsla.debugging.collections import RELUS, SATURATING, CollectionKeys, module_names
 from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.debugging.recorder import Recorder
-from vizsla.debugging.statistics import activity, numbers, sample
+from vizsla.debugging.statistics import activity, apart, blocks, numbers, sample
 
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "BatchNormAct2d", "SyncBatchNorm")
 _MOST_NORMS = 12
 """Batch normalisations that are compared with their batch: the first, and others evenly over the depth."""
+_MARGIN = 0.05
+"""Of the range of normalised pictures: nearer to its ends is not beyond it."""
 
 
 class Watch:
@@ -38,7 +42,13 @@ class Watch:
         """Whether an optimizer has stepped since the last backward pass."""
         self.trained = False
         """Whether an optimizer has stepped since the last forward pass."""
+        self.has_trained = False
+        """Whether one ever has."""
         self.describe()
+
+    def holds(self, module: Any) -> bool:
+        """Whether a module is the model or a part of it."""
+        return id(module) in self._names
 
     def describe(self) -> None:
         """Write down what the model is."""
@@ -80,9 +90,12 @@ class Watch:
             if image is not None:
                 self._image(image)
         trains = recorder.mode in (ModeKeys.TRAIN, ModeKeys.GLOBAL)
+        frozen, trained = [], []
         for name, parameter in self.module.named_parameters():
             kind = CollectionKeys.WEIGHTS if parameter.ndim > 1 else CollectionKeys.BIASES
-            recorder.put(f"{self.root}_{name}", parameter, kind, watched=watched and trains and parameter.requires_grad)
+            (trained if parameter.requires_grad else frozen).append((f"{self.root}_{name}", parameter, kind))
+        recorder.put_all(trained, watched=watched and trains)
+        recorder.put_all(frozen, watched=False)
         self._calls = {}
         if not self.is_compiled:
             from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
@@ -115,6 +128,12 @@ class Watch:
         self._recorder.row(
             "input_image", "input_image", torch.cat(values), len(image), numbers(part), ",".join(map(str, image.shape))
         )
+        if config := self._recorder.facts["normalization"]:
+            pairs = [*zip(config["mean"], config["std"], strict=True)]
+            low, high = min(-m / s for m, s in pairs), max((1 - m) / s for m, s in pairs)
+            margin = _MARGIN * (high - low)
+            beyond = ((part < low - margin) | (part > high + margin)).float().mean()
+            self._recorder.scalar("beyond_range", beyond, "facts")
 
     def _entered(self, module: Any, args: tuple[Any, ...]) -> None:
         name = self._names.get(id(module))
@@ -130,6 +149,9 @@ class Watch:
         name = self._names.get(id(module))
         if name is None:
             return
+        own = module._parameters.get("weight")
+        if own is not None and own.ndim > 1 and id(own) in self._parameters:
+            self._recorder.facts["last_layer"] = self._parameters[id(own)][0]
         kind = type(module).__name__
         for tensor in _tensors(output):
             self._tensor(f"{name}_output", tensor, kind, is_input=False)
@@ -143,35 +165,28 @@ class Watch:
         if not judged:
             recorder.put(name, tensor, module_type=kind, is_input=is_input)
             return
-        part = sample(tensor)
-        alive = activity(part, kind)
+        part = sample(tensor).clone()  # what follows of it, another thread reckons
+        alive = partial(activity, part, kind)
         recorder.put(name, tensor, kind, module_type=kind, watched=True, values=alive, sampled=part)
 
     def _compare(self, name: str, module: Any, tensor: Any) -> None:
-        """How far a batch is from the statistics that a normalisation would use for it: in standard deviations of the
-        mean, and the log of the ratio of variances, both averaged over the channels; then flags: never trained, in
-        training mode, with frozen parameters, with statistics as they begin (also where weights have them folded)."""
-        import torch
-
+        """How far a batch is from the statistics that a normalisation would use for it (:func:`apart`), and whether it
+        is in training mode, with frozen parameters."""
         if module.running_mean is None or tensor.ndim not in (2, 4):
             return
-        flat = sample(tensor).float()
-        over = [0, 2, 3] if flat.ndim == 4 else [0]
-        if flat.numel() // flat.shape[1] < 8:
+        batch = sample(tensor)
+        if batch.numel() // batch.shape[1] < 8:
             return
-        variance, mean = torch.var_mean(flat, over, correction=0)
-        kept, spread = module.running_mean, module.running_var + module.eps
-        distance = ((mean - kept).abs() / spread.sqrt()).mean()
-        ratio = ((variance + module.eps) / spread).log().abs().mean()
-        untouched = (kept == 0).all() & (module.running_var == 1).all()
-        fresh = untouched if module.bias is None else untouched & (module.bias == 0).all()
+        kept = module.running_mean.clone(), module.running_var.clone()
+        bias = None if module.bias is None else module.bias.detach().clone()
         frozen = module.weight is not None and not module.weight.requires_grad
-        flags = torch.tensor([module.training, frozen], dtype=distance.dtype, device=distance.device)
-        values = torch.stack([distance, ratio, fresh.to(distance.dtype), *flags, untouched.to(distance.dtype)])
+        values = partial(apart, batch.clone(), *kept, module.eps, bias, (module.training, frozen))
         self._recorder.row(name, "batch_norm", values, len(tensor))
 
-    def backward_begins(self) -> None:
-        """Whether gradients are there from the step before, although an optimizer has used them."""
+    def backward_begins(self, gradient: Any) -> None:
+        """The gradient at the loss; and whether others are there from the step before, although an optimizer has used
+        them."""
+        self._recorder.scalar("loss_gradient", gradient, "facts")
         if not self.has_stepped:
             return
         self.has_stepped = False
@@ -189,7 +204,7 @@ class Watch:
         ]
         if not held:
             return
-        self.has_stepped = self.trained = True
+        self.has_stepped = self.trained = self.has_trained = True
         self._held = [p for _, p in held if p.requires_grad]
         self._describe_optimizer(optimizer, held)
         rates = {float(group["lr"]) for group in optimizer.param_groups if "lr" in group}
@@ -199,12 +214,10 @@ class Watch:
             if not recorder.wants_modules:
                 return
             used = [(name, p) for name, p in held if p.grad is not None]
-            for name, p in used:
-                if not p.grad.is_sparse:
-                    watched = recorder.is_watched_step
-                    recorder.put(f"gradient/{name}", p.grad, CollectionKeys.GRADIENTS, watched=watched)
+            dense = [(f"gradient/{n}", p.grad, CollectionKeys.GRADIENTS) for n, p in used if not p.grad.is_sparse]
+            recorder.put_all(dense, watched=recorder.is_watched_step)
             if recorder.is_watched_step:
-                self._before = [(name, p, p.detach().clone()) for name, p in used]
+                self._before = [(name, p, blocks(p).clone()) for name, p in used]
 
     def _named(self) -> dict[int, tuple[str, Any]]:
         return {id(p): (f"{self.root}_{name}", p) for name, p in self.module.named_parameters()}
@@ -217,12 +230,14 @@ class Watch:
         if not before:
             return
         with torch.no_grad():
-            difference = torch._foreach_sub([p.detach() for _, p, _ in before], [old for _, _, old in before])
-            norms = torch._foreach_norm(difference, 2)
-        nothing = norms[0].new_full((), torch.nan)
-        for (name, p, _), norm in zip(before, norms, strict=True):
-            columns = torch.stack([nothing] * 4 + [norm.to(nothing.dtype), nothing])
-            self._recorder.row(f"update/{name}", "updates", None, p.numel(), columns, ",".join(map(str, p.shape)))
+            old = [old for _, _, old in before]
+            torch._foreach_sub_(old, [blocks(p) for _, p, _ in before])
+            norms = torch._foreach_norm(old, 2)
+            times = [math.sqrt(p.numel() / max(1, part.numel())) for _, p, part in before]
+            columns = torch.full((len(before), 6), torch.nan, device=norms[0].device)
+            columns[:, 4] = torch.stack([norm.to(columns) for norm in norms]) * torch.tensor(times).to(columns)
+        for (name, p, _), own in zip(before, columns.unbind(), strict=True):
+            self._recorder.row(f"update/{name}", "updates", None, p.numel(), own, ",".join(map(str, p.shape)))
 
     def _describe_optimizer(self, optimizer: Any, held: list[tuple[str, Any]]) -> None:
         known = self._recorder.facts.setdefault("optimizers", {})

@@ -39,7 +39,8 @@ DISK_BYTES = 2 << 30
 
 class Pending(NamedTuple):
     """A row whose numbers may still lie on a device. ``numbers`` is a tensor (6,), see
-    :func:`vizsla.debugging.statistics.numbers`, or a float for a scalar."""
+    :func:`vizsla.debugging.statistics.numbers`, a place in a :class:`vizsla.debugging.statistics.Together`, or a float
+    for a scalar. These and ``values``, a tensor, may still be to be reckoned: a function that does."""
 
     step: int
     mode: str
@@ -103,9 +104,9 @@ class StoreWriter:
         self._thread = threading.Thread(target=self._run, name="vizsla-debug", daemon=True)
         self._thread.start()
 
-    def append(self, row: Pending) -> None:
-        """Add a row."""
-        self._queue.put(row)
+    def append(self, rows: list[Pending]) -> None:
+        """Add rows."""
+        self._queue.put(rows)
 
     def keep(self, step: int, tensors: dict[str, Any]) -> None:
         """Keep the tensors of a step; they must not change any more."""
@@ -141,8 +142,8 @@ class StoreWriter:
             except queue.Empty:
                 item = False
             try:
-                if isinstance(item, Pending):
-                    rows.append(item)
+                if isinstance(item, list):
+                    rows += item
                     due = due or time.monotonic() + _SECONDS
                 elif isinstance(item, tuple):
                     self._write_tensors(*item)
@@ -232,7 +233,8 @@ def finished(rows: list[Pending], worker: str) -> list[Row]:
     """Rows with their numbers as floats; what lies on a device comes over in one piece."""
     import torch
 
-    on_device = [row.numbers for row in rows if not isinstance(row.numbers, float)]
+    rows = [row._replace(numbers=_now(row.numbers), values=_now(row.values)) for row in rows]
+    on_device = [row.numbers for row in rows if not isinstance(row.numbers, float | tuple)]
     columns = iter(torch.stack([t.to(on_device[0].device).double() for t in on_device]).tolist() if on_device else ())
     result = []
     for row in rows:
@@ -240,9 +242,14 @@ def finished(rows: list[Pending], worker: str) -> list[Row]:
             value = row.numbers
             numbers: tuple[float, ...] = (value, value, value, 0.0, abs(value), abs(value), float(value == 0))
         else:
-            numbers = finish(row.n, *next(columns))
+            found = row.numbers[0].rows[row.numbers[1]] if isinstance(row.numbers, tuple) else next(columns)
+            numbers = finish(row.n, *found)
         values = None if row.values is None else tuple(row.values.flatten().tolist())
         prod = None if row.prod is None else float(row.prod)
         where = (row.step, row.mode, row.mode_step, worker, row.name, row.collection, row.time, row.n)
         result.append(Row._make((*where, *numbers, row.shape, row.chosen, row.raw, prod, values)))
     return result
+
+
+def _now(value: Any) -> Any:
+    return value() if callable(value) else value

@@ -36,22 +36,25 @@ class Threshold:
 
 def thresholds(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> list[Threshold]:
     """Coverage against accuracy at some coverages, the largest first, from confidences and rightness (n,)."""
-    order = np.argsort(-confidence, kind="stable")
-    hits = np.cumsum(right[order])
-    counts = sorted({max(1, round(share * len(order))) for share in SHARES}, reverse=True)
-    return [_at(float(confidence[order[n - 1]]), n, int(hits[n - 1]), len(order)) for n in counts]
+    every = _every(confidence, right)
+    answers = np.array([round(one.coverage * len(confidence)) for one in every])
+    wanted = [max(1, round(share * len(confidence))) for share in SHARES]
+    chosen = {int(np.searchsorted(answers, count)) for count in wanted}
+    return [every[at] for at in sorted(chosen, reverse=True)]
 
 
 def reaching(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_], target: float) -> Threshold | None:
     """The threshold that leaves most answers, of those at which the lower end of the accuracy's interval is the target;
     None where there is none."""
-    order = np.argsort(-confidence, kind="stable")
-    hits = np.cumsum(right[order])
-    for n in range(len(order), 0, -1):
-        if hits[n - 1] >= target * n and wilson(int(hits[n - 1]), n)[0] >= target:
-            return _at(float(confidence[order[n - 1]]), n, int(hits[n - 1]), len(order))
-    return None
+    return next((one for one in reversed(_every(confidence, right)) if one.accuracy.low >= target), None)
 
 
-def _at(confidence: float, n: int, hits: int, total: int) -> Threshold:
-    return Threshold(confidence, n / total, Estimate(hits / n, *wilson(hits, n)))
+def _every(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> list[Threshold]:
+    """One for each confidence that there is, the fewest answers first: pictures of equal confidence are not parted."""
+    values, at = np.unique(-confidence, return_inverse=True)
+    counts = np.cumsum(np.bincount(at, minlength=len(values))).tolist()
+    hits = np.cumsum(np.bincount(at, weights=right, minlength=len(values))).astype(int).tolist()
+    return [
+        Threshold(-float(value), n / len(confidence), Estimate(k / n, *wilson(k, n)))
+        for value, n, k in zip(values, counts, hits, strict=True)
+    ]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vizsla.errors import VizslaError
+from vizsla.errors import UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after, size
 from vizsla.jobs.spec import TrainingJobSpec
@@ -17,6 +17,7 @@ from vizsla.jobs.states import now
 
 if TYPE_CHECKING:  # rules need numpy and pyarrow: only where something was recorded
     from vizsla.debugging.configuration import Action, RulesOfJob
+    from vizsla.debugging.finding import RuleFinding
     from vizsla.debugging.store import Row
 
 _SECONDS = 2.0
@@ -109,13 +110,15 @@ class RuleWatch:
         found = self._evaluation.look(over=over)
         if not over:
             found += self._stalled()
-        known = {(f.rule, f.subject, f.step) for f in read_rule_findings(self._job.output)} if found else set()
-        found = [f for f in found if (f.rule, f.subject, f.step) not in known]  # an earlier controller told them
+        known = {_key(finding) for finding in read_rule_findings(self._job.output)} if found else set()
+        found = [finding for finding in found if _key(finding) not in known]  # an earlier controller told them
         append_findings(self._job.output, found)
+        for name, why in self._evaluation.newly_broken().items():
+            self.note(f"the rule {name} is off: {why}")
         assert self._rules is not None
-        for finding in found if not over else ():
-            for action in self._rules.actions_of(finding.rule, finding.severity):
-                self._act(action, finding)
+        for finding in found:
+            for action in self._rules.actions_of(finding):
+                self._act(action, finding, over)
 
     def _open(self, has_store: bool) -> bool:
         from vizsla.debugging.evaluation import Evaluation
@@ -125,11 +128,13 @@ class RuleWatch:
             return False
         assert self._spec is not None
         self._rules = rules = rules_of(self._spec, is_trial=self._job.parent is not None)
+        custom, broken = rules.custom(self._folder) if has_store else ([], {})
         self._evaluation = Evaluation(
             self._folder,
             rules.rules,
             compat="aws" if rules.is_aws else "vizsla",
-            custom=rules.custom(self._folder) if has_store else (),
+            custom=custom,
+            broken=broken,
             reader=MetricLosses(self._job.metrics) if self._is_from_metrics else None,
         )
         return True
@@ -143,15 +148,19 @@ class RuleWatch:
         found = [f for r in rules for f in r.look_at(self._evaluation.history) if f is not None]
         return list(self._evaluation.add(found))
 
-    def _act(self, action: Action, finding: Any) -> None:
+    def _act(self, action: Action, finding: RuleFinding, over: bool) -> None:
         from vizsla.debugging.actions import act
 
-        act(action, finding, self._job.name, self._folder, stop=self._stop, note=self.note)
+        act(action, finding, self._job.name, self._folder, stop=self._stop, note=self.note, has_ended=over)
 
     def note(self, text: str) -> None:
         """Keep what was done, or was not, in ``output/debug-actions.log``."""
         with open(self._job.output / "debug-actions.log", "a", encoding="utf-8") as file:
             file.write(f"{now()} {text}\n")
+
+
+def _key(finding: RuleFinding) -> tuple[str, str, str, int]:
+    return finding.rule, finding.configuration, finding.subject, finding.step
 
 
 def rules_of(spec: TrainingJobSpec, *, is_trial: bool = False) -> RulesOfJob:
@@ -165,8 +174,8 @@ def rules_of(spec: TrainingJobSpec, *, is_trial: bool = False) -> RulesOfJob:
     from vizsla.debugging.configuration import Action, RulesOfJob
 
     result = RulesOfJob.of([c.to_dict() for c in spec.debug_rule_configurations or []])
-    for name in _HOPELESS if is_trial else ():
-        result.actions.setdefault(name, (Action("stop"),))
+    if is_trial:
+        result.act_on(_HOPELESS, Action("stop"))
     return result
 
 
@@ -176,10 +185,13 @@ def check_rules(spec: TrainingJobSpec) -> None:
     Raises
     ------
     UsageError
-        For a rule, parameter, action or collection that cannot be meant.
+        For a rule, parameter, action or collection that cannot be meant, or a file of rules that is not there.
     """
-    if spec.debug_rule_configurations:
-        rules_of(spec)
+    for own in rules_of(spec).own if spec.debug_rule_configurations else ():
+        if not Path(own.file.removeprefix("file://")).is_file():
+            raise UsageError(
+                f"There is no file {own.file!r} with rules.", where=f"DebugRuleConfigurations, {own.configuration}"
+            )
     if spec.debug_hook_config is not None:
         from vizsla.debugging.hook_config import HookConfig
 
@@ -188,22 +200,26 @@ def check_rules(spec: TrainingJobSpec) -> None:
 
 def rule_job_summary(job: JobDirectory, spec: TrainingJobSpec) -> list[dict[str, Any]]:
     """What each rule says of a job, in the shape of SageMaker's ``DebugRuleEvaluationStatuses``."""
+    from vizsla.debugging.configuration import Asked
     from vizsla.jobs.findings import read_rule_findings
 
     rules, state = rules_of(spec), job.state
-    spoke: dict[str, list[str]] = {}
-    for finding in read_rule_findings(job.output):
-        spoke.setdefault(finding.rule, []).append(f"step {finding.step}: {finding.message}")
-    asked = [rule.name for rule in rules.rules] + [name for _, name, _ in rules.own]
+    findings = read_rule_findings(job.output)
+    of_all = {asked.rule for asked in rules.configurations if asked.is_of_all}
+    plain = [rule.name for rule in rules.rules if not rule.configuration and rule.name not in of_all]
+    asked = [(name, Asked(name, name, True)) for name in plain] + [(a.name, a) for a in rules.configurations]
+    ignored = {rule.configuration: f"without effect here: {', '.join(rule.ignored)}" for rule in rules.rules}
     result = []
-    for name in asked:
-        status = "IssuesFound" if name in spoke else "NoIssuesFound" if state.has_ended else "InProgress"
+    for called, configuration in asked:
+        said = [f"step {f.step}: {f.message}" for f in findings if configuration.is_about(f)]
+        status = "IssuesFound" if said else "NoIssuesFound" if state.has_ended else "InProgress"
+        remark = [ignored[called]] if any(r.configuration == called and r.ignored for r in rules.rules) else []
         result.append(
             {
-                "RuleConfigurationName": rules.names.get(name, name),
-                "RuleEvaluationJobArn": f"local:{job.name}/{name}",
+                "RuleConfigurationName": called,
+                "RuleEvaluationJobArn": f"local:{job.name}/{called}",
                 "RuleEvaluationStatus": status,
-                "StatusDetails": "\n".join(spoke.get(name, [])) or None,
+                "StatusDetails": "\n".join(said + remark) or None,
                 "LastModifiedTime": state.updated,
             }
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vizsla.archives import Bounds, unpack
 from vizsla.errors import ModelError, SourceError
-from vizsla.files import storage
+from vizsla.files import sha256_file, sha256_json, storage
 from vizsla.models import artifact
 from vizsla.optional import require
 from vizsla.registry.flavor import COLUMN
@@ -155,14 +155,30 @@ def model_folder(package: ModelPackage) -> Path:
     )
 
 
+def digest(folder: Path) -> str:
+    """Tells the files of a model from all others, by their names and contents."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sha256_json([[name, sha256_file(folder / name)] for name in names if "__pycache__" not in name])
+
+
 def _fetched(package: ModelPackage) -> Path:
+    """Raises :class:`ModelError` where something else came than was registered."""
     folder = settings().cache / "registry" / f"{package.group}-{package.version}-{(package.sha256 or 'unknown')[:12]}"
     if not folder.is_dir():
         partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
         with storage(partial):
             partial.mkdir(parents=True)
-            found = MlflowStore(registry_uri()).download(package, partial)
-            with contextlib.suppress(OSError):  # another process was quicker
-                os.replace(found, folder)
-            shutil.rmtree(partial, ignore_errors=True)
+            try:
+                found = MlflowStore(registry_uri()).download(package, partial)
+                if package.sha256 is not None and digest(found / MODEL) != package.sha256:
+                    raise ModelError(
+                        f"What the registry's server has of {package.name} is not what was registered and proven (its "
+                        "hash differs).",
+                        where=package.source,
+                        do="register the model again",
+                    )
+                with contextlib.suppress(OSError):  # another process was quicker
+                    os.replace(found, folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -20,8 +20,10 @@ from typing import IO, Any
 
 import orjson
 
-_WAITING = 256
+_WAITING_BYTES = 64 << 20
 _FILE_BYTES = 16 << 20
+_FILES = 32
+"""At least: each variant has one that is written, and one that is removed is not all that was kept."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,15 @@ class CaptureOptions:
 
 class Capture:
     """Writes what was asked and answered, from a thread of its own: no request waits for the disk. What comes faster
-    than it can be written is dropped, and counted."""
+    than it can be written, or is larger than all may be, is dropped, and counted."""
 
     def __init__(self, options: CaptureOptions, endpoint: str) -> None:
         self.options = options
         self.dropped = 0
         self._endpoint = endpoint
-        self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue(_WAITING)
+        self._file_bytes = min(_FILE_BYTES, options.max_bytes // _FILES)
+        self._queue: queue.SimpleQueue[tuple[str, bytes] | None] = queue.SimpleQueue()
+        self._waiting_bytes, self._count = 0, threading.Lock()
         self._open: dict[str, tuple[Path, IO[bytes]]] = {}
         self._thread = threading.Thread(target=self._write, name="capture", daemon=True)
         self._thread.start()
@@ -57,8 +61,10 @@ class Capture:
         event_id: str,
     ) -> None:
         """Keep a request and its answer (each with its content type), or not: as the share wants it."""
-        if random.random() >= self.options.share or self._queue.full():
-            self.dropped += self._queue.full()
+        if random.random() >= self.options.share:
+            return
+        if not self._has_room(len(sent[0]) + len(answered[0])):
+            self.dropped += 1
             return
         data: dict[str, Any] = {}
         for mode, (content, content_type) in (("Input", sent), ("Output", answered)):
@@ -75,8 +81,16 @@ class Capture:
         if inference_id is not None:
             about["inferenceId"] = inference_id
         line = orjson.dumps({"captureData": data, "eventMetadata": about, "eventVersion": "0"}) + b"\n"
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait((variant, line))
+        if not self._has_room(len(line)):
+            self.dropped += 1
+            return
+        with self._count:
+            self._waiting_bytes += len(line)
+        self._queue.put((variant, line))
+
+    def _has_room(self, size: int) -> bool:
+        waiting = self._waiting_bytes
+        return size <= self.options.max_bytes and (not waiting or waiting + size <= _WAITING_BYTES)
 
     def close(self) -> None:
         """Write what waits."""
@@ -87,6 +101,8 @@ class Capture:
         while (entry := self._queue.get()) is not None:
             with contextlib.suppress(OSError):  # a full disk must not end the endpoint
                 self._append(*entry)
+            with self._count:
+                self._waiting_bytes -= len(entry[1])
         for _, file in self._open.values():
             file.close()
 
@@ -94,7 +110,7 @@ class Capture:
         now = datetime.now(UTC)
         folder = self.options.folder / self._endpoint / variant / now.strftime("%Y/%m/%d/%H")
         path, file = self._open.get(variant, (None, None))
-        if path is None or file is None or path.parent != folder or file.tell() + len(line) > _FILE_BYTES:
+        if path is None or file is None or path.parent != folder or file.tell() + len(line) > self._file_bytes:
             if file is not None:
                 file.close()
             folder.mkdir(parents=True, exist_ok=True)
@@ -102,15 +118,18 @@ class Capture:
             path = folder / f"{stamp}-{uuid.uuid4()}.jsonl"
             file = open(path, "ab", buffering=0)  # noqa: SIM115 - it stays open
             self._open[variant] = path, file
-            self._bound(path)
+            self._bound(max(len(line), self._file_bytes))
         file.write(line)
 
-    def _bound(self, newest: Path) -> None:
-        """Remove the oldest files, so that with a whole new one all are as large as they may be."""
-        files = sorted(self.options.folder.rglob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-        total = sum(path.stat().st_size for path in files) + _FILE_BYTES
+    def _bound(self, size: int) -> None:
+        """Remove the oldest files, so that all are as large as they may be when those that are written are whole; the
+        newest of them will have ``size``."""
+        open_files = {path for path, _ in self._open.values()}
+        found = [path for path in self.options.folder.rglob("*.jsonl") if path not in open_files]
+        files = sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        total = sum(path.stat().st_size for path in files) + size + (len(open_files) - 1) * self._file_bytes
         for path in files:
-            if total <= self.options.max_bytes or path == newest:
+            if total <= self.options.max_bytes:
                 break
             total -= path.stat().st_size
             path.unlink(missing_ok=True)

@@ -6,6 +6,8 @@
 | state.json | status, address, the change that takes over | the server |
 | keeper.json | the keeper, the server, how often it was started | the keeper |
 | log.txt | the server's log | the server |
+| served.json | of each name that is followed the version that answers | the server |
+| attempts.json | loads that were begun and never ended | the server |
 | capture/ | what was captured | the server |
 | .lock | held by the keeper while it lives | |
 """
@@ -16,6 +18,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from typing import Any
 from vizsla.errors import UsageError
 from vizsla.files import storage, write_json
 from vizsla.jobs.handover import load
+from vizsla.serving.attempts import Attempts
 from vizsla.serving.endpoint_config import EndpointConfig
 from vizsla.settings import settings
 
@@ -42,6 +46,7 @@ class EndpointFolder:
         self.path = path
         self.config_file, self.log = path / "config.json", path / "log.txt"
         self.capture, self._state, self._keeper = path / "capture", path / "state.json", path / "keeper.json"
+        self._served = path / "served.json"
 
     @classmethod
     def named(cls, name: str) -> EndpointFolder:
@@ -105,20 +110,36 @@ class EndpointFolder:
         """Tell which processes there are."""
         write_json(self._keeper, facts)
 
+    def served(self) -> dict[str, str]:
+        """Of each name that is followed the version that answered last."""
+        return load(self._served) or {}
+
+    def write_served(self, versions: dict[str, str]) -> None:
+        """Tell which versions answer."""
+        if versions != self.served():
+            write_json(self._served, versions)
+
+    def attempts(self) -> Attempts:
+        """What servers have begun here and not ended."""
+        return Attempts(self.path / "attempts.json")
+
     def forget(self) -> None:
-        """What the last keeper and its server told means nothing any more."""
+        """What the last keeper and its server told means nothing any more. The keeper does this that has the lock."""
         for file in (self._state, self._keeper):
             file.unlink(missing_ok=True)
 
-    def take_lock(self) -> int | None:
-        """The lock of the keeper; None where another has it."""
+    def take_lock(self, patience: float = 0.0) -> int | None:
+        """The lock of the keeper; None where another has it, also after ``patience`` seconds: some just look."""
         file = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(file)
-            return None
-        return file
+        end = time.monotonic() + patience
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return file
+            if time.monotonic() >= end:
+                os.close(file)
+                return None
+            time.sleep(0.02)
 
     @property
     def is_kept(self) -> bool:

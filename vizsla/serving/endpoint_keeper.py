@@ -19,15 +19,17 @@ from vizsla.version import python_path
 _PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 _LIVED_SECONDS = 30.0
 _GRACE_SECONDS = 30.0
+_PATIENCE_SECONDS = 1.0
 SERVER = "vizsla.serving.endpoint_server"
 
 
 def keep(folder: EndpointFolder) -> int:
     """Keep the server until somebody ends this; the exit code."""
-    lock = folder.take_lock()
+    lock = folder.take_lock(_PATIENCE_SECONDS)
     if lock is None:
         print(f"the endpoint {folder.name} is kept already", file=sys.stderr)
         return 1
+    folder.forget()
     over = threading.Event()
     servers: list[subprocess.Popen[bytes]] = []
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vizsla.errors import ModelError, UsageError
 from vizsla.registry.files import model_folder
 from vizsla.registry.package import APPROVED, ModelPackage, Reference
 from vizsla.registry.reading import find
+from vizsla.serving.attempts import Attempts
 from vizsla.serving.shelves import NamedShelf
 
 
 class RegisteredShelf(NamedShelf):
-    """Models given one by one, some of them as ``models:/group@alias``. Such a one is called by its group's name, and
-    each of its versions is an artifact of its own, ``group/version``.
+    """Models given one by one, some of them as ``models:/group@alias``, which :func:`vizsla.serving.promotion.follow`
+    follows. Each version is an artifact of its own, ``group/version``.
 
     :meth:`changes` looks at the registry; what is found takes effect with :meth:`promote`, when it has been loaded.
+
+    Parameters
+    ----------
+    references:
+        Of models that are called by their group's name; :meth:`add` gives others.
 
     Raises
     ------
@@ -26,20 +32,33 @@ class RegisteredShelf(NamedShelf):
         When two models would have one name.
     """
 
-    def __init__(self, paths: Mapping[str, Path], references: Sequence[str]) -> None:
+    def __init__(self, paths: Mapping[str, Path], references: Sequence[str] = ()) -> None:
         super().__init__(paths)
         self.references: dict[str, Reference] = {}
         self._current: dict[str, ModelPackage] = {}
         self._packages: dict[str, ModelPackage] = {}
+        self.attempts = Attempts(None)
+        """At versions that are loaded to be promoted."""
+        self.on_promote: Callable[[], None] = lambda: None
+        """Called when a name has come to mean another version."""
         for text in references:
             reference = Reference.parse(text)
             if reference.group in (*self.references, *paths):
                 raise UsageError(
                     f"Two models have the name {reference.group!r}.", where=text, do="serve them by two servers"
                 )
-            package = approved(reference)
-            self.references[reference.group] = reference
-            self._current[reference.group] = self._packages[package.name] = package
+            self.add(reference.group, reference, approved(reference))
+
+    def add(self, name: str, reference: Reference, package: ModelPackage) -> None:
+        """Let a name follow a reference, which means a package now."""
+        self.references[name] = reference
+        self._current[name] = self._packages[package.name] = package
+
+    def remove(self, name: str) -> None:
+        """Follow a name no more, or forget the path that it stands for."""
+        self.references.pop(name, None)
+        self._current.pop(name, None)
+        self.paths.pop(name, None)
 
     def locate(self, name: str) -> Path:
         """The folder of a version, or the path that was given."""
@@ -51,22 +70,27 @@ class RegisteredShelf(NamedShelf):
         """The version that a name means now."""
         if name in self._packages:
             return name
-        group = self._group(name)
-        return super().artifact(name) if group is None else self._current[group].name
+        own = self._name_of(name)
+        return super().artifact(name) if own is None else self._current[own].name
 
     def url(self, name: str) -> str:
         """What the registry calls it."""
         if name in self._packages:
             return f"models:/{name}"
-        group = self._group(name)
-        return super().url(name) if group is None else f"models:/{self.references[group]}"
+        own = self._name_of(name)
+        return super().url(name) if own is None else f"models:/{self.references[own]}"
 
     def moves(self, name: str) -> bool:
         """Whether the registry says what it is."""
-        return self._group(name) is not None
+        return self._name_of(name) is not None
 
-    def changes(self) -> list[ModelPackage]:
-        """Versions that references have come to mean; each can be located by its name from now on.
+    def is_meant(self, artifact: str) -> bool:
+        """Whether a name means it now."""
+        return artifact in self.paths or any(package.name == artifact for package in self._current.values())
+
+    def changes(self) -> list[tuple[str, ModelPackage]]:
+        """Names, and the versions that their references have come to mean; each of these can be located by its own
+        name from now on.
 
         Raises
         ------
@@ -74,21 +98,23 @@ class RegisteredShelf(NamedShelf):
             When the registry cannot be read.
         """
         found = []
-        for group, reference in self.references.items():
+        for name, reference in list(self.references.items()):
             if reference.version is not None:
                 continue
             package = find(reference)
-            if package.version != self._current[group].version and package.status == APPROVED:
+            current = self._current.get(name)
+            if current is not None and package.version != current.version and package.status == APPROVED:
                 self._packages[package.name] = package
-                found.append(package)
+                found.append((name, package))
         return found
 
-    def promote(self, package: ModelPackage) -> ModelPackage:
-        """Let the group's name mean this version; the one that it meant before."""
-        before, self._current[package.group] = self._current[package.group], package
+    def promote(self, name: str, package: ModelPackage) -> ModelPackage:
+        """Let a name mean this version; the one that it meant before."""
+        before, self._current[name] = self._current[name], package
+        self.on_promote()
         return before
 
-    def _group(self, name: str) -> str | None:
+    def _name_of(self, name: str) -> str | None:
         """``dogs/model.tar.gz``, as it would be called below a folder, is ``dogs``."""
         return next((one for one in (name, name.removesuffix("/model.tar.gz")) if one in self.references), None)
 

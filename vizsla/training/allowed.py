@@ -57,6 +57,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "accumulation": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "ema": (lambda v: _number(v) and 0 <= v < 1, "0 <= ema < 1"),
     "mixup": (lambda v: _number(v) and v >= 0, "a number of at least 0, such as 0.2"),
+    "cutmix": (lambda v: _number(v) and v >= 0, "a number of at least 0, such as 1"),
     "batch_norm": (lambda v: v in ("auto", "frozen", "train"), "auto, frozen or train"),
     "precision": (lambda v: v in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
     "seed": (lambda v: isinstance(v, int) and v >= 0, "a whole number of at least 0"),

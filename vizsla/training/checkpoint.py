@@ -94,16 +94,27 @@ class Checkpoint:
         waited = began - self._since
         if waited < self._interval(self._cost):
             return
-        arrays = {"epoch": np.array([epoch]), **state()}
+        arrays = state()
         if not self._cost:
             self._cost = sum(array.nbytes for array in arrays.values()) / _BYTES_A_SECOND
             if waited < self._interval(self._cost):
                 return
+        self.write(epoch, arrays)
+        self._since = time.monotonic()
+        self._cost = self._since - began
+
+    def write(self, epoch: int, arrays: State) -> None:
+        """Keep the state after ``epoch``.
+
+        Raises
+        ------
+        StorageError
+            When the file system refuses.
+        """
+        arrays = {"epoch": np.array([epoch]), **arrays}
         # safetensors writes the memory of an array as it lies, whatever its strides say.
         content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         write_bytes(self.path, self._identity + hashlib.sha256(content).digest() + content)
-        self._since = time.monotonic()
-        self._cost = self._since - began
 
     def remove(self) -> None:
         """Remove the file, and what writes that were killed have left beside it."""

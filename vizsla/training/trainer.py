@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vizsla.models.export import ExportedBackbone
+from vizsla.models.weights import BackboneSpec
 from vizsla.training.callbacks import Callback
 from vizsla.training.head_data import HeadData
 from vizsla.training.trained import TrainedHead
@@ -31,12 +32,14 @@ class Frozen:
 class Training:
     """What a trainer made: a backbone (the same one, or a new one that was exported) and a head for its features.
 
-    ``frozen`` is the head of the backbone as it was, where a new one was made: what to compare with.
+    ``frozen`` is the head of the backbone as it was, where a new one was made: what to compare with. ``began`` is the
+    backbone that it began with, where the trainer had several.
     """
 
     backbone: ExportedBackbone
     trained: TrainedHead
     frozen: TrainedHead | None = None
+    began: BackboneSpec | None = None
 
 
 class Trainer(ABC):

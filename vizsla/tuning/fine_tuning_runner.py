@@ -16,13 +16,15 @@ from vizsla.training.checkpoint import Checkpoint
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.session import Session, Weights
 from vizsla.training.trained import EpochMetrics, Stop, TrainedHead
-from vizsla.tuning.fine_tuning_space import fine_tune_config
+from vizsla.tuning.fine_tuning_space import BACKBONE, fine_tune_config
 from vizsla.tuning.heads_runner import best_value
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.search import Report
 from vizsla.tuning.space import Value
 from vizsla.tuning.study import TrialOutcome
 from vizsla.tuning.trials import TrialRecord
+
+CHECKPOINTS = "trial-*.checkpoint"
 
 
 @dataclass(frozen=True)
@@ -35,23 +37,26 @@ class Trained:
 
 
 class FineTuningRunner:
-    """Trains one trial a time, each from the same frozen backbone and head.
+    """Trains one trial a time, each from a frozen backbone and its head.
 
     Parameters
     ----------
+    session_of:
+        The session of a backbone by its name; None for the one of all trials.
     base:
         The hyperparameters that are not searched.
     static:
         Fixed values in place of ``base``'s.
     folder:
-        For the checkpoint of the trial that runs: after a kill it goes on.
+        For the checkpoints of the trial that runs and of the best one: after a kill the one goes on, and the other need
+        not train again.
     deadline:
         A moment of ``time.monotonic()`` at which a trial ends within an epoch.
     """
 
     def __init__(
         self,
-        session: Session,
+        session_of: Callable[[str | None], Session],
         base: FineTuneConfig,
         objective: Objective,
         folder: Path,
@@ -60,12 +65,13 @@ class FineTuningRunner:
         deadline: float | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._session, self._objective, self._folder, self._note = session, objective, folder, note
+        self._session_of, self._objective, self._folder, self._note = session_of, objective, folder, note
         self._base, self._static, self._deadline = base, dict(static), deadline
-        self._start = session.weights
+        self._weights: dict[Session, Weights] = {}
         self._waiting: list[TrialRecord] = []
         self._stopped: str | None = None
         self._best: tuple[int, float, Trained] | None = None
+        self._checkpoints: dict[int, Checkpoint] = {}
 
     def room(self, running: int, started: int, total: int) -> int:
         """One, once the last one has ended."""
@@ -95,20 +101,27 @@ class FineTuningRunner:
         return [self._outcome(trial, trained, time.monotonic() - began)]
 
     def trained(self, trial: TrialRecord) -> Trained:
-        """What a trial ended with: kept, or, where another process has run it, trained again to the same bits."""
+        """What a trial ended with: kept, or, where another process has run it, of its checkpoint, or else trained
+        again to the same bits."""
         if self._best is not None and self._best[0] == trial.number:
             return self._best[2]
         return self._train(trial.params, trial.number, Callback())
 
     def _train(self, params: Mapping[str, Value], number: int, callback: Callback) -> Trained:
-        session = self._session
-        config = fine_tune_config(self._base, self._static | dict(params)).resolved()
-        session.weights = self._start
+        values = self._static | dict(params)
+        name, config = values.get(BACKBONE), fine_tune_config(self._base, values).resolved()
+        session = self._session_of(None if name is None else str(name))
+        session.weights = self._weights.setdefault(session, session.weights)
         path = self._folder / f"trial-{number}.checkpoint"
-        checkpoint = Checkpoint(path, session.identity(config, 0), self._note, unit="step")
-        head, logits = session.train(config, session.head, callback, checkpoint, [])
-        checkpoint.remove()
+        self._checkpoints[number] = Checkpoint(path, session.identity(config, 0), self._note, unit="step")
+        head, logits = session.train(config, session.head, callback, self._checkpoints[number], [])
         return Trained(head, logits, session.weights)
+
+    def _keep_only_best(self) -> None:
+        """Remove the checkpoints of this process's trials that are not the best."""
+        best = None if self._best is None else self._best[0]
+        for number in [number for number in self._checkpoints if number != best]:
+            self._checkpoints.pop(number).remove()
 
     def _outcome(self, trial: TrialRecord, trained: Trained, seconds: float) -> TrialOutcome:
         head = trained.head
@@ -118,6 +131,7 @@ class FineTuningRunner:
         value = best_value(head, self._objective.metric)
         if head.stop is None and self._objective.better(value, None if self._best is None else self._best[1]):
             self._best = trial.number, value, trained
+        self._keep_only_best()
         metrics = {name: best_value(head, name) for name in ("valid_loss", "valid_accuracy", "train_loss")}
         return TrialOutcome(
             trial.number,

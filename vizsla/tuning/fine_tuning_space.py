@@ -17,6 +17,9 @@ _USUAL = {
     "label_smoothing": "0..0.2",
 }
 
+BACKBONE = "backbone"
+"""The dimension that is no hyperparameter: a trial begins with one of several backbones."""
+
 
 def fine_tuning_space(space: Space | None, fixed: Mapping[str, Value]) -> Space:
     """The space of a search among trainings of the backbone, beside hyperparameters that stay the same; None is the
@@ -50,17 +53,20 @@ def reaches_backbone(space: Space | None, fixed: Mapping[str, object]) -> bool:
     if space is not None:
         named |= {head_name(name) for name in (*space.parameters, *space.static)}
     depth = {head_name(name): value for name, value in fixed.items()}.get("depth", "head")
-    return bool(named & set(FineTuneConfig.ONLY)) or ("depth" in named and (depth != "head" or "depth" not in fixed))
+    return bool(named & {*FineTuneConfig.ONLY, BACKBONE}) or (
+        "depth" in named and (depth != "head" or "depth" not in fixed)
+    )
 
 
 def fine_tune_config(base: FineTuneConfig, values: Mapping[str, Value]) -> FineTuneConfig:
-    """``base`` with ``values`` in their place.
+    """``base`` with ``values`` in their place; a backbone among them is left out.
 
     Raises
     ------
     UsageError
         For a name that is no hyperparameter, a value that cannot be used, or a depth that is not one alone.
     """
+    values = {name: value for name, value in values.items() if name != BACKBONE}
     given = {"depth": base.depth} | hyperparameters(values)
     if given["depth"] not in ("last", "full"):
         raise UsageError(
@@ -71,6 +77,22 @@ def fine_tune_config(base: FineTuneConfig, values: Mapping[str, Value]) -> FineT
     config = training_config(base.to_dict() | given)
     assert isinstance(config, FineTuneConfig)
     return replace(config, seed=base.seed)
+
+
+def backbones(space: Space) -> tuple[str, ...]:
+    """The names of the backbones that trials begin with; none where all begin with the one of the request.
+
+    Raises
+    ------
+    UsageError
+        When they are a range of numbers.
+    """
+    parameter = space.parameters.get(BACKBONE)
+    if parameter is None:
+        return (str(space.static[BACKBONE]),) if BACKBONE in space.static else ()
+    if not isinstance(parameter, CategoricalParameter):
+        raise UsageError("A backbone is no number.", parameter=BACKBONE, allowed="names with commas between them")
+    return tuple(map(str, parameter.values))
 
 
 def check_fine_tuning_space(base: FineTuneConfig, space: Space) -> None:

@@ -150,7 +150,7 @@ class Chooser:
         if stored is not None:
             spec, prospects = specs[stored[0]], stored[1]
             return Choice(spec, first if spec == specs[0] else ensure_exported(spec, self._cache), prospects)
-        candidates = self._feasible([self._candidate(spec, first if not at else None) for at, spec in enumerate(specs)])
+        candidates = self._feasible(self._candidates(specs, first))
         sample, share = self._sample(candidates)
         tried = [self._try(candidate, sample, share / len(candidates)) for candidate in candidates]
         prospects = tuple(prospect for one in tried for prospect in one.prospects)
@@ -189,6 +189,18 @@ class Chooser:
             return (int(document["chosen"]), prospects) if document["asked"] == asked else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _candidates(self, specs: Sequence[BackboneSpec], first: ExportedBackbone) -> list[_Candidate]:
+        """As many as can be exported and timed in a fair share of the time."""
+        end = time.monotonic() + _SHARE * self._left
+        candidates = [self._candidate(specs[0], first)]
+        for at, spec in enumerate(specs[1:], 1):
+            if time.monotonic() > end:
+                names = ", ".join(spec.backbone for spec in specs[at:])
+                self._observer.note(f"Left out, as there is no time to try them: {names}.")
+                break
+            candidates.append(self._candidate(spec, None))
+        return candidates
 
     def _candidate(self, spec: BackboneSpec, backbone: ExportedBackbone | None) -> _Candidate:
         candidate = _Candidate(spec, backbone or ensure_exported(spec, self._cache), 0.0)
@@ -289,7 +301,7 @@ class Chooser:
         train, valid = (len(self._dataset.rows(split)) for split in ("train", "valid"))
         cuts = schedule.cuts_for(backbone, config, config.views * train + valid, schedule.room(self._cache))
         planned = schedule.asked_for(config, cuts, workshop.device)
-        costs = schedule.measure(backbone, planned, cuts, head, self._threads, workshop.device)
+        costs = schedule.measure(backbone, workshop.examples, planned, cuts, head, self._threads, workshop.device)
         tried = None
         if costs.last:
             tried = pilot(workshop, planned[0], head, costs, seconds)

@@ -11,6 +11,14 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from vizsla.batch.answering import Answerer
+from vizsla.batch.document import TransformJob
+from vizsla.batch.inputs import open_inputs
+from vizsla.batch.models import Answering, check_code, form_of, open_model
+from vizsla.batch.outputs import Bucket, Folder
+from vizsla.batch.processing import Processing
+from vizsla.batch.run import Output, Run, Summary, opened_journal
+from vizsla.batch.table import write_jsonl, write_parquet
 from vizsla.cluster import connect
 from vizsla.errors import JobError, StorageError, UsageError
 from vizsla.files import check_folder, write_json
@@ -18,14 +26,6 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.spec import local_path
 from vizsla.parameters import spelled
 from vizsla.settings import settings
-from vizsla.transform.answering import Answerer
-from vizsla.transform.document import TransformJob
-from vizsla.transform.inputs import open_inputs
-from vizsla.transform.models import Answering, check_code, form_of, open_model
-from vizsla.transform.outputs import Bucket, Folder
-from vizsla.transform.processing import Processing
-from vizsla.transform.run import Output, Run, Summary, opened_journal
-from vizsla.transform.table import write_jsonl, write_parquet
 from vizsla.workflow.cluster_transform import ClusterRun
 from vizsla.workflow.models import locate_model
 
@@ -53,6 +53,14 @@ def check(job: TransformJob) -> None:
         raise UsageError(
             "Compressed inputs are not read here.", where="TransformInput.CompressionType", do="unpack them first"
         )
+    if not job.holds_records and (job.processing.join_source != "None" or job.processing.input_filter != "$"):
+        joins = job.processing.join_source != "None"
+        raise UsageError(
+            "A picture has no parts: it cannot be " + ("joined with its answer." if joins else "filtered."),
+            parameter="join_source" if joins else "input_filter",
+            allowed="inputs that are JSON or CSV",
+            do="leave it out: each output is named after its picture, and a table has the names in a column",
+        )
     place = local_path(job.address)
     if place is not None and not place.expanduser().exists():
         raise UsageError("There is no such input.", where=job.address, allowed="a folder, file, archive or manifest")
@@ -79,7 +87,7 @@ def transform_in(directory: JobDirectory, job: TransformJob) -> Summary:
     log = _Log(directory)
     source = job.transform_input.data_source.s3_data_source
     inputs = open_inputs(
-        job.address, is_manifest=source.s3_data_type != "S3Prefix", lines=job.splits_lines, on_progress=log.listing
+        job.address, is_manifest=source.s3_data_type != "S3Prefix", records=job.holds_records, on_progress=log.listing
     )
     for note in inputs.notes:
         log.line(f"note: {note}")

@@ -99,6 +99,8 @@ def measure_bias(request: BiasRequest, observer: Observer | None = None) -> Bias
     observer = observer or Silent()
     config = read_analysis_config(Path(request.config))
     table = _table(request, config)
+    if request.pdf:
+        _browser()
     with running_here("bias", table.stem, request.to_document(), name=request.name) as job:
         return _run(request, config, table, job, observer)
 
@@ -223,16 +225,21 @@ def _join(cells: Cells, other: Cells, key: str | int | None, where: str) -> Cell
     return {name: [column[row] for row in rows] for name, column in other.items() if name != theirs} | cells
 
 
-def _print(page: Path, pdf: Path) -> Path:
-    """The page as PDF, by a browser that is there."""
+def _browser() -> str:
     browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise UsageError(
             "There is no browser to print with.",
             parameter="pdf",
             allowed=", ".join(_BROWSERS),
-            do=f"install one, or leave {spelled('pdf', True)} out and print {page} yourself",
+            do=f"install one, or leave {spelled('pdf', True)} out and print {REPORT} yourself",
         )
+    return browser
+
+
+def _print(page: Path, pdf: Path) -> Path:
+    """The page as PDF, by a browser that is there."""
+    browser = _browser()
     with tempfile.TemporaryDirectory() as profile:
         subprocess.run(
             [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",

@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from vizsla.batch.answering import Answerer, Outcome
+from vizsla.batch.document import TransformJob
+from vizsla.batch.inputs import Inputs, at_address, local_input
+from vizsla.batch.journal import Journal
+from vizsla.batch.models import open_model
+from vizsla.batch.outputs import open_output
+from vizsla.batch.run import Run, Summary, Unit
 from vizsla.cluster import nodes
 from vizsla.errors import ImageError, JobError, UsageError
 from vizsla.serving.faults import RequestError
 from vizsla.settings import settings
-from vizsla.transform.answering import Answerer, Outcome
-from vizsla.transform.document import TransformJob
-from vizsla.transform.inputs import Inputs, at_address, local_input
-from vizsla.transform.journal import Journal
-from vizsla.transform.models import open_model
-from vizsla.transform.outputs import open_output
-from vizsla.transform.run import Run, Summary, Unit
 
 _BATCH = 64
 """Inputs that are lost with a node."""
@@ -61,7 +61,7 @@ class ClusterRun(Run):
         self._ray, self._job, self._model, self._place = ray, job, model, place
 
     def run(self, inputs: Inputs) -> Summary:
-        """See :meth:`vizsla.transform.run.Run.run`.
+        """See :meth:`vizsla.batch.run.Run.run`.
 
         Raises
         ------

@@ -49,6 +49,7 @@ class DebugResult:
     findings: tuple[RuleFinding, ...]
     rules: tuple[str, ...]
     broken: dict[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def report(self) -> Path:
@@ -62,6 +63,7 @@ class DebugResult:
             "steps": self.steps,
             "rules": list(self.rules),
             "broken_rules": self.broken,
+            "remarks": list(self.remarks),
             "report": str(self.report),
             "findings": [finding.to_dict() for finding in self.findings],
         }
@@ -136,9 +138,9 @@ def debug_job(
     asked = None if rules or parameters else _asked_for(job)
     if asked is not None:
         chosen, compat = asked.rules, "aws" if asked.is_aws else compat
-    custom = [] if asked is None else asked.custom(folder)
+    custom, off = ([], {}) if asked is None else asked.custom(folder)
     custom += [custom_rule(rule.rpartition(":")[0], rule.rpartition(":")[2], Trial(folder)) for rule in files]
-    evaluation = Evaluation(folder, chosen, compat=compat, custom=custom, reader=_reader(job, folder))
+    evaluation = Evaluation(folder, chosen, compat=compat, custom=custom, broken=off, reader=_reader(job, folder))
     evaluation.look(over=True if job.state.has_ended else None)  # of one that runs, the last step may be half there
     if not evaluation.history.steps_seen:
         raise JobError(
@@ -155,4 +157,5 @@ def debug_job(
         tuple(evaluation.sorted_findings),
         tuple(evaluation.names),
         evaluation.broken,
+        tuple(evaluation.remarks),
     )

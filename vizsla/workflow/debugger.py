@@ -52,8 +52,12 @@ class Debugger(Callback):
         self._hook = hook = Hook(folder, out_of_job=True, watches_losses=False)
         hook.describe(classes=classes, loss={"name": "cross_entropy", "reduction": "mean"})
         hook.register_module(network)
-        rules = [rule for rule in self._asked.rules if rule.name not in _NOT_HERE]
-        self._evaluation = Evaluation(folder, rules)
+        rules = [rule for rule in self._asked.rules if rule.configuration or rule.name not in _NOT_HERE]
+        custom, broken = self._asked.custom(folder)
+        compat = "aws" if self._asked.is_aws else "vizsla"
+        self._evaluation = Evaluation(folder, rules, compat=compat, custom=custom, broken=broken)
+        for text in self._evaluation.remarks:
+            self._note(text)
         self._evaluation.skip()
         self._due = time.monotonic() + _SECONDS
 
@@ -94,21 +98,24 @@ class Debugger(Callback):
         self.findings += found
         for finding in found:
             self._note(f"{finding.severity}: {finding.note}")
-            for action in self._asked.actions_of(finding.rule, finding.severity) if not over else ():
-                self._act(action, finding)
+            for action in self._asked.actions_of(finding):
+                self._act(action, finding, over)
+        for name, why in self._evaluation.newly_broken().items():
+            self._note(f"The rule {name} is off: {why}")
         self._due = time.monotonic() + _SECONDS
 
-    def _act(self, action: Action, finding: RuleFinding) -> None:
-        if action.name == "lower_learning_rate":
+    def _act(self, action: Action, finding: RuleFinding, over: bool) -> None:
+        if not over and action.name == "lower_learning_rate":
             self._adjust = Adjust(finding.rule, finding.message, float(action.value))
-        elif action.name == "roll_back":
+        elif not over and action.name == "roll_back":
             self._adjust = Adjust(finding.rule, finding.message, 0.5, roll_back=True)
         else:
             folder = self._job.output / "debug"
-            act(action, finding, self._job.name, folder, stop=lambda why: self._end(finding, why), note=self._note)
 
-    def _end(self, finding: RuleFinding, why: str) -> None:
-        self._stop = Stop(finding.rule, why)
+            def stop(why: str) -> None:
+                self._stop = Stop(finding.rule, why)
+
+            act(action, finding, self._job.name, folder, stop=stop, note=self._note, has_ended=over)
 
     def close(self) -> None:
         """Write what waits, and ask the rules what only the whole training shows."""

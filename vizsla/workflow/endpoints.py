@@ -169,9 +169,8 @@ def start(folder: EndpointFolder) -> None:
     """
     if folder.is_kept:
         return
-    folder.forget()
     with open(folder.log, "ab") as log:
-        subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, "-m", KEEPER, str(folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -185,12 +184,24 @@ def start(folder: EndpointFolder) -> None:
         )
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
+        has_ended = started.poll() is not None
+        if not folder.is_kept:
+            if has_ended:
+                raise VizslaError(
+                    f"The endpoint {folder.name} cannot be served, as its keeper has ended: {_last_words(folder)}",
+                    where=folder.log,
+                )
+            time.sleep(0.05)
+            continue
         keeper, state = folder.keeper(), folder.state()
-        if keeper.get("failures"):
-            _end(folder)
-            raise VizslaError(f"The endpoint {folder.name} cannot be served: {_last_words(folder)}", where=folder.log)
-        if state.get("pid") == keeper.get("server") is not None and folder.status() in ("InService", "Updating"):
-            return
+        if Process.of(int(keeper.get("keeper") or 0)).alive:  # and not what an earlier one has told
+            if keeper.get("failures"):
+                _end(folder)
+                raise VizslaError(
+                    f"The endpoint {folder.name} cannot be served: {_last_words(folder)}", where=folder.log
+                )
+            if state.get("pid") == keeper.get("server") is not None and folder.status() in ("InService", "Updating"):
+                return
         time.sleep(0.05)
     raise VizslaError(f"The endpoint {folder.name} was not in service in time.", where=folder.log)
 

@@ -95,7 +95,7 @@ class _Evaluation:
                     where=self.model.path,
                     do=f"say where the training pictures lie: {spelled('training', 'DATA')}",
                 )
-            pictures = self._unseen(sight, training)
+            pictures, is_seen = self._measured(sight, training)
             labels = self.labels[sight.rows[pictures]]
             probabilities = self.model.saved.head.probabilities(sight.features[pictures])
             check_shift(probabilities.argmax(axis=1), labels, self.model.classes)
@@ -110,7 +110,7 @@ class _Evaluation:
             probabilities,
             tuple(self.model.classes),
         )
-        comparison = self._compare(sight, pictures, measured)
+        comparison = self._compare(measured, sight.sha256[pictures], is_seen)
         with self.watch.stage("insights"):
             found, notes = insights(
                 sight,
@@ -119,6 +119,7 @@ class _Evaluation:
                 training,
                 self.model.saved.head,
                 comparison=comparison,
+                is_seen=is_seen,
                 trained_by=self.model.saved.card.provenance.hyperparameters,
                 seed=self.request.seed,
             )
@@ -171,19 +172,33 @@ class _Evaluation:
         )
         write_bytes(result.report, page(report).encode("utf-8", "replace"))
 
-    def _compare(self, sight: Sight, pictures: npt.NDArray[np.int64], measured: Measured) -> Comparison | None:
-        """This model against another one on the same pictures; classes of other order or number are matched by name."""
+    def _compare(
+        self, measured: Measured, contents: npt.NDArray[np.uint8], is_seen: npt.NDArray[np.bool_]
+    ) -> Comparison | None:
+        """This model against another one on the same pictures, of which neither has seen any in its training; classes
+        of other order or number are matched by name."""
         if self.other is None:
             return None
-        with self.watch.stage("the other model", len(pictures)):
-            files = [sight.files[at] for at in pictures.tolist()]
-            theirs = see(self.listing.root, list(measured.paths), self.other, self.observer, with_looks=False)
-            if len(theirs.rows) < len(files):
+        with self.watch.stage("the other model", len(measured.paths)):
+            training, why = find_training_set(self.other, None, self.observer)
+            new = ~is_seen if training is None else ~(is_seen | training.holds(contents))
+            if training is None:
+                self.notes.append(f"Of the other model's training pictures nothing is known: {why}.")
+            if not new.any():
+                self.notes.append("The models are not compared: one of both was trained on each of the pictures.")
+                return None
+            if not new.all():
+                self.notes.append(
+                    f"The models are compared on the {int(new.sum()):,} pictures that neither has seen in training."
+                )
+            paths = [path for path, is_new in zip(measured.paths, new.tolist(), strict=True) if is_new]
+            theirs = see(self.listing.root, paths, self.other, self.observer, with_looks=False)
+            if len(theirs.rows) < len(paths):
                 raise DataError("The other model cannot read all of the pictures.", where=self.request.against)
             predicted = self.other.saved.head.probabilities(theirs.features).argmax(axis=1)
         position = {name: i for i, name in enumerate(measured.classes)}
         own = np.array([position.get(name, -1) for name in self.other.classes])[predicted]
-        return compare(measured.right, own == measured.labels, self.other.path.name)
+        return compare(measured.right[new], own == measured.labels[new], self.other.path.name)
 
     def _maps(self, measured: Measured) -> dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]]:
         """What spoke for the surest mistakes; nothing for a backbone that has no map."""
@@ -212,14 +227,21 @@ class _Evaluation:
         )
         return job.model
 
-    def _unseen(self, sight: Sight, training: TrainingSet | None) -> npt.NDArray[np.int64]:
-        """The pictures to measure on: unless a split was asked for, those that training has not seen."""
-        pictures = np.arange(len(sight.rows))
-        if not len(pictures):
+    def _measured(
+        self, sight: Sight, training: TrainingSet | None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The pictures to measure on, by their places in the sight: unless a split was asked for, those that training
+        has not seen. And which of these it has."""
+        if not len(sight.rows):
             raise DataError("No picture could be read.", where=self.request.data, do="check the folder")
-        if training is None or self.request.split is not None:
-            return pictures
-        seen = training.holds(sight.sha256)
+        seen = np.zeros(len(sight.rows), bool) if training is None else training.holds(sight.sha256)
+        if self.request.split is not None:
+            if seen.any():
+                self.notes.append(
+                    f"Training or validation saw {int(seen.sum()):,} of these {len(seen):,} pictures: the figures are "
+                    "higher for it. What is said of labels, of other training and of more pictures rests on the others."
+                )
+            return np.arange(len(seen)), seen
         if seen.all():
             raise DataError(
                 "The model was trained on every one of these pictures: they cannot say how good it is on new ones.",
@@ -230,7 +252,8 @@ class _Evaluation:
             self.notes.append(
                 f"Left out, as training or validation saw them: {int(seen.sum()):,} of {len(seen):,} pictures."
             )
-        return pictures[~seen]
+        new = np.flatnonzero(~seen)
+        return new, np.zeros(len(new), bool)
 
 
 def _choose(listing: Listing, split: Which | None) -> tuple[npt.NDArray[np.int64], str]:

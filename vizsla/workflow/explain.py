@@ -168,6 +168,7 @@ class _Explaining:
                 allowed=", ".join(self.model.classes[:20]),
             )
         self.baseline = None if request.baseline is None else self._open(request.baseline)
+        self._check_baseline()
         if request.method == "cam":  # refused before there is a job
             size = self.model.saved.card.preprocessing.size
             noise = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
@@ -252,21 +253,32 @@ class _Explaining:
             nearest=near,
         )
 
+    def _check_baseline(self) -> None:
+        """That the baseline fits each picture: before there is a job."""
+        size = self.model.saved.card.preprocessing.size
+        if self.baseline is None or self.baseline.full_size == (size, size):
+            return
+        given = self.baseline.full_size
+        for image in self.images:
+            try:
+                wanted = self._open(image).full_size
+            except ImageError:  # told of when it is explained
+                continue
+            if given != wanted:
+                raise UsageError(
+                    f"The baseline is of another size: {given[0]} x {given[1]}, where {image} is {wanted[0]} x "
+                    f"{wanted[1]}.",
+                    parameter="baseline",
+                    allowed=f"the size of each picture, or {size} x {size}, which the model sees",
+                    do="scale it, or leave it out for white noise",
+                )
+
     def _absent(self, decoded: Decoded, pixels: Pixels) -> Pixels:
         """What stands where a segment is away: the baseline, or noise of the seed."""
         if self.baseline is None:
             return np.random.default_rng(self.request.seed).integers(0, 256, pixels.shape, dtype=np.uint8)
-        given, wanted = self.baseline.full_size, decoded.full_size
-        if given not in (wanted, pixels.shape[:2]):
-            raise UsageError(
-                f"The baseline is of another size: {given[0]} x {given[1]}, where the picture is {wanted[0]} x "
-                f"{wanted[1]}.",
-                parameter="baseline",
-                allowed=f"the size of the picture, or {pixels.shape[1]} x {pixels.shape[0]}, which the model sees",
-                do="scale it, or leave it out for white noise",
-            )
-        if given == wanted:
-            return self.model.saved.preprocessing.apply(self.baseline.image, given)
+        if self.baseline.full_size == decoded.full_size:
+            return self.model.saved.preprocessing.apply(self.baseline.image, self.baseline.full_size)
         return np.asarray(self.baseline.image)
 
     def _answers(self, pictures: Pictures | Sequence[Pixels]) -> Doubles:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from vizsla.jobs.directory import JobDirectory
 from vizsla.models.weights import BackboneSpec
@@ -13,7 +15,7 @@ from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
 from vizsla.training.fine_tuning.pictures import Pictures
 from vizsla.training.trainer import Frozen, Training
-from vizsla.tuning.fine_tuning_space import fine_tune_config
+from vizsla.tuning.fine_tuning_space import BACKBONE, backbones, fine_tune_config
 from vizsla.tuning.head_space import head_name
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
@@ -22,6 +24,9 @@ from vizsla.tuning.space import Value
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.search import Search, write_result
 from vizsla.workflow.study import Problem, open_study
+
+if TYPE_CHECKING:
+    from vizsla.training.fine_tuning.session import Session
 
 COST_UNIT = "seconds"
 
@@ -34,6 +39,10 @@ class FineTuningSearch(Search):
     ----------
     base:
         What is not searched.
+    specs:
+        The backbones that trials begin with, as many as the space names, or the one of all.
+    frozen_of:
+        What a trainer begins with, of a backbone.
     deadline:
         A moment of ``time.monotonic()``.
     """
@@ -43,35 +52,29 @@ class FineTuningSearch(Search):
         job: JobDirectory,
         base: FineTuneConfig,
         request: SearchRequest,
-        spec: BackboneSpec,
+        specs: Sequence[BackboneSpec],
+        frozen_of: Callable[[BackboneSpec], Frozen],
         pictures: Pictures,
         observer: Observer,
         deadline: float | None = None,
     ) -> None:
         super().__init__(job, request, observer, deadline)
-        self._base, self._spec, self._pictures = base, spec, pictures
+        self._base, self._specs, self._frozen_of, self._pictures = base, specs, frozen_of, pictures
 
     def train(self, frozen: Frozen, callback: Callback) -> Training:
-        from vizsla.training.fine_tuning.session import Session
         from vizsla.tuning.fine_tuning_runner import FineTuningRunner
 
         base, request, observer = self._base, self._request, self._observer
         space = request.space
         assert space is not None
-        session = Session(
-            self._spec,
-            frozen,
-            self._pictures,
-            settings().cache,
-            base.balance,
-            base.seed,
-            threads=settings().threads,
-            callback=_FirstStores(observer, request.limits.trials),
-            on_progress=lambda done, total: None,
-            note=observer.note,
-        )
+        spec_of = dict(zip(backbones(space) or (None,), self._specs, strict=True))
+
+        @cache
+        def session_of(name: str | None) -> Session:
+            return self._session(spec_of[name])
+
         runner = FineTuningRunner(
-            session,
+            session_of,
             base,
             request.objective,
             self.folder,
@@ -95,13 +98,39 @@ class FineTuningSearch(Search):
             )
         self.result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
         write_result(self._job, self.result)
+        name = (dict(space.static) | dict(self.result.winner.params)).get(BACKBONE)
+        session = session_of(None if name is None else str(name))
         best = runner.trained(self.result.winner)
         for metrics in best.head.history:
             callback.on_epoch(metrics, len(best.head.history))
         gain = Gain.of(session.logits, best.logits, session.labels)
         observer.note(f"The best trial beside the frozen backbone: {gain.words}")
         session.weights = best.weights
-        return session.result(best.head if gain.kept else session.start, best.head.history)
+        training = session.result(best.head if gain.kept else session.start, best.head.history)
+        return replace(training, began=session.spec)
+
+    def _session(self, spec: BackboneSpec) -> Session:
+        """A backbone and what it trains on."""
+        from vizsla.training.fine_tuning.session import Session
+
+        return Session(
+            spec,
+            self._frozen_of(spec),
+            self._pictures,
+            settings().cache,
+            self._base.balance,
+            self._base.seed,
+            threads=settings().threads,
+            callback=_FirstStores(self._observer, self._request.limits.trials),
+            on_progress=lambda done, total: None,
+            note=self._observer.note,
+        )
+
+    def clear(self) -> None:
+        from vizsla.tuning.fine_tuning_runner import CHECKPOINTS
+
+        for path in self.folder.glob(CHECKPOINTS):
+            path.unlink(missing_ok=True)
 
 
 class _FirstStores(Callback):
@@ -120,4 +149,4 @@ class _FirstStores(Callback):
 
 def _canonical(base: FineTuneConfig, values: Mapping[str, Value]) -> dict[str, Any]:
     config = fine_tune_config(base, values).to_dict()
-    return {name: config.get(name) for name in map(head_name, values)}
+    return {name: config.get(name, values.get(name)) for name in map(head_name, values)}

@@ -14,14 +14,14 @@ import numpy.typing as npt
 from vizsla.cache import bound
 from vizsla.data import Dataset, Split
 from vizsla.data.split import draw
-from vizsla.errors import BudgetError, DataError
 from vizsla.evaluation import Evaluation, evaluate
 from vizsla.files import write_bytes
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
-from vizsla.models.export import ExportedBackbone
+from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.weights import BackboneSpec
 from vizsla.parameters import spelled
 from vizsla.settings import settings
 from vizsla.training.cache import FeatureSpace
@@ -31,6 +31,7 @@ from vizsla.training.fine_tuning.pictures import Pictures
 from vizsla.training.head_data import HeadData
 from vizsla.training.trained import TrainedHead
 from vizsla.training.trainer import Frozen, Trainer
+from vizsla.tuning.fine_tuning_space import BACKBONE
 from vizsla.version import VERSION
 from vizsla.workflow import records
 from vizsla.workflow.advice import advice, comparison
@@ -47,6 +48,7 @@ from vizsla.workflow.proof import prove
 from vizsla.workflow.request import PREDICTIONS, REPORT, FitRequest, FitResult
 from vizsla.workflow.search import Search
 from vizsla.workflow.trainers import trainer_for
+from vizsla.workflow.usable import DAMAGED, check_usable
 from vizsla.workflow.watch import Watch
 
 _RESERVE_SECONDS = 3.0
@@ -95,6 +97,7 @@ class _Fit:
     """One run of the job; each stage leaves what the next ones need."""
 
     backbone: ExportedBackbone
+    engine: OnnxEngine
     space: FeatureSpace
     extraction: Extraction
     measured: Extraction
@@ -139,9 +142,7 @@ class _Fit:
         with self.watch.stage("backbone"):
             self.backbone = self.prepared.export.result()
         self._choose()
-        engine = OnnxEngine(self.backbone.path)
-        with self.watch.stage("features", len(self.dataset)):
-            self._extract(engine)
+        self._extract()
         trainer = self._trainer()
         with self.watch.stage(*trainer.phase), contextlib.closing(self.debugger):
             training = trainer.train(self._frozen(), self.callback)
@@ -149,15 +150,17 @@ class _Fit:
         self.trained = training.trained
         if self.trained.stop is not None:
             self._warn(f"Training was stopped by {self.trained.stop.by}: {self.trained.stop.reason}.")
+        if training.began is not None:
+            self._begin_with(training.began)
         self.measured = self.extraction
-        if training.backbone is not self.backbone:
-            self.backbone, engine = training.backbone, OnnxEngine(training.backbone.path)
+        if training.backbone != self.backbone:
+            self.backbone, self.engine = training.backbone, OnnxEngine(training.backbone.path)
             with self.watch.stage("trained features", len(self._rows("test"))):
-                self.measured = self._measure(engine)
+                self.measured = self._measure()
         with self.watch.stage("evaluation"):
             self._evaluate(training.frozen)
         with self.watch.stage("model"):
-            self._save(engine)
+            self._save()
         search = trainer.result if isinstance(trainer, Search) else None
         with self.watch.stage("report"):
             report = self._report()
@@ -198,35 +201,48 @@ class _Fit:
             None if end is None else end - time.monotonic(),
             self.observer,
         )
-        if not chooser.is_open(self.prepared.specs):
+        if self._searches_backbone or not chooser.is_open(self.prepared.specs):
             return
         with self.watch.stage("choice"):
             choice = chooser.choose(self.prepared.specs, self.backbone)
         self.spec, self.backbone, self.prospects = choice.spec, choice.backbone, choice.prospects
 
-    def _extract(self, engine: OnnxEngine) -> None:
+    @property
+    def _searches_backbone(self) -> bool:
+        space = None if self.request.tune is None else self.request.tune.space
+        return space is not None and BACKBONE in space.parameters
+
+    def _begin_with(self, spec: BackboneSpec) -> None:
+        """Go over to another backbone, and its features of the pictures."""
+        if spec != self.spec:
+            self.spec, self.backbone = spec, ensure_exported(spec, settings().cache)
+            self._extract()
+
+    def _extract(self) -> None:
+        self.engine = OnnxEngine(self.backbone.path)
+        self.space = FeatureSpace(settings().cache, self.backbone, self.engine)
         n, order = len(self.dataset), None
         deadline = self.watch.before(_RESERVE_SECONDS + n * _RESERVE_SECONDS_PER_PICTURE)
         if deadline is not None:
             # Cut off anywhere, what was reached is a fair sample of every class and split.
             order = np.argsort([draw(self.seed, path) for path in self.dataset.paths], kind="stable")
-        self.space = FeatureSpace(settings().cache, self.backbone, engine)
-        if self.prepared.look is not None:
-            self.prepared.look.finish(settings().threads)
-        self.extraction = extract(
-            self.dataset,
-            self.space,
-            self.backbone.preprocessing,
-            engine,
-            threads=settings().threads,
-            deadline=deadline,
-            order=order,
-            keys=self.prepared.checked.gated.contents,
-            on_progress=self.observer.progress,
-        )
+        with self.watch.stage("features", n):
+            if self.prepared.look is not None:
+                self.prepared.look.finish(settings().threads)
+            self.extraction = extract(
+                self.dataset,
+                self.space,
+                self.backbone.preprocessing,
+                self.engine,
+                threads=settings().threads,
+                deadline=deadline,
+                order=order,
+                keys=self.prepared.checked.gated.contents,
+                on_progress=self.observer.progress,
+            )
         bound(settings().cache, settings().cache_bytes)
         damaged, unreached = self.extraction.damaged, self.extraction.unreached
-        records.write_damaged(self.job.output / "damaged.jsonl", records.damaged_entries(self.dataset, damaged))
+        records.write_damaged(self.job.output / DAMAGED, records.damaged_entries(self.dataset, damaged))
         if damaged:
             self._warn(f"Damaged pictures, left out: {len(damaged):,} (the report lists them).")
         if len(unreached):
@@ -234,15 +250,16 @@ class _Fit:
                 f"The time was over before {len(unreached):,} of {n:,} pictures were reached; "
                 "run again with more minutes to go on from here."
             )
-        self._check_usable()
+        for text in check_usable(self.dataset, self.extraction, self.request.minutes, self.job.output / DAMAGED):
+            self._warn(text)
 
-    def _measure(self, engine: OnnxEngine) -> Extraction:
+    def _measure(self) -> Extraction:
         """The test pictures' features, of a backbone that training has changed."""
         return extract(
             self.dataset,
-            FeatureSpace(settings().cache, self.backbone, engine),
+            FeatureSpace(settings().cache, self.backbone, self.engine),
             self.backbone.preprocessing,
-            engine,
+            self.engine,
             threads=settings().threads,
             order=self._rows("test"),
             keys=self.extraction.keys,
@@ -261,40 +278,27 @@ class _Fit:
         seconds = self.extraction.seconds + (look.seconds if look and look.computed else 0)
         return self.computed / seconds if self.computed and seconds else None
 
-    def _check_usable(self) -> None:
-        """What could be read in time must still make a data set."""
-        damaged, unreached, usable = self.extraction.damaged, self.extraction.unreached, self.extraction.usable
-        try:
-            for text in self.dataset.check(usable):
-                self._warn(text)
-        except DataError as error:
-            if len(unreached):
-                raise BudgetError(
-                    f"{self.request.minutes:g} minutes are too short: {int(usable.sum()):,} of {len(usable):,} "
-                    f"pictures were reached. {error.what}",
-                    where=self.dataset.root,
-                    do=f"raise {spelled('minutes')}; the features computed so far are kept, and the next run goes on "
-                    "from them",
-                ) from error
-            if damaged:
-                row, first = next(iter(damaged.items()))
-                raise DataError(
-                    f"{error.what} Damaged pictures: {len(damaged):,}, such as {self.dataset.paths[row]} "
-                    f"({first.what})",
-                    where=error.where,
-                    do=f"replace the damaged pictures; {self.job.output / 'damaged.jsonl'} lists them",
-                ) from error
-            raise
-
     def _trainer(self) -> Trainer:
         end = self.watch.before(_RESERVE_SECONDS)
         lines = [] if self.request.preset is None else [EpochLines(self.observer)]
         self.callback = Callbacks([self.metrics, self.watch.callback, self.debugger, Deadline(end), *lines])
         pictures = Pictures(self.dataset.sealed(), self.extraction.keys)
         after = _EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)
+        specs = self.prepared.specs if self._searches_backbone else (self.spec,)
         return trainer_for(
-            self.job, self.request, self.spec, pictures, self.observer, end=end, backbone_end=self.watch.before(after)
+            self.job,
+            self.request,
+            specs,
+            self._frozen_of,
+            pictures,
+            self.observer,
+            end=end,
+            backbone_end=self.watch.before(after),
         )
+
+    def _frozen_of(self, spec: BackboneSpec) -> Frozen:
+        self._begin_with(spec)
+        return self._frozen()
 
     def _frozen(self) -> Frozen:
         self.data = HeadData(
@@ -341,9 +345,12 @@ class _Fit:
             self.metrics.append(f"test_{name}", getattr(self.evaluation, name).value)
         records.write_predictions(self.job.output / PREDICTIONS, self.dataset, rows, self.probabilities)
 
-    def _save(self, engine: OnnxEngine) -> None:
+    def _save(self) -> None:
+        rows = np.concatenate([self._rows("train"), self._rows("valid")])
+        seen = records.Seen(self.extraction.keys[rows], self.dataset.labels[rows], self.dataset.splits[rows])
+        seen.write(self.job.output / records.SEEN)
         card = model_card(
-            self.job, self.dataset, self.digest, self.backbone, engine, self.trained, self.evaluation, self.seed
+            self.job, self.dataset, self.digest, self.backbone, self.engine, self.trained, self.evaluation, self.seed
         )
         artifact.save(
             self.job.model,

@@ -73,6 +73,7 @@ def insights(
     head: Head,
     *,
     comparison: Comparison | None,
+    is_seen: npt.NDArray[np.bool_],
     trained_by: Mapping[str, Any],
     seed: int,
 ) -> tuple[Insights, list[str]]:
@@ -82,11 +83,15 @@ def insights(
     ----------
     pictures:
         The rows of the sight that are measured.
+    is_seen:
+        Which of them were in the training, bool (n,): what is said of other training, of labels and of what is unlike
+        rests on the others.
     trained_by:
         The hyperparameters of the model's own training. Where it countered unequal classes nothing is tried against
         them.
     """
     notes: list[str] = []
+    new = np.flatnonzero(~is_seen)
     looked_at, columns = describe(sight, pictures, seed)
     measured = replace(measured, columns=columns)
     if len(pictures) < _FEW:
@@ -96,9 +101,11 @@ def insights(
         slices = threads.submit(weak_slices, looked_at, measured.right, measured.labels, seed=seed)
         more: dict[str, Any] = {}
         if training is not None:
-            unlike = threads.submit(_novelty, sight.features[pictures], training)
-            more, words = _by_training(sight.features[pictures], measured, training, head, trained_by, seed)
-            notes += words
+            unlike = threads.submit(_novelty, sight.features[pictures], new, training)
+            if len(new):
+                features, labels = sight.features[pictures[new]], measured.labels[new]
+                more, words = _by_training(features, labels, training, head, trained_by, seed)
+                notes += words
             more["novelty"] = unlike.result()
         found = slices.result()
     counts = [("measured", np.bincount(measured.labels, minlength=len(measured.classes)))]
@@ -110,7 +117,7 @@ def insights(
         measured,
         tuple(found),
         len(looked_at),
-        tuple(suspects(measured.probabilities, measured.labels).tolist()),
+        tuple(new[suspects(measured.probabilities[new], measured.labels[new])].tolist()),
         tuple(_balance(split, values) for split, values in counts),
         comparison=comparison,
         **more,
@@ -120,15 +127,21 @@ def insights(
 
 def _by_training(
     features: npt.NDArray[np.float32],
-    measured: Measured,
+    labels: npt.NDArray[np.int32],
     training: TrainingSet,
     head: Head,
     trained_by: Mapping[str, Any],
     seed: int,
 ) -> tuple[dict[str, Any], list[str]]:
-    """What heads say that are trained anew: parts of :class:`Insights`, and notes."""
-    data, labels = training.data, measured.labels
+    """What heads say that are trained anew: parts of :class:`Insights`, and notes. Of features that come of a backbone
+    which was itself trained on these pictures they would say nothing of fewer or more pictures."""
+    data = training.data
     found: dict[str, Any] = {"calibration": calibration(data, head, features, labels)}
+    if trained_by.get("depth", "head") != "head":
+        return found, [
+            "Nothing is said of more pictures or of other training: the backbone was trained on these pictures, too, "
+            "and what it would be with others only its whole training tells."
+        ]
     decay = trained_by.get("weight_decay") if trained_by.get("optimizer") == "lbfgs" else None
     try:
         found["curve"] = learning_curve(data, features, labels, seed, decay)
@@ -139,12 +152,13 @@ def _by_training(
     return found, []
 
 
-def _novelty(features: npt.NDArray[np.float32], training: TrainingSet) -> Novelty | None:
+def _novelty(features: npt.NDArray[np.float32], new: Rows, training: TrainingSet) -> Novelty | None:
     data = training.data
-    if not len(data.valid):
+    if not len(data.valid) or not len(new):
         return None
     train, valid = (training.sight.features[rows] for rows in (data.train, data.valid))
-    return novelty(features, train, valid)
+    found = novelty(features[new], train, valid)
+    return replace(found, rows=new[found.rows])
 
 
 def _one_thread_a_product() -> contextlib.AbstractContextManager[object]:

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from vizsla.batch.answering import Answerer
+from vizsla.batch.document import TransformJob
+from vizsla.batch.inputs import Inputs, local_input
+from vizsla.batch.models import ALLOW_CODE, open_model
+from vizsla.batch.outputs import Folder
+from vizsla.batch.run import Run, opened_journal
 from vizsla.data.sources import list_source
 from vizsla.errors import DataError, ImageError, ModelError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.models.model import Model, load
 from vizsla.serving import check_installed
 from vizsla.settings import settings
-from vizsla.transform.answering import Answerer
-from vizsla.transform.document import TransformJob
-from vizsla.transform.inputs import Inputs, local_input
-from vizsla.transform.models import ALLOW_CODE, open_model
-from vizsla.transform.outputs import Folder
-from vizsla.transform.run import Run, opened_journal
 from vizsla.workflow.document import from_job
 from vizsla.workflow.request import PREDICTIONS
 

@@ -28,7 +28,7 @@ from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.request import FitRequest
 from vizsla.workflow.speed import images_per_second
 
-_SAMPLE_HASHED = 256
+_SAMPLE_HASHED, _EXAMPLES = 256, 8
 _SAMPLE_SECONDS = 2.0
 _EXPORT_SECONDS = 8.0
 _SCAN_SECONDS = 0.005
@@ -121,7 +121,7 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     rate = images_per_second(dataset, rows, preprocessing, engine, settings().threads, _SAMPLE_SECONDS)
     missing = round(len(dataset) * (1 - cached))
     train = len(dataset.rows("train"))
-    head, words = _training(request, weights, train, len(dataset.rows("valid")), features, len(dataset.classes))
+    head, words = _training(request, weights, dataset, features)
     tested = len(dataset.rows("test"))
     stages = (
         Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
@@ -152,11 +152,10 @@ def _head_seconds(config: HeadConfig, train: int, features: int, classes: int) -
     return _ITERATIONS * (time.monotonic() - began) / max(1, trained.iterations) * train / len(rows)
 
 
-def _training(
-    request: FitRequest, spec: BackboneSpec, train: int, valid: int, features: int, classes: int
-) -> tuple[float, str]:
+def _training(request: FitRequest, spec: BackboneSpec, dataset: Dataset, features: int) -> tuple[float, str]:
     """The seconds of training, and what it is."""
-    config = request.head
+    config, classes = request.head, len(dataset.classes)
+    train, valid = len(dataset.rows("train")), len(dataset.rows("valid"))
     if not isinstance(config, FineTuneConfig):
         return _head_seconds(config, train, features, classes), _head_words(config)
     from vizsla.models.backbone import load_backbone
@@ -167,7 +166,8 @@ def _training(
     head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
     cuts = schedule.cuts_for(untrained, config, config.views * train + valid, schedule.room(settings().cache))
     planned = schedule.asked_for(config, cuts, best_device())
-    costs = schedule.measure(untrained, planned, cuts, head, settings().threads, best_device())
+    examples = [dataset[int(row)] for row in dataset.rows("train")[:: max(1, train // _EXAMPLES)][:_EXAMPLES]]
+    costs = schedule.measure(untrained, examples, planned, cuts, head, settings().threads, best_device())
     seconds = _ENOUGH_SECONDS if request.minutes is None else 60 * request.minutes
     timed = schedule.within(planned, costs, train, valid, seconds, auto=config.is_open)
     words = "; then ".join(f"{stage.epochs} epochs at depth {stage.depth}" for stage, _ in timed)

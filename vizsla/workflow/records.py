@@ -10,10 +10,13 @@ import io
 import json
 import platform
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
+import safetensors.numpy
 
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
@@ -21,6 +24,9 @@ from vizsla.evaluation import Evaluation
 from vizsla.evaluation.measured import Measured
 from vizsla.files import sha256_json, write_bytes, write_json
 from vizsla.version import VERSION
+
+SEEN = "training-pictures.safetensors"
+"""In a job's output: the pictures that its model was made with."""
 
 
 def damaged_entries(dataset: Dataset, damaged: dict[int, ImageError]) -> list[dict[str, str]]:
@@ -137,6 +143,39 @@ def other_data(path: Path, dataset: Dataset, looked_at: npt.NDArray[np.uint8]) -
         f"The data are not those that this job began with ({before['pictures']:,} pictures then, {len(dataset):,} "
         "now): its result is that of the data as they are now."
     )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a model was made with: the contents of the pictures, uint8 (n, 32), their labels, int32 (n,), and their
+    splits, int8 (n,)."""
+
+    sha256: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int32]
+    splits: npt.NDArray[np.int8]
+
+    def write(self, path: Path) -> None:
+        """Keep it.
+
+        Raises
+        ------
+        StorageError
+            When the file system refuses.
+        """
+        write_bytes(path, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in vars(self).items()}))
+
+    @classmethod
+    def read(cls, path: Path) -> Seen | None:
+        """What was kept; None where there is nothing that can be read."""
+        try:
+            return cls(**safetensors.numpy.load_file(path))
+        except (OSError, TypeError, safetensors.SafetensorError):
+            return None
+
+    def rows(self, sha256: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """The row of each of some contents (n, 32), -1 for one that is not among these."""
+        known = {row.tobytes(): at for at, row in enumerate(np.ascontiguousarray(self.sha256))}
+        return np.array([known.get(row.tobytes(), -1) for row in np.ascontiguousarray(sha256)], np.int64)
 
 
 def versions() -> dict[str, str]:

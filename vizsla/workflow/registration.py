@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from vizsla.batch.inputs import open_inputs
 from vizsla.errors import JobError, ModelError, UsageError, VizslaError
-from vizsla.files import sha256_file, sha256_json
+from vizsla.files import sha256_file
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import load as load_json
 from vizsla.jobs.tracking import NOTE
@@ -34,7 +35,6 @@ from vizsla.registry.package import (
 from vizsla.registry.place import registry_folder, registry_uri
 from vizsla.registry.tags import facts_tag
 from vizsla.serving.entry import has_code, is_of_job, model_and_code
-from vizsla.transform.inputs import open_inputs
 from vizsla.version import VERSION
 from vizsla.workflow.document import from_job
 from vizsla.workflow.gate import manifest_of
@@ -106,7 +106,7 @@ def register(
             "metrics": _metrics(saved, job),
             "lineage": _lineage(saved, job, path),
             "proof": proof.to_dict(),
-            "sha256": _digest(staged),
+            "sha256": files.digest(staged),
         }
         run = _run_of(job, store)
         with files.one_writer():
@@ -159,7 +159,7 @@ def pictures_of(job: JobDirectory | None, named: str | None) -> list[HeldOut]:
         folder = Path(named).expanduser()
         if not folder.is_dir():
             raise UsageError("Pictures that prove a model lie in a folder.", parameter="pictures", where=folder)
-        found = [HeldOut(folder / one.key) for one in open_inputs(str(folder)).each()]
+        found = [HeldOut(folder / one.key) for one in open_inputs(str(folder)).each() if (folder / one.key).is_file()]
         step = max(1, len(found) // PICTURES)
         return found[::step][:PICTURES]
     if job is None:
@@ -200,18 +200,13 @@ def _lineage(saved: artifact.SavedModel | None, job: JobDirectory | None, path: 
         tuning = job.name if job.kind == "tune" else job.parent
         facts["tuning_job"] = tuning
         if (job.code).is_dir():
-            facts["code"] |= {"script_sha256": _digest(job.code)}
+            facts["code"] |= {"script_sha256": files.digest(job.code)}
         with contextlib.suppress(VizslaError):
             request = from_job(job.document)
             manifest = manifest_of(request.data, request.source, job.path.parent)
             if manifest.is_file():
                 facts |= {"manifest": str(manifest), "manifest_sha256": sha256_file(manifest)}
     return facts
-
-
-def _digest(folder: Path) -> str:
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sha256_json([[name, sha256_file(folder / name)] for name in names if "__pycache__" not in name])
 
 
 def _run_of(job: JobDirectory | None, store: MlflowStore) -> str | None:
@@ -258,7 +253,7 @@ def _check_unchanged(package: ModelPackage) -> None:
     if folder is None or package.sha256 is None:
         return
     model = files.model_folder(package)
-    if _digest(model) != package.sha256:
+    if files.digest(model) != package.sha256:
         raise ModelError(
             f"The files of {package.name} are not those that were registered and proven (their hash differs).",
             where=model,
@@ -278,7 +273,7 @@ def set_alias(reference: str, alias: str) -> ModelPackage:
     Raises
     ------
     ModelError
-        When there is no such version, or it was rejected.
+        When there is no such version, or it is not approved: whoever asks for an alias gets a model to use.
     UsageError
         When the alias cannot be called so.
     """
@@ -286,12 +281,13 @@ def set_alias(reference: str, alias: str) -> ModelPackage:
     with files.one_writer():
         package = _version(reference, uri)
         Reference.parse(f"{package.group}@{alias}")
-        if package.status == REJECTED:
+        if package.status != APPROVED:
             why = f": {package.approval.why}" if package.approval and package.approval.why else ""
+            state = f"was rejected{why}" if package.status == REJECTED else f"is not approved ({package.status})"
             raise ModelError(
-                f"{package.name} was rejected{why}.",
+                f"{package.name} {state}.",
                 where="the model registry",
-                do=f"approve it first: `vizsla models approve {package.name}`",
+                do=f"approve it first: `vizsla models approve {package.name} --alias {alias}`",
             )
         MlflowStore(uri).set_alias(package, alias)
     return reading.find(Reference(package.group, package.version), uri)

@@ -30,7 +30,7 @@ from vizsla.reports.render import fragment_of, percent
 from vizsla.settings import settings
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning.config import FineTuneConfig, TrainingConfig, training_config
-from vizsla.tuning.fine_tuning_space import fine_tuning_space, reaches_backbone
+from vizsla.tuning.fine_tuning_space import backbones, fine_tuning_space, reaches_backbone
 from vizsla.tuning.head_space import head_name, head_space
 from vizsla.tuning.head_space import hyperparameters as by_name
 from vizsla.tuning.limits import SearchLimits
@@ -147,7 +147,16 @@ class FitRequest:
             named |= {name: value for name, value in common.values.items() if name not in given}
         if reaches_backbone(space, named):
             _check_trained_once(tune)
-            search = replace(tune, space=fine_tuning_space(space, named))
+            searched = fine_tuning_space(space, named)
+            if names := backbones(searched):
+                if "backbone" in options:
+                    raise UsageError(
+                        "The backbone is named twice: as what is searched, and as what all trials begin with.",
+                        parameter="backbone",
+                        do=f"leave {spelled('backbone', options['backbone'])} out",
+                    )
+                options["backbone"] = ",".join(names)
+            search = replace(tune, space=searched)
             return cls(os.fspath(data), head=FineTuneConfig(seed=seed), tune=search, **options)
         named.pop("depth", None)
         search = replace(tune, space=head_space(space, named))

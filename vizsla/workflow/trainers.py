@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from vizsla.jobs.directory import JobDirectory
 from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
@@ -9,7 +11,7 @@ from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.pictures import Pictures
 from vizsla.training.fine_tuning.trainer import FineTuner
 from vizsla.training.head_trainer import HeadTrainer
-from vizsla.training.trainer import Trainer
+from vizsla.training.trainer import Frozen, Trainer
 from vizsla.workflow.fine_tuning_search import FineTuningSearch
 from vizsla.workflow.head_search import HeadSearch
 from vizsla.workflow.observer import Observer
@@ -19,23 +21,34 @@ from vizsla.workflow.request import FitRequest
 def trainer_for(
     job: JobDirectory,
     request: FitRequest,
-    spec: BackboneSpec,
+    specs: Sequence[BackboneSpec],
+    frozen_of: Callable[[BackboneSpec], Frozen],
     pictures: Pictures,
     observer: Observer,
     *,
     end: float | None,
     backbone_end: float | None,
 ) -> Trainer:
-    """Of a head or of the backbone, one or a search. Training must end at ``end`` (``time.monotonic()``), and at
-    ``backbone_end`` where a backbone must still be exported and run over the test pictures."""
+    """Of a head or of the backbone, one or a search.
+
+    Parameters
+    ----------
+    specs:
+        The backbone that trains; several where the trials of a search begin with several.
+    frozen_of:
+        What a trainer begins with, of a backbone.
+    end, backbone_end:
+        When training must end (``time.monotonic()``): of a head; and where a backbone must still be exported and run
+        over the test pictures.
+    """
     config, tune = request.head, request.tune
     if isinstance(config, FineTuneConfig):
         if tune is not None:
-            return FineTuningSearch(job, config, tune, spec, pictures, observer, backbone_end)
+            return FineTuningSearch(job, config, tune, specs, frozen_of, pictures, observer, backbone_end)
         return FineTuner(
             job.checkpoints,
             config,
-            spec,
+            specs[0],
             pictures,
             settings().cache,
             threads=settings().threads,

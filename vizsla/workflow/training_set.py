@@ -15,6 +15,7 @@ from vizsla.training.table import FeatureTable
 from vizsla.workflow.document import from_job
 from vizsla.workflow.gate import DataRequest, read_data
 from vizsla.workflow.observer import Observer
+from vizsla.workflow.records import SEEN, Seen
 from vizsla.workflow.saved_model import OpenModel
 from vizsla.workflow.sight import Sight, see
 
@@ -24,6 +25,7 @@ class TrainingSet:
     """Training and validation pictures of a model, as it sees them.
 
     ``labels`` int32 (n,) are positions in the model's classes, ``splits`` int8 (n,) in :data:`vizsla.data.SPLITS`.
+    ``seen`` are the contents of all that the model was made with, uint8 (m, 32), also of those that are gone since.
     """
 
     sight: Sight
@@ -31,6 +33,7 @@ class TrainingSet:
     splits: npt.NDArray[np.int8]
     paths: list[str]
     classes: int
+    seen: npt.NDArray[np.uint8]
 
     def rows(self, split: Split) -> npt.NDArray[np.int64]:
         """The rows of one split."""
@@ -44,7 +47,7 @@ class TrainingSet:
 
     def holds(self, sha256: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Which contents (n, 32) uint8 are among these pictures, bool (n,)."""
-        own = {row.tobytes() for row in np.ascontiguousarray(self.sight.sha256)}
+        own = {row.tobytes() for row in np.ascontiguousarray(self.seen)}
         return np.array([row.tobytes() in own for row in np.ascontiguousarray(sha256)], bool)
 
 
@@ -76,8 +79,20 @@ def find_training_set(model: OpenModel, place: str | None, observer: Observer) -
         return None, error.what
     rows = rows[sight.rows]
     labels = np.array([position[name] for name in dataset.classes], np.int32)[dataset.labels[rows]]
+    splits = dataset.splits[rows]
+    seen = None if place is not None else _seen(model)
+    contents = sight.sha256
+    if seen is not None:  # the folder may have changed since
+        at = seen.rows(sight.sha256)
+        sight, rows = sight.take(np.flatnonzero(at >= 0)), rows[at >= 0]
+        labels, splits, contents = seen.labels[at[at >= 0]], seen.splits[at[at >= 0]], seen.sha256
     paths = [dataset.paths[row] for row in rows.tolist()]
-    return TrainingSet(sight, labels, dataset.splits[rows], paths, len(position)), ""
+    return TrainingSet(sight, labels, splits, paths, len(position), contents), ""
+
+
+def _seen(model: OpenModel) -> Seen | None:
+    job = model.job()
+    return None if job is None else Seen.read(job.output / SEEN)
 
 
 def _dataset(model: OpenModel, place: str | None) -> Dataset | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from vizsla.batch.document import TransformJob
 from vizsla.jobs.directory import JobDirectory
-from vizsla.transform.document import TransformJob
 from vizsla.workflow.batch_transform import transform_in
 from vizsla.workflow.job_process import run_job
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vizsla.batch.document import TransformJob
+from vizsla.batch.models import ALLOW_CODE
 from vizsla.errors import UsageError
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.base import Executor
+from vizsla.jobs.handover import load
 from vizsla.jobs.kinds import kind_of
+from vizsla.jobs.result import JobResult
+from vizsla.jobs.states import State
+from vizsla.optional import require
+from vizsla.parameters import spelled
 from vizsla.registry import reading
 from vizsla.registry.package import SCHEME
-from vizsla.transform.document import TransformJob
-from vizsla.transform.models import ALLOW_CODE
 from vizsla.workflow.batch_transform import SUMMARY, check
 from vizsla.workflow.models import locate_model
 
@@ -28,6 +34,53 @@ _CHOICES = {
     "join_source": ("None", "Input"),
     "table": tuple(_TABLES),
 }
+
+
+@dataclass(frozen=True)
+class TransformResult:
+    """What a batch transform left: ``output`` is the folder or address of its ``.out`` files, or its table; ``errors``
+    counts the inputs without an answer by kind."""
+
+    job: Path
+    state: State
+    output: str
+    inputs: int
+    failed: int
+    errors: dict[str, int]
+    images_per_second: float
+
+    @classmethod
+    def of(cls, ended: JobResult) -> TransformResult:
+        """Of the job that has run."""
+        facts = load(ended.job / FACTS) or {}
+        counts = (facts.get("inputs", 0), facts.get("failed", 0), facts.get("errors", {}))
+        return cls(ended.job, ended.state, facts.get("output", ""), *counts, facts.get("images_per_second", 0.0))
+
+    def __repr__(self) -> str:
+        counts = f"{self.inputs:,} inputs, {self.failed:,} failed, {self.images_per_second:.1f} images/s"
+        return f"TransformResult({self.job.name!r}, {counts})"
+
+    def dataframe(self) -> Any:
+        """The table, a row an input, where one was asked for.
+
+        Raises
+        ------
+        UsageError
+            Where the answers are files of their own.
+        MissingExtraError
+            Without pandas.
+        """
+        pandas = require("pandas", extra="notebook", feature="A table as a pandas DataFrame")
+        if self.output.endswith(".parquet"):
+            return pandas.read_parquet(self.output)
+        if self.output.endswith(".jsonl"):
+            return pandas.read_json(self.output, lines=True)
+        raise UsageError(
+            "The answers are files of their own.",
+            where=self.output,
+            parameter="table",
+            do=f"run it with {spelled('table', 'parquet')}",
+        )
 
 
 def _model(name: str) -> str:

@@ -17,6 +17,7 @@ from vizsla.reports.render import fragment_of
 from vizsla.reports.tune import PAGE
 from vizsla.settings import settings
 from vizsla.tuning.analytics import TuningAnalytics
+from vizsla.tuning.fine_tuning_space import BACKBONE
 from vizsla.tuning.head_space import default_space, effective
 from vizsla.tuning.objective import Objective
 from vizsla.tuning.request import SearchRequest
@@ -79,7 +80,10 @@ class TuningJob:
                 do=f"`vizsla tune show {self.name}` shows its trials",
             )
         values = dict(self.space.static) | dict(winner.params)
-        return values if is_script(self.job) else effective(values)
+        if is_script(self.job):
+            return values
+        values.pop(BACKBONE, None)  # which :meth:`backbone` gives
+        return effective(values)
 
     def backbone(self) -> dict[str, Any]:
         """The backbone that its trials trained with, in the parameters of ``fit``; of a script's nothing."""

@@ -50,6 +50,17 @@ def test_more_time_trains_more(seconds: float, expected: list[tuple[str, int]]) 
     assert sum(took for _, took in planned) <= 0.95 * seconds
 
 
+def test_decoding_and_drawing_take_time_too() -> None:
+    slow = replace(COSTS, decode=0.01, draw=0.005)  # 21 s to decode the store and the plain pictures, 15 s of crops
+    assert slow.activations("layer4.0", 4, 1000, 100) == pytest.approx(
+        COSTS.activations("layer4.0", 4, 1000, 100) + 21 + 15
+    )
+    assert slow.activations("layer4.0", 1, 1000, 100) == pytest.approx(COSTS.activations("layer4.0", 1, 1000, 100) + 11)
+    (before,), (after,) = (within([FULL], costs, 1000, 100, 120, auto=False) for costs in (COSTS, slow))
+    assert after[0].epochs == (before[0].epochs or 0)
+    assert after[1] == pytest.approx(before[1] + 11)
+
+
 def test_a_depth_that_is_asked_for_gets_no_more_than_its_epochs() -> None:
     assert epochs([FULL], 5000) == [("all", FULL.epochs)]
     assert epochs([FULL], 70) == [("all", 2)]

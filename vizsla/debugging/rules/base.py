@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from vizsla.debugging.finding import Confidence, RuleFinding
@@ -39,6 +39,7 @@ class Rule:
     ) -> None:
         self.base_trial, self.other_trials, self.action_str = base_trial, list(other_trials or []), action_str
         self.rule_name = type(self).__name__
+        self.configuration = ""
         self.req_tensors = RequiredTensors([base_trial, *self.other_trials])
         self.report: dict[str, Any] = {
             "RuleTriggered": 0,
@@ -123,6 +124,17 @@ class BuiltIn:
     confidence: ClassVar[Confidence] = "high"
     automatic: ClassVar[bool] = True
     """Whether it looks without being asked to: some need a parameter that only a person knows."""
+    only_aws: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that AWS's condition alone has a use for: a rule that is given one asks that condition."""
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Parameters by which AWS's finds what is seen here without being asked for: they change nothing."""
+
+    configuration: str = field(default="", init=False, repr=False, compare=False)
+    """What the configuration of a job's document is called that asks this one."""
+    asks_aws: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether :meth:`look_aws` is asked, whatever the others are."""
+    ignored: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    """Of the parameters that were given those that change nothing."""
 
     def look(self, history: History) -> Iterable[RuleFinding | None]:
         """What is wrong by the step that was just completed."""
@@ -160,6 +172,7 @@ class BuiltIn:
             confidence or self.confidence,
             history.mode,
             subject,
+            self.configuration,
         )
 
     @classmethod
@@ -189,7 +202,15 @@ class BuiltIn:
                     allowed=", ".join(known) or "none",
                 )
             read[name] = _read(value, kinds[name], f"{cls.name}, {name}")
-        return cls(**read)
+        made = cls(**read)
+        made.asks_aws = not cls.only_aws.isdisjoint(read)
+        made.ignored = tuple(sorted(cls.without_effect.intersection(read)))
+        return made
+
+
+def matches(expressions: str, name: str) -> bool:
+    """Whether one of some regular expressions, parted by commas, matches the beginning of a name."""
+    return any(re.match(part.strip(), name) for part in expressions.split(","))
 
 
 def _read(value: Any, kind: str, where: str) -> Any:
@@ -221,8 +242,7 @@ class TensorRule(BuiltIn):
         """The rows of this step that ``collection_names`` (parted by commas) or ``tensor_regex`` choose; without
         either those of the ``default`` collections."""
         if self.tensor_regex is not None:
-            patterns = [re.compile(part.strip()) for part in self.tensor_regex.split(",")]
             rows = [row for steps in history.rows.values() for row in steps.get(history.step, ())]
-            return [row for row in rows if any(pattern.match(row.name) for pattern in patterns)]
+            return [row for row in rows if matches(self.tensor_regex, row.name)]
         names = [part.strip() for part in (self.collection_names or "").split(",") if part.strip()] or list(default)
         return [row for name in names for row in history.at(name)]

@@ -33,6 +33,8 @@ class CheckInputImages(BuiltIn):
 
     name: ClassVar[str] = "check_input_images"
     aws: ClassVar[str | None] = "CheckInputImages"
+    only_aws: ClassVar[frozenset[str]] = frozenset({"threshold_mean", "threshold_samples"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"regex", "channel"})
     severity: ClassVar[Severity] = "error"
     fix: ClassVar[str] = (
         "scale the pixels to 0..1, then subtract the mean and divide by the standard deviation of the weights"

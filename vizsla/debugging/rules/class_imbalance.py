@@ -18,7 +18,7 @@ class ClassImbalance(BuiltIn):
     more than ``threshold_imbalance`` times the smallest, beyond what chance makes of counts (two standard deviations).
 
     AWS's: the ratio of the counts alone, or a class of which more than ``threshold_misprediction`` are mispredicted.
-    ``argmax`` and the regular expressions of the names are accepted and not needed: labels are taken from the loss.
+    Labels are taken from the call of the loss, not by ``argmax`` and the regular expressions.
     """
 
     threshold_imbalance: float = 10.0
@@ -30,6 +30,8 @@ class ClassImbalance(BuiltIn):
 
     name: ClassVar[str] = "class_imbalance"
     aws: ClassVar[str | None] = "ClassImbalance"
+    only_aws: ClassVar[frozenset[str]] = frozenset({"threshold_misprediction"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"argmax", "labels_regex", "predictions_regex"})
     fix: ClassVar[str] = "weigh the classes in the loss or draw them evenly, and judge by the balanced accuracy"
     why: ClassVar[str] = "the rare classes hardly count in the loss"
 

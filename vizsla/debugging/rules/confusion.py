@@ -37,6 +37,10 @@ class Confusion(BuiltIn):
 
     name: ClassVar[str] = "confusion"
     aws: ClassVar[str | None] = "Confusion"
+    only_aws: ClassVar[frozenset[str]] = frozenset({"category_no", "min_diag", "max_off_diag"})
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        {"labels", "predictions", "labels_collection", "predictions_collection"}
+    )
     severity: ClassVar[Severity] = "info"
     fix: ClassVar[str] = "look at pictures of both classes: wrong labels, one class under two names, too few pictures"
     why: ClassVar[str] = "the model has not learned to tell them apart"

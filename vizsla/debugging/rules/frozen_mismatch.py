@@ -16,8 +16,8 @@ _PATIENCE = 3
 
 @dataclass
 class FrozenMismatch(BuiltIn):
-    """Fires where the last weight of a model is frozen while others train, and, as information, where the statistics
-    of batch normalisation move although its parameters are frozen."""
+    """Fires where the last layer that a forward pass comes to is frozen while others train, and, as information, where
+    the statistics of batch normalisation move although its parameters are frozen."""
 
     _moved: int = field(default=0, init=False, repr=False)
 
@@ -30,8 +30,8 @@ class FrozenMismatch(BuiltIn):
         if history.mode not in TRAINS or not history.at("updates"):
             return
         weights = {k: v for k, v in history.facts.get("parameters", {}).items() if len(v["shape"]) > 1}
-        last = list(weights)[-1:] and list(weights)[-1]
-        if last and not weights[last]["trains"] and any(v["trains"] for v in weights.values()):
+        last = history.facts.get("last_layer")
+        if last in weights and not weights[last]["trains"] and any(v["trains"] for v in weights.values()):
             yield self.found(history, f"The last layer, {last}, is frozen while others train.", subject=last, n=1)
         frozen = [row.values for row in history.at("batch_norm") if row.values and row.values[4]]
         self._moved += bool(frozen) and all(v[3] for v in frozen)

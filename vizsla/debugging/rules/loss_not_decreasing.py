@@ -33,6 +33,17 @@ class LossNotDecreasing(TensorRule):
 
     name: ClassVar[str] = "loss_not_decreasing"
     aws: ClassVar[str | None] = "LossNotDecreasing"
+    only_aws: ClassVar[frozenset[str]] = frozenset(
+        {
+            "use_losses_collection",
+            "num_steps",
+            "diff_percent",
+            "increase_threshold_percent",
+            "mode",
+            "collection_names",
+            "tensor_regex",
+        }
+    )
     severity: ClassVar[Severity] = "error"
     fix: ClassVar[str] = (
         "try the learning rate ten times lower and higher, and see that the optimizer has the parameters"
@@ -65,6 +76,13 @@ class LossNotDecreasing(TensorRule):
             )
 
     def look_aws(self, history: History) -> Iterable[RuleFinding | None]:
+        if self.collection_names or self.tensor_regex or not self.use_losses_collection:
+            for row in self.chosen(history):
+                values = Series()
+                for earlier in history.by_name[row.name]:
+                    values.append(earlier.step, earlier.mean)
+                yield self._compare(history, row.name, values)
+            return
         modes = {"TRAIN": history.train_losses, "EVAL": history.eval_losses, "GLOBAL": history.train_losses}
         chosen = modes.get(str(self.mode).upper().rpartition(".")[2]) or history.eval_losses or history.train_losses
         for name, series in chosen.items():

@@ -31,6 +31,10 @@ class LossSpike(BuiltIn):
         series = history.losses
         if len(series) <= _WINDOW or series.steps[-1] != history.step:
             return
+        if (
+            history.batch_now and history.batch and history.batch_now < history.batch / 2
+        ):  # an epoch's last: it is noisy
+            return
         before, now = series.values[-1 - _WINDOW : -1], series.values[-1]
         if not (np.isfinite(before).all() and np.isfinite(now)):
             return

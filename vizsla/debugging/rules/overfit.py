@@ -37,6 +37,8 @@ class Overfit(BuiltIn):
 
     name: ClassVar[str] = "overfit"
     aws: ClassVar[str | None] = "Overfit"
+    only_aws: ClassVar[frozenset[str]] = frozenset({"ratio_threshold"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"tensor_regex"})
     fix: ClassVar[str] = (
         "keep the best epoch, and train with more pictures, augmentation, weight decay or a frozen backbone"
     )

@@ -25,6 +25,7 @@ class Overtraining(BuiltIn):
 
     name: ClassVar[str] = "overtraining"
     aws: ClassVar[str | None] = "Overtraining"
+    only_aws: ClassVar[frozenset[str]] = frozenset({"patience_train"})
     severity: ClassVar[Severity] = "info"
     fix: ClassVar[str] = "stop earlier: keep the best epoch and set a patience"
     why: ClassVar[str] = "the time is spent for nothing, and the model may get worse"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from vizsla.debugging.finding import RuleFinding
-from vizsla.debugging.history import History
-from vizsla.debugging.rules.base import BuiltIn
+from vizsla.debugging.history import History, of_layers
+from vizsla.debugging.rules.base import BuiltIn, matches
 from vizsla.findings import Severity
 
 _TOO_HIGH = 6.0
@@ -21,8 +21,9 @@ class PoorWeightInitialization(BuiltIn):
     of activations grows or shrinks ten thousand times over the depth, or where the first loss is more than six times
     that of guessing.
 
-    AWS's, in the first ``steps`` steps: the ratio of the largest to the smallest variance of ``relu_input`` over
-    ``threshold``, or the spread of a gradient (here 3.29 standard deviations, its 5th to 95th percentile if it is
+    AWS's, in the first ``steps`` steps: the ratio of the largest to the smallest variance of what
+    ``activation_inputs_regex`` matches over ``threshold``, a loss that does not fall for ``patience`` steps, or the
+    spread of a gradient (here 3.29 standard deviations, its 5th to 95th percentile if it is
     normal) under ``distribution_range``.
     """
 
@@ -35,6 +36,9 @@ class PoorWeightInitialization(BuiltIn):
 
     name: ClassVar[str] = "poor_weight_initialization"
     aws: ClassVar[str | None] = "PoorWeightInitialization"
+    only_aws: ClassVar[frozenset[str]] = frozenset(
+        {"activation_inputs_regex", "threshold", "distribution_range", "patience", "steps"}
+    )
     severity: ClassVar[Severity] = "error"
     fix: ClassVar[str] = "initialise as the framework does (Kaiming for ReLU), and a new last layer with small weights"
     why: ClassVar[str] = "units that begin alike stay alike, and a signal that dies or explodes trains nothing"
@@ -43,9 +47,9 @@ class PoorWeightInitialization(BuiltIn):
         if self._judged or not history.at("losses") or history.mode == "EVAL":
             return
         self._judged = True
-        weights = [row for row in history.at("weights") if "," in row.shape and row.n > 16]
-        same = [row.name for row in weights if row.std <= 1e-7 * max(abs(row.mean), 1e-30)]
-        same = [name for name in same if name != weights[-1].name]  # a last layer of zeros begins well
+        weights = [row for row in of_layers(history.at("weights")) if row.n > 16]
+        last = {weights[-1].name if weights else "", history.facts.get("last_layer")}  # one of zeros begins well
+        same = [row.name for row in weights if row.std <= 1e-7 * max(abs(row.mean), 1e-30) and row.name not in last]
         if same:
             yield self.found(
                 history,
@@ -80,7 +84,21 @@ class PoorWeightInitialization(BuiltIn):
     def look_aws(self, history: History) -> Iterable[RuleFinding | None]:
         if history.steps_seen > self.steps:
             return
-        variances = [row.std**2 for row in history.at("relu_input")]
+        losses = history.losses.values
+        if len(losses) > self.patience and min(losses[-self.patience :]) >= min(losses[: -self.patience]):
+            yield self.found(
+                history,
+                f"The loss has not fallen in {self.patience} of the first steps: {losses[-1]:.4g}.",
+                subject="loss",
+                value=float(losses[-1]),
+                threshold=float(min(losses[: -self.patience])),
+                n=self.patience,
+            )
+        inputs = history.at("relu_input")
+        if self.activation_inputs_regex != PoorWeightInitialization.activation_inputs_regex:
+            rows = [row for steps in history.rows.values() for row in steps.get(history.step, ())]
+            inputs = [row for row in rows if matches(self.activation_inputs_regex, row.name)]
+        variances = [row.std**2 for row in inputs]
         if len(variances) > 1 and max(variances) > self.threshold * min(variances):
             yield self.found(
                 history,

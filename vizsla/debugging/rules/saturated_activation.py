@@ -33,6 +33,17 @@ class SaturatedActivation(TensorRule):
 
     name: ClassVar[str] = "saturated_activation"
     aws: ClassVar[str | None] = "SaturatedActivation"
+    only_aws: ClassVar[frozenset[str]] = frozenset(
+        {
+            "threshold_tanh_min",
+            "threshold_tanh_max",
+            "threshold_sigmoid_min",
+            "threshold_sigmoid_max",
+            "collection_names",
+            "tensor_regex",
+        }
+    )
+    without_effect: ClassVar[frozenset[str]] = frozenset({"threshold_inactivity"})
     fix: ClassVar[str] = (
         "lower the learning rate or the scale of the initialisation, or normalise before the activation"
     )

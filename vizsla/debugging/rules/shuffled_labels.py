@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from vizsla.debugging.finding import Confidence, RuleFinding
-from vizsla.debugging.history import History
+from vizsla.debugging.history import History, of_layers
 from vizsla.debugging.rules.base import BuiltIn
 from vizsla.findings import Severity
 
@@ -47,8 +47,7 @@ class ShuffledLabels(BuiltIn):
         gradients = [
             r.abs_mean
             for step in list(history.rows["gradients"])[-1:]
-            for r in history.at("gradients", step)
-            if "," in r.shape
+            for r in of_layers(history.at("gradients", step))
         ]
         if not gradients or np.median(gradients) < _ALIVE or _is_unequal(history) or _is_constant(history):
             return
@@ -82,7 +81,7 @@ def _is_unequal(history: History) -> bool:
 def _is_constant(history: History) -> bool:
     """Whether weights began as one number, which explains it, too."""
     first = next(iter(history.rows["weights"].values()), [])
-    return any(row.std == 0 and row.n > 16 and "," in row.shape for row in first)
+    return any(row.std == 0 and row.n > 16 for row in of_layers(first))
 
 
 RULE = ShuffledLabels

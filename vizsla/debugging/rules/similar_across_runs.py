@@ -11,8 +11,8 @@ import numpy as np
 
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History
-from vizsla.debugging.rules.base import TensorRule
-from vizsla.debugging.store import Reader, folder_of
+from vizsla.debugging.rules.base import TensorRule, matches
+from vizsla.debugging.store import Reader, Row, folder_of
 from vizsla.findings import Severity
 
 _STEPS = 5
@@ -39,8 +39,7 @@ class SimilarAcrossRuns(TensorRule):
             return
         for path in self.other_trials.split(","):
             others = {(r.name, r.step): r.mean for r in Reader(folder_of(Path(path.strip()))).new_rows()}
-            names = [n.strip() for n in (self.collection_names or "losses").split(",")]
-            own = [row for name in names for rows in history.rows[name].values() for row in rows]
+            own = self._rows(history)
             pairs = [(r.mean, others[r.name, r.step]) for r in own if (r.name, r.step) in others]
             if len(pairs) >= _STEPS and _equal(pairs):
                 yield self.found(
@@ -51,6 +50,13 @@ class SimilarAcrossRuns(TensorRule):
                     threshold=_STEPS,
                     n=len(pairs),
                 )
+
+    def _rows(self, history: History) -> list[Row]:
+        if self.tensor_regex is not None:
+            named = [rows for name, rows in history.by_name.items() if matches(self.tensor_regex, name)]
+            return [row for rows in named for row in rows]
+        names = [n.strip() for n in (self.collection_names or "losses").split(",")]
+        return [row for name in names for rows in history.rows[name].values() for row in rows]
 
 
 def _equal(pairs: list[tuple[float, float]]) -> bool:

@@ -29,6 +29,7 @@ class StalledTraining(BuiltIn):
 
     name: ClassVar[str] = "stalled_training"
     aws: ClassVar[str | None] = "StalledTrainingRule"
+    without_effect: ClassVar[frozenset[str]] = frozenset({"training_job_name_prefix"})
     severity: ClassVar[Severity] = "error"
     fix: ClassVar[str] = "look at what the process waits for (py-spy shows it): a data loader, a disk, a network"
     why: ClassVar[str] = "the machine is held and nothing is learned"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vizsla.debugging.finding import RuleFinding
-from vizsla.debugging.history import History
+from vizsla.debugging.history import History, of_layers
 from vizsla.debugging.rules.base import TensorRule
 from vizsla.findings import Severity
 
@@ -26,6 +26,7 @@ class UnchangedTensor(TensorRule):
 
     name: ClassVar[str] = "unchanged_tensor"
     aws: ClassVar[str | None] = "UnchangedTensor"
+    only_aws: ClassVar[frozenset[str]] = frozenset({"rtol", "atol", "equal_nan", "collection_names", "tensor_regex"})
     severity: ClassVar[Severity] = "error"
     fix: ClassVar[str] = "look at the learning rate (0 at this layer?) and at what the optimizer was given"
     why: ClassVar[str] = "nothing is learned there"
@@ -34,9 +35,9 @@ class UnchangedTensor(TensorRule):
         steps = list(history.rows["updates"])[-self.num_steps :]
         if len(steps) < self.num_steps or steps[-1] != history.step:
             return
-        names = [{r.name for r in history.at("updates", s) if r.l2 == 0 and "," in r.shape} for s in steps]
+        names = [{r.name for r in of_layers(history.at("updates", s)) if r.l2 == 0} for s in steps]
         still = set.intersection(*names)
-        total = sum("," in row.shape for row in history.at("updates"))
+        total = len(of_layers(history.at("updates")))
         if still and len(still) >= max(1, total // 4):
             yield self.found(
                 history,

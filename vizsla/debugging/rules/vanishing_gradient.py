@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from vizsla.debugging.finding import RuleFinding
-from vizsla.debugging.history import History
+from vizsla.debugging.history import History, of_layers
 from vizsla.debugging.rules.base import BuiltIn
 from vizsla.findings import Severity
 
 _PATIENCE = 3
 _SHARE = 1e-4
+_LAYER_SCALE = 0.1
 
 
 @dataclass
 class VanishingGradient(BuiltIn):
     """Fires where the mean size of a weight's gradient is below ``threshold``, or is a ten thousandth of the largest
-    layer's, in three recorded steps in a row, while the loss is far from low. AWS's: any gradient, once."""
+    layer's, in three recorded steps in a row, while the loss is far from low. AWS's: any gradient, once. Nothing is
+    said of a network with layer scale (Touvron et al. 2021, arXiv:2103.17239): its blocks begin with hardly any."""
 
     threshold: float = 1e-7
 
@@ -30,12 +32,12 @@ class VanishingGradient(BuiltIn):
 
     def look(self, history: History) -> Iterable[RuleFinding | None]:
         steps = list(history.rows["gradients"])[-_PATIENCE:]
-        if len(steps) < _PATIENCE or steps[-1] != history.step or _is_low(history):
+        if len(steps) < _PATIENCE or steps[-1] != history.step or _is_low(history) or _has_layer_scale(history):
             return
         small: set[str] | None = None
         total = 0
         for step in steps:
-            rows = [row for row in history.at("gradients", step) if "," in row.shape]
+            rows = of_layers(history.at("gradients", step))
             largest = max((row.abs_mean for row in rows), default=0.0)
             bound = max(self.threshold, _SHARE * largest)
             now = {row.name for row in rows if row.abs_mean < bound}
@@ -64,6 +66,13 @@ class VanishingGradient(BuiltIn):
                     threshold=self.threshold,
                     n=row.n,
                 )
+
+
+def _has_layer_scale(history: History) -> bool:
+    """Whether branches began with a factor near 0 of their own."""
+    first = [row for name in ("biases", "weights") for row in next(iter(history.rows[name].values()), [])]
+    own = [row for row in first if not row.name.endswith(("weight", "bias"))]
+    return any(0 < abs(row.mean) <= _LAYER_SCALE and row.std <= 1e-6 * abs(row.mean) for row in own)
 
 
 def _is_low(history: History) -> bool:

@@ -30,6 +30,8 @@ class WeightUpdateRatio(BuiltIn):
 
     name: ClassVar[str] = "weight_update_ratio"
     aws: ClassVar[str | None] = "WeightUpdateRatio"
+    only_aws: ClassVar[frozenset[str]] = frozenset({"large_threshold", "epsilon"})
+    without_effect: ClassVar[frozenset[str]] = frozenset({"num_steps"})
     fix: ClassVar[str] = "change the learning rate until a step changes the weights by about a thousandth"
     why: ClassVar[str] = "updates as large as the weights overwrite what was learned, and tiny ones learn nothing"
 

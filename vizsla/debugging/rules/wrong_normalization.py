@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History
 from vizsla.debugging.rules.base import BuiltIn
@@ -14,20 +16,23 @@ from vizsla.findings import Severity
 _WITHIN = 0.15
 _STATISTICS = 0.6
 _PICTURES = 8
+_NOISE = 0.02
 
 
 @dataclass
 class WrongNormalization(BuiltIn):
     """Compares the range of the first batches with that of the mean and standard deviation in the model's own
     configuration (timm's ``pretrained_cfg``): photos reach both ends. Fires where an end is missed by more than
-    ``tolerance`` of the range. Without such a configuration, the first batch normalisation that was trained tells:
-    where a batch's means are more than ``distance`` of its standard deviations away."""
+    ``tolerance`` of the range; a few values beyond an end are none of the pictures (random erasing). Without such a
+    configuration, the first batch normalisation that was trained tells: where a batch's means are more than
+    ``distance`` of its standard deviations away."""
 
     tolerance: float = _WITHIN
     distance: float = _STATISTICS
     _low: float = field(default=float("inf"), init=False, repr=False)
     _high: float = field(default=float("-inf"), init=False, repr=False)
     _pictures: int = field(default=0, init=False, repr=False)
+    _beyond: list[float] = field(default_factory=list, init=False, repr=False)
 
     name: ClassVar[str] = "wrong_normalization"
     severity: ClassVar[Severity] = "error"
@@ -40,6 +45,7 @@ class WrongNormalization(BuiltIn):
         for row in history.at("input_image"):
             self._pictures += int(row.shape.split(",")[0])
             self._low, self._high = min(self._low, row.min), max(self._high, row.max)
+        self._beyond += [row.mean for row in history.at("facts") if row.name == "beyond_range"]
         if self._pictures < _PICTURES or not history.at("input_image"):
             return
         norms = [row for row in history.at("batch_norm") if row.values]
@@ -50,7 +56,10 @@ class WrongNormalization(BuiltIn):
                 ((end - m) / s) for end in (0.0, 1.0) for m, s in zip(config["mean"], config["std"], strict=True)
             )
             low, high = expected[0], expected[-1]
-            miss = max(abs(self._low - low), abs(self._high - high)) / (high - low)
+            miss = max(self._low - low, high - self._high)
+            if not self._beyond or float(np.mean(self._beyond)) > _NOISE:
+                miss = max(miss, low - self._low, self._high - high)
+            miss /= high - low
             if miss > self.tolerance:
                 yield self.found(
                     history,

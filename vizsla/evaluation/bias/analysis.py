@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,10 @@ from vizsla.errors import DataError
 from vizsla.evaluation.bias.analysis_config import AnalysisConfig
 from vizsla.evaluation.bias.columns import (
     Column,
+    GoodOutcome,
     check_domains,
     find_column,
     groups_of,
-    positive_rows,
     table_columns,
 )
 from vizsla.evaluation.bias.division import Doubles
@@ -27,6 +28,7 @@ from vizsla.evaluation.bias.pretraining import PRETRAINING, LabelCounts
 SMALL = 30
 """Groups of fewer rows are too small to judge."""
 RESAMPLES = 1000
+_MOST_LABELS = 1000
 
 Bools = npt.NDArray[np.bool_]
 
@@ -139,7 +141,8 @@ def analyse(
     used = [label_name, *(name for _, name in facets), *filter(None, (predicted_name, group_name))]
     columns = table_columns(cells, used)
     label = columns[label_name]
-    positive = positive_rows(label, config.label_values_or_threshold)
+    outcome = GoodOutcome.of(label, config.label_values_or_threshold)
+    positive = outcome.rows(label)
     if not positive.any() or positive.all():
         raise DataError(
             f"{'No' if not positive.any() else 'Every'} row has the good outcome {_words(config)}.",
@@ -149,24 +152,28 @@ def analyse(
     predicted = None
     if predicted_name is not None:
         column = columns[predicted_name]
-        check_domains(label, column)
-        predicted = positive_rows(column, config.label_values_or_threshold, config.probability_threshold)
+        if not outcome.is_threshold:
+            check_domains(label, column)
+        predicted = outcome.rows(column, config.probability_threshold)
     strata = None if group_name is None else np.unique(columns[group_name].texts, return_inverse=True)[1]
     excluded = {find_column(names, name, "excluded_columns") for name in config.excluded_columns or []}
     features, why = _features(cells, excluded | set(used))
-    work = _Work(config, label, positive, predicted, strata, features, why, like_clarify, seed)
+    # Of a quantity hardly any two rows are alike: its distribution is that of the two outcomes.
+    codes = positive.astype(np.int64) if outcome.is_threshold else np.unique(label.texts, return_inverse=True)[1]
+    work = _Work(config, codes, positive, predicted, strata, features, why, like_clarify, seed)
     groups = [
         work.group(name, group.words, group.rows) for facet, name in facets for group in groups_of(facet, columns[name])
     ]
+    counts = Counter(label.texts.tolist())
     return BiasAnalysis(
         label=label_name,
         positive=_words(config) or label.values[-1],
         rows=len(positive),
         labels=tuple(label.values),
-        label_counts=tuple(int((label.texts == value).sum()) for value in label.values),
+        label_counts=tuple(int(counts[value]) for value in label.values),
         groups=tuple(groups),
-        matrix=None if predicted_name is None else _matrix(label, columns[predicted_name]),
-        notes=tuple(_notes(groups, config)),
+        matrix=None if predicted_name is None or outcome.is_threshold else _matrix(label, columns[predicted_name]),
+        notes=tuple(_notes(groups, config, label, outcome)),
     )
 
 
@@ -175,7 +182,7 @@ class _Work:
     """What all groups share."""
 
     config: AnalysisConfig
-    label: Column
+    labels: npt.NDArray[np.int64]
     positive: Bools
     predicted: Bools | None
     strata: npt.NDArray[np.int64] | None
@@ -192,9 +199,8 @@ class _Work:
         return GroupBias(facet, value, n, len(rows) - n, tuple(before), tuple(after), confusion)
 
     def _pretraining(self, rows: Bools) -> list[Metric]:
-        codes = np.unique(self.label.texts, return_inverse=True)[1]
-        shape = (2, int(codes.max()) + 1, 2) + (() if self.strata is None else (int(self.strata.max()) + 1,))
-        axes = [rows.astype(np.int64), codes, self.positive.astype(np.int64)]
+        shape = (2, int(self.labels.max()) + 1, 2) + (() if self.strata is None else (int(self.strata.max()) + 1,))
+        axes = [rows.astype(np.int64), self.labels, self.positive.astype(np.int64)]
         axes += [] if self.strata is None else [self.strata]
 
         def counts(cells: Doubles) -> LabelCounts:
@@ -279,7 +285,8 @@ def _features(cells: Mapping[str, Sequence[object]], others: set[str]) -> tuple[
 
 
 def _matrix(label: Column, predicted: Column) -> npt.NDArray[np.int64] | None:
-    if predicted.is_quantity or label.is_quantity:
+    is_probability = predicted.is_quantity and not predicted.is_whole
+    if is_probability or not set(predicted.values) & set(label.values) or len(label.values) > _MOST_LABELS:
         return None
     at = {value: i for i, value in enumerate(label.values)}
     matrix = np.zeros((len(at), len(at)), np.int64)
@@ -295,8 +302,13 @@ def _words(config: AnalysisConfig) -> str:
     return ",".join(map(str, given))
 
 
-def _notes(groups: Sequence[GroupBias], config: AnalysisConfig) -> list[str]:
+def _notes(groups: Sequence[GroupBias], config: AnalysisConfig, label: Column, outcome: GoodOutcome) -> list[str]:
     notes = []
+    if label.is_quantity and label.is_ids and len(outcome.values) == 1:
+        notes.append(
+            f"The {len(label.values)} labels count classes from {label.values[0]} on: class {outcome.values[0]} is the "
+            "good outcome, and not what lies above it."
+        )
     if small := [group for group in groups if group.small]:
         shown = ", ".join(f"{g.facet} = {g.value} ({min(g.n, g.others):,} rows)" for g in small[:5])
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""

@@ -37,7 +37,7 @@ class Column:
         DataError
             When one is empty.
         """
-        texts = ["" if cell is None else str(cell).strip() for cell in cells]
+        texts = ["" if cell is None or cell != cell else str(cell).strip() for cell in cells]  # NaN is no value
         if "" in texts:
             raise DataError(
                 f"The column {name!r} is empty in {texts.count(''):,} rows, first in row {texts.index('') + 1}.",
@@ -64,6 +64,14 @@ class Column:
             return False
         distinct = len(np.unique(self.numbers))
         return distinct > 2 and (distinct > _FEW_NUMBERS or bool((self.numbers != np.round(self.numbers)).any()))
+
+    @property
+    def is_ids(self) -> bool:
+        """Whether its numbers are those by which classes are counted: whole ones from 0 or 1 on, without a gap."""
+        if self.numbers is None or not self.is_whole:
+            return False
+        distinct = np.unique(self.numbers)
+        return bool(distinct[0] in (0, 1) and len(distinct) == distinct[-1] - distinct[0] + 1)
 
     @property
     def is_whole(self) -> bool:
@@ -152,37 +160,55 @@ def _checked(group: Group, column: Column) -> Group:
     return group
 
 
-def positive_rows(column: Column, wanted: list[Value] | Value | None, probability: float | None = None) -> Bools:
-    """Which rows have the good outcome, bool (n,).
+@dataclass(frozen=True)
+class GoodOutcome:
+    """Which labels are the good outcome: ``values`` of categories, or, where it ``is_threshold``, what lies above one.
+    Decided by the labels, and so for the predictions, too, which may lack some of the values."""
 
-    Parameters
-    ----------
-    wanted:
-        ``label_values_or_threshold``: values of categories, or the threshold of a quantity.
-    probability:
-        Where the column may hold probabilities of it: from which on a row counts.
+    values: tuple[Value, ...]
+    is_threshold: bool
 
-    Raises
-    ------
-    DataError
-        When it is not said which outcome is good, or no row has it.
-    """
-    given = list(wanted) if isinstance(wanted, list) else [] if wanted is None else [wanted]
-    if probability is not None and column.is_quantity and column.numbers is not None and _in_unit(column.numbers):
-        return column.numbers > probability
-    if not given:
-        if len(column.values) == 2:
-            given = [column.values[1]]
-        else:
+    @classmethod
+    def of(cls, label: Column, wanted: list[Value] | Value | None) -> GoodOutcome:
+        """From ``label_values_or_threshold``. Numbers that count classes are categories, however many there are.
+
+        Raises
+        ------
+        DataError
+            When it is not said which outcome is good.
+        """
+        given = list(wanted) if isinstance(wanted, list) else [] if wanted is None else [wanted]
+        if not given:
+            if len(label.values) != 2:
+                raise DataError(
+                    f"The label {label.name!r} has {len(label.values)} values, and which of them is the good outcome "
+                    "is not said.",
+                    where="label_values_or_threshold",
+                    allowed=f"one or more of {_some(label.values)}",
+                )
+            given = [label.values[1]]
+        is_number = len(given) == 1 and not isinstance(given[0], str | bool)
+        return cls(tuple(given), is_number and label.is_quantity and not label.is_ids)
+
+    def rows(self, column: Column, probability: float | None = None) -> Bools:
+        """Which rows have it, bool (n,). Where the column holds probabilities of it, those above ``probability``.
+
+        Raises
+        ------
+        DataError
+            When it is a threshold and the column holds no numbers.
+        """
+        if probability is not None and column.is_quantity and column.numbers is not None and _in_unit(column.numbers):
+            return column.numbers > probability
+        if not self.is_threshold:
+            return column.among(self.values)
+        if column.numbers is None:
             raise DataError(
-                f"The label {column.name!r} has {len(column.values)} values, and which of them is the good outcome is "
-                "not said.",
-                where="label_values_or_threshold",
-                allowed=f"one or more of {_some(column.values)}",
+                f"The good outcome is a label above {self.values[0]}, and {column.name!r} holds no numbers.",
+                where=f"column {column.name}",
+                do="write numbers there, as the label has them",
             )
-    if column.is_quantity and column.numbers is not None and len(given) == 1 and not isinstance(given[0], str | bool):
-        return column.numbers > float(given[0])
-    return column.among(given)
+        return column.numbers > float(self.values[0])
 
 
 def check_domains(label: Column, predicted: Column) -> None:

@@ -30,7 +30,8 @@ class FineTuneConfig:
     block has ``layer_decay`` times that of the block above it, and trains once ``unfreeze`` epochs have passed for each
     block above it. ``batch_size`` pictures make a step, in ``accumulation`` parts. ``clip`` bounds the gradient's norm;
     None does not. ``ema`` above 0 evaluates and keeps a moving average of the weights. ``mixup`` blends pairs of
-    pictures (Beta(a, a), arXiv:1710.09412). ``batch_norm``: whether batch normalisation keeps the statistics of its
+    pictures (Beta(a, a), arXiv:1710.09412), ``cutmix`` lays a box of one over the other (arXiv:1905.04899); of both,
+    each step draws one. ``batch_norm``: whether batch normalisation keeps the statistics of its
     pretraining (``frozen``), learns new ones (``train``, depth full only) or as suits the weights (``auto``).
     ``precision`` is that of products: bfloat16 where it is quicker here (``auto``); weights stay float32.
     ``balance``, ``label_smoothing`` and ``patience`` are those of a head that is trained in steps.
@@ -48,7 +49,7 @@ class FineTuneConfig:
 
     ONLY: ClassVar = (
         *("cut", "augmentation", "flip", "views", "layer_decay", "unfreeze", "warmup"),
-        *("clip", "accumulation", "ema", "mixup", "batch_norm", "precision"),
+        *("clip", "accumulation", "ema", "mixup", "cutmix", "batch_norm", "precision"),
     )
     """The hyperparameters that a training of the head alone does not have."""
 
@@ -73,6 +74,7 @@ class FineTuneConfig:
     accumulation: int = 1
     ema: float = 0.0
     mixup: float = 0.0
+    cutmix: float = 0.0
     batch_norm: Literal["auto", "frozen", "train"] = "auto"
     precision: Precision = "auto"
     patience: int | None = None

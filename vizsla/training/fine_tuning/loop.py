@@ -19,6 +19,7 @@ from vizsla.models.trunk import Features
 from vizsla.parameters import spelled
 from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint, State
+from vizsla.training.fine_tuning.blending import blended
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.inputs import Inputs
 from vizsla.training.fine_tuning.layers import layer_groups, learning_rate, make_optimizer, thaw
@@ -132,7 +133,7 @@ def fine_tune(
     stop: Stop | None = None
     stopped_by: StoppedBy = "epochs"
     callback.on_network(network, network.head.out_features)
-    while progress.step < total and stop is None:
+    while progress.step < total and stop is None and not out_of_patience(progress, config):
         epoch, first = divmod(progress.step, per_epoch)
         order = list(batches(data.train, data.labels, config.batch_size, config.seed, epoch, balanced=loss_of.sampled))
         network.prepare()
@@ -173,14 +174,22 @@ def fine_tune(
                 progress.best |= {name: b.detach().clone() for name, b in network.named_buffers()}
         if (stop := callback.on_epoch(metrics, epochs + len(history))) is not None:
             stopped_by = "watcher"
-        elif config.patience is not None and number - progress.best_epoch >= config.patience:
-            stopped_by = "patience"
-            break
         if checkpoint is not None:
             checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
+    if stopped_by == "epochs":
+        if checkpoint is not None:
+            checkpoint.write(progress.step, state(network, optimizer, average, progress))
+        if progress.step < total:
+            stopped_by = "patience"
     if progress.best:
         fill(network, progress.best)
     return FineTuned(progress.history, progress.best_epoch, stopped_by, stop, progress.step)
+
+
+def out_of_patience(progress: Progress, config: FineTuneConfig) -> bool:
+    """Whether the last epochs, as many as the patience, were no better than one before."""
+    waited = len(progress.history) - progress.best_epoch if progress.best else 0
+    return config.patience is not None and waited >= config.patience
 
 
 def adjust(change: Adjust, network: Network, progress: Progress, note: Callable[[str], None]) -> None:
@@ -204,7 +213,7 @@ class Loss:
         weights = data.class_weights(data.train) if config.balance == "weights" else np.ones(data.classes, np.float32)
         self._weights = torch.from_numpy(weights).to(device)
         self._labels = torch.from_numpy(data.labels.astype(np.int64))
-        self._smoothing, self._mixup, self._seed = config.label_smoothing, config.mixup, config.seed
+        self._smoothing = config.label_smoothing
 
     def labels(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """(n,) int64 on the device."""
@@ -218,13 +227,6 @@ class Loss:
         """What the sum is divided by."""
         return float(self._weights[labels].sum())
 
-    def blend(self, step: int, n: int) -> tuple[float, torch.Tensor] | None:
-        """How much of each picture stays, and which other one is laid over it; None without mixup."""
-        if not self._mixup:
-            return None
-        rng = np.random.default_rng([self._seed, step, 1])
-        return float(rng.beta(self._mixup, self._mixup)), torch.from_numpy(rng.permutation(n))
-
 
 def take_step(
     network: Network,
@@ -237,11 +239,10 @@ def take_step(
     note: Callable[[str], None],
 ) -> float:
     """One step on a batch, in as many parts as memory asks for; the mean loss before it."""
-    labels, blend = loss_of.labels(rows), loss_of.blend(progress.step, len(rows))
-    others = labels
-    if blend is not None:
-        batch, others = blend[0] * batch + (1 - blend[0]) * batch[blend[1]], labels[blend[1]]
-    share, weight = (1.0, loss_of.weight(labels)) if blend is None else (blend[0], loss_of.weight(labels))
+    labels = loss_of.labels(rows)
+    weight = loss_of.weight(labels)
+    batch, share, order = blended(batch, config.mixup, config.cutmix, [config.seed, progress.step, 1])
+    others = labels[order]
     while True:
         optimizer.zero_grad(set_to_none=True)
         try:

@@ -45,8 +45,9 @@ def pilot(workshop: Workshop, config: FineTuneConfig, head: LinearHead, costs: C
     """
     data = workshop.data
     place, cost = next(iter(costs.last.items()))
-    each = _VIEWS * cost.trunk + _EPOCHS * cost.training.train
-    fixed = len(data.valid) * (cost.trunk + (_EPOCHS + 1) * cost.training.measured)
+    each = costs.activations(place, _VIEWS, 1, 0) + _EPOCHS * cost.training.train
+    valid = len(data.valid)
+    fixed = costs.activations(place, _VIEWS, 0, valid) + valid * (_EPOCHS + 1) * cost.training.measured
     count = int(min(len(data.train), max(0.0, (seconds - fixed) / each)))
     if count < min(_LEAST_PICTURES, len(data.train)):
         return None

@@ -21,8 +21,9 @@ from vizsla.models.heads.linear import LinearHead
 from vizsla.models.trunk import Cut, Features, choose_cut, divide
 from vizsla.parameters import spelled
 from vizsla.settings import settings
+from vizsla.training.fine_tuning.augmentation import Recipe
 from vizsla.training.fine_tuning.config import Depth, FineTuneConfig
-from vizsla.training.fine_tuning.cost import Cost, cost
+from vizsla.training.fine_tuning.cost import Cost, cost, picture_cost
 from vizsla.training.fine_tuning.loop import Network
 from vizsla.training.fine_tuning.stage import Workshop, gains_from_bfloat16
 
@@ -57,10 +58,18 @@ class LastCost:
 @dataclass(frozen=True)
 class Costs:
     """What training costs on all cores: ``last`` by the cut, the one with the least behind it first; ``full`` of all
-    blocks."""
+    blocks, with the drawing of crops; ``decode`` and ``draw`` seconds of a picture and of one crop of it."""
 
     last: dict[str, LastCost]
     full: Cost
+    decode: float = 0.0
+    draw: float = 0.0
+
+    def activations(self, place: str, views: int, train: int, valid: int) -> float:
+        """Seconds until the activations before a cut lie there, of so many pictures."""
+        decoded = (2 if views > 1 else 1) * train + valid
+        crops = (views - 1) * train
+        return decoded * self.decode + crops * self.draw + (views * train + valid) * self.last[place].trunk
 
 
 def stages(
@@ -100,7 +109,8 @@ def stages(
     cuts = cuts_for(workshop.backbone, config, config.views * train + valid, room(workshop.cache), note)
     planned = asked_for(config, cuts, workshop.device)
     if seconds is not None:
-        costs = measure(workshop.backbone, planned, cuts, head, workshop.threads, workshop.device)
+        examples = workshop.examples
+        costs = measure(workshop.backbone, examples, planned, cuts, head, workshop.threads, workshop.device)
         timed = within(planned, costs, train, valid, seconds, auto=config.is_open)
         words = "; ".join(f"{_words(stage)}, about {_minutes(took)}" for stage, took in timed)
         note(f"For the {_minutes(seconds)} that are left: {words or 'none of training the backbone; it stays frozen'}.")
@@ -200,7 +210,8 @@ def within(
             both = auto and (1 - _SHARE_LAST) * left > _LEAST_FULL * full
             best = _last_within(stage, costs, train, valid, _SHARE_LAST * left if both else left, auto)
         else:
-            epochs, took = _epochs(0.0, full, left, _MOST_FULL if auto else stage.epochs or 1)
+            decoded = (train + valid) * costs.decode
+            epochs, took = _epochs(decoded, full, left, _MOST_FULL if auto else stage.epochs or 1)
             best = (stage, epochs, took) if not at or epochs >= _LEAST_FULL else (stage, 0, 0.0)
         stage, epochs, took = best
         if epochs:
@@ -220,7 +231,9 @@ def _last_within(
         options = [
             (
                 replace(stage, cut=place, views=views),
-                *_epochs((views * train + valid) * cost.trunk, cost.training.epoch(train, valid), seconds, most),
+                *_epochs(
+                    costs.activations(place, views, train, valid), cost.training.epoch(train, valid), seconds, most
+                ),
             )
             for place, cost in costs.last.items()
         ]
@@ -238,20 +251,27 @@ def _epochs(before: float, epoch: float, seconds: float, most: int) -> tuple[int
 
 def measure(
     backbone: TorchBackbone,
+    examples: Sequence[Path],
     planned: Sequence[FineTuneConfig],
     cuts: Sequence[Cut],
     head: LinearHead,
     threads: int,
     device: torch.device,
 ) -> Costs:
-    """Time a few pictures at each depth that is planned, and at each cut; what is not planned costs nothing."""
+    """Time a few pictures at each depth that is planned, and at each cut; what is not planned costs nothing.
+    ``examples`` are pictures that can be read: some of them are decoded."""
     last: dict[str, LastCost] = {}
     full = Cost(0.0, 0.0)
+    recipe = Recipe(planned[0].augmentation, planned[0].flip, backbone.preprocessing)
+    decode, draw = picture_cost(examples[:_TIMED_PICTURES], backbone.preprocessing, recipe)
     for stage in planned:
         if stage.depth == "full":
             network, example = _timed_network(backbone, None, head, device)
             network.bfloat16 = stage.precision == "bfloat16"
             full = cost(network, example)
+            # The loop draws by itself on a processor; beside a GPU worker processes do.
+            train = full.train + draw if device.type == "cpu" else max(full.train, draw / threads)
+            full = replace(full, train=train)
             continue
         trunk_seconds = _trunk_seconds(backbone, cuts[0], threads)
         for cut in cuts:
@@ -259,7 +279,7 @@ def measure(
             network.bfloat16 = stage.precision == "bfloat16"
             trunk = trunk_seconds * (1 - cut.share) / (1 - cuts[0].share)
             last[cut.place] = LastCost(cost(network, example), trunk)
-    return Costs(last, full)
+    return Costs(last, full, decode / threads, draw / threads)
 
 
 def _trunk_seconds(backbone: TorchBackbone, cut: Cut, threads: int) -> float:

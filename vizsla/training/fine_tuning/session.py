@@ -78,7 +78,7 @@ class Session:
         """Of the frozen backbone's head, for the validation pictures."""
         self.labels = data.labels[data.valid]
         self.backbone = load_backbone(spec)
-        self._frozen, self._spec, self._cache = frozen, spec, cache
+        self.spec, self._frozen, self._cache = spec, frozen, cache
         self._on_progress, self._note = on_progress, note
         self.workshop = Workshop(
             self.backbone, frozen.backbone.sha256, pictures, data, cache, threads, best_device(), callback, on_progress
@@ -114,7 +114,7 @@ class Session:
         network.bfloat16 = config.precision == "bfloat16"
         if config.depth == "full":
             network.trains_statistics = self._trains_statistics(network, config)
-            if network.trains_statistics and self._spec.random_init:
+            if network.trains_statistics and self.spec.random_init:
                 # Its head stands on statistics that are nobody's: on those of a batch its weights are far too large.
                 torch.nn.init.zeros_(network.head.weight)
                 torch.nn.init.zeros_(network.head.bias)
@@ -160,7 +160,7 @@ class Session:
         if config.batch_norm != "auto":
             return config.batch_norm == "train"
         means = [buffer for name, buffer in network.named_buffers() if name.endswith("running_mean")]
-        folded = bool(means) and not self._spec.random_init and not any(bool(mean.any()) for mean in means)
+        folded = bool(means) and not self.spec.random_init and not any(bool(mean.any()) for mean in means)
         if folded:
             self._note(
                 "In these weights batch normalisation is folded into the convolutions, so its statistics stay as they "

@@ -26,6 +26,8 @@ from vizsla.training.fine_tuning.pictures import Pictures
 from vizsla.training.fine_tuning.pixels import PixelStore
 from vizsla.training.head_data import HeadData
 
+_EXAMPLES = 8
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -44,6 +46,12 @@ class Workshop:
     device: torch.device
     callback: Callback
     on_progress: Callable[[int, int], None]
+
+    @property
+    def examples(self) -> list[Path]:
+        """A few of the training pictures, from all over."""
+        rows = self.data.train
+        return [self.pictures.paths[int(row)] for row in rows[:: max(1, len(rows) // _EXAMPLES)][:_EXAMPLES]]
 
     def inputs(self, config: FineTuneConfig) -> tuple[nn.Module, Inputs]:
         """The blocks that train, and their inputs: those behind the cut, or all of them."""

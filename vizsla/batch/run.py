@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from vizsla.batch.answering import Answerer, Outcome
+from vizsla.batch.inputs import Input, Inputs
+from vizsla.batch.journal import Journal
+from vizsla.batch.records import split_lines
 from vizsla.errors import DataError, ImageError, UsageError
 from vizsla.files import storage
 from vizsla.serving.faults import RequestError
-from vizsla.transform.answering import Answerer, Outcome
-from vizsla.transform.inputs import Input, Inputs
-from vizsla.transform.journal import Journal
-from vizsla.transform.records import split_lines
 
 _NETWORK_THREADS = 16
 _AHEAD = 4
@@ -108,7 +108,7 @@ class Run:
         self._before = journal.read()
         self.summary = Summary(self._before.total, Counter(self._before.errors))
         self._lock = threading.Lock()
-        self._finished: dict[int, tuple[Unit, Outcome | None]] = {}
+        self._finished: dict[int, tuple[Unit, list[Outcome]]] = {}
         self._next = 0
         self._failure: BaseException | None = None
 
@@ -237,57 +237,75 @@ class Run:
         workers.submit(self._guarded, room, self._answer, room, number, unit, fetchers)
 
     def _answer(self, room: threading.BoundedSemaphore, number: int, unit: Unit, fetchers: ThreadPoolExecutor) -> None:
-        outcome = None
-        if not unit.is_end:
-            outcome = self._outcome(number, unit)
+        outcomes = [] if unit.is_end else self._outcomes(number, unit)
         if self._is_remote and self._output is not None and not self._lines:
-            fetchers.submit(self._guarded, room, self._write, room, number, unit, outcome)
+            fetchers.submit(self._guarded, room, self._write, room, number, unit, outcomes)
         else:
-            self._write(room, number, unit, outcome)
+            self._write(room, number, unit, outcomes)
 
-    def _outcome(self, number: int, unit: Unit) -> Outcome:
+    def _outcomes(self, number: int, unit: Unit) -> list[Outcome]:
+        """One for all records of a unit; where they fail together one for each, so that a bad one spoils no other."""
+        is_first = number == 0 and not self._before.total
+        if unit.count > 1 and unit.body is not None:
+            try:
+                return [self._answerer.answer_all(unit.body, unit.count)]
+            except (ImageError, RequestError, UsageError):
+                lines = unit.body.split(b"\n")
+                return [self._outcome(line, is_first and at == 0) for at, line in enumerate(lines)]
         try:
             body = unit.source.read() if unit.body is None else unit.body
-            return self._answerer.answer(body) if unit.count == 1 else self._answerer.answer_all(body, unit.count)
+        except ImageError as error:
+            return [Outcome.failed(error)]
+        return [self._outcome(body, is_first)]
+
+    def _outcome(self, body: bytes, is_first: bool) -> Outcome:
+        try:
+            return self._answerer.answer(body)
         except (ImageError, RequestError) as error:
             return Outcome.failed(error)
         except UsageError as error:  # a filter that matches nothing
-            if number == 0 and not self._before.total:  # of the very first record: it fits none
+            if is_first:  # of the very first record: it fits none
                 raise
             return Outcome.failed(error)
 
-    def _write(self, room: threading.BoundedSemaphore, number: int, unit: Unit, outcome: Outcome | None) -> None:
-        if self._output is not None and not self._lines and outcome is not None:
-            self._output.put(unit.key, outcome.content + self._join)
+    def _write(self, room: threading.BoundedSemaphore, number: int, unit: Unit, outcomes: list[Outcome]) -> None:
+        if self._output is not None and not self._lines and outcomes:
+            self._output.put(unit.key, outcomes[0].content + self._join)
         with self._lock:
-            self._finished[number] = unit, outcome
+            self._finished[number] = unit, outcomes
             while (ready := self._finished.pop(self._next, None)) is not None:
                 self._commit(*ready)
                 self._next += 1
                 room.release()  # only now: what waits behind a slow record must not grow
 
-    def _commit(self, unit: Unit, outcome: Outcome | None) -> None:
-        if outcome is None:
+    def _commit(self, unit: Unit, outcomes: list[Outcome]) -> None:
+        if not outcomes:
             if self._output is not None:
                 self._output.put_file(unit.key, self._part(unit.key))
             self._journal.append({"input": unit.key, "record": None})
             return
-        line: dict[str, Any] = {"input": unit.key}
-        if unit.record is not None:
-            line |= {"record": unit.record, "end": self._grow(unit.key, outcome)}
+        count = unit.count // len(outcomes)
+        for left, outcome in zip(reversed(range(len(outcomes))), outcomes, strict=True):
+            record = None if unit.record is None else unit.record - left
+            self._commit_record(unit.key, record, count, outcome)
+        self._on_progress(self.summary)
+
+    def _commit_record(self, key: str, record: int | None, count: int, outcome: Outcome) -> None:
+        line: dict[str, Any] = {"input": key}
+        if record is not None:
+            line |= {"record": record, "end": self._grow(key, outcome)}
         if outcome.error is not None:
             line["error"] = outcome.error
         if self._output is None and outcome.row is not None:
             line |= outcome.row
-        if unit.count > 1:
-            line["count"] = unit.count
+        if count > 1:
+            line["count"] = count
         self._journal.append(line)
-        self.summary.records += unit.count
-        self.summary.done_now += unit.count
+        self.summary.records += count
+        self.summary.done_now += count
         if outcome.error is not None:
-            self.summary.errors[outcome.error["kind"]] += unit.count
-            self.summary.first_error = self.summary.first_error or f"{unit.key}: {outcome.error['what']}"
-        self._on_progress(self.summary)
+            self.summary.errors[outcome.error["kind"]] += count
+            self.summary.first_error = self.summary.first_error or f"{key}: {outcome.error['what']}"
 
     def _grow(self, key: str, outcome: Outcome) -> int:
         if self._output is None:

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vizsla.batch.document import TransformJob, is_picture
+from vizsla.batch.records import parse, picture_of
 from vizsla.errors import UsageError
 from vizsla.files import sha256_file, sha256_json
 from vizsla.images import Limits
@@ -22,11 +24,8 @@ from vizsla.serving.answers import Answer, Form, Labels, choose_form
 from vizsla.serving.entry import has_code
 from vizsla.serving.faults import RequestError
 from vizsla.serving.toolkit import CodeModel
-from vizsla.transform.document import PICTURE, TransformJob
-from vizsla.transform.records import parse, picture_of
 
 ALLOW_CODE = "VIZSLA_ALLOW_CODE"
-_PICTURES = ("image/", PICTURE, "application/octet-stream")
 
 
 class Answering(Protocol):
@@ -38,8 +37,9 @@ class Answering(Protocol):
     """In the order of the probabilities; None for a model's own code."""
     threads: int
 
-    def answer(self, body: bytes, content_type: str) -> tuple[bytes, npt.NDArray[np.float32] | None]:
-        """The answer as the endpoint would give it, and the probabilities (classes,) behind it, where they are known.
+    def answer(self, body: bytes, content_type: str) -> tuple[bytes, str, npt.NDArray[np.float32] | None]:
+        """The answer as the endpoint would give it, its content type, and the probabilities (classes,) behind it, where
+        they are known.
 
         Raises
         ------
@@ -70,15 +70,15 @@ class EngineModel:
         self._engine.check(card.preprocessing.size, card.backbone.features)
         self._limits = Limits.from_settings()
 
-    def answer(self, body: bytes, content_type: str) -> tuple[bytes, npt.NDArray[np.float32]]:
+    def answer(self, body: bytes, content_type: str) -> tuple[bytes, str, npt.NDArray[np.float32]]:
         """See :class:`Answering`."""
-        if not content_type.startswith(_PICTURES):
+        if not is_picture(content_type):
             body = picture_of(parse(body))
         decoded = self._preprocessing.open(body, self._limits)
         pixels = self._preprocessing.apply(decoded.image, decoded.full_size)
         probabilities = self._head.probabilities(self._engine.features(pixels[None]))[0]
         answer = Answer(probabilities, warning=decoded.warning())
-        return self._form.write([answer], self._labels, False), probabilities
+        return self._form.write([answer], self._labels, False), self._form.content_type, probabilities
 
     def close(self) -> None:
         """Nothing to do."""
@@ -112,12 +112,11 @@ class OwnCode:
             self.close()
             raise
 
-    def answer(self, body: bytes, content_type: str) -> tuple[bytes, None]:
+    def answer(self, body: bytes, content_type: str) -> tuple[bytes, str, None]:
         """See :class:`Answering`."""
         model = self._idle.get()
         try:
-            content, _ = self._wait(model.invoke(body, content_type, self._accept, {"vizsla.headers": {}}))
-            return content, None
+            return *self._wait(model.invoke(body, content_type, self._accept, {"vizsla.headers": {}})), None
         finally:
             self._idle.put(model)
 

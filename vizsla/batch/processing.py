@@ -14,9 +14,11 @@ from typing import Any
 
 import orjson
 
+from vizsla.batch.document import DataProcessing
+from vizsla.batch.jsonpath import MISSING, JsonPath
 from vizsla.errors import UsageError
-from vizsla.transform.document import DataProcessing
-from vizsla.transform.jsonpath import MISSING, JsonPath
+from vizsla.parameters import spelled
+from vizsla.serving.faults import RequestError
 
 INPUT, OUTPUT = "SageMakerInput", "SageMakerOutput"
 
@@ -108,9 +110,22 @@ def _shape(document: Any) -> str:
     return f"a list of {len(document):,}" if isinstance(document, list) else repr(document)[:80]
 
 
-def read_csv(line: bytes) -> list[str]:
-    """The cells of a row."""
-    return next(csv.reader(io.StringIO(line.decode("utf-8", "replace"))), [])
+def read_csv(text: bytes) -> list[str]:
+    """The cells of one row.
+
+    Raises
+    ------
+    RequestError
+        ``body-malformed`` where there are several.
+    """
+    rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8", "replace"))) if row]
+    if len(rows) > 1:
+        raise RequestError(
+            "body-malformed",
+            f"There are {len(rows):,} rows, where one belongs to a record.",
+            do=f"split the input into its lines: {spelled('split_type', 'Line')}",
+        )
+    return rows[0] if rows else []
 
 
 def write_csv(cells: list[Any]) -> bytes:
@@ -122,9 +137,10 @@ def write_csv(cells: list[Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def join_csv(row: list[str], answer: bytes, path: JsonPath) -> bytes:
-    """A row with the answer's cells behind its own, and of them what the filter asks for by place."""
-    cells = [*row, *read_csv(answer.strip())]
+def join_csv(row: list[str], answer: list[Any], path: JsonPath) -> bytes:
+    """A row with the answer's cells behind its own, and of them what the filter asks for by place. A cell that is
+    neither text nor a number is JSON."""
+    cells = [*row, *answer]
     found = _matched(path, cells, "output_filter") if path.steps else cells
     return write_csv(found if isinstance(found, list) else [found])
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vizsla.archives import Member, is_archive, opened
+from vizsla.batch.manifest import Entry, read_manifest
 from vizsla.data import s3, s3_session
 from vizsla.data.progress import Progress
 from vizsla.data.tree import in_counts, is_picture, read_tree
@@ -19,7 +20,6 @@ from vizsla.images import Limits, file_type, read_file
 from vizsla.images.formats import ENDINGS, HEAD_BYTES
 from vizsla.jobs.spec import local_path
 from vizsla.settings import settings
-from vizsla.transform.manifest import Entry, read_manifest
 
 _BLOCK = 1 << 20
 
@@ -54,7 +54,7 @@ def open_inputs(
     address: str,
     *,
     is_manifest: bool = False,
-    lines: bool = False,
+    records: bool = False,
     on_progress: Progress = lambda done, total: None,
 ) -> Inputs:
     """The inputs at an address.
@@ -65,7 +65,7 @@ def open_inputs(
         A folder, a file, an archive, a manifest; or one of them as ``s3://bucket/prefix``.
     is_manifest:
         That the file is a manifest, whatever its name (a manifest by its name is one anyway).
-    lines:
+    records:
         That inputs are files of records: all that lies there, not the pictures alone.
 
     Raises
@@ -74,7 +74,7 @@ def open_inputs(
         When there is nothing to transform (:class:`SourceError` when it cannot be reached).
     """
     if address.startswith("s3://"):
-        return _bucket(address, is_manifest=is_manifest, lines=lines, on_progress=on_progress)
+        return _bucket(address, is_manifest=is_manifest, records=records, on_progress=on_progress)
     path = local_path(address)
     if path is None:
         raise SourceError(
@@ -82,14 +82,14 @@ def open_inputs(
         )
     path = path.expanduser()
     if path.is_dir():
-        return _folder(path, lines)
+        return _folder(path, records)
     if not path.is_file():
         raise DataError("There is no such input.", where=path, allowed="a folder, a file, an archive or a manifest")
     if is_archive(path.name):
-        return _archive(path, lines)
-    if is_manifest or (not lines and not is_picture(path)):
+        return _archive(path, records)
+    if is_manifest or (not records and not is_picture(path)):
         return _listed(read_manifest(path), str(path))
-    return Inputs(str(path), 1, lambda: iter([local_input(path.name, path)]))
+    return Inputs(str(path), 1, lambda: iter([local_input(_text(path.name), path)]))
 
 
 def _some(inputs: Sequence[str], where: object, what: str) -> Sequence[str]:
@@ -139,9 +139,9 @@ def _blocks(path: Path) -> Iterator[bytes]:
         raise ImageError("unreadable", f"The file cannot be read: {error.strerror}.", where=path) from error
 
 
-def _folder(root: Path, lines: bool) -> Inputs:
+def _folder(root: Path, records: bool) -> Inputs:
     notes: list[str] = []
-    if lines:
+    if records:
         names = sorted(
             os.path.relpath(os.path.join(folder, name), root)
             for folder, folders, files in os.walk(root)
@@ -151,23 +151,23 @@ def _folder(root: Path, lines: bool) -> Inputs:
     else:
         top, tally = read_tree(root)
         names, notes = sorted(top.walk()), tally.notes()
-    names = list(_some(names, root, "the folder is empty" if lines else "the folder holds no picture"))
-    return Inputs(str(root), len(names), lambda: (local_input(name, root / name) for name in names), notes=notes)
+    names = list(_some(names, root, "the folder is empty" if records else "the folder holds no picture"))
+    return Inputs(str(root), len(names), lambda: (local_input(_text(name), root / name) for name in names), notes=notes)
 
 
-def _archive(path: Path, lines: bool) -> Inputs:
+def _archive(path: Path, records: bool) -> Inputs:
     """The members as they follow one another: nothing is unpacked."""
-    return Inputs(str(path), None, lambda: _members(path, lines), has_addresses=False)
+    return Inputs(str(path), None, lambda: _members(path, records), has_addresses=False)
 
 
-def _members(path: Path, lines: bool) -> Iterator[Input]:
+def _members(path: Path, records: bool) -> Iterator[Input]:
     most, others, found = settings().max_image_bytes, Counter[str](), 0
     with opened(path) as (members, _):
         for member in members:
             key = _key(member.name.removeprefix("./"), path)
             if member.open is None or any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(key).parts):
                 continue
-            if lines:
+            if records:
                 found += 1
                 yield Input(key, partial(_member_bytes, member, most), partial(_member_blocks, member))
                 continue
@@ -210,16 +210,21 @@ def _key(name: str, where: object) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise DataError(f"The output of {name!r:.200} would lie outside the job.", where=where, do="rename the input")
-    return str(path)
+    return _text(str(path))
 
 
-def _bucket(address: str, *, is_manifest: bool, lines: bool, on_progress: Progress) -> Inputs:
+def _text(name: str) -> str:
+    """A name that can be written down: its bytes that are no UTF-8 as ``\\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _bucket(address: str, *, is_manifest: bool, records: bool, on_progress: Progress) -> Inputs:
     name = PurePosixPath(address).name
     ending = PurePosixPath(name).suffix.lower()
     if is_archive(name) or is_manifest or ending == ".manifest":
         file = s3.fetch(address, settings().cache, on_progress=on_progress)
         if is_archive(name):
-            return _archive(file, lines)
+            return _archive(file, records)
         return _listed(read_manifest(file, beside=address.rpartition("/")[0]), address)
     bucket, prefix = s3_session.parse(address)
     where = f"s3://{bucket}/{prefix}"
@@ -230,7 +235,7 @@ def _bucket(address: str, *, is_manifest: bool, lines: bool, on_progress: Progre
             for chunk in s3_session.obstore().list(store, prefix or None, chunk_size=1000):
                 for meta in chunk:
                     key = str(meta["path"])
-                    if meta["size"] and (lines or PurePosixPath(key).suffix.lower() in ENDINGS):
+                    if meta["size"] and (records or PurePosixPath(key).suffix.lower() in ENDINGS):
                         yield key
 
     listed = list(names())

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from vizsla.batch.jsonpath import MISSING, JsonPath
+from vizsla.batch.records import split_lines
 from vizsla.errors import UsageError
-from vizsla.transform.jsonpath import MISSING, JsonPath
-from vizsla.transform.records import split_lines
 
 DOCUMENT = {"id": 7, "scores": [0.1, 0.2, 0.7], "rows": [{"a": 1}, {"a": 2}, {"b": 3}], "odd name": {"x": None}}
 

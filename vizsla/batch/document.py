@@ -15,6 +15,11 @@ TABLES = {"application/x-parquet": "predictions.parquet", "application/x-jsonlin
 """What ``Accept`` may ask for beside the endpoint's forms: one table of all inputs, by the name of its file."""
 
 
+def is_picture(content_type: str) -> bool:
+    """Whether it says that a body is a picture's own bytes."""
+    return content_type.startswith(("image/", PICTURE, "application/octet-stream"))
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
@@ -129,6 +134,11 @@ class TransformJob(_Document):
     def content_type(self) -> str:
         """What a record is said to be."""
         return self.transform_input.content_type or ("application/jsonlines" if self.splits_lines else PICTURE)
+
+    @property
+    def holds_records(self) -> bool:
+        """Whether the inputs are files of records, and not pictures."""
+        return self.splits_lines or not is_picture(self.content_type)
 
     @property
     def table(self) -> str | None:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from vizsla.batch.document import TransformJob
+from vizsla.batch.models import Answering
+from vizsla.batch.processing import Processing, join_csv, read_csv, to_bytes, write_csv
+from vizsla.batch.records import parse
 from vizsla.errors import ImageError, VizslaError
 from vizsla.parameters import spelled
 from vizsla.serving.faults import RequestError
-from vizsla.transform.document import TransformJob
-from vizsla.transform.models import Answering
-from vizsla.transform.processing import Processing, join_csv, read_csv, to_bytes, write_csv
-from vizsla.transform.records import parse
 
 MEBIBYTE = 2**20
 
@@ -55,7 +55,7 @@ class Answerer:
         self._is_table = job.table is not None
         self._processing = Processing.of(job.processing)
         self._is_csv = job.content_type == "text/csv"
-        self._is_text = job.splits_lines or self._content_type in ("application/json", "application/jsonlines")
+        self._is_text = job.splits_lines or job.content_type.startswith(("application/json", "text/"))
         self._to_model = "application/json" if self._content_type == "application/jsonlines" else self._content_type
 
     def answer_all(self, lines: bytes, count: int) -> Outcome:
@@ -67,7 +67,7 @@ class Answerer:
             When there is no answer, or not one for each.
         """
         pairs = [self._filtered(line) for line in lines.split(b"\n")]
-        content, _ = self._model.answer(b"\n".join(sent for _, sent in pairs), self._content_type)
+        content, content_type, _ = self._model.answer(b"\n".join(sent for _, sent in pairs), self._content_type)
         answers = content.rstrip(b"\n").split(b"\n")
         if len(answers) != count:
             raise RequestError(
@@ -76,7 +76,8 @@ class Answerer:
                 do=f"answer each line by a line, or {spelled('batch_strategy', 'SingleRecord')}",
             )
         if self._processing.changes_output:
-            answers = [self._written(record, answer) for (record, _), answer in zip(pairs, answers, strict=True)]
+            both = zip(pairs, answers, strict=True)
+            answers = [self._written(record, answer, content_type) for (record, _), answer in both]
         return Outcome(b"\n".join(answers))
 
     def answer(self, body: bytes) -> Outcome:
@@ -95,9 +96,9 @@ class Answerer:
                 f"The record is larger than {self.most / MEBIBYTE:,.0f} MiB (MaxPayloadInMB).",
             )
         record, sent = self._filtered(body)
-        content, probabilities = self._model.answer(sent, self._to_model)
+        content, content_type, probabilities = self._model.answer(sent, self._to_model)
         if self._processing.changes_output:
-            content = self._written(record, content)
+            content = self._written(record, content, content_type)
         row = None
         if self._is_table:
             plain = probabilities is not None and not self._processing.changes_output
@@ -116,10 +117,21 @@ class Answerer:
         record = parse(body)
         return record, to_bytes(self._processing.sent(record)) if self._processing.filters_input else body
 
-    def _written(self, record: Any, content: bytes) -> bytes:
-        if self._is_csv and self._processing.joins:
-            return join_csv(record, content, self._processing.output_filter)
-        return to_bytes(self._processing.written(record, parse(content)))
+    def _written(self, record: Any, content: bytes, content_type: str) -> bytes:
+        answer: Any
+        if content_type.startswith("text/csv"):
+            answer = read_csv(content)
+        elif "json" in content_type:
+            answer = parse(content)
+        else:
+            raise RequestError(
+                "code-failed" if self._model.classes is None else "accept",
+                f"An answer of the type {content_type!r:.80} has no parts that could be filtered or joined.",
+                allowed="application/json, text/csv",
+            )
+        if not (self._is_csv and self._processing.joins):
+            return to_bytes(self._processing.written(record, answer))
+        return join_csv(record, answer if isinstance(answer, list) else [answer], self._processing.output_filter)
 
     def _row(self, probabilities: Any) -> dict[str, Any]:
         best = int(probabilities.argmax())

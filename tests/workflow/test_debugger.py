@@ -1,0 +1,70 @@
+"""The debugger on Vizsla's own training, as the callback that it is."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vizsla.jobs.directory import JobDirectory
+from vizsla.training.trained import Stop
+from vizsla.workflow.debugger import Debugger
+
+torch = pytest.importorskip("torch")
+RULES = """
+from vizsla.debugging import Rule
+
+class Always(Rule):
+    severity = "error"
+    def invoke_at_step(self, step):
+        return step == 3
+"""
+
+
+def _configuration(name: str, **parameters: str) -> dict[str, Any]:
+    return {"RuleConfigurationName": name, "RuleParameters": parameters}
+
+
+def _train(
+    tmp_path: Path, configurations: list[dict[str, Any]], steps: int = 12
+) -> tuple[Debugger, list[str], Stop | None]:
+    job = JobDirectory.create("train", "flowers", {"DebugRuleConfigurations": configurations}, tmp_path / "runs")
+    job.output.mkdir(exist_ok=True)
+    told: list[str] = []
+    debugger = Debugger(job, told.append)
+    net = torch.nn.Linear(8, 3)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    debugger.on_network(net, 3)
+    stop = None
+    for step in range(steps):
+        loss = torch.nn.functional.cross_entropy(net(torch.randn(6, 8)), torch.tensor([0, 1, 2] * 2))
+        debugger.on_loss(loss.item())
+        loss.backward()
+        optimizer.step()
+        stop = stop or debugger.on_step(step)
+    debugger.close()
+    return debugger, told, stop
+
+
+def test_a_documents_own_rules_and_compat_hold_here_too(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.py"
+    rules.write_text(RULES)
+    told_of = tmp_path / "told"
+    command = json.dumps([{"name": "command", "command": f"echo heard > {told_of}"}, {"name": "stoptraining"}])
+    debugger, told, _ = _train(
+        tmp_path,
+        [
+            _configuration("mine", rule_to_invoke="Always", source_s3_uri=str(rules), action_json=command),
+            _configuration("aws", rule_to_invoke="TensorVariance", max_threshold="0", compat="aws"),
+            _configuration("gone", rule_to_invoke="Never", source_s3_uri=str(tmp_path / "gone.py")),
+        ],
+    )
+    assert {"mine", "aws"} <= {finding.configuration for finding in debugger.findings}
+    assert any(text.startswith("The rule gone is off: There is no file") for text in told)
+    assert any("stop came too late: the training had ended" in text for text in told), told
+    for thread in (t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()):
+        thread.join()  # as the process does at its end
+    assert told_of.read_text() == "heard\n"
