@@ -200,10 +200,10 @@ class Looker:
             for path in batch["path"].to_pylist():
                 before = self._companion.computed
                 outcome = self._look(os.fsdecode(path))
-                is_seen = isinstance(outcome, Seen)
-                told["record"].append(outcome.record.tobytes() if isinstance(outcome, Seen) else b"")
-                told["is_new"].append(is_seen and outcome.is_new)
-                told["error"].append(None if isinstance(outcome, Seen) else _error(outcome))
+                seen = outcome if isinstance(outcome, Seen) else None
+                told["record"].append(b"" if seen is None else seen.record.tobytes())
+                told["is_new"].append(seen is not None and seen.is_new)
+                told["error"].append(_error(outcome) if isinstance(outcome, ImageError) else None)
                 told["computed"].append(self._companion.computed - before)
         self._companion.flush()
         return pyarrow.table(

@@ -76,7 +76,7 @@ class ClusterRun(Run):
                 if fits_none:
                     raise UsageError(str((outcome.error or {})["what"]))
                 key = os.fsdecode(row["key"])
-                self._commit(Unit(key, local_input(key, Path())), outcome)
+                self._commit(Unit(key, local_input(key, Path())), [outcome])
         except self._ray.exceptions.RayError as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise JobError(f"The cluster could not go on: {lines[-1]}", do="resume the job") from error
