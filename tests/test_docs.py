@@ -95,6 +95,7 @@ def options(verb: str, *nested: str) -> set[str]:
     ("document", "verb"),
     [
         ("debug.md", "debug"),
+        ("profile.md", "profile"),
         ("serving.md", "serve"),
         ("jobs.md", "train"),
         ("tune.md", "tune"),
@@ -116,6 +117,36 @@ def test_the_table_of_rules_is_that_of_the_debugger() -> None:
 
     named = [re.findall(r"`(\w+)`", row[0]) for row in rows(section("debug.md", "Rules"))[1:]]
     assert [name for (name,) in named] == list(NAMES)
+
+
+def test_the_table_of_rules_is_that_of_the_profiler() -> None:
+    from dataclasses import fields
+
+    from vizsla.profiling.rules import RULES
+
+    table = {re.findall(r"`(\w+)`", row[0])[0]: row[1] for row in rows(section("profile.md", "Rules"))[1:]}
+    assert set(table) == {kind.title() for kind in RULES}
+    for kind in RULES:
+        parameters = ", ".join(f"`{f.name}={f.default:g}`" for f in fields(kind))
+        assert table[kind.title()] == (parameters or "none"), kind.title()
+
+
+def test_the_guide_of_the_profiler_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from commandline import vizsla as command
+
+    pytest.importorskip("torch")
+    script, reading, readers = examples("profile.md")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(script)
+    done = command("train", "--script", "train.py", "--name", "flowers", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "report " in command("profile", "flowers").stdout
+    monkeypatch.syspath_prepend(str(ROOT / "vizsla" / "compat"))
+    names: dict[str, Any] = {}
+    exec(reading, names)
+    assert len(names["profile"].steps()) == 64
+    exec(readers, names)
+    assert (names["framework"]["framework_metric"] == "Step:ModeKeys.TRAIN").sum() == 64
 
 
 def test_the_loop_and_the_reading_of_the_debugger_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

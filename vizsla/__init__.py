@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vizsla.api.evaluate import evaluate as evaluate
     from vizsla.api.explain import explain as explain
     from vizsla.api.fit import fit as fit
+    from vizsla.api.profile import profile as profile
     from vizsla.api.registry import approve as approve
     from vizsla.api.registry import export as export
     from vizsla.api.registry import register as register
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from vizsla.workflow.background_endpoint import BackgroundEndpoint as BackgroundEndpoint
     from vizsla.workflow.check import CheckResult as CheckResult
     from vizsla.workflow.debug import DebugResult as DebugResult
+    from vizsla.workflow.profile import ProfileResult as ProfileResult
     from vizsla.workflow.request import FitResult as FitResult
     from vizsla.workflow.script_search import ScriptSearchResult as ScriptSearchResult
     from vizsla.workflow.transform_request import TransformResult as TransformResult
@@ -81,6 +83,7 @@ _NAMES = {
     "vizsla.api.debug": ("debug",),
     "vizsla.api.deploy": ("deploy",),
     "vizsla.api.fit": ("fit",),
+    "vizsla.api.profile": ("profile",),
     "vizsla.api.registry": ("approve", "export", "register", "reject"),
     "vizsla.api.serve": ("serve",),
     "vizsla.api.train": ("train",),
@@ -115,6 +118,7 @@ _NAMES = {
     "vizsla.tuning.space": ("CategoricalParameter", "ContinuousParameter", "IntegerParameter", "Space"),
     "vizsla.workflow.check": ("CheckResult",),
     "vizsla.workflow.debug": ("DebugResult",),
+    "vizsla.workflow.profile": ("ProfileResult",),
     "vizsla.workflow.background_endpoint": ("BackgroundEndpoint",),
     "vizsla.workflow.request": ("FitResult",),
     "vizsla.workflow.script_search": ("ScriptSearchResult",),

@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "train": "Train as a job: the built-in training, or any script unmodified.",
     "tune": "Search for the best hyperparameters: heads in seconds, or any script.",
     "debug": "What is wrong with a training: rules over what its job recorded.",
+    "profile": "Where the time and the machine went in a job, and what to change.",
     "jobs": "List, show, follow, stop, resume and remove jobs.",
     "ui": "MLflow's pages: every job with its parameters, metrics and results.",
     "evaluate": "How good a saved model is on any labelled pictures, and where not.",

@@ -10,6 +10,7 @@ from vizsla.jobs import overlay, script, source_code
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import ENVIRONMENT, GRACE_SECONDS, Command
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
+from vizsla.jobs.profiled import sampling_interval
 from vizsla.jobs.spec import TrainingJobSpec
 
 
@@ -67,5 +68,6 @@ def command_of(
         log_tail=log_bytes[1],
         pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",
         slots=list(slots),
+        sampled=sampling_interval(spec),
         ends_with_parent=ends_with_parent,
     )

@@ -52,7 +52,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class FindingEvent:
-    """A rule of the debugger spoke: a line of ``output/findings.jsonl``."""
+    """A rule of the debugger or the profiler spoke: a line of ``output/findings.jsonl``."""
 
     job: str
     finding: dict[str, Any]
@@ -123,7 +123,7 @@ def events_after(handle: Handle, state: State, place: Place) -> tuple[list[Event
         events += [LogEvent(handle.name, left_out + text)] if text else []
         reading = state.has_ended and bool(text)
     lines, findings_at = read_lines_after(handle.path / "output" / "findings.jsonl", place.findings)
-    events += [FindingEvent(handle.name, line) for line in lines if line.get("source") == "debugger"]
+    events += [FindingEvent(handle.name, line) for line in lines if line.get("source") in ("debugger", "profiler")]
     if state.updated != place.updated:
         events.append(StatusEvent(handle.name, state))
     return events, Place(state.updated, metrics_at, log_at, findings_at)

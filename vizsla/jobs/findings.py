@@ -1,18 +1,23 @@
-"""``output/findings.jsonl`` of a job: what the check of the data and the rules of the debugger found, a line each."""
+"""``output/findings.jsonl`` of a job: what the check of the data and the rules of debugger and profiler found, a line
+each."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from vizsla.debugging.finding import RuleFinding
 from vizsla.files import storage, write_bytes
+from vizsla.profiling.finding import ProfileFinding
+
+Source = Literal["debugger", "profiler"]
 
 FINDINGS = "findings.jsonl"
 
 
-def append_findings(output: Path, findings: Iterable[RuleFinding]) -> None:
+def append_findings(output: Path, findings: Iterable[RuleFinding | ProfileFinding]) -> None:
     """Add what rules have found.
 
     Raises
@@ -26,7 +31,12 @@ def append_findings(output: Path, findings: Iterable[RuleFinding]) -> None:
             file.write(text)
 
 
-def replace_findings(output: Path, findings: Iterable[RuleFinding], rules: Iterable[str]) -> None:
+def replace_findings(
+    output: Path,
+    findings: Iterable[RuleFinding | ProfileFinding],
+    rules: Iterable[str],
+    source: Source = "debugger",
+) -> None:
     """Put what ``rules`` have found in the place of what they had found before; what others found stays.
 
     Raises
@@ -36,7 +46,7 @@ def replace_findings(output: Path, findings: Iterable[RuleFinding], rules: Itera
     """
     asked = set(rules)
     values = [(line, json.loads(line)) for line in _lines(output)]
-    kept = [line for line, value in values if value.get("source") != "debugger" or value.get("rule") not in asked]
+    kept = [line for line, value in values if value.get("source") != source or value.get("rule") not in asked]
     text = "".join(f"{line}\n" for line in kept) + "".join(_line(finding) for finding in findings)
     if text or (output / FINDINGS).exists():
         write_bytes(output / FINDINGS, text.encode())
@@ -48,7 +58,13 @@ def read_rule_findings(output: Path) -> list[RuleFinding]:
     return [RuleFinding.from_dict(value) for value in values if value.get("source") == "debugger"]
 
 
-def _line(finding: RuleFinding) -> str:
+def read_profile_findings(output: Path) -> list[ProfileFinding]:
+    """What the profiler's rules have found so far."""
+    values = [json.loads(line) for line in _lines(output)]
+    return [ProfileFinding.from_dict(value) for value in values if value.get("source") == "profiler"]
+
+
+def _line(finding: RuleFinding | ProfileFinding) -> str:
     return json.dumps(finding.to_dict(), ensure_ascii=False) + "\n"
 
 

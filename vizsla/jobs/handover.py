@@ -45,6 +45,8 @@ class Command:
     """Open files: the cores and GPUs that the job has for as long as this process holds them."""
     ends_with_parent: bool = False
     """Whether the job is killed with the process that started its supervisor, because another one starts it again."""
+    sampled: float | None = None
+    """Seconds between two samples of the profiler; None where the job is not profiled."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from vizsla.jobs.attempt import forget_stop, settle, stop_reason
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.lock import ControllerLock, create_locked
 from vizsla.jobs.processes import Process
+from vizsla.jobs.profiled import profiled_here
 from vizsla.settings import settings
 
 
@@ -83,7 +84,7 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
     job.set_state("InProgress", pid=process.pid, pid_started=process.started)
     tracking.begin(job)
     try:
-        with stoppable():
+        with stoppable(), profiled_here(job):
             if stop_reason(job) is not None:  # asked before there was a process to signal
                 raise AskedToStop
             yield

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from vizsla.errors import UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.growing import read_metrics_after, size
+from vizsla.jobs.profile_watch import ProfileWatch
+from vizsla.jobs.profiled import config_of, rule_parameters
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import now
 
@@ -72,6 +74,7 @@ class RuleWatch:
         self._rules: RulesOfJob | None = None
         self._due = 0.0
         self._is_from_metrics = False
+        self._profile = ProfileWatch(job, self.note)
 
     @classmethod
     def of(cls, job: JobDirectory) -> RuleWatch:
@@ -92,6 +95,8 @@ class RuleWatch:
 
     def look(self, *, over: bool = False) -> None:
         """Ask the rules, if it is time to. Nothing that goes wrong here is the job's failure."""
+        if not over:  # at its end, the report has them
+            self._profile.look()
         if self._is_own or (not over and time.monotonic() < self._due):
             return
         began, self._due = time.monotonic(), float("inf")  # an action may come back here
@@ -187,6 +192,11 @@ def check_rules(spec: TrainingJobSpec) -> None:
     UsageError
         For a rule, parameter, action or collection that cannot be meant, or a file of rules that is not there.
     """
+    config_of(spec)
+    if spec.profiler_rule_configurations:
+        from vizsla.profiling.rules import rules_with
+
+        rules_with(rule_parameters(spec.to_dict()))
     for own in rules_of(spec).own if spec.debug_rule_configurations else ():
         if not Path(own.file.removeprefix("file://")).is_file():
             raise UsageError(

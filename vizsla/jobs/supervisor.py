@@ -24,6 +24,8 @@ from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.output import JobOutput
 from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
+from vizsla.profiling.layout import CLOCK, output_of
+from vizsla.profiling.start import end_sampler, new_clock, start_report, start_sampler, wait_for
 
 _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
@@ -32,6 +34,9 @@ _LEAST_PACKING_SECONDS = 1.0
 _LONGEST_SLEEP = 86_400.0  # select knows no longer ones than some years
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
+_LEAST_REPORTED_SECONDS, _REPORT_SECONDS, _STOPPED_REPORT_SECONDS = 5.0, 20.0, 3.0
+"""A shorter job that trains no network has no report until it is asked for; how long one may take, and that of a job
+which somebody wants to end."""
 _NOT_PACKED: tuple[None, None, list[str]] = (None, None, [])
 _DEATH_SIGNAL, _CHILD_SUBREAPER = 1, 36  # sys/prctl.h: PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER
 
@@ -62,6 +67,7 @@ class _Attempt:
         self.why: Why = "exited"
         self.kill_at: float | None = None
         self.killed = False
+        self.clock = new_clock()
 
     def run(self) -> None:
         """Start, watch, end, tell."""
@@ -80,14 +86,19 @@ class _Attempt:
         killed_before = _oom_kills()
         began = time.monotonic()
         self.pid, output = self._start()
+        interval = self.command.sampled
+        sampler = None if interval is None else start_sampler(self.job, interval, self.clock, self.pid)
         self._watch(output, wake_read, began)
+        end_sampler(sampler)
         self._end_everything(output)
+        report = self._report(time.monotonic() - began)
         assert self.status is not None
         code = os.waitstatus_to_exitcode(self.status)
         disk_full = self.output.disk_full or _disk_full(self.job)
         reserve.unlink(missing_ok=True)
         missing = self.output.close(tell_missing=code == 0 or self.why != "exited")
         packed, pack_error, left_out = self._pack(began, wake_read) if code == 0 and not self.killed else _NOT_PACKED
+        wait_for(report, _REPORT_SECONDS if self.why == "exited" else _STOPPED_REPORT_SECONDS)
         end = Exit(
             attempt=self.command.attempt,
             code=code,
@@ -105,6 +116,12 @@ class _Attempt:
             missing_metrics=missing,
         )
         write_json(self.run_folder / "exit.json", asdict(end))
+
+    def _report(self, seconds: float) -> int | None:
+        """Begin to write what the profiler saw."""
+        trained = any((output_of(self.job) / "framework").glob("*.segments"))
+        is_due = self.command.sampled is not None and (trained or seconds >= _LEAST_REPORTED_SECONDS)
+        return start_report(self.job) if is_due and self.job.is_dir() else None
 
     def _start(self) -> tuple[int, int]:
         """Fork the job; it waits until its number is written down, so that no job runs that nobody knows."""
@@ -154,6 +171,9 @@ class _Attempt:
             os.dup2(into, 1)
             os.dup2(into, 2)
             environment = os.environ | self.command.environment
+            environment.pop(CLOCK, None)  # of a job that this one was started in
+            if self.command.sampled is not None:
+                environment[CLOCK] = str(self.clock)
             self._give_opt_ml()
             os.chdir(self.command.folder)
             os.execvpe(self.command.argv[0], self.command.argv, environment)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from vizsla.training.trained import Adjust, EpochMetrics, Stop
+
+_T = TypeVar("_T")
 
 
 class Callback:
@@ -29,6 +31,10 @@ class Callback:
 
     def on_network(self, network: Any, classes: int) -> None:
         """A network of torch is about to train, in this thread; a head at its optimum is none."""
+
+    def batches(self, batches: Iterator[_T]) -> Iterator[_T]:
+        """The batches of an epoch of a network, to be given on as they come."""
+        return batches
 
     def on_loss(self, loss: float) -> None:
         """The mean loss (nats) of a batch, before its step."""
@@ -59,6 +65,11 @@ class Callbacks(Callback):
     def on_network(self, network: Any, classes: int) -> None:
         for callback in self._callbacks:
             callback.on_network(network, classes)
+
+    def batches(self, batches: Iterator[_T]) -> Iterator[_T]:
+        for callback in self._callbacks:
+            batches = callback.batches(batches)
+        return batches
 
     def on_loss(self, loss: float) -> None:
         for callback in self._callbacks:

@@ -100,7 +100,7 @@ def transform_in(directory: JobDirectory, job: TransformJob) -> Summary:
             answerer = Answerer(job, model, settings().max_image_bytes)
             join = b"\n" if job.assembles_lines else b""
             run: Run
-            if _is_on_cluster(directory) and inputs.has_addresses and not job.splits_lines:
+            if _is_on_cluster(directory) and inputs.has_addresses and not job.holds_records:
                 place = None if output is None else job.transform_output.s3_output_path or str(directory.output)
                 ray = connect()
                 run = ClusterRun(ray, job, locate_model(job.model_name), place, answerer, journal, join, log.progress)

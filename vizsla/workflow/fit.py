@@ -44,6 +44,8 @@ from vizsla.workflow.job_callbacks import EpochLines, MetricsLog, Progress
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.preparation import Preparation, Start
+from vizsla.workflow.profile import write_own_report
+from vizsla.workflow.profiler import Profiler
 from vizsla.workflow.proof import prove
 from vizsla.workflow.request import PREDICTIONS, REPORT, FitRequest, FitResult
 from vizsla.workflow.search import Search
@@ -184,6 +186,7 @@ class _Fit:
             search=search,
         )
         result.save()
+        write_own_report(self.job, self.observer.note)
         return result
 
     def _warn(self, text: str) -> None:
@@ -281,7 +284,8 @@ class _Fit:
     def _trainer(self) -> Trainer:
         end = self.watch.before(_RESERVE_SECONDS)
         lines = [] if self.request.preset is None else [EpochLines(self.observer)]
-        self.callback = Callbacks([self.metrics, self.watch.callback, self.debugger, Deadline(end), *lines])
+        own = [self.metrics, self.watch.callback, self.debugger, Profiler()]
+        self.callback = Callbacks([*own, Deadline(end), *lines])
         pictures = Pictures(self.dataset.sealed(), self.extraction.keys)
         after = _EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)
         specs = self.prepared.specs if self._searches_backbone else (self.spec,)

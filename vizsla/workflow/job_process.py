@@ -10,6 +10,7 @@ from pathlib import Path
 from vizsla.errors import UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.parameters import DOCUMENT, speaking
+from vizsla.profiling import startup
 
 
 def run_job(work: Callable[[JobDirectory], object], do: str) -> int:
@@ -21,6 +22,7 @@ def run_job(work: Callable[[JobDirectory], object], do: str) -> int:
             raise UsageError("VIZSLA_JOB_DIR is not set.", do=do)
         job = JobDirectory.open(Path(folder))
         try:
+            startup.begin()
             with speaking(DOCUMENT.but(again=f"`vizsla jobs resume {job.name}`")):  # the process may be a notebook's
                 work(job)
         except VizslaError as error:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from vizsla.profiling.timeline import announce
 from vizsla.training.callbacks import Callback
 from vizsla.workflow.job_callbacks import Progress
 from vizsla.workflow.observer import Observer
@@ -36,6 +37,7 @@ class Watch:
     def stage(self, name: str, total: int | None = None) -> Iterator[None]:
         """Announce and time a stage."""
         self.callback.on_phase(name, total)
+        announce(name)
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began

@@ -29,10 +29,14 @@ from vizsla.jobs.here import AskedToStop, stoppable
 from vizsla.jobs.output import JobOutput
 from vizsla.jobs.pack import ARCHIVE, holds_anything, inference_code, pack_model
 from vizsla.jobs.processes import Process
+from vizsla.jobs.profiled import config_of, profiled_here
 from vizsla.jobs.slots import Capacity, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec, local_path
+from vizsla.profiling.layout import output_of
+from vizsla.profiling.start import start_report, wait_for
 from vizsla.settings import usable_cores
 
+_REPORT_SECONDS = 20.0
 _INTERRUPTED, _TERMINATED = -2, -15
 
 
@@ -106,7 +110,8 @@ class _Run:
         began = time.monotonic()
         inside.leave()  # of the job before
         try:
-            with _surroundings(self.job, self.spec) as argv, self._heard(), stoppable():
+            profile = profiled_here(self.job, config_of(self.spec))
+            with _surroundings(self.job, self.spec) as argv, self._heard(), stoppable(), profile:
                 code = self._prepare() or self._run(argv)
         except AskedToStop:
             code = _TERMINATED
@@ -116,6 +121,8 @@ class _Run:
         with contextlib.suppress(Exception):
             inside.leave()
             current.close_all()
+        if any((output_of(self.job.path) / "framework").glob("*.segments")):
+            wait_for(start_report(self.job.path), _REPORT_SECONDS)
         is_stopped = attempts.stop_reason(self.job) is not None
         missing = self.output.close(tell_missing=code == 0 or is_stopped)
         packed, error, left_out = self._pack() if code == 0 else (None, None, [])

@@ -26,3 +26,11 @@ def _import_the_environments_own() -> None:
 
 
 _import_the_environments_own()
+
+if "VIZSLA_PROFILER_CLOCK" in os.environ:
+    try:
+        from vizsla.profiling.startup import begin
+
+        begin()
+    except Exception as error:  # noqa: BLE001 - a Python that does not see Vizsla, for one
+        print(f"[vizsla] the profiler does not watch this process: {error}", file=sys.stderr, flush=True)

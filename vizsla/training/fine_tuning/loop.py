@@ -138,7 +138,8 @@ def fine_tune(
         order = list(batches(data.train, data.labels, config.batch_size, config.seed, epoch, balanced=loss_of.sampled))
         network.prepare()
         thaw(groups, epoch, config)
-        for rows, batch in zip(order[first:], inputs.epoch(order, [config.seed, epoch], first), strict=True):
+        drawn = callback.batches(inputs.epoch(order, [config.seed, epoch], first))
+        for rows, batch in zip(order[first:], drawn, strict=True):
             for group, options in zip(groups, optimizer.param_groups, strict=True):
                 options["lr"] = group.factor(config) * learning_rate(progress.step / total, config) * progress.lr_factor
             loss = take_step(network, optimizer, loss_of, batch, rows, progress, config, note)

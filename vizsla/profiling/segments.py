@@ -1,0 +1,175 @@
+"""The segments of a training process as columns, and the steps that they mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.profiling.timeline import MARK, SEGMENT, Phase
+
+_DTYPE = np.dtype([("began", "<u8"), ("us", "<u4"), ("count", "<u2"), ("phase", "u1"), ("flags", "u1")])
+assert _DTYPE.itemsize == SEGMENT.size
+TRAIN, EVAL, OTHER = 1, 2, 0
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of one mode, in order: begin and length in seconds of Unix time, first and last segment, pictures."""
+
+    began: Floats
+    seconds: Floats
+    pictures: Ints
+    wait: Floats
+    """Of them, seconds that waited for data."""
+    numbers: Ints
+    begins: npt.NDArray[np.bool_]
+    """Whether a loader had begun just before: its workers start."""
+
+    def __len__(self) -> int:
+        return len(self.began)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What one process did: begin and end (seconds of Unix time), phase, count and flags, all (n,), by time."""
+
+    began: Floats
+    ended: Floats
+    phase: npt.NDArray[np.uint8]
+    count: npt.NDArray[np.uint16]
+    flags: npt.NDArray[np.uint8]
+    facts: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Segments:
+        """From ``PID.segments``; half a segment at its end, of a process that was killed, is left out."""
+        data = path.read_bytes()
+        raw = np.frombuffer(data[: len(data) // SEGMENT.size * SEGMENT.size], _DTYPE)
+        raw = raw[np.argsort(raw["began"], kind="stable")]
+        began = raw["began"].astype(np.float64) / 1e9
+        try:
+            facts = json.loads(path.with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            facts = {}
+        ended = began + raw["us"].astype(np.float64) / 1e6
+        return cls(began, ended, raw["phase"], raw["count"], raw["flags"], facts)
+
+    def __len__(self) -> int:
+        return len(self.began)
+
+    @cached_property
+    def groups(self) -> Ints:
+        """(n,) the number of the batch that each segment belongs to; -1 before the first.
+
+        A batch begins with the waiting for its data; where no loader is seen, with a forward pass after a backward
+        pass, a step, or a forward pass of the other kind (with or without gradients).
+        """
+        phase, n = self.phase, len(self)
+        is_data = (phase == Phase.DATA) & (self.flags != MARK)
+        core = is_data | np.isin(phase, (Phase.FORWARD, Phase.BACKWARD)) | self.is_step
+        at = np.flatnonzero(core)
+        kinds = phase[at]
+        before = np.concatenate([[Phase.OTHER], kinds[:-1]])
+        forward = kinds == Phase.FORWARD
+        plain = np.where(forward, self.flags[at] & MARK, 2)
+        last = _forward_fill(plain, plain != 2)
+        changed = forward & (np.concatenate([[2], last[:-1]]) != plain)
+        own = forward & (np.isin(before, (Phase.BACKWARD, Phase.OPTIMIZER)) | changed)
+        # A model and its loss are two forward passes of one batch; a loader's wait belongs to what follows it.
+        begins = (kinds == Phase.DATA) & (before != Phase.DATA) | own & (before != Phase.DATA)
+        result = np.full(n, -1, np.int64)
+        result[at] = np.cumsum(begins) - 1
+        filled = _forward_fill(result, core)
+        return np.where(np.arange(n) >= (at[0] if len(at) else n), filled, -1)
+
+    @cached_property
+    def is_step(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether it is a step of an optimizer."""
+        return (self.phase == Phase.OPTIMIZER) & (self.flags != MARK)
+
+    @cached_property
+    def group_modes(self) -> npt.NDArray[np.uint8]:
+        """(groups,) of each batch, whether it trains (a backward pass or a step), evaluates (a forward pass alone), or
+        does neither."""
+        count = int(self.groups.max(initial=-1)) + 1
+        modes = np.zeros(count, np.uint8)
+        inside = self.groups >= 0
+        for mode, chosen in (
+            (EVAL, self.phase == Phase.FORWARD),
+            (TRAIN, (self.phase == Phase.BACKWARD) | self.is_step),
+        ):
+            modes[self.groups[inside & chosen]] = mode
+        return modes
+
+    @cached_property
+    def modes(self) -> npt.NDArray[np.uint8]:
+        """(n,) the mode of each segment's batch; saving and preparing belong to none."""
+        modes = np.zeros(len(self), np.uint8)
+        inside = self.groups >= 0
+        modes[inside] = self.group_modes[self.groups[inside]]
+        modes[np.isin(self.phase, (Phase.CHECKPOINT, Phase.WEIGHTS, Phase.IMPORTS))] = OTHER
+        modes[self.phase == Phase.EVALUATION] = EVAL
+        return modes
+
+    @cached_property
+    def loop(self) -> tuple[float, float]:
+        """Begin and end (seconds of Unix time) of the training loop: its first batch to its last."""
+        inside = np.flatnonzero((self.groups >= 0) & (self.modes > 0))
+        if not len(inside):
+            return (self.began[-1], self.began[-1]) if len(self) else (0.0, 0.0)
+        return float(self.began[inside[0]]), float(self.ended[inside].max())
+
+    def steps(self, mode: int = TRAIN) -> Steps:
+        """The steps of a mode. A training step ends where the batch after an optimizer's step begins: several batches
+        whose gradients add up are one. Checkpoints and evaluations between two batches are not counted."""
+        groups, modes = self.groups, self.group_modes
+        if not len(modes):
+            empty = np.empty(0)
+            return Steps(empty, empty, empty.astype(int), empty, empty.astype(int), empty.astype(bool))
+        inside = groups >= 0
+        count = len(modes)
+        first = np.searchsorted(groups[inside], np.arange(count)) + int(np.argmax(inside))
+        begins = self.began[first]
+        ends = np.append(begins[1:], self.loop[1])
+        length = ends - begins
+        outside = np.isin(self.phase, (Phase.CHECKPOINT, Phase.WEIGHTS, Phase.EVALUATION)) & inside
+        length -= np.bincount(groups[outside], (self.ended - self.began)[outside], count)
+        wait = np.bincount(
+            groups[inside], np.where(self.phase == Phase.DATA, self.ended - self.began, 0)[inside], count
+        )
+        pictures = np.zeros(count, np.int64)
+        forward = inside & (self.phase == Phase.FORWARD)
+        np.maximum.at(pictures, groups[forward], self.count[forward].astype(np.int64))
+        begins_loader = np.zeros(count, bool)
+        after = groups[(self.phase == Phase.DATA) & (self.flags == MARK)] + 1
+        begins_loader[after[after < count]] = True
+        own = np.flatnonzero(modes == mode)
+        if mode == TRAIN and len(own):
+            stepped = np.bincount(groups[inside & self.is_step], minlength=count)[own] > 0
+            number = np.concatenate([[0], np.cumsum(stepped)[:-1]])
+        else:
+            number = np.arange(len(own))
+        total = int(number.max(initial=-1)) + 1
+        starts = np.searchsorted(number, np.arange(total))
+        return Steps(
+            begins[own][starts],
+            np.bincount(number, length[own], total),
+            np.bincount(number, pictures[own], total).astype(np.int64),
+            np.bincount(number, wait[own], total),
+            np.arange(total),
+            begins_loader[own][starts],
+        )
+
+
+def _forward_fill(values: npt.NDArray[Any], where: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Each value where ``where`` is, and elsewhere the last such before it (the first value before any)."""
+    at = np.maximum.accumulate(np.where(where, np.arange(len(values)), 0)) if len(values) else np.empty(0, int)
+    return values[at]
