@@ -274,7 +274,7 @@ def test_a_search_runs_its_trials_over_the_nodes(
         *("--trials", 6, "--json"),
     )
     assert said.returncode == 0, said.stderr
-    assert json.loads(said.stdout.splitlines()[-1])["tuning"]["BestHyperParameters"]["lr"] == "0.3"
+    assert json.loads(said.stdout.splitlines()[-1])["tuning"]["BestHyperParameters"]["lr"] == 0.3
     trials = [JobDirectory.open(path.parent) for path in (tmp_path / "runs").glob("search-*/job.json")]
     assert {trial.executor for trial in trials} == {"ray"}
     assert len(trials) == 6

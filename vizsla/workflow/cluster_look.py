@@ -149,7 +149,7 @@ class ClusterLook:
             fn_constructor_kwargs=looker,
             batch_size=size,
             batch_format="pyarrow",
-            concurrency=(1, cores),
+            compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
             num_cpus=1,
         )
         try:

@@ -92,6 +92,7 @@ class ClusterRun(Run):
         blocks = list(self._blocks(inputs))
         if not blocks:
             return
+        cores = max(1, sum(node.cpus for node in nodes(self._ray)))
         answered = data.from_arrow_refs(blocks).map_batches(
             Transformer,
             fn_constructor_args=(
@@ -103,7 +104,7 @@ class ClusterRun(Run):
             ),
             batch_size=_BATCH,
             batch_format="pyarrow",
-            concurrency=(1, max(1, sum(node.cpus for node in nodes(self._ray)))),
+            compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
             num_cpus=1,
         )
         for part in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
