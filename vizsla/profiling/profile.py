@@ -38,7 +38,8 @@ _LABELS = {
     Phase.OTHER: "other",
     Phase.FINALIZATION: "finalisation",
 }
-_BEFORE_FIRST = (Phase.IMPORTS, Phase.WEIGHTS, Phase.COPYING, Phase.COMPILE)
+_BEFORE_FIRST = (Phase.IMPORTS, Phase.WEIGHTS, Phase.COPYING)
+"""What is "other" once the loop has begun."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class JobProfile:
     def __init__(self, job: str | os.PathLike[str]) -> None:
         from vizsla.settings import settings
 
-        path = Path(job)
+        path = Path(getattr(job, "path", job))  # a job directory, too
         named = settings().home / path
         self.job = path if path.is_dir() or not named.is_dir() else named
         self.folder = output_of(self.job)
@@ -277,7 +278,9 @@ def _with_gaps(
 
 
 STAGES: dict[str, Phase] = {
-    "listing": Phase.INITIALIZATION,
+    "channels": Phase.COPYING,
+    "requirements": Phase.INITIALIZATION,
+    "scan": Phase.INITIALIZATION,
     "check": Phase.INITIALIZATION,
     "backbone": Phase.WEIGHTS,
     "choice": Phase.INITIALIZATION,
