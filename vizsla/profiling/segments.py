@@ -130,9 +130,18 @@ class Segments:
             return (self.began[-1], self.began[-1]) if len(self) else (0.0, 0.0)
         return float(self.began[inside[0]]), float(self.ended[inside].max())
 
+    @cached_property
+    def _steps(self) -> dict[int, Steps]:
+        return {}
+
     def steps(self, mode: int = TRAIN) -> Steps:
         """The steps of a mode. A training step ends where the batch after an optimizer's step begins: several batches
         whose gradients add up are one. Checkpoints and evaluations between two batches are not counted."""
+        if mode not in self._steps:
+            self._steps[mode] = self._steps_of(mode)
+        return self._steps[mode]
+
+    def _steps_of(self, mode: int) -> Steps:
         groups, modes = self.groups, self.group_modes
         if not len(modes):
             empty = np.empty(0)
