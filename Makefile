@@ -5,11 +5,16 @@ VENV   ?= $(HOME)/.cache/vizsla/venv
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
             $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN    := $(VENV)/bin
+RAY_VENV ?= $(HOME)/.cache/vizsla/ray-venv
+# A network of its own with nothing but loopback: as root, or as root of a namespace of its own.
+ALONE  := unshare $(if $(filter 0,$(shell id -u)),-n,-rn)
 # Says which checkout and which dependencies the environment holds.
 STAMP  := $(VENV)/.ready-$(shell (pwd; cat pyproject.toml) | cksum | tr ' ' '-')
 
+RAY_STAMP := $(RAY_VENV)/$(notdir $(STAMP))
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo notebooks test test-all floors lint format clean
+.PHONY: help install demo notebooks test test-ray test-all floors lint format clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +41,18 @@ notebooks: install ## run the notebooks of examples/, without a network
 
 test: install ## the default tests, on two workers (they wait for processes and servers half of the time)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
+
+test-ray: $(RAY_STAMP) ## the tests of many machines, with Ray in an environment of its own, on loopback alone
+	@$(ALONE) sh -c 'ip link set lo up && exec "$$@"' sh $(RAY_VENV)/bin/python -m pytest -q tests/ray
+
+$(RAY_STAMP): $(STAMP)
+	@echo "Installing Ray into $(RAY_VENV) (600 MB) ..."
+	@test -x $(RAY_VENV)/bin/python || $(BIN)/python -m venv $(RAY_VENV)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > \
+	  "$$($(RAY_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vizsla_below.pth"
+	@$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'ray[default,data,serve,train]>=2.40,<3'
+	@rm -f $(RAY_VENV)/.ready-*
+	@touch $@
 
 test-all: install ## the slow tests too
 	@$(BIN)/python -m pytest

@@ -46,7 +46,14 @@ S3_LOGIN = ("S3RVER", "S3RVER")
 
 
 MAY_SKIP = (
-    *("small file system", "its own /opt/ml", "which root alone can", "no IPv6 here", "without pi-heif"),
+    *(
+        "small file system",
+        "its own /opt/ml",
+        "which root alone can",
+        "no IPv6 here",
+        "without pi-heif",
+        "`make test-ray`",
+    ),
     *os.environ.get("VIZSLA_TESTS_MAY_SKIP", "").split(),
 )
 """Parts of the reasons for which a test may skip even there: rights, and networks, that containers withhold; and what

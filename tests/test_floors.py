@@ -20,6 +20,7 @@ FLOORS = [
     "cache",
     "findings",
     "notebook",
+    "cluster",
     "images",
     "models",
     "data",

@@ -95,6 +95,12 @@ def test_a_command_has_a_server_for_its_time(tmp_path: Path) -> None:
     assert not (tmp_path / "own" / "aws" / "server.json").exists()
 
 
+def test_options_of_a_server_that_is_there_already(ctx: Context) -> None:
+    done = vizsla("aws", "run", "--pass-through", "--", "true")
+    assert done.returncode == 2
+    assert f"A server runs on this home already, at {ctx.address}" in done.stderr
+
+
 def test_a_command_that_is_not_there(ctx: Context) -> None:
     done = vizsla("aws", "run", "--", "no-such-command")
     assert done.returncode == 2

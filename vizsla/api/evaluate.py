@@ -22,6 +22,7 @@ def evaluate(
     source: SourceOptions | None = None,
     name: str | None = None,
     seed: int = 0,
+    executor: str = "local",
     progress: bool = True,
 ) -> EvaluateResult:
     """Measure a saved model on labelled pictures, and write a report. Classes are matched by name.
@@ -41,6 +42,8 @@ def evaluate(
         Where the training pictures lie, if the job that made the model is not there any more.
     store_temperature:
         Write a copy of the model that is calibrated on its validation pictures.
+    executor:
+        Where pictures are looked at: ``local``, ``ray`` or ``ray://HOST:PORT``, to the same bits.
 
     Raises
     ------
@@ -65,6 +68,7 @@ def evaluate(
         source or SourceOptions(),
         name,
         seed,
+        executor,
     )
     with watching(progress) as observer:
         return evaluate_model(request, observer)

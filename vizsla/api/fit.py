@@ -27,6 +27,7 @@ def fit(
     tune: int | SearchRequest | None = None,
     seed: int = 0,
     minutes: float | None = None,
+    executor: str = "local",
     name: str | None = None,
     source: SourceOptions | None = None,
     gate: GateOptions | None = None,
@@ -56,6 +57,8 @@ def fit(
         Decides every draw.
     minutes:
         Most minutes that the whole job may take.
+    executor:
+        Where pictures are looked at: ``local``, ``ray`` or ``ray://HOST:PORT``, to the same bits.
     source, gate:
         How to read the data, and what to do about damaged pictures and leaks.
     progress:
@@ -87,6 +90,7 @@ def fit(
         random_init=random_init,
         size=size,
         minutes=minutes,
+        executor=executor,
         name=name,
         source=source,
         gate=gate,

@@ -54,7 +54,8 @@ def train(
     minutes:
         Most minutes that it may run.
     executor:
-        ``local`` runs it in a process of its own; ``debug`` in this one, so that breakpoints work.
+        ``local`` runs it in a process of its own; ``debug`` in this one, so that breakpoints work; ``ray``, or
+        ``ray://HOST:PORT``, on a node of a cluster; ``sagemaker`` at AWS.
     on_log:
         Is given the log as it is written; by default it is printed.
     progress:

@@ -61,6 +61,7 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
     metrics: Mapping[str, str] | None = None,
     instance_type: str | None = None,
     max_parallel: int | None = None,
+    executor: str = "local",
     progress: bool = True,
 ) -> FitResult | ScriptSearchResult:
     """Search for the hyperparameters of a head, and train, evaluate and save the winner; or for those of a script.
@@ -88,6 +89,8 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         ranges.
     strategy, target, patience, early_stopping, seeds, finalists, finalist_seeds, warm_start, study:
         See :class:`vizsla.SearchRequest`, :class:`vizsla.SearchLimits` and docs/tune.md.
+    executor:
+        What runs a script's trials, as for :func:`train`; without a script, what looks at pictures, as for :func:`fit`.
     script, source_dir, metrics, instance_type, max_parallel:
         Your own script, run unmodified as a job for each trial, at most ``max_parallel`` at a time; ``data`` and these
         are as for :func:`train`.
@@ -125,7 +128,9 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         names = list(metrics or {})
         search = search_request(space, objective, direction, names, finalists, limits=limits, seed=seed, **options)
         spec = script_job(script, source_dir, data, metrics)
-        request = ScriptSearch.with_fixed(spec, search, hyperparameters, instance_type, Path(script).stem, name)
+        request = ScriptSearch.with_fixed(
+            spec, search, hyperparameters, instance_type, Path(script).stem, name, executor
+        )
         with watching(progress, trials=True) as observer:
             return tune_script(request, observer)
     scripts = {"source_dir": source_dir, "metrics": metrics, "instance_type": instance_type}
@@ -145,6 +150,7 @@ def tune(  # type: ignore[misc]  # the overloads say what comes back; the option
         seed=seed,
         preset=preset,
         minutes=minutes,
+        executor=executor,
         name=name,
         source=source,
         gate=gate,

@@ -33,6 +33,11 @@ def run_command(command: Sequence[str], *, port: int | None = None, pass_through
     home = settings().home.absolute()
     inherited = dict(os.environ)
     if (other := running(home)) is not None:
+        if port is not None or pass_through:
+            raise UsageError(
+                f"A server runs on this home already, at {other.address}: its port and what it passes on stay.",
+                do="leave the options out, or end that server first",
+            )
         return _run(command, environment(Context(home, other.address), inherited))
     with serving(home, port=port, pass_through=pass_through) as ctx:
         return _run(command, environment(ctx, inherited))

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,17 +32,21 @@ class Input:
     key: str
     read: Callable[[], bytes]
     blocks: Callable[[], Iterator[bytes]]
+    address: str | None = None
+    """What :func:`at_address` reads it by, on any machine that sees it; None of a member of an archive."""
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What there is to transform. Each call of ``each`` begins anew; ``count`` is None where only the end tells.
-    ``is_remote`` says that reading waits for a network, so that many are read at a time."""
+    ``is_remote`` says that reading waits for a network, so that many are read at a time; ``has_addresses``, that each
+    has one."""
 
     where: str
     count: int | None
     each: Callable[[], Iterator[Input]]
     is_remote: bool = False
+    has_addresses: bool = True
     notes: list[str] = field(default_factory=list)
 
 
@@ -100,7 +104,26 @@ def _some(inputs: Sequence[str], where: object, what: str) -> Sequence[str]:
 
 def local_input(key: str, path: Path) -> Input:
     """A file of this machine."""
-    return Input(key, partial(_read, path), partial(_blocks, path))
+    return Input(key, partial(_read, path), partial(_blocks, path), str(path.absolute()))
+
+
+def at_address(address: str) -> bytes:
+    """All of an input by its address.
+
+    Raises
+    ------
+    ImageError
+        When it cannot be had.
+    """
+    if not address.startswith("s3://"):
+        return _read(Path(address))
+    bucket, key = s3_session.parse(address)
+    return _object_bytes(_store(bucket), bucket, key)
+
+
+@lru_cache(maxsize=16)
+def _store(bucket: str) -> Any:
+    return s3_session.connect(bucket, None, patient=True)
 
 
 def _read(path: Path) -> bytes:
@@ -134,7 +157,7 @@ def _folder(root: Path, records: bool) -> Inputs:
 
 def _archive(path: Path, records: bool) -> Inputs:
     """The members as they follow one another: nothing is unpacked."""
-    return Inputs(str(path), None, lambda: _members(path, records))
+    return Inputs(str(path), None, lambda: _members(path, records), has_addresses=False)
 
 
 def _members(path: Path, records: bool) -> Iterator[Input]:
@@ -233,7 +256,8 @@ def _bucket(address: str, *, is_manifest: bool, records: bool, on_progress: Prog
 
 
 def _object(name: str, store: Any, bucket: str, key: str) -> Input:
-    return Input(name, partial(_object_bytes, store, bucket, key), partial(_object_blocks, store, bucket, key))
+    blocks = partial(_object_blocks, store, bucket, key)
+    return Input(name, partial(_object_bytes, store, bucket, key), blocks, f"s3://{bucket}/{key}")
 
 
 def _object_bytes(store: Any, bucket: str, key: str) -> bytes:

@@ -59,6 +59,11 @@ class Folder:
         return path
 
 
+def open_output(place: str) -> Folder | Bucket:
+    """Where whole answers go, by its path or s3:// address."""
+    return Bucket(place) if place.startswith("s3://") else Folder(Path(place))
+
+
 class Bucket:
     """Objects under ``s3://bucket/prefix``."""
 

@@ -137,9 +137,12 @@ class Run:
             for _ in range(_AHEAD * (threads + network)):  # all that is on its way is done
                 if self._failure is None:
                     room.acquire()
-        self.summary.seconds = time.monotonic() - began
         if self._failure is not None:
             raise self._failure
+        return self._ended(inputs, began)
+
+    def _ended(self, inputs: Inputs, began: float) -> Summary:
+        self.summary.seconds = time.monotonic() - began
         if self.summary.records and self.summary.failed == self.summary.records:
             kinds = ", ".join(f"{kind} {count:,} times" for kind, count in self.summary.errors.most_common(5))
             raise DataError(

@@ -36,6 +36,7 @@ def evaluate(
         False, "--store-temperature", help="Write a copy of the model, calibrated on its validation pictures."
     ),
     seed: int = typer.Option(0, help="Decides every draw."),
+    executor: str = typer.Option("local", help="Where pictures are looked at: local, ray, ray://HOST:PORT."),
     name: str | None = typer.Option(None, help="The job's name. Default: evaluate-DATA-TIME."),
     tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
@@ -59,6 +60,7 @@ def evaluate(
         source,
         name,
         seed,
+        executor,
     )
     with live_view() as view:
         result = evaluate_model(request, view)

@@ -82,6 +82,9 @@ def fit(
     ),
     seed: int = typer.Option(0, help="Decides every draw: the same seed gives the same bits."),
     minutes: float | None = typer.Option(None, help="Most minutes that the whole job may take."),
+    executor: str = typer.Option(
+        "local", help="Where pictures are looked at: local, or the cores of a cluster: ray, ray://HOST:PORT."
+    ),
     name: str | None = typer.Option(None, help="The job's name. Default: train-DATA-TIME."),
     tracking_uri: TrackingUri = None,
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done and how long it would take."),
@@ -108,6 +111,7 @@ def fit(
         random_init=random_init,
         size=size,
         minutes=minutes,
+        executor=executor,
         name=name,
         source=source,
         gate=gate,

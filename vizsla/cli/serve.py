@@ -48,6 +48,10 @@ def serve(
         envvar="VIZSLA_STRICT_IMAGES",
         help="Refuse pictures that can be decoded although part of their data is broken.",
     ),
+    executor: str = typer.Option(
+        "local", help="ray, or ray://HOST:PORT: replicas on the nodes of that cluster, behind Ray Serve's proxy."
+    ),
+    replicas: str = typer.Option("1", help="With --executor ray: how many, such as 2, or 2..8 as the requests ask."),
     log_requests: bool = typer.Option(True, help="Write a line of JSON to stderr for every request."),
 ) -> None:
     """Serve saved models over HTTP, with SageMaker's contracts. Needs no torch.
@@ -79,4 +83,13 @@ def serve(
         strict_images=strict_images,
         access=Access.from_environment(host, anonymous=allow_anonymous, public_origins=public_origin or ()),
     )
-    Server(options, now).run()
+    if executor == "local":
+        Server(options, now).run()
+        return
+    from vizsla.cli.console import errors
+    from vizsla.serving.ray_serve import Replicas, serve_on_ray
+
+    def tell(address: str) -> None:
+        errors.print(f"serving at {address}, with {replicas} replicas; Ctrl-C ends them", soft_wrap=True)
+
+    serve_on_ray(executor, (models or [], models_dir), options, Replicas.parse(replicas), tell)

@@ -62,7 +62,14 @@ def train(
     name: str | None = typer.Option(None, help="The job's name. Default: train-WHAT-TIME.", rich_help_panel=_JOB),
     executor: str = typer.Option(
         "local",
-        help="local: a process of its own. debug: this one, where breakpoint() and a debugger work.",
+        help="local: a process of its own. debug: this one, where breakpoint() and a debugger work. ray, or "
+        "ray://HOST:PORT: a node of that cluster. sagemaker: AWS.",
+        rich_help_panel=_JOB,
+    ),
+    dry_run: bool = typer.Option(
+        False,
+        "--dry-run",
+        help="With --executor sagemaker: print the request, and what it may cost; send nothing.",
         rich_help_panel=_JOB,
     ),
     action: list[str] = typer.Option(
@@ -100,7 +107,7 @@ def train(
         _check_effect(
             of_scripts | of_jobs,
             where="vizsla train --request",
-            allowed="--name, --executor, --tracking-uri and --json beside --request",
+            allowed="--name, --executor, --dry-run, --tracking-uri and --json beside --request",
             do="write it into the document",
         )
         spec, about = read_spec(request, name), request.stem
@@ -122,7 +129,13 @@ def train(
         spec, about = builtin_spec(source, hyperparameters, instance, minutes, name), Path(source).resolve().name
         with speaking(DOCUMENT):  # all that it is given are hyperparameters
             from_spec(spec)  # what it cannot mean is said before there is a job
-    handle = runs.submit(with_actions(spec, action), about)
+    spec = with_actions(spec, action)
+    if dry_run:
+        from vizsla.cli.dry_run import print_dry_run
+
+        print_dry_run(runs, spec, about, as_json=as_json)
+        return
+    handle = runs.submit(spec, about)
     follow_to_end(runs, handle, as_json=as_json)
 
 

@@ -67,7 +67,11 @@ def transform(
         None, help="A JSON file with a CreateTransformJob document, instead of all these.", rich_help_panel=_JOB
     ),
     name: str | None = typer.Option(None, help="The job's name. Default: transform-WHAT-TIME.", rich_help_panel=_JOB),
-    executor: str = typer.Option("local", help="local: a process of its own. debug: this one.", rich_help_panel=_JOB),
+    executor: str = typer.Option(
+        "local",
+        help="local: a process of its own. debug: this one. ray, ray://HOST:PORT, sagemaker: as for train.",
+        rich_help_panel=_JOB,
+    ),
     tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:

@@ -125,6 +125,9 @@ def run(
     instance_type: str | None = typer.Option(
         None, help="A trial's share of the machine. Default: local-1cpu, and a GPU if any.", rich_help_panel=_SCRIPT
     ),
+    executor: str = typer.Option(
+        "local", help="What runs a script's trials, as for train; or looks at pictures, as for fit."
+    ),
     action: list[str] = typer.Option(
         [],
         "--action",
@@ -191,9 +194,8 @@ def run(
         names = [text.partition("=")[0] for text in metric]
         own_space = read_space([*space, *own_ranges], note=print_note)
         search = search_request(own_space, objective, direction, names, finalists, **options)
-        request = ScriptSearch.of(
-            script, source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name, search=search
-        )
+        fixed = source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name
+        request = ScriptSearch.of(script, *fixed, search=search, executor=executor)
         request = replace(request, spec=with_actions(request.spec, action))
         with trial_view() as view:
             result = tune_script(request, view)
@@ -222,6 +224,7 @@ def run(
             random_init=random_init,
             size=size,
             minutes=minutes,
+            executor=executor,
             name=name,
             source=source,
             gate=gate,

@@ -7,9 +7,10 @@ fast as two processes here (benchmarks/check.py prints both).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,29 @@ class Companion(Protocol):
 
     def take(self, key: bytes, decoded: Decoded) -> None:
         """One that is wanted, by its SHA-256, decoded as :attr:`short_side` asks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one look at a picture told: its record (shape ()), and the raw numbers for its scores, where they were asked
+    for. ``is_new``: nobody has kept it yet."""
+
+    record: Record
+    statistics: dict[str, Any] | None = None
+    is_new: bool = True
+
+
+Outcome = Seen | ImageError
+
+
+class Elsewhere(Protocol):
+    """Looks at pictures on other machines, which see the same files, and keeps what the companion is for."""
+
+    def __call__(
+        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits
+    ) -> Iterator[tuple[int, Outcome]]:
+        """The outcome of each of ``rows``, in any order."""
         ...
 
 
@@ -85,6 +109,7 @@ def scan(
     with_quality: bool = True,
     deadline: float | None = None,
     companion: Companion | None = None,
+    elsewhere: Elsewhere | None = None,
     on_progress: Progress = lambda done, total: None,
 ) -> Scan:
     """Look at every picture once.
@@ -94,7 +119,7 @@ def scan(
     most the last few hundred pictures. ``with_quality`` also scores each (dark, blurry, ...), which takes several
     times as long as all the rest, and needs cleanvision; else scores that are known stay. After ``deadline``
     (``time.monotonic()``) no further few hundred are begun. A ``companion`` is given the pictures that it wants: they
-    are decoded once for both.
+    are decoded once for both. What is ``elsewhere`` does that in place of this process's threads; it scores nothing.
 
     Raises
     ------
@@ -116,61 +141,78 @@ def scan(
     if companion is not None:
         stored = stored[~companion.missing(records["sha256"][stored])]
     pending = np.setdiff1d(np.arange(len(paths)), stored, assume_unique=True)
-    inspected, reached = 0, len(pending)
-    look = _Look(root, paths, limits, store, with_quality, companion)
+    inspected, reached = 0, np.zeros(len(paths), bool)
     on_progress(len(stored), len(paths))
-    with listening(), ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
-        for start in range(0, len(pending), _CHUNK):
-            if deadline is not None and time.monotonic() > deadline:
-                reached = start
-                break
-            rows = pending[start : start + _CHUNK]
-            fresh: list[tuple[int, Record, dict[str, Any] | None]] = []
-            for row, outcome in zip(rows.tolist(), pool.map(look, rows.tolist()), strict=True):
-                if isinstance(outcome, ImageError):
-                    errors[row] = outcome
-                elif isinstance(outcome, tuple):
-                    fresh.append((row, *outcome))
-                else:
-                    records[row] = store.take(np.array([outcome]))[0]
-                if not row % 16:
-                    on_progress(len(stored) + start + int(np.searchsorted(rows, row)) + 1, len(paths))
+    outcomes: Iterator[tuple[int, Outcome]]
+    if elsewhere is not None and not with_quality and len(pending):
+        outcomes = itertools.takewhile(
+            lambda _: deadline is None or time.monotonic() <= deadline, elsewhere(root, paths, pending, limits)
+        )
+    else:
+        look = Look(root, limits, store, with_quality, companion)
+        outcomes = _here(look, paths, pending, threads, deadline)
+    fresh: list[tuple[int, Seen]] = []
+    for count, (row, outcome) in enumerate(outcomes, 1):
+        reached[row] = True
+        if isinstance(outcome, ImageError):
+            errors[row] = outcome
+        elif outcome.is_new:
+            fresh.append((row, outcome))
+        else:
+            records[row] = outcome.record
+        if not count % 16:
+            on_progress(len(stored) + count, len(paths))
+        if count % _CHUNK == 0:
             inspected += len(fresh)
             _keep(records, fresh, store)
+            fresh = []
+    inspected += len(fresh)
+    _keep(records, fresh, store)
     on_progress(len(paths), len(paths))
     if len(pending):
         index.replace(paths, stats, records["sha256"], records["bytes"] > 0, began_ns)
-    return Scan(records, errors, inspected, time.monotonic() - began, pending[reached:])
+    unreached = pending[~reached[pending]]
+    return Scan(records, dict(sorted(errors.items())), inspected, time.monotonic() - began, unreached)
+
+
+def _here(
+    look: Look, paths: Sequence[str], rows: npt.NDArray[np.int64], threads: int, deadline: float | None
+) -> Iterator[tuple[int, Outcome]]:
+    """The outcomes in order; after the deadline no further few hundred are begun."""
+    with listening(), ThreadPoolExecutor(threads, thread_name_prefix="scan") as pool:
+        for start in range(0, len(rows), _CHUNK):
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            chunk = rows[start : start + _CHUNK].tolist()
+            yield from zip(chunk, pool.map(lambda row: look(paths[row]), chunk), strict=True)
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """Looks at one picture, on any thread."""
 
     root: Path
-    paths: Sequence[str]
     limits: Limits
     store: ScanStore
     with_quality: bool
     companion: Companion | None
 
-    def __call__(self, row: int) -> ImageError | int | tuple[Record, dict[str, Any] | None]:
+    def __call__(self, path: str) -> Outcome:
         try:
-            data = read_file(self.root / self.paths[row], self.limits)
+            data = read_file(self.root / path, self.limits)
             digest = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)[None]
             at = int(self.store.find(digest)[0])
             stored = at >= 0 and not (self.with_quality and np.isnan(self.store.take(np.array([at]))["scores"][0, 0]))
             side = self._wanted_side(digest)
-            if stored and side is None:
-                return at
             if stored:
-                self._hand_on(digest, decode(data, self.limits, short_side=side))
-                return at
+                if side is not None:
+                    self._hand_on(digest, decode(data, self.limits, short_side=side))
+                return Seen(self.store.take(np.array([at]))[0], is_new=False)
             seen = inspect(data, self.limits, with_quality=self.with_quality, short_side=side or 0)
             if side is not None:
                 same = side >= SHORT_SIDE and not self.with_quality
                 self._hand_on(digest, seen.decoded if same else decode(data, self.limits, short_side=side))
-            return seen.record, seen.statistics
+            return Seen(seen.record, seen.statistics)
         except ImageError as error:
             return error
 
@@ -185,15 +227,15 @@ class _Look:
         return self.companion.short_side
 
 
-def _keep(records: Records, fresh: list[tuple[int, Record, dict[str, Any] | None]], store: ScanStore) -> None:
+def _keep(records: Records, fresh: list[tuple[int, Seen]], store: ScanStore) -> None:
     """Put what was just inspected into its rows and into the store."""
     if not fresh:
         return
-    new = np.stack([record for _, record, _ in fresh])
-    raw = [numbers for _, _, numbers in fresh if numbers is not None]
+    new = np.stack([seen.record for _, seen in fresh])
+    raw = [seen.statistics for _, seen in fresh if seen.statistics is not None]
     if raw:
         new["scores"] = quality.scores(raw)
-    records[[row for row, _, _ in fresh]] = new
+    records[[row for row, _ in fresh]] = new
     store.add(new)
 
 

@@ -31,13 +31,26 @@ _BOOT = (
 _LAST_WORDS = 0.2
 _KILL_TURNS = 5
 _LONGEST_FAILURE = 4 << 10
-_LOST = "its process was killed and left no word; `{resume}` goes on from what was finished"
-_NEVER_STARTED = "its controller ended before it was started; `{resume}` starts it"
+RESUME = "{resume}"
+"""Stands for what to type in the words for a job that was lost."""
+LOST = f"its process was killed and left no word; {RESUME} goes on from what was finished"
+NEVER_STARTED = f"its controller ended before it was started; {RESUME} starts it"
 _LONGEST_GRACE = 1e9
 
 
 def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     """Start an attempt: the supervisor, which starts the job. Only the holder of the lock does this."""
+
+    def write_down(process: Process) -> None:
+        job.set_state("InProgress", pid=process.pid, pid_started=process.started)
+
+    return launch(job, command, write_down)
+
+
+def launch(
+    job: JobDirectory, command: Command, write_down: Callable[[Process], object] = lambda process: None
+) -> subprocess.Popen[bytes]:
+    """Start the supervisor of an attempt; it begins when ``write_down`` has been told its process."""
     clear(job)
     write_json(job.run / "command.json", asdict(command))
     with open(job.run / "supervisor.log", "ab") as log:
@@ -55,7 +68,7 @@ def start(job: JobDirectory, command: Command) -> subprocess.Popen[bytes]:
     # It waits for a byte, so that nothing runs that is not written down: not on a full disk, not after kill -9 here.
     try:
         with contextlib.suppress(BrokenPipeError), process.stdin as gate:
-            job.set_state("InProgress", pid=facts.pid, pid_started=facts.started)
+            write_down(facts)
             gate.write(b".")
     except StorageError:
         process.wait()
@@ -193,6 +206,12 @@ def conclude(job: JobDirectory, state: State) -> State | None:
     processes = running(job, state.attempts)
     if end is None and processes is not None:
         kill(job, processes)  # what a killed supervisor left running; one that told has ended all of it itself
+    return write_end(job, state, end, NEVER_STARTED if state.status == "Pending" else LOST)
+
+
+def write_end(job: JobDirectory, state: State, end: Exit | None, lost: str) -> State:
+    """Write how an attempt ended; ``lost`` says why, where nothing is left that tells. Only the holder of the lock does
+    this."""
     join_tails(job.logs, job.run)
     wrote = None
     with contextlib.suppress(OSError), open(job.failure, "rb") as file:  # a folder of that name, or none
@@ -206,7 +225,7 @@ def conclude(job: JobDirectory, state: State) -> State | None:
         if result.status == "Stopped" and reason and end.why == "stopped":
             result = Outcome("Stopped", f"{reason} ({result.reason})", None)
     else:
-        words = (_NEVER_STARTED if state.status == "Pending" else _LOST).format(resume=job.resume_command)
+        words = lost.replace(RESUME, f"`{job.resume_command}`")
         result, code = Outcome("Failed", words, words + "\n"), None
         if reason is not None:
             result = Outcome("Stopped", reason or "stopped on request", None)
@@ -238,6 +257,6 @@ def settle(job: JobDirectory, conclude: Callable[[JobDirectory, State], State | 
         state = job.state
         if state.has_ended:
             return state
-        return conclude(job, state) or state
+        return conclude(job, state) or job.state  # it may have begun meanwhile
     finally:
         lock.release()

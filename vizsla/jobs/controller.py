@@ -15,7 +15,8 @@ from vizsla.files import check_folder
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Cursor, Event, Handle, StatusEvent
 from vizsla.jobs.executors import open_executor
-from vizsla.jobs.executors.base import GRACE_SECONDS, Executor
+from vizsla.jobs.executors.base import Executor
+from vizsla.jobs.handover import GRACE_SECONDS
 from vizsla.jobs.states import State
 
 UNREADABLE = "Unreadable"

@@ -18,7 +18,7 @@ class Envelope:
     kind: str
     """What the document is: the name of a module in :mod:`vizsla.jobs.kinds`."""
     executor: str
-    """Where the job runs: the name of a module in :mod:`vizsla.jobs.executors`."""
+    """Where the job runs: the name of a module in :mod:`vizsla.jobs.executors`, or an address of one."""
     created: str
     """UTC, ISO 8601."""
     parent: str | None

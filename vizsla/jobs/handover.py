@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 Why = Literal["exited", "stopped", "limit"]
 
+GRACE_SECONDS = 30.0
+"""Between the request to end (SIGTERM) and the end (SIGKILL), where nobody says otherwise."""
 ENVIRONMENT = ".run/environment"
 """Where in a job's directory the environment is that its code may install packages into, while it runs."""
 
@@ -41,6 +43,8 @@ class Command:
     """Whether ``model/`` is to be packed."""
     slots: list[int] = field(default_factory=list)
     """Open files: the cores and GPUs that the job has for as long as this process holds them."""
+    ends_with_parent: bool = False
+    """Whether the job is killed with the process that started its supervisor, because another one starts it again."""
     sampled: float | None = None
     """Seconds between two samples of the profiler; None where the job is not profiled."""
 

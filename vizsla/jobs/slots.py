@@ -27,6 +27,13 @@ class Capacity:
     free_gpus: int
     waiting: int
     """Jobs that wait for room."""
+    largest: tuple[int, int] | None = None
+    """CPUs and GPUs of the largest machine, where there are several."""
+
+    @property
+    def machine(self) -> tuple[int, int]:
+        """CPUs and GPUs that one job can have."""
+        return self.largest or (self.cpus, self.gpus)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from vizsla.jobs.hyperparameters import decoded, encoded, is_users
 
 CHANNEL_PATTERN = r"^\.*[A-Za-z0-9\-_][A-Za-z0-9.\-_]*$"
 """AWS's, but for names of dots alone: they would lead out of the folder of the channels."""
-_LOCAL_INSTANCE = re.compile(r"local(?:-(?P<cpus>[1-9]\d*)cpu)?(?:-(?P<gpus>\d+)gpu)?")
+_LOCAL_INSTANCE = re.compile(r"local(?:-(?P<cpus>[1-9]\d*)cpu)?(?:-(?P<gpus>\d+)gpu)?(?:-(?P<gb>[1-9]\d*)gb)?")
 BUILTIN = ("python", "-m", "vizsla.workflow.train")
 """The command of the built-in training; it runs in the job's directory and reads its channels wherever they lie."""
 _PROGRAM = "sagemaker_program"
@@ -118,7 +118,8 @@ class Channel(_Document):
 
 
 class ResourceConfig(_Document):
-    """What the job needs. ``InstanceType`` ``local`` is this machine; ``local-1cpu``, ``local-2cpu-1gpu`` a share."""
+    """What the job needs. ``InstanceType`` ``local`` is a whole machine; ``local-1cpu``, ``local-2cpu-1gpu``,
+    ``local-2cpu-8gb`` a share."""
 
     instance_type: str | None = "local"
     instance_count: int | None = Field(default=1, ge=1)
@@ -132,15 +133,15 @@ class ResourceConfig(_Document):
     selected_instance_type: str | None = None
     selected_instance_count: int | None = None
 
-    def share(self, cpus: int, gpus: int) -> tuple[int, int]:
-        """CPUs and GPUs that the job takes of a machine with ``cpus`` and ``gpus``.
+    def asked(self) -> tuple[int | None, int | None, int]:
+        """CPUs, GPUs and bytes of memory by the type; None where it takes all that a machine has.
 
         A type that is not local (``ml.g4dn.xlarge``) takes the whole machine.
 
         Raises
         ------
         UsageError
-            When a local type is misspelt or asks for more than there is, or for more than one instance.
+            When a local type is misspelt, or more than one instance is asked for.
         """
         groups = [group.get("InstanceCount", 1) for group in self.instance_groups or []]
         if (count := sum(groups) if groups else self.instance_count or 1) > 1:
@@ -152,22 +153,35 @@ class ResourceConfig(_Document):
             )
         text = self.instance_type or "local"
         if text.startswith("ml."):
-            return cpus, gpus
+            return None, None, 0
         match = _LOCAL_INSTANCE.fullmatch(text.replace("local_gpu", "local"))
-        allowed = f"local, or local-Ncpu or local-Ncpu-Mgpu with N <= {cpus} and M <= {gpus}; ml.* means local"
         if not match:
             raise UsageError(
-                f"There is no instance type {text!r}.", where="ResourceConfig.InstanceType", allowed=allowed
-            )
-        wanted_cpus = int(match["cpus"]) if match["cpus"] else cpus
-        wanted_gpus = int(match["gpus"]) if match["gpus"] else (0 if match["cpus"] else gpus)
-        if wanted_cpus > cpus or wanted_gpus > gpus:
-            raise UsageError(
-                f"{text!r} is more than this machine has: {cpus} CPUs and {gpus} GPUs.",
+                f"There is no instance type {text!r}.",
                 where="ResourceConfig.InstanceType",
-                allowed=allowed,
+                allowed="local, local-Ncpu, local-Ncpu-Mgpu, and -Ggb behind them on a cluster; ml.* means local",
             )
-        return wanted_cpus, wanted_gpus
+        cpus = int(match["cpus"]) if match["cpus"] else None
+        gpus = int(match["gpus"]) if match["gpus"] else (0 if match["cpus"] else None)
+        return cpus, gpus, int(match["gb"] or 0) * 10**9
+
+    def share(self, cpus: int, gpus: int) -> tuple[int, int]:
+        """CPUs and GPUs that the job takes of a machine with ``cpus`` and ``gpus``.
+
+        Raises
+        ------
+        UsageError
+            As :meth:`asked`, and when it asks for more than there is.
+        """
+        asked_cpus, asked_gpus, _ = self.asked()
+        wanted = cpus if asked_cpus is None else asked_cpus, gpus if asked_gpus is None else asked_gpus
+        if wanted[0] > cpus or wanted[1] > gpus:
+            raise UsageError(
+                f"{self.instance_type!r} is more than this machine has: {cpus} CPUs and {gpus} GPUs.",
+                where="ResourceConfig.InstanceType",
+                allowed=f"local, or local-Ncpu or local-Ncpu-Mgpu with N <= {cpus} and M <= {gpus}; ml.* means local",
+            )
+        return wanted
 
 
 class StoppingCondition(_Document):

@@ -72,6 +72,8 @@ class _Attempt:
     def run(self) -> None:
         """Start, watch, end, tell."""
         _prctl(_CHILD_SUBREAPER, 1)
+        if self.command.ends_with_parent:
+            _end_with_parent()
         reserve = self.run_folder / "reserve"
         with contextlib.suppress(OSError):  # on a full disk there must be room to say so
             reserve.write_bytes(b"\0" * _RESERVE_BYTES)

@@ -98,6 +98,7 @@ class Server:
         self.address = ""
         """Where it listens, once it does."""
         self._engine: _QuietServer | None = None
+        self._on_start: Callable[[], object] = lambda: None
         limits = Limits(min(settings.max_image_bytes, options.max_payload), settings.max_image_pixels,
                         settings.decode_seconds)  # fmt: skip
         self._workers = Workers(settings.threads, limits, strict_images=options.strict_images)

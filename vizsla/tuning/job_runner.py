@@ -13,7 +13,8 @@ from typing import Any
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Cursor, Handle, MetricEvent, StatusEvent
-from vizsla.jobs.executors.base import GRACE_SECONDS, Executor
+from vizsla.jobs.executors.base import Executor
+from vizsla.jobs.handover import GRACE_SECONDS
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.scrape import no_value
 from vizsla.jobs.spec import TrainingJobSpec
@@ -81,7 +82,7 @@ class JobsRunner:
         capacity = self._executor.capacity()
         if capacity.waiting or self._unknown is not None:
             return 0
-        cpus, gpus = self._spec.resource_config.share(capacity.cpus, capacity.gpus)
+        cpus, gpus = self._spec.resource_config.share(*capacity.machine)
         room = capacity.free_cpus // cpus
         return min(room, capacity.free_gpus // gpus) if gpus else room
 

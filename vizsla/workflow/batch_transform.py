@@ -19,12 +19,14 @@ from vizsla.batch.outputs import Bucket, Folder
 from vizsla.batch.processing import Processing
 from vizsla.batch.run import Output, Run, Summary, opened_journal
 from vizsla.batch.table import write_jsonl, write_parquet
+from vizsla.cluster import connect
 from vizsla.errors import JobError, StorageError, UsageError
 from vizsla.files import check_folder, write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.spec import local_path
 from vizsla.parameters import spelled
 from vizsla.settings import settings
+from vizsla.workflow.cluster_transform import ClusterRun
 from vizsla.workflow.models import locate_model
 
 SUMMARY = "transform.json"
@@ -95,16 +97,24 @@ def transform_in(directory: JobDirectory, job: TransformJob) -> Summary:
     try:
         _check_same_model(directory, model)
         with opened_journal(directory.checkpoints / "journal.jsonl") as journal:
-            run = Run(
-                Answerer(job, model, settings().max_image_bytes),
-                journal,
-                output,
-                directory.checkpoints / "parts",
-                lines=job.splits_lines,
-                join=b"\n" if job.assembles_lines else b"",
-                is_remote=isinstance(output, Bucket),
-                on_progress=log.progress,
-            )
+            answerer = Answerer(job, model, settings().max_image_bytes)
+            join = b"\n" if job.assembles_lines else b""
+            run: Run
+            if _is_on_cluster(directory) and inputs.has_addresses and not job.holds_records:
+                place = None if output is None else job.transform_output.s3_output_path or str(directory.output)
+                ray = connect()
+                run = ClusterRun(ray, job, locate_model(job.model_name), place, answerer, journal, join, log.progress)
+            else:
+                run = Run(
+                    answerer,
+                    journal,
+                    output,
+                    directory.checkpoints / "parts",
+                    lines=job.splits_lines,
+                    join=join,
+                    is_remote=isinstance(output, Bucket),
+                    on_progress=log.progress,
+                )
             log.begin(run.summary.records)
             summary = run.run(inputs)
             if job.table is not None:
@@ -114,6 +124,11 @@ def transform_in(directory: JobDirectory, job: TransformJob) -> Summary:
     log.end(summary)
     write_json(directory.output / SUMMARY, _facts(directory, job, summary))
     return summary
+
+
+def _is_on_cluster(directory: JobDirectory) -> bool:
+    """Whether the job runs on a Ray cluster, all of whose cores may answer."""
+    return directory.executor.partition("://")[0] == "ray"
 
 
 def _output(directory: JobDirectory, job: TransformJob) -> Output | None:

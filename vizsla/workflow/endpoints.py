@@ -22,7 +22,7 @@ from vizsla.parameters import spelled
 from vizsla.registry.package import SCHEME, Reference
 from vizsla.serving import check_installed
 from vizsla.serving.endpoint_config import ALL_TRAFFIC, DataCapture, EndpointConfig, Routing, Variant
-from vizsla.serving.endpoint_folder import EndpointFolder, endpoints_folder
+from vizsla.serving.endpoint_folder import STOPPED, EndpointFolder, endpoints_folder
 from vizsla.serving.registered import approved
 from vizsla.version import python_path
 from vizsla.workflow.models import locate_model
@@ -197,7 +197,7 @@ def start(folder: EndpointFolder) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         has_ended = started.poll() is not None
-        if not folder.is_kept:
+        if folder.status() == STOPPED:
             if has_ended:
                 raise VizslaError(
                     f"The endpoint {folder.name} cannot be served, as its keeper has ended: {_last_words(folder)}",

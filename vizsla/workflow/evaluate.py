@@ -81,7 +81,7 @@ class _Evaluation:
         paths = [self.listing.paths[row] for row in self.rows.tolist()]
         with withdrawn_if_refused(job):
             with self.watch.stage("pictures", len(paths)):
-                sight = see(self.listing.root, paths, self.model, self.observer)
+                sight = see(self.listing.root, paths, self.model, self.observer, executor=self.request.executor)
             with self.watch.stage("training set"):
                 training, why = find_training_set(self.model, self.request.training, self.observer)
             if training is None:

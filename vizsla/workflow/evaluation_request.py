@@ -27,7 +27,8 @@ class EvaluateRequest:
     ``split`` is one that the data bring, or ``all``; None takes test where the data bring it, else valid, else all,
     less the pictures that the model was trained on. ``against`` is another model, held against this one on the same
     pictures. ``training`` says where the training pictures lie, if the job that made the model is not there any more.
-    ``store_temperature`` writes the calibrated temperature into the model.
+    ``store_temperature`` writes the calibrated temperature into the model. ``executor`` says where the pictures are
+    looked at: on this machine, or by the cores of a cluster.
 
     Raises
     ------
@@ -44,6 +45,7 @@ class EvaluateRequest:
     source: SourceOptions = field(default_factory=SourceOptions)
     name: str | None = None
     seed: int = 0
+    executor: str = "local"
 
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in WHICH:
@@ -51,7 +53,7 @@ class EvaluateRequest:
 
     def to_document(self) -> dict[str, Any]:
         """The document of the job."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("source", "name")}
+        values = {name: value for name, value in asdict(self).items() if name not in ("source", "name", "executor")}
         for name, place in (("model", locate), ("against", locate), ("data", str), ("training", str)):
             if values[name] is not None:
                 values[name] = absolute(str(place(values[name])))

@@ -19,7 +19,7 @@ from vizsla.data.decisions import LEFT_OUT, Decisions
 from vizsla.data.gate import GateOptions, GateResult, pass_gate
 from vizsla.data.listing import Listing
 from vizsla.data.manifest import read_decisions, write_manifest
-from vizsla.data.scan import Companion, scan
+from vizsla.data.scan import Companion, Elsewhere, scan
 from vizsla.data.sources import SourceOptions, list_source, source_key
 from vizsla.errors import DataError
 from vizsla.files import write_bytes
@@ -145,7 +145,13 @@ def open_source(request: DataRequest, observer: Observer, watch: Watch) -> Sourc
         return Source(request, listing, read_decisions(_folder(request) / MANIFEST))
 
 
-def look(source: Source, observer: Observer, watch: Watch, companion: Companion | None) -> DataCheck:
+def look(
+    source: Source,
+    observer: Observer,
+    watch: Watch,
+    companion: Companion | None,
+    elsewhere: Elsewhere | None = None,
+) -> DataCheck:
     """Look at every picture of a source and pass it through the gate; errors as of :func:`check_data`."""
     request, listing, folder = source.request, source.listing, _folder(source.request)
     place, limits = settings(), Limits.from_settings()
@@ -159,6 +165,7 @@ def look(source: Source, observer: Observer, watch: Watch, companion: Companion 
             with_quality=request.with_quality,
             deadline=request.deadline,
             companion=companion,
+            elsewhere=elsewhere,
             on_progress=observer.progress,
         )
         if seen.errors and len(seen.errors) == len(listing.paths):

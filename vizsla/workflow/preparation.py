@@ -14,6 +14,7 @@ from vizsla.training.look import FeatureLook
 from vizsla.tuning.fine_tuning_space import check_fine_tuning_space
 from vizsla.tuning.head_space import check_space, default_space
 from vizsla.tuning.strategies import warm_up
+from vizsla.workflow.cluster_look import ClusterLook, is_elsewhere
 from vizsla.workflow.gate import DataCheck, look, open_source
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.request import FitRequest
@@ -32,7 +33,7 @@ class Preparation:
     specs: tuple[BackboneSpec, ...]
     checked: DataCheck
     export: BackboneExport
-    look: FeatureLook | None
+    look: FeatureLook | ClusterLook | None
 
 
 class Start:
@@ -74,11 +75,15 @@ class Start:
         VizslaError
             When the data cannot be used. An error of the backbone waits until its result is asked for.
         """
-        features = None
-        if self._request.minutes is None and len(self._specs) == 1:
+        features: FeatureLook | ClusterLook | None = None
+        elsewhere = None
+        if is_elsewhere(self._request.executor):
+            backbone = self._export.result()
+            features = elsewhere = ClusterLook(self._request.executor, backbone, backbone.path, settings().cache)
+        elif self._request.minutes is None and len(self._specs) == 1:
             preprocessing = Preprocessing.of_weights(self._specs[0].data_config())
             features = FeatureLook(self._export, settings().cache, preprocessing)
-        checked = look(self._source, observer, watch, features)
+        checked = look(self._source, observer, watch, features, elsewhere)
         checked.gated.check()
         return Preparation(self._specs, checked, self._export, features)
 

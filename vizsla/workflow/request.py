@@ -51,6 +51,8 @@ class FitRequest:
     ``data`` is anything that :func:`vizsla.data.open_dataset` reads; ``source`` says how to read it, ``gate`` what to
     do about what is wrong with it; ``size`` are the pixels of a side that the backbone sees.
 
+    ``executor`` says where pictures are looked at: on this machine, or by the cores of a cluster, to the same bits.
+
     ``tune`` searches for the head's hyperparameters first; ``head`` then says what is not searched. ``preset`` is the
     one that ``head`` was made from, whose epochs are printed as training scripts print them.
 
@@ -72,6 +74,7 @@ class FitRequest:
     tune: SearchRequest | None = None
     preset: str | None = None
     size: int | None = None
+    executor: str = "local"
 
     def __post_init__(self) -> None:
         if not str(self.data).strip():

@@ -33,6 +33,7 @@ class OpenModel:
     saved: artifact.SavedModel
     engine: OnnxEngine
     space: FeatureSpace
+    backbone: ExportedBackbone
 
     @classmethod
     def of(cls, model: str | os.PathLike[str]) -> OpenModel:
@@ -49,7 +50,7 @@ class OpenModel:
         engine.check(saved.card.preprocessing.size, card.features, path)
         file = saved.backbone if isinstance(saved.backbone, Path) else path
         backbone = ExportedBackbone(card.name, card.weights, file, card.sha256, saved.preprocessing, card.features)
-        return cls(path, saved, engine, FeatureSpace(settings().cache, backbone, engine))
+        return cls(path, saved, engine, FeatureSpace(settings().cache, backbone, engine), backbone)
 
     @property
     def classes(self) -> list[str]:

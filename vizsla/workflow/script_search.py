@@ -46,6 +46,8 @@ from vizsla.workflow.study import Problem, open_study, search_of
 from vizsla.workflow.tune import find_unfinished
 
 COST_UNIT = "seconds"
+_EXECUTOR = "TrialExecutor"
+"""The field of a search's document that is not AWS's."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class ScriptSearch:
     search: SearchRequest
     base_name: str
     name: str | None = None
+    executor: str = "local"
+    """What runs the trials."""
 
     @classmethod
     def of(
@@ -69,6 +73,7 @@ class ScriptSearch:
         name: str | None,
         *,
         search: SearchRequest,
+        executor: str = "local",
     ) -> ScriptSearch:
         """From what is typed. The hyperparameters are the search's static ones, so that the winner's are whole.
 
@@ -78,7 +83,7 @@ class ScriptSearch:
             For anything that cannot be meant.
         """
         spec = typed_script_spec(script, source_dir, data, [], metrics)
-        return cls.with_fixed(spec, search, hyperparameters, instance_type, Path(script).stem, name)
+        return cls.with_fixed(spec, search, hyperparameters, instance_type, Path(script).stem, name, executor)
 
     @classmethod
     def with_fixed(
@@ -89,6 +94,7 @@ class ScriptSearch:
         instance_type: str | None,
         base_name: str,
         name: str | None,
+        executor: str = "local",
     ) -> ScriptSearch:
         """The search with ``hyperparameters`` that stay the same beside those that it searches; each trial has a share.
 
@@ -97,14 +103,14 @@ class ScriptSearch:
         UsageError
             When one of the fixed is searched, or static already.
         """
-        instance = instance_type or _share(open_executor("local").capacity(), search.limits.max_parallel)
+        instance = instance_type or _share(open_executor(executor).capacity(), search.limits.max_parallel)
         spec = spec.model_copy(update={"resource_config": ResourceConfig(instance_type=instance)})
         fixed = read_hyperparameters(hyperparameters)
         if not isinstance(hyperparameters, Mapping):  # of what is typed, numbers are numbers
             fixed = {name: typed_value(value) if isinstance(value, str) else value for name, value in fixed.items()}
         if search.space is not None and fixed:
             search = replace(search, space=search.space.with_static(fixed))
-        return cls(spec, search, base_name, name)
+        return cls(spec, search, base_name, name, executor)
 
 
 @dataclass(frozen=True)
@@ -189,6 +195,8 @@ def tune_script(request: ScriptSearch, observer: Observer) -> ScriptSearchResult
     """
     _space(request)
     document = tuning_document(request.search, request.spec)
+    if request.executor != "local":
+        document[_EXECUTOR] = request.executor
     with running_here("tune", request.base_name, document, name=request.name) as job:
         return _run(request, job, observer)
 
@@ -215,7 +223,8 @@ def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSea
         When it is completed, or another process controls it.
     """
     job = find_unfinished(name)
-    request = ScriptSearch(kind_of(job.kind).spec(job.document), search_of(job), job.name, job.name)
+    executor = job.document.get(_EXECUTOR, "local")
+    request = ScriptSearch(kind_of(job.kind).spec(job.document), search_of(job), job.name, job.name, executor)
     with resuming_here(job):
         return _run(request, job, observer)
 
@@ -225,7 +234,7 @@ def _run(request: ScriptSearch, job: JobDirectory, observer: Observer) -> Script
 
     with (
         open(job.logs, "a", encoding="utf-8", errors="replace") as log,
-        contextlib.closing(open_executor("local")) as executor,
+        contextlib.closing(open_executor(request.executor)) as executor,
     ):
         result = _SearchJob(request, job, Logbook(log, observer), executor).run()
         return ScriptSearchResult(job.path, write_page(job, result), result)
@@ -352,5 +361,5 @@ def _problem(spec: TrainingJobSpec, space: Space) -> Problem:
 def _share(capacity: Capacity, parallel: int | None) -> str:
     """A trial's share: a GPU and its part of the CPUs where there are GPUs, else one CPU, or its part of them."""
     sharing = min(parallel or capacity.gpus or capacity.cpus, capacity.cpus)
-    cpus = max(1, capacity.cpus // sharing)
+    cpus = max(1, min(capacity.cpus // sharing, capacity.machine[0]))
     return f"local-{cpus}cpu-1gpu" if capacity.gpus else f"local-{cpus}cpu"

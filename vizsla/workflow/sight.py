@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +11,14 @@ import numpy.typing as npt
 
 from vizsla.data.scan import scan
 from vizsla.errors import ImageError
-from vizsla.evaluation.looks import LOOK, SHORT_SIDE, Looks, LookStore, look
-from vizsla.images import Decoded, Limits, decode
+from vizsla.evaluation.looks import LOOK, Looks, LookStore
+from vizsla.images import Limits
 from vizsla.settings import settings
-from vizsla.training.features import ShardWriter, extract
+from vizsla.training.features import extract
+from vizsla.workflow.cluster_look import ClusterLook, is_elsewhere
+from vizsla.workflow.look_companion import LookCompanion
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.saved_model import OpenModel
-
-_KEPT_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,17 @@ class Sight:
         return Sight(files, *parts, self.damaged, self.computed)
 
 
-def see(root: Path, paths: Sequence[str], model: OpenModel, observer: Observer, *, with_looks: bool = True) -> Sight:
-    """Look at pictures, ``paths`` relative to ``root``; what was seen before is not opened again.
+def see(
+    root: Path,
+    paths: Sequence[str],
+    model: OpenModel,
+    observer: Observer,
+    *,
+    with_looks: bool = True,
+    executor: str = "local",
+) -> Sight:
+    """Look at pictures, ``paths`` relative to ``root``; what was seen before is not opened again. ``executor`` says
+    where: on this machine, or on a cluster.
 
     Raises
     ------
@@ -62,7 +70,13 @@ def see(root: Path, paths: Sequence[str], model: OpenModel, observer: Observer, 
         When the cache cannot be written.
     """
     place, limits = settings(), Limits.from_settings()
-    companion = _Companion(model, LookStore(place.cache) if with_looks else None)
+    elsewhere: ClusterLook | None = None
+    companion: LookCompanion | ClusterLook
+    if is_elsewhere(executor):
+        graph = model.saved.backbone
+        companion = elsewhere = ClusterLook(executor, model.backbone, graph, place.cache, with_looks=with_looks)
+    else:
+        companion = LookCompanion.of(place.cache, model.backbone, model.engine, with_looks=with_looks)
     seen = scan(
         root,
         paths,
@@ -71,6 +85,7 @@ def see(root: Path, paths: Sequence[str], model: OpenModel, observer: Observer, 
         limits=limits,
         with_quality=False,
         companion=companion,
+        elsewhere=elsewhere,
         on_progress=observer.progress,
     )
     companion.flush()
@@ -91,47 +106,3 @@ def see(root: Path, paths: Sequence[str], model: OpenModel, observer: Observer, 
     files = [root / paths[row] for row in rows.tolist()]
     computed = companion.computed + found.computed
     return Sight(files, rows, found.table.take(usable), records, looks, damaged, computed)
-
-
-class _Companion:
-    """Computes what is missing of the pictures that the scan opens: features and looks."""
-
-    def __init__(self, model: OpenModel, looks: LookStore | None) -> None:
-        self._model, self._store = model, looks
-        self._index, self._writer = model.space.index(), ShardWriter(model.space)
-        self._lock = threading.Lock()
-        self._pending: list[Looks] = []
-        self.computed = 0
-
-    @property
-    def short_side(self) -> int | None:
-        return self._model.saved.preprocessing.short_side
-
-    def missing(self, sha256: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        missing = ~self._index.contains(sha256)
-        return missing if self._store is None else missing | ~self._store.find(sha256)[1]
-
-    def take(self, key: bytes, decoded: Decoded) -> None:
-        if key not in self._index:
-            pixels = self._model.saved.preprocessing.apply(decoded.image, decoded.full_size)
-            self._writer.add(key, self._model.engine.features(pixels[None])[0])
-            with self._lock:
-                self.computed += 1
-        if self._store is None:
-            return
-        if (self.short_side or 0) < SHORT_SIDE:
-            decoded = decode(decoded.data, Limits.from_settings(), short_side=SHORT_SIDE)
-        record = look(decoded)
-        record["sha256"] = np.frombuffer(key, np.uint8)
-        with self._lock:
-            self._pending.append(record)
-            pending = self._pending if len(self._pending) >= _KEPT_AT_ONCE else []
-            if pending:
-                self._pending = []
-        self._store.add(pending)
-
-    def flush(self) -> None:
-        self._writer.flush()
-        if self._store is not None:
-            self._store.add(self._pending)
-            self._pending = []

@@ -21,6 +21,8 @@ def names() -> list[str]:
 def open_executor(name: str, home: Path | None = None, where: str | None = None) -> Executor:
     """The executor of this name, for the jobs in ``home``; its module, named like it, says ``EXECUTOR``.
 
+    An address, such as ``ray://head:10001``, is the executor that its scheme names, at that place.
+
     Raises
     ------
     UsageError
@@ -31,9 +33,12 @@ def open_executor(name: str, home: Path | None = None, where: str | None = None)
     >>> open_executor("local").name
     'local'
     """
-    if name not in names():
+    scheme, at, _ = name.partition("://")
+    if scheme not in names():
         raise UsageError(
             f"There is no executor {name!r}.", parameter="executor", where=where, allowed=", ".join(names())
         )
-    executor: type[Executor] = importlib.import_module(f"{__name__}.{name}").EXECUTOR
-    return executor(home)
+    executor: type[Executor] = importlib.import_module(f"{__name__}.{scheme}").EXECUTOR
+    if at and not executor.has_address:
+        raise UsageError(f"The executor {scheme} is at no address.", parameter="executor", where=where)
+    return executor(home, address=name) if at else executor(home)

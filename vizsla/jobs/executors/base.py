@@ -18,6 +18,7 @@ from vizsla.jobs import attempt as attempts
 from vizsla.jobs import source_code, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import NOW, Cursor, Event, Handle, Place, Poll, end, events_after
+from vizsla.jobs.handover import GRACE_SECONDS
 from vizsla.jobs.job_input import write_input
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.lock import ControllerLock, create_locked, holder, take
@@ -28,9 +29,6 @@ from vizsla.jobs.slots import Capacity, Share
 from vizsla.jobs.spec import TrainingJobSpec, local_path
 from vizsla.jobs.states import ENDED, State
 from vizsla.settings import settings
-
-GRACE_SECONDS = 30.0
-"""Between the request to end (SIGTERM) and the end (SIGKILL), where nobody says otherwise."""
 
 
 class Executor(ABC):
@@ -63,8 +61,10 @@ class Executor(ABC):
     """What ``job.json`` calls it, and its module."""
     echoes: ClassVar[bool] = False
     """Whether what a job prints is on this process's own output already, so that a person would read it twice."""
+    has_address: ClassVar[bool] = False  # whether there are several, each at an ``address``, which it takes then
 
-    def __init__(self, home: Path | None = None) -> None:
+    def __init__(self, home: Path | None = None, *, address: str | None = None) -> None:
+        self.place = address or self.name  # what `open_executor` finds it by, and job.json says
         self.home = settings().home if home is None else home
         self._jobs: dict[str, OwnJob] = {}  # in the order of submission
         self._ended: dict[str, State] = {}
@@ -117,7 +117,7 @@ class Executor(ABC):
                 self.home,
                 spec.training_job_name,
                 prepare,
-                executor=self.name,
+                executor=self.place,
                 parent=parent,
             )
         self._jobs[job.name] = OwnJob(job, lock, spec)

@@ -8,14 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vizsla.errors import JobError
+from vizsla.errors import JobError, UsageError
 from vizsla.jobs import attempt as attempts
-from vizsla.jobs import overlay, script, source_code
+from vizsla.jobs.command import command_of
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.executors.base import GRACE_SECONDS, Executor
-from vizsla.jobs.handover import ENVIRONMENT, Command
+from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.logs import HEAD_BYTES, TAIL_BYTES
-from vizsla.jobs.profiled import sampling_interval
 from vizsla.jobs.slots import Capacity, Ledger, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
@@ -76,12 +74,29 @@ class LocalExecutor(Executor):
                 f"{spelled('executor', 'debug')} runs one within its own process",
             )
         self._want(spec)
+        if spec.resource_config.asked()[2]:
+            raise UsageError(
+                "Memory is not shared out on this machine.",
+                where="ResourceConfig.InstanceType",
+                allowed="CPUs and GPUs, such as local-2cpu-1gpu; memory, too, on a Ray cluster",
+            )
 
     def _room(self, spec: TrainingJobSpec) -> Share | None:
         return self._ledger.take(*self._want(spec))
 
     def _start(self, job: JobDirectory, spec: TrainingJobSpec, share: Share) -> None:
-        self._supervisors[job.name] = attempts.start(job, self._command(job, spec, self._want(spec)[0], share))
+        self._supervisors[job.name] = attempts.start(
+            job,
+            command_of(
+                job,
+                spec,
+                job.state.attempts + 1,
+                cpus=self._want(spec)[0],
+                gpus=share.gpus if self.gpus else None,
+                log_bytes=self._log_bytes,
+                slots=share.files,
+            ),
+        )
 
     def _conclude(self, job: JobDirectory, state: State) -> State | None:
         supervisor = self._supervisors.get(job.name)
@@ -92,48 +107,6 @@ class LocalExecutor(Executor):
             supervisor.wait()
             del self._supervisors[job.name]
         return ended
-
-    def _command(self, job: JobDirectory, spec: TrainingJobSpec, cpus: int, share: Share) -> Command:
-        """What the supervisor gets; what is not the built-in training runs in an environment of its own."""
-        user = spec.script
-        program = user[1] if user else ""
-        algorithm = spec.algorithm_specification
-        python, environment = Path(sys.executable), None
-        if not algorithm.is_builtin:
-            environment = job.path.absolute() / ENVIRONMENT
-            python = overlay.make(environment)
-        if user:
-            argv = script.command(program, spec, job.code, python)
-        else:
-            argv = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
-            argv[0] = str(python) if argv[0] == "python" else argv[0]
-        shell = script.is_shell(argv)
-        if environment is not None:
-            argv = script.prepared(argv, spec, job.code, environment)
-        condition = spec.stopping_condition
-        return Command(
-            attempt=job.state.attempts + 1,
-            argv=argv,
-            shell=shell,
-            folder=str(job.code if user else job.path),
-            environment=script.variables(
-                job.path,
-                spec,
-                cpus=cpus,
-                gpus=share.gpus if self.gpus else None,
-                program=program,
-                environment=environment,
-            ),
-            metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
-            limit=None if condition is None else condition.max_runtime_in_seconds,
-            grace=GRACE_SECONDS,
-            opt_ml=user is not None and (source_code.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
-            log_head=self._log_bytes[0],
-            log_tail=self._log_bytes[1],
-            pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",
-            slots=list(share.files),
-            sampled=sampling_interval(spec),
-        )
 
 
 EXECUTOR = LocalExecutor

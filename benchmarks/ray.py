@@ -1,0 +1,195 @@
+"""The Ray executor beside the local one, on a cluster of raylets on this machine: what a job costs more, pictures a
+second, how full slots are kept and what the controller needs for it, and the memory that a plan of many pictures takes.
+
+Run it in a network namespace of its own, in which every node is 127.0.0.1:
+
+    unshare -n sh -c 'ip link set lo up; exec python -m benchmarks.ray PHOTOS WEIGHTS [PART...]'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vizsla.cluster import NAMESPACE
+from vizsla.data.listing import Listing
+from vizsla.data.scan import scan
+from vizsla.data.sources import SourceOptions, list_source
+from vizsla.images import Limits
+from vizsla.jobs.conformance.scripts import Scripts, run_to_end
+from vizsla.jobs.events import StatusEvent
+from vizsla.jobs.executors import open_executor
+from vizsla.models.engine import OnnxEngine
+from vizsla.models.export import ExportedBackbone, ensure_exported
+from vizsla.models.weights import BackboneSpec
+from vizsla.training.cache import FeatureSpace
+from vizsla.training.feature_companion import FeatureCompanion
+from vizsla.version import PACKAGE
+from vizsla.workflow.cluster_look import ClusterLook
+
+JOBS = 12
+SLOTS, TRIALS, TRIAL_SECONDS = 16, 64, 12.0
+
+
+def start_cluster(*cpus: int) -> Any:
+    """A head without room, and a node for each number of CPUs."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
+    os.environ["VIZSLA_TRACKING"] = "off"
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 200 << 20},
+    )
+    for count in cpus:
+        cluster.add_node(num_cpus=count, object_store_memory=100 << 20)
+    ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    os.environ["RAY_ADDRESS"] = cluster.address
+    return cluster
+
+
+def overhead(folder: Path) -> dict[str, float]:
+    """Seconds from the submission of an empty script to its end, for each executor in turn."""
+    seconds: dict[str, list[float]] = {"local": [], "ray": []}
+    executors = {name: open_executor(name, folder / name) for name in seconds}
+    scripts = Scripts(folder)
+    for turn in range(JOBS + 1):
+        for name, executor in executors.items():
+            began = time.monotonic()
+            state, _ = run_to_end(executor, executor.submit(scripts("print(1)"), "empty"))
+            assert state.status == "Completed", state.reason
+            if turn:  # the first brings the keeper and a worker up
+                seconds[name].append(time.monotonic() - began)
+    local, ray = (float(np.median(values)) for values in seconds.values())
+    return {"local_s": local, "ray_s": ray, "more_s": ray - local}
+
+
+def extraction(photos: Path, weights: Path, folder: Path) -> dict[str, float]:
+    """Pictures a second of the look with features: two threads here, and two nodes of one core."""
+    backbone: ExportedBackbone = ensure_exported(BackboneSpec.resolve(None, weights=weights), folder / "backbone")
+    listing: Listing = list_source(str(photos), SourceOptions())
+    paths, engine = list(listing.paths), OnnxEngine(backbone.path)
+    common: dict[str, Any] = {"limits": Limits.from_settings(), "threads": 2, "with_quality": False}
+
+    began = time.monotonic()
+    local = FeatureCompanion(FeatureSpace(folder / "here", backbone, engine), engine, backbone.preprocessing)
+    scan(listing.root, paths, cache=folder / "here", companion=local, **common)
+    local.flush()
+    here = time.monotonic() - began
+
+    look, moments = ClusterLook("ray", backbone, backbone.path, folder / "there"), []
+    began = time.monotonic()
+
+    def note(done: int, total: int) -> None:
+        moments.append((time.monotonic() - began, done))
+
+    scan(listing.root, paths, cache=folder / "there", companion=look, elsewhere=look, on_progress=note, **common)
+    there = time.monotonic() - began
+    first = next(at for at in moments if at[1])
+    last = next(at for at in reversed(moments) if at[1] < len(paths))
+    steady = (last[1] - first[1]) / (last[0] - first[0])
+    assert look.computed == len(paths)
+    return {
+        "pictures": len(paths),
+        "here_per_s": len(paths) / here,
+        "cluster_per_s": len(paths) / there,
+        "cluster_start_s": first[0],
+        "cluster_steady_per_s": steady,
+        "ratio": here / there,
+        "ratio_steady": steady * here / len(paths),
+    }
+
+
+def trials(folder: Path) -> dict[str, float]:
+    """Short trials that sleep, as many at once as there are slots: how full these are, and the controller's share of a
+    core."""
+    executor, scripts = open_executor("ray", folder / "trials"), Scripts(folder)
+    text = f"import time; print('up', flush=True); time.sleep({TRIAL_SECONDS})"
+    spec = scripts(text)
+    running: dict[str, Any] = {}
+    since, submitted, done, busy = None, 0, 0, 0.0
+    began, cpu = time.monotonic(), time.process_time()
+    ends: list[float] = []
+    while done < TRIALS:
+        while submitted < TRIALS and len(running) < SLOTS:
+            handle = executor.submit(spec, f"t{submitted}")
+            running[handle.name], submitted = handle, submitted + 1
+        poll = executor.poll(list(running.values()), since)
+        since = poll.since
+        for event in poll.events:
+            if isinstance(event, StatusEvent) and event.state.has_ended:
+                assert event.state.ended_well, event.state.reason
+                del running[event.job]
+                done, busy = done + 1, busy + TRIAL_SECONDS
+                ends.append(time.monotonic() - began)
+        time.sleep(0.1)
+    wall = time.monotonic() - began
+    full = [end for end in ends if end <= ends[TRIALS - SLOTS]]  # while there are more to come
+    return {
+        "slots": SLOTS,
+        "trials": TRIALS,
+        "wall_s": wall,
+        "occupancy": busy / (SLOTS * wall),
+        "occupancy_steady": (len(full) - SLOTS) * TRIAL_SECONDS / (SLOTS * (full[-1] - full[SLOTS - 1])),
+        "controller_cores": (time.process_time() - cpu) / wall,
+    }
+
+
+def planning(folder: Path) -> dict[str, float]:
+    """Memory of the driver for pictures that are handed out: their table of rows and paths lies in Ray's store."""
+    import pyarrow
+    import ray
+
+    result: dict[str, float] = {}
+    for count in (100_000, 1_000_000):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        references = []
+        for at in range(0, count, 512):
+            rows = np.arange(at, min(at + 512, count))
+            names = pyarrow.array([f"class-{row % 1000:04}/picture-{row:09}.jpg".encode() for row in rows], "binary")
+            references.append(ray.put(pyarrow.table({"row": rows, "path": names})))
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        result[f"driver_mb_{count}"] = grown / 1024
+        del references
+    return result
+
+
+def main(arguments: list[str]) -> None:
+    """Run the parts that are named; all by default."""
+    photos, weights, *parts = arguments
+    folder = Path(tempfile.mkdtemp(prefix="vizsla-ray-"))
+    cluster = start_cluster(1, 1)
+    try:
+        results: dict[str, Any] = {}
+        for part in parts or ["overhead", "extraction", "planning", "trials"]:
+            if part == "overhead":
+                results[part] = overhead(folder)
+            elif part == "extraction":
+                results[part] = extraction(Path(photos), Path(weights), folder)
+            elif part == "planning":
+                results[part] = planning(folder)
+            elif part == "trials":
+                cluster.add_node(num_cpus=SLOTS, object_store_memory=100 << 20)
+                results[part] = trials(folder)
+            print(json.dumps({part: {name: round(value, 3) for name, value in results[part].items()}}), flush=True)
+    finally:
+        import ray
+
+        ray.shutdown()
+        cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

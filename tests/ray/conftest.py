@@ -1,0 +1,101 @@
+"""A real Ray cluster of several raylets, all of it on loopback: ``make test-ray`` runs these tests in a network
+namespace that has nothing else, for Ray does not listen on 127.0.0.1 where there is another address."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vizsla.cluster import NAMESPACE
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+"""A node that is gone is noticed in two seconds, not in twenty."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if reason := _missing():
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _missing() -> str | None:
+    if importlib.util.find_spec("ray") is None:
+        return "needs Ray: `make test-ray` runs it with an environment of its own"
+    if {name for _, name in socket.if_nameindex()} != {"lo"}:
+        return "needs a network namespace with nothing but loopback: `make test-ray` makes one"
+    return None
+
+
+class RayCluster:
+    """The head, on which no job has room, and nodes that come and go."""
+
+    def __init__(self, folder: Path) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.folder = folder
+        self.cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": False,
+                "object_store_memory": 100 << 20,
+                "_system_config": QUICK,
+            },
+        )
+        self.address: str = self.cluster.address
+
+    def add(self, cpus: int, **resources: float) -> Any:
+        """A raylet of so many CPUs."""
+        return self.cluster.add_node(num_cpus=cpus, object_store_memory=100 << 20, resources=resources)
+
+    def kill(self, node: Any) -> None:
+        """End a raylet, and with it all that it runs, without a word."""
+        self.cluster.remove_node(node, allow_graceful=False)
+
+    @contextlib.contextmanager
+    def reaping(self, nodes: list[Any]) -> Iterator[None]:
+        """Take the exit codes of raylets that may die in the block: what they ran sees only then that they are gone,
+        as these are this process's children."""
+        over = threading.Event()
+
+        def reap() -> None:
+            while not over.wait(0.2):
+                for node in nodes:
+                    for info in node.all_processes["raylet"]:
+                        info.process.poll()
+
+        thread = threading.Thread(target=reap)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    """A cluster with a node of two CPUs and one of one CPU; this process is connected to it."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    made = RayCluster(tmp_path_factory.mktemp("ray"))
+    made.add(2)
+    made.add(1)
+    os.environ["RAY_ADDRESS"] = made.address
+    ray.init(address=made.address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
+    yield made
+    ray.shutdown()
+    made.cluster.shutdown()
+    del os.environ["RAY_ADDRESS"]

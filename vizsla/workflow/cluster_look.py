@@ -1,0 +1,239 @@
+"""The look at every picture on the nodes of a Ray cluster: Ray Data hands out the pictures, an actor a core looks.
+
+The features go to the shared cache from where they were computed. They are the bits that one machine computes: each
+picture is a call of its own on one thread there, too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vizsla.cluster import connect, nodes
+from vizsla.data.inspection import RECORD
+from vizsla.data.remarks import listening
+from vizsla.data.scan import Look, Outcome, Seen
+from vizsla.data.scan_store import ScanStore
+from vizsla.errors import DataError, ImageError, UsageError
+from vizsla.files import write_json
+from vizsla.images import Decoded, Limits
+from vizsla.models.engine import OnnxEngine
+from vizsla.models.export import ExportedBackbone
+from vizsla.optional import require
+from vizsla.parameters import spelled
+from vizsla.workflow.look_companion import LookCompanion
+
+_MOST = 512
+"""Pictures of a batch: what is lost with a node, and what one file of the cache holds."""
+_BATCHES_A_CORE = 4
+
+
+def is_elsewhere(executor: str) -> bool:
+    """Whether pictures are looked at on other machines.
+
+    Raises
+    ------
+    UsageError
+        Where neither this machine nor a cluster is meant.
+    """
+    if executor == "local":
+        return False
+    if executor.partition("://")[0] == "ray":
+        return True
+    raise UsageError(
+        f"Pictures are not looked at by {executor!r}.", parameter="executor", allowed="local, ray, ray://HOST:PORT"
+    )
+
+
+class ClusterLook:
+    """Looks at pictures on a cluster (:class:`vizsla.data.scan.Elsewhere`) and computes the features that ``cache``
+    lacks, by a backbone that is there, whose graph is ``graph``; it is the scan's companion as well.
+
+    Raises
+    ------
+    JobError
+        When there is no way to the cluster.
+    """
+
+    def __init__(
+        self,
+        executor: str,
+        backbone: ExportedBackbone,
+        graph: Path | bytes,
+        cache: Path,
+        *,
+        with_looks: bool = False,
+    ) -> None:
+        require("pyarrow", extra="ray", feature="Work on a Ray cluster")
+        self._ray = connect(executor if "://" in executor else None)
+        self._backbone, self._graph, self._cache = backbone, graph, cache.absolute()
+        self._with_looks = with_looks
+        self._companion = LookCompanion.of(self._cache, backbone, OnnxEngine(graph), with_looks=with_looks)
+        self.computed = 0
+        self.seconds = 0.0
+
+    @property
+    def short_side(self) -> int | None:
+        """See :class:`vizsla.data.scan.Companion`."""
+        return self._companion.short_side
+
+    def missing(self, sha256: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """See :class:`vizsla.data.scan.Companion`."""
+        return self._companion.missing(sha256)
+
+    def take(self, key: bytes, decoded: Decoded) -> None:
+        """Nothing: who looks at a picture, on a node, keeps its features."""
+
+    def finish(self, threads: int) -> None:
+        """Nothing waits here."""
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def __call__(
+        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits
+    ) -> Iterator[tuple[int, Outcome]]:
+        """See :class:`vizsla.data.scan.Elsewhere`.
+
+        Raises
+        ------
+        DataError
+            When a node does not see the pictures or the cache.
+        """
+        began, token = time.monotonic(), f"shared-{uuid.uuid4().hex}.json"
+        write_json(self._cache / token, {}, make_folder=True)
+        try:
+            for part in self._parts(root.absolute(), paths, rows, limits, token):
+                yield from self._outcomes(part)
+        finally:
+            (self._cache / token).unlink(missing_ok=True)
+            self.seconds += time.monotonic() - began
+
+    def _parts(
+        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits, token: str
+    ) -> Iterator[Any]:
+        import pyarrow
+        from ray import data
+
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        cores = max(1, sum(node.cpus for node in nodes(self._ray)))
+        size = max(1, min(_MOST, -(-len(rows) // (_BATCHES_A_CORE * cores))))
+        blocks = [
+            pyarrow.table({"row": chunk, "path": pyarrow.array([os.fsencode(paths[row]) for row in chunk], "binary")})
+            for chunk in (rows[at : at + size] for at in range(0, len(rows), size))
+        ]
+        looker = {
+            "root": root,
+            "cache": self._cache,
+            "limits": limits,
+            "graph": self._ray.put(self._graph if isinstance(self._graph, bytes) else self._graph.read_bytes()),
+            "backbone": replace(self._backbone, path=Path(self._backbone.path.name)),
+            "token": token,
+            "with_looks": self._with_looks,
+        }
+        looked = data.from_arrow(blocks).map_batches(
+            Looker,
+            fn_constructor_kwargs=looker,
+            batch_size=size,
+            batch_format="pyarrow",
+            compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
+            num_cpus=1,
+        )
+        try:
+            yield from looked.iter_batches(batch_size=None, batch_format="pyarrow")
+        except self._ray.exceptions.RayError as error:
+            raise _in_words(error) from error
+
+    def _outcomes(self, part: Any) -> Iterator[tuple[int, Outcome]]:
+        for row in part.to_pylist():
+            self.computed += row["computed"]
+            if row["error"] is not None:
+                yield row["row"], ImageError(**json.loads(row["error"]))
+            else:
+                record = np.frombuffer(row["record"], RECORD)[0]
+                yield row["row"], Seen(record, is_new=row["is_new"])
+
+
+class Looker:
+    """On a node: an actor on one core that looks at batches of pictures."""
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        cache: Path,
+        limits: Limits,
+        graph: Any,
+        backbone: ExportedBackbone,
+        token: str,
+        with_looks: bool,
+    ) -> None:
+        import ray
+
+        if not root.is_dir():
+            raise DataError(_NOT_SEEN.format("pictures", socket.gethostname(), root))
+        if not (cache / token).exists():
+            raise DataError(_NOT_SEEN.format("cache", socket.gethostname(), cache))
+        engine = OnnxEngine(ray.get(graph))
+        self._companion = LookCompanion.of(cache, backbone, engine, with_looks=with_looks)
+        self._look = Look(root, limits, ScanStore(cache), False, self._companion)
+
+    def __call__(self, batch: Any) -> Any:
+        """Records and errors of a batch; its features are stored when they are told."""
+        import pyarrow
+
+        told: dict[str, list[Any]] = {name: [] for name in ("record", "is_new", "error", "computed")}
+        with listening():
+            for path in batch["path"].to_pylist():
+                before = self._companion.computed
+                outcome = self._look(os.fsdecode(path))
+                seen = outcome if isinstance(outcome, Seen) else None
+                told["record"].append(b"" if seen is None else seen.record.tobytes())
+                told["is_new"].append(seen is not None and seen.is_new)
+                told["error"].append(_error(outcome) if isinstance(outcome, ImageError) else None)
+                told["computed"].append(self._companion.computed - before)
+        self._companion.flush()
+        return pyarrow.table(
+            {
+                "row": batch["row"],
+                "record": pyarrow.array(told["record"], "binary"),
+                "is_new": pyarrow.array(told["is_new"], "bool"),
+                "error": pyarrow.array(told["error"], "string"),
+                "computed": pyarrow.array(told["computed"], "int64"),
+            }
+        )
+
+
+_NOT_SEEN = "The {} cannot be seen on node {}: {}"
+
+
+def _error(error: ImageError) -> str:
+    fields = {"kind": error.kind, "what": error.what, "where": error.where, "allowed": error.allowed, "do": error.do}
+    return json.dumps(fields)
+
+
+def _in_words(error: Exception) -> DataError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    told = next((line for line in reversed(lines) if "cannot be seen on node" in line), None)
+    if told is None:
+        return DataError(
+            f"The cluster could not look at the pictures: {lines[-1]}", do="`ray status` tells of its nodes"
+        )
+    return DataError(
+        told.partition(": ")[2] or told,
+        do="put pictures and cache (VIZSLA_CACHE) where all nodes see them at the same path, or leave out "
+        + spelled("executor", "ray"),
+    )

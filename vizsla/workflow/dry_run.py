@@ -1,0 +1,98 @@
+"""What would be sent to SageMaker, what it may cost, and how long the same took here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vizsla.errors import UsageError, VizslaError
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.executors.base import Executor
+from vizsla.jobs.executors.sagemaker import SageMakerExecutor
+from vizsla.jobs.metrics import last_metrics
+from vizsla.jobs.sagemaker_account import VARIABLE, Account
+from vizsla.jobs.sagemaker_document import Cost, Request, cost_of
+from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.parameters import spelled
+
+
+@dataclass(frozen=True)
+class RunHere:
+    """The last completed job here with the same script: its name, how long it took, and its last metrics."""
+
+    job: str
+    seconds: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What would be sent, its price, and what is known from here."""
+
+    request: Request
+    cost: Cost | None
+    here: RunHere | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "operation": self.request.operation,
+            "request": self.request.parameters,
+            "cost": None if self.cost is None else vars(self.cost),
+            "here": None if self.here is None else vars(self.here),
+        }
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        kind, count = self.request.resources
+        if self.cost is None:
+            lines = [f"cost    unknown: no price of {kind} in the file that {VARIABLE} names ([prices])"]
+        else:
+            most = "" if self.cost.most is None else f", at most {self.cost.most:,.2f} within its time limit"
+            lines = [f"cost    {self.cost.hour:,.2f} {self.cost.currency} an hour on {count} x {kind}{most}"]
+        if self.here is not None:
+            same = ""
+            if self.cost is not None:
+                same = (
+                    f"; as long there would cost {self.cost.hour * self.here.seconds / 3600:,.2f} {self.cost.currency}"
+                )
+            values = "".join(f", {name} {value:g}" for name, value in sorted(self.here.metrics.items())[:6])
+            lines.append(f"here    {self.here.job} took {self.here.seconds:,.0f} s{same}{values}")
+        return lines
+
+
+def dry_run(executor: Executor, spec: TrainingJobSpec, about: str) -> DryRun:
+    """What :meth:`Executor.submit` would send; nothing is sent.
+
+    Raises
+    ------
+    VizslaError
+        When it could not be sent, or the executor sends nothing.
+    """
+    if not isinstance(executor, SageMakerExecutor):
+        raise UsageError(
+            f"The executor {executor.name} sends no request: there is nothing to show.",
+            parameter="dry_run",
+            allowed=spelled("executor", "sagemaker"),
+        )
+    request = executor.preview(spec, about)
+    return DryRun(request, cost_of(request, Account.read()), _last_run(executor.home, spec))
+
+
+def _last_run(home: Path, spec: TrainingJobSpec) -> RunHere | None:
+    program = spec.hyper_parameters.get("sagemaker_program")
+    for path in sorted(home.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            job = JobDirectory.open(path.parent)
+            state = job.state
+            here = job.executor != SageMakerExecutor.name and state.ended_well and job.kind == "train"
+        except VizslaError:
+            continue
+        if here and program and job.document.get("HyperParameters", {}).get("sagemaker_program") == program:
+            if state.started is None or state.ended is None:
+                continue
+            seconds = (datetime.fromisoformat(state.ended) - datetime.fromisoformat(state.started)).total_seconds()
+            return RunHere(job.name, seconds, {name: m.value for name, m in last_metrics(job.metrics).items()})
+    return None
