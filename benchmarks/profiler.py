@@ -260,7 +260,6 @@ def _write_samples(folder: Path, begin: float, seconds: float, every: float, cor
 
 
 if __name__ == "__main__":
-    {"sampler": sampler, "timers": timers, "planted": planted, "advice": advice, "report": report}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    chosen = {"sampler": sampler, "timers": timers, "planted": planted, "advice": advice, "report": report}[sys.argv[1]]
+    chosen(*(int(word) if word.isdigit() else word for word in sys.argv[2:]))  # type: ignore[operator]
     shutil.rmtree(_HOME, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 The way of a SageMaker project with dogImages/{train,valid,test}/001.Affenpinscher/..., on your own machine: a resnet18
 and a mobilenetv2 are trained and registered, one endpoint serves both, boto3 asks it as it asks SageMaker's, a batch
-transform goes over the validation pictures, and its output is joined with the truth.
+transform goes over the validation pictures, its output is joined with the truth, and on that rests a bias report: is a
+breed of few training pictures named as often as it should be?
 
     python examples/dog_breeds.py dogImages
 """
@@ -55,17 +56,46 @@ def ask(url: str, target: str, image: Path) -> list[float]:
     return list(json.loads(response["Body"].read()))
 
 
-def joined(output: Path, classes: list[str], table: Path) -> list[tuple[str, str, str]]:
-    """Each input with its truth, which its key begins with, and what the model said; also as a CSV."""
-    rows = []
+Row = tuple[str, str, str, str]
+
+
+def joined(output: Path, classes: list[str], few: set[str], table: Path) -> list[Row]:
+    """Each input with its truth, which its key begins with, what the model said, and whether its breed is one of
+    ``few`` training pictures; also as a CSV."""
+    rows: list[Row] = []
     for path in sorted(output.rglob("*.out")):
         key = path.relative_to(output).as_posix().removesuffix(".out")
         answer = json.loads(path.read_bytes())
         said = classes[max(range(len(answer)), key=answer.__getitem__)] if isinstance(answer, list) else ""
-        rows.append((key, key.partition("/")[0], said))
+        truth = key.partition("/")[0]
+        rows.append((key, truth, said, "few" if truth in few else "many"))
     with open(table, "w", newline="") as file:
-        csv.writer(file).writerows([("image", "label", "predicted"), *rows])
+        csv.writer(file).writerows([("image", "label", "predicted", "pictures"), *rows])
     return rows
+
+
+def fewer_half(train: Path) -> set[str]:
+    """The breeds with fewer training pictures than the others."""
+    counts = {folder.name: sum(1 for _ in folder.iterdir()) for folder in train.iterdir() if folder.is_dir()}
+    return set(sorted(counts, key=lambda breed: (counts[breed], breed))[: len(counts) // 2])
+
+
+def bias(rows: list[Row], breed: str, folder: Path) -> dict[str, Any]:
+    """Clarify's metrics of the answers: whether pictures of a breed of few training pictures are said to be ``breed``
+    as often as they are. Pictures without an answer are left out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "answers.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("image", "label", "predicted", "pictures"), *(row for row in rows if row[2])])
+    config = {
+        "label": "label",
+        "label_values_or_threshold": [breed],
+        "predicted_label": "predicted",
+        "facet": [{"name_or_index": "pictures", "value_or_threshold": ["few"]}],
+        "excluded_columns": ["image"],
+        "methods": {"pre_training_bias": {"methods": "all"}, "post_training_bias": {"methods": "all"}},
+    }
+    (folder / "analysis_config.json").write_text(json.dumps(config))
+    return vizsla("bias", folder / "answers.csv", "--config", folder / "analysis_config.json", "--output", folder)
 
 
 def main() -> None:
@@ -95,11 +125,20 @@ def main() -> None:
     done = vizsla("transform", f"models:/{CORE}@champion", asked.data / "valid", "--name", "dog-breed-transform")
     classes = json.loads((home / CORE / "model" / "model.json").read_bytes())["classes"]
     table = home / "dog-breed-transform" / "output" / "joined.csv"
-    rows = joined(Path(done["output"]), classes, table)
-    right = sum(label == said for _, label, said in rows)
+    rows = joined(Path(done["output"]), classes, fewer_half(asked.data / "train"), table)
+    right = sum(label == said for _, label, said, _ in rows)
     print(f"{len(rows):,} validation pictures, {done['images_per_second']:.0f} a second: {right / len(rows):.1%} right")
-    print(f"predicted most often: {Counter(said for _, _, said in rows).most_common(3)}")
+    often = Counter(said for _, _, said, _ in rows if said).most_common(3)
+    print(f"predicted most often: {often}")
     print(f"with the truth: {table}")
+    found = bias(rows, often[0][0], home / "dog-breed-bias")
+    (group,) = found["analysis"]["post_training_bias_metrics"]["facets"]["pictures"]
+    metrics = {metric["name"]: metric for metric in group["metrics"]}
+    low, high = metrics["AD"]["interval"]
+    print(
+        f"accuracy of breeds of few pictures below that of the others by {metrics['AD']['value']:.3f} ({low:.3f} to "
+        f"{high:.3f}) for {often[0][0]}: {found['report']}"
+    )
 
 
 if __name__ == "__main__":

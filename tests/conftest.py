@@ -8,9 +8,10 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ hypothesis.settings.load_profile("patient")  # 200 ms an example are few on a ma
 
 MUST_RUN = bool(os.environ.get("VIZSLA_TESTS_MUST_RUN"))
 """Set where everything that tests need is known to be there: what is missing then fails and does not skip."""
+
+
+S3_LOGIN = ("S3RVER", "S3RVER")
+"""Access key and secret of the server that :func:`start_s3` starts."""
 
 
 MAY_SKIP = (
@@ -137,17 +142,19 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-def start_s3(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """s3rver, a real S3-compatible server process, with the buckets photos, other and models; it answers by now."""
-    beside = Path.home() / ".cache/vizsla/s3rver/node_modules/.bin/s3rver"
-    program = os.environ.get("VIZSLA_S3RVER") or shutil.which("s3rver") or (str(beside) if beside.exists() else None)
-    if program is None:
-        pytest.skip("needs s3rver: npm install --prefix ~/.cache/vizsla/s3rver s3rver")
-    command = [program, "-d", str(folder), "-a", "127.0.0.1", "-p", str(port), "--silent"]
+def start_s3(folder: Path, port: int, keys: Sequence[str] = S3_LOGIN) -> subprocess.Popen[bytes]:
+    """The S3 door as a process, with the buckets photos, other and models, and one key; it answers by now.
+
+    VIZSLA_S3RVER names the program of s3rver (npm), another S3-compatible server, to run the same tests against.
+    """
     for bucket in ("photos", "other", "models"):
-        command += ["--configure-bucket", bucket]
-    # Its lists of more than 1,000 objects need a cipher that OpenSSL 3 keeps for old programs.
-    environment = os.environ | {"NODE_OPTIONS": "--openssl-legacy-provider"}
+        (folder / "buckets" / bucket).mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(Path(__file__).with_name("s3_process.py")), str(folder), str(port), *keys]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    if program := os.environ.get("VIZSLA_S3RVER"):
+        command = [program, "-d", str(folder / "buckets"), "-a", "127.0.0.1", "-p", str(port), "--silent"]
+        # Its lists of more than 1,000 objects need a cipher that OpenSSL 3 keeps for old programs.
+        environment = os.environ | {"NODE_OPTIONS": "--openssl-legacy-provider"}
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     for _ in range(400):
         try:

@@ -1,7 +1,4 @@
-"""Mirroring buckets: against s3rver, a real S3-compatible server process, and a server that gives AWS's refusals.
-
-``npm install --prefix ~/.cache/vizsla/s3rver s3rver`` brings the server (or name its program in VIZSLA_S3RVER).
-"""
+"""Mirroring buckets: against the S3 door as a real process, and a server that gives AWS's refusals."""
 
 from __future__ import annotations
 

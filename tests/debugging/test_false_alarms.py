@@ -105,6 +105,29 @@ def test_layer_scale_and_tokens_are_no_poor_beginning(tmp_path: Path) -> None:
     assert not {"poor_weight_initialization", "vanishing_gradient"} & found.keys()
 
 
+class ZeroScale(nn.Module):
+    """A branch whose last normalisation begins as 0, as those of timm's residual networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.norm = nn.Sequential(nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 24)), nn.BatchNorm1d(24)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: Any) -> Any:
+        return (x + self.norm(self.inner(x))).relu()
+
+
+def test_normalisations_that_begin_as_zero_are_no_vanished_gradients(tmp_path: Path) -> None:
+    model = net(ZeroScale(), ZeroScale(), ZeroScale(), ZeroScale())
+    found = spoken(tmp_path, model, nn.CrossEntropyLoss(), batches(12))
+    assert not {"vanishing_gradient", "poor_weight_initialization"} & found.keys()
+
+
+def test_gradients_that_vanish_in_the_depth_still_do(tmp_path: Path) -> None:
+    model = net(*[part for _ in range(14) for part in (nn.Linear(24, 24), nn.Sigmoid())])
+    assert "vanishing_gradient" in spoken(tmp_path, model, nn.CrossEntropyLoss(), batches(12))
+
+
 def test_weights_of_one_number_still_are(tmp_path: Path) -> None:
     model = net(nn.Linear(24, 24), nn.ReLU())
     nn.init.constant_(model[3].weight, 0.01)

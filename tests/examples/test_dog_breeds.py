@@ -48,6 +48,12 @@ def test_two_classifiers_from_training_to_the_joined_output(
         if row["predicted"]:
             assert row["label"] == row["image"].partition("/")[0]
             assert row["predicted"] == model.predict(data / "valid" / row["image"]).label
+    assert {row["pictures"] for row in rows} == {"few", "many"}
+    analysis = json.loads((home / "dog-breed-bias" / "analysis.json").read_bytes())
+    (group,) = analysis["post_training_bias_metrics"]["facets"]["pictures"]
+    assert group["rows"] == {"facet": 4, "others": 8}
+    assert "<svg" in (home / "dog-breed-bias" / "report.html").read_text()
+    assert "accuracy of breeds of few pictures" in done.stdout
     answer = json.loads((home / "dog-breed-transform" / "output" / "001.Affenpinscher" / "000.jpg.out").read_bytes())
     expected = model.probabilities((data / "valid" / "001.Affenpinscher" / "000.jpg").read_bytes())
     assert np.array_equal(np.asarray(answer, np.float32), expected)

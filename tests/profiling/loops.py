@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-STEPS = 24
+STEPS = 18
 
 
 class Pictures(Dataset[Any]):  # type: ignore[misc]

@@ -51,7 +51,7 @@ def sampled(
 
 SOUND: list[Callable[[], object]] = [
     lambda: train(Pictures(), epochs=2, after=lambda model: evaluate(model, 16)),
-    lambda: train(Pictures(), workers=1, each=lambda model, loss: print(loss.item()), epochs=2),
+    lambda: train(Pictures(), each=lambda model, loss: print(loss.item())),
     lambda: train(Pictures(), accumulation=2, each=lambda model, loss: None),
 ]
 
@@ -62,7 +62,7 @@ def test_nothing_is_found_in_a_sound_loop(
 ) -> None:
     from tests.profiling import loops
 
-    monkeypatch.setattr(loops, "network", lambda: network(96))
+    monkeypatch.setattr(loops, "network", lambda: network(64))
     profile = watch(loop)
     machine(profile)
     sampled(
@@ -149,12 +149,12 @@ def test_an_idle_worker(watch: Watch) -> None:
 def test_more_threads_than_cores(watch: Watch) -> None:
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(16)
+        torch.set_num_threads(5)
         profile = watch(lambda: train(Pictures()))
     finally:
         torch.set_num_threads(before)
     machine(profile)
-    assert found(profile)["thread_oversubscription"].change == {"parameter": "threads", "from": 16, "to": 2}
+    assert found(profile)["thread_oversubscription"].change == {"parameter": "threads", "from": 5, "to": 2}
 
 
 def test_one_core_of_many(watch: Watch) -> None:

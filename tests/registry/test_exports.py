@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -41,6 +42,57 @@ def test_one_onnx_file_holds_all(models: Models, two_models: tuple[Path, Path], 
     assert "resize the short side" in facts["readme"]
     assert [output.name for output in session.get_outputs()] == ["probabilities"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.txt", "model.onnx"]
+
+
+def test_openvinos_form_says_the_same(
+    models: Models, two_models: tuple[Path, Path], photos: Path, tmp_path: Path
+) -> None:
+    """With OpenVINO from this environment, or from one of its own beside the packages of this one:
+    ``python -m venv ~/.cache/vizsla/openvino-venv``, there a ``.pth`` file that names this site-packages, and
+    ``pip install --no-deps openvino openvino-telemetry``."""
+    python = own_python("openvino", "openvino-venv")
+    code = "import sys; sys.argv[0] = 'vizsla'; from vizsla.cli.main import main; main()"
+    arguments = ("models", "export", two_models[0], "--to", "openvino", "--output", tmp_path / "out")
+    command = [python, "-c", code, *map(str, arguments), "--pictures", str(photos), "--json"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    made = json.loads(run.stdout.splitlines()[-1])
+    assert made["proof"]["parties"] == ["saved model", "OpenVINO"]
+    assert made["proof"]["largest"] < 1e-4
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.txt", "model.bin", "model.xml"]
+    ask = (
+        "import sys, json, numpy, openvino; model = openvino.Core().read_model(sys.argv[1]); "
+        "print(json.dumps([json.loads(model.get_rt_info(['vizsla', 'classes']).astype(str)), "
+        "openvino.Core().compile_model(model, 'CPU')({'images': numpy.load(sys.argv[2])})['probabilities'].tolist()]))"
+    )
+    model = load(two_models[0])
+    data = _picture(photos).read_bytes()
+    np.save(tmp_path / "pixels.npy", model.preprocessing(data, Limits.from_settings())[None])
+    alone = [python, "-I", "-c", ask, str(tmp_path / "out" / "model.xml"), str(tmp_path / "pixels.npy")]
+    classes, said = json.loads(subprocess.run(alone, capture_output=True, text=True, check=True).stdout)
+    assert classes == list(model.classes)
+    assert np.allclose(said[0], model.probabilities(data), atol=1e-2), "by default, which may be bfloat16"
+
+
+def test_without_openvino_it_says_which_extra(
+    models: Models, two_models: tuple[Path, Path], photos: Path, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("openvino"):
+        pytest.skip("openvino is here")
+    options = ("--output", tmp_path / "out", "--pictures", photos)
+    words = models("export", two_models[0], "--to", "openvino", *options, code=1)["words"]
+    assert "OpenVINO's form" in words
+    assert "vizsla[openvino]" in words
+
+
+def own_python(package: str, folder: str) -> str:
+    """A Python that has a package: this one, or that of an environment of its own."""
+    if importlib.util.find_spec(package):
+        return sys.executable
+    python = Path(os.environ.get("VIZSLA_OPENVINO") or Path.home() / ".cache/vizsla" / folder) / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"needs {package}, here or in an environment at {python.parents[1]}")
+    return str(python)
 
 
 def test_a_cosine_head_is_in_the_graph_too(tmp_path: Path, tiny_backbone: ExportedBackbone, photos: Path) -> None:
@@ -121,7 +173,7 @@ def test_what_cannot_be_exported(models: Models, two_models: tuple[Path, Path], 
     assert kept.read_text() == "mine"
     said = models("export", two_models[0], "--to", "coreml", "--output", tmp_path / "x", code=2)["words"]
     assert "There is no form 'coreml'." in said
-    assert "onnx, int8, timm, sagemaker" in said
+    assert "onnx, openvino, int8, timm, sagemaker" in said
     own = tmp_path / "own"
     shutil.copytree(two_models[0], own)
     (own / "code").mkdir()

@@ -74,3 +74,10 @@ def test_versions_on_a_server(
             time.sleep(0.1)
     finally:
         running.stop()
+    for file in (tmp_path / "server" / "files").rglob("head.safetensors"):
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    elsewhere = there | {"VIZSLA_CACHE": str(tmp_path / "another-cache")}
+    options = ("--output", tmp_path / "out", "--pictures", photos)
+    words = models("export", "models:/colours@champion", *options, code=1, **elsewhere)["words"]
+    assert "has of colours/2 is not what was registered and proven (its hash differs)" in words
+    assert not list((tmp_path / "another-cache" / "registry").iterdir()), "nothing of it is kept"

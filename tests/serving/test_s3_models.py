@@ -1,4 +1,4 @@
-"""Models on S3, against s3rver: a real S3-compatible server process (``npm install s3rver``)."""
+"""Models on S3: a real server process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bucket that is slow keeps nobody waiting but those who ask for what it has: s3rver, behind a proxy that delays."""
+"""A bucket that is slow keeps nobody waiting but those who ask for what it has: a real server, behind a proxy."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ def test_the_test_split_gives_what_fit_measured(trained: FitResult) -> None:
     assert result.evaluation.loss == trained.evaluation.loss
     with open(result.job / "output" / "predictions.csv", newline="") as file:
         ours = {row["path"]: row for row in csv.DictReader(file)}
+    assert {row["camera"] for row in ours.values()} == {"unknown"}, "a hole could not be a group of a bias analysis"
     with open(trained.job / "output" / "test-predictions.csv", newline="") as file:
         for row in csv.DictReader(file):
             assert {name: ours[row["path"]][name] for name in row} == row

@@ -13,6 +13,7 @@ from PIL import Image
 
 from vizsla.evaluation.explanation.faithfulness import faithfulness
 from vizsla.models.model import load
+from vizsla.workflow.explain import ExplainRequest, explain_model
 from vizsla.workflow.fit import fit
 from vizsla.workflow.request import FitRequest, FitResult
 
@@ -74,6 +75,32 @@ def test_kernel_shap_leads_from_the_baseline_to_the_answer(trained: FitResult, t
     assert sum(explanation["values"]) == pytest.approx(explanation["answer"] - explanation["baseline"], abs=1e-6)
     again = command(*arguments, "--num-samples", 80, "--nearest", 0, "--json")
     assert json.loads(again.stdout)["explanations"][0]["values"] == explanation["values"]
+
+
+def test_many_pictures_are_summed_up_by_class(trained: FitResult, tmp_path: Path) -> None:
+    folder = trained.job.parents[1] / "photos" / "test"
+    options = {"method": "kernel_shap", "num_segments": 6, "num_samples": 62, "nearest": 0}
+    result = explain_model(ExplainRequest(str(trained.job), [str(folder)], str(tmp_path / "out"), **options))  # type: ignore[arg-type]
+    summary = result.to_dict()["summary"]
+    assert sum(one["pictures"] for one in summary) == len(result.explanations) > 2
+    written = json.loads((tmp_path / "out" / "analysis.json").read_bytes())["explanations"]["kernel_shap"]
+    assert set(written) == {one["label"] for one in summary}
+    for one in summary:
+        own = [e for e in result.explanations if e.label == one["label"]]
+        sizes = np.mean([np.abs(e.values).sum() for e in own])
+        assert sum(written[one["label"]]["global_shap_values"].values()) == pytest.approx(sizes)
+        assert written[one["label"]]["expected_value"] == pytest.approx(np.mean([e.begins for e in own]))
+        best = max(own, key=lambda e: max(e.values))
+        if max(best.values) > 0:
+            assert one["parts"][0]["image"] == best.image
+            assert one["parts"][0]["value"] == pytest.approx(max(best.values), abs=1e-6)
+        assert 0 <= one["border_share"] <= 1
+    assert any(one["parts"] for one in summary)
+    page = result.report.read_text()
+    assert "The parts that spoke loudest for it" in page
+    assert f"over {summary[0]['pictures']} picture" in page
+    alone = explain_model(ExplainRequest(str(trained.job), [result.explanations[0].image], **options))  # type: ignore[arg-type]
+    assert alone.to_dict()["summary"] == [], "of one picture there is nothing in common"
 
 
 def test_another_class_can_be_explained(trained: FitResult) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from vizsla.api.inputs import PathLike
+from vizsla.serving.endpoint_config import DataCapture
 from vizsla.workflow.background_endpoint import BackgroundEndpoint
 from vizsla.workflow.endpoints import create
 
@@ -49,8 +50,7 @@ def deploy(
         [os.fspath(variant) for variant in variants],
         models_dir=None if models_dir is None else os.fspath(models_dir),
         port=port,
-        capture_percent=capture_percent,
-        capture_mb=capture_mb,
+        capture=DataCapture.of(capture_percent, capture_mb),
         memory_mb=memory_mb,
         allow_code=allow_code,
     )

@@ -30,6 +30,7 @@ def create(
 ) -> None:
     """Create an endpoint: its server runs in the background, and is started again when it ends."""
     from vizsla.cli.console import errors, print_json, results
+    from vizsla.serving.endpoint_config import DataCapture
     from vizsla.workflow import endpoints
     from vizsla.workflow.systemd import check_no_keys, write_unit
 
@@ -40,8 +41,7 @@ def create(
         models or [],
         models_dir=models_dir,
         port=port,
-        capture_percent=capture_percent,
-        capture_mb=capture_mb,
+        capture=DataCapture.of(capture_percent, capture_mb),
         allow_code=allow_code,
         memory_mb=memory_mb,
     )

@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "explain": "Why a saved model says what it says: maps, segments, nearest training pictures.",
     "predict": "What a saved model says of pictures.",
     "transform": "A saved model over a whole folder, archive or bucket, as a job.",
+    "aws": "AWS's clients and notebooks, unmodified, against this machine.",
     "cache": "What is kept between runs: show, bound, clear.",
 }
 """Verb to its line in ``--help``. The verb's file is ``vizsla/cli/<verb>.py`` and holds a ``typer.Typer`` named

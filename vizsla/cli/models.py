@@ -169,7 +169,7 @@ def compare(
 @app.command()
 def export(
     model: str = typer.Argument(..., help="A job, a model's folder, or models:/GROUP@ALIAS."),
-    to: str = typer.Option("onnx", help="onnx, int8, timm or sagemaker."),
+    to: str = typer.Option("onnx", help="onnx, openvino, int8, timm or sagemaker."),
     output: Path = typer.Option(..., help="The folder to write into."),
     pictures: str | None = typer.Option(None, help="Pictures that prove it. Default: test pictures of the job."),
     as_json: bool = _JSON,

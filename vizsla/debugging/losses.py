@@ -88,7 +88,8 @@ def observe_losses(
             setattr(torch.nn.functional, name, _observed(original, name, called))
 
 
-def _modules(kind: type) -> Iterator[type]:
+def _modules(kind: type[Any]) -> Iterator[type[Any]]:
+    own: type[Any]
     for own in kind.__subclasses__():
         yield own
         yield from _modules(own)

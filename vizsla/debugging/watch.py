@@ -90,7 +90,7 @@ class Watch:
             if image is not None:
                 self._image(image)
         trains = recorder.mode in (ModeKeys.TRAIN, ModeKeys.GLOBAL)
-        frozen, trained = [], []
+        frozen, trained = list[tuple[str, Any, str]](), list[tuple[str, Any, str]]()
         for name, parameter in self.module.named_parameters():
             kind = CollectionKeys.WEIGHTS if parameter.ndim > 1 else CollectionKeys.BIASES
             (trained if parameter.requires_grad else frozen).append((f"{self.root}_{name}", parameter, kind))

@@ -52,7 +52,7 @@ def self_contained(saved: SavedModel) -> bytes:
     del graph.output[:]
     shape = ["n", len(saved.card.classes)]
     graph.output.append(helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, shape))
-    helper.set_model_props(model, _metadata(saved.card))
+    helper.set_model_props(model, metadata(saved.card))
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
     return content
@@ -83,7 +83,8 @@ _TAILS: dict[str, Callable[[Head, Any], tuple[dict[str, Any], list[Any]]]] = {"l
 """Kind of head to its tensors and nodes, ``features`` to ``head_logits``."""
 
 
-def _metadata(card: ModelCard) -> dict[str, str]:
+def metadata(card: ModelCard) -> dict[str, str]:
+    """What stands in a file of a whole model beside its graph."""
     return {
         "classes": json.dumps(card.classes),
         "preprocessing": card.preprocessing.model_dump_json(),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vizsla.errors import UsageError
-from vizsla.profiling.finding import ProfileFinding
-from vizsla.profiling.profile import JobProfile
+
+if TYPE_CHECKING:  # a training process imports this
+    from vizsla.profiling.finding import ProfileFinding
+    from vizsla.profiling.profile import JobProfile
 
 LOADER = ("num_workers", "batch_size", "prefetch_factor", "pin_memory", "cached_pixels")
 """They need another loader."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from vizsla.errors import VizslaError
 from vizsla.profiling.change import HARMLESS, LOADER, Change, candidates
 from vizsla.profiling.config import ProfilerConfig
-from vizsla.profiling.layout import output_of
 from vizsla.profiling.loop_settings import LoopSettings, rebuilt
 from vizsla.profiling.operators import Window
 from vizsla.profiling.probe import RESULT, Probe, Trial, ending_probe, write_trials
@@ -26,8 +24,8 @@ class Control:
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
-        self._output = output_of(Path(os.environ.get("VIZSLA_JOB_DIR", "")))
-        self._config = _config(Path(os.environ.get("VIZSLA_JOB_DIR", "")))
+        self._output, self._job = timeline.output, timeline.output.parents[2]
+        self._config = _config(self._job)
         self.loop: LoopSettings | None = None
         """What is done around the outermost calls of modules; None: nothing."""
         self._applied: dict[str, Any] = {}
@@ -88,7 +86,7 @@ class Control:
 
         self._has_advised = True
         self._timeline.flush()
-        profile = JobProfile(Path(os.environ["VIZSLA_JOB_DIR"]))
+        profile = JobProfile(self._job)
         changes = candidates(profile, findings_of(evaluate(profile)))
         # In a run whose results count, nothing is tried that would change them.
         self._try([change for change in changes if change.parameter in HARMLESS], apply=self._config.advise == "apply")

@@ -68,8 +68,8 @@ def _of_process(segments: Segments) -> Events:
     chosen = np.flatnonzero(np.isin(segments.phase, list(_NAMES)))
     names = np.array([_NAMES[Phase(p)][0] for p in segments.phase[chosen].tolist()], np.object_)
     phases = np.array([_NAMES[Phase(p)][1] for p in segments.phase[chosen].tolist()], np.object_)
-    for phase, name in ((Phase.DATA, "DataLoaderIterInitialize"), (Phase.OPTIMIZER, "ZeroGrad")):
-        names[(segments.phase[chosen] == phase) & (segments.flags[chosen] == MARK)] = name
+    for kind, title in ((Phase.DATA, "DataLoaderIterInitialize"), (Phase.OPTIMIZER, "ZeroGrad")):
+        names[(segments.phase[chosen] == kind) & (segments.flags[chosen] == MARK)] = title
     train = segments.steps(TRAIN)
     at = np.searchsorted(train.began, segments.began[chosen], side="right") - 1
     columns: list[list[npt.NDArray[Any]]] = [

@@ -96,7 +96,7 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
             return original(self, *args, **kwargs)
         finally:
             timeline.inside = 0
-            shape = getattr(args[0], "shape", ()) if args else ()
+            shape: Any = getattr(args[0], "shape", ()) if args else ()
             n = shape[0] if len(shape) > 1 else 0
             timeline.end(0 if grad() else MARK, n if type(n) is int else 0)  # a tensor, in a trace
 
@@ -132,7 +132,7 @@ def _watch_optimizers(timeline: Timeline, control: Control) -> None:
 
     _replace(Optimizer, "zero_grad", zero_grad)
     handles = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
-    _undo.append(lambda: [handle.remove() for handle in handles] and None)
+    _undo.extend(handle.remove for handle in handles)
 
 
 def _tell(timeline: Timeline, optimizer: Any) -> None:

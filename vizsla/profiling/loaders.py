@@ -11,12 +11,10 @@ import json
 import os
 import time
 from multiprocessing.util import Finalize
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from vizsla.profiling import timeline as timelines
-from vizsla.profiling.layout import output_of
 
 _WRITE_NS = 500_000_000
 _CACHE_BYTES = 2 << 30
@@ -36,14 +34,14 @@ class _Fetches:
 
     def write(self, *, now: bool = False) -> None:
         moment = time.monotonic_ns()
-        job = os.environ.get("VIZSLA_JOB_DIR")
-        if (not now and moment - self._written < _WRITE_NS) or not job or not self.batches:
+        timeline = timelines.current
+        if (not now and moment - self._written < _WRITE_NS) or timeline is None or not self.batches:
             return
         self._written = moment
-        folder = output_of(Path(job)) / "framework" / "loaders"
+        folder = timeline.output / "framework" / "loaders"
         values = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         with contextlib.suppress(OSError):
-            if (Path(job) / "state.json").exists():
+            if (timeline.output.parents[2] / "state.json").exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 half = folder / f".{self.pid}.tmp"
                 half.write_text(json.dumps(values))

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 
 from vizsla.profiling import loaders
@@ -253,6 +252,8 @@ def _untried(change: Change, why: str) -> Trial:
 
 def _memory() -> int:
     """Resident bytes of this process and what it started."""
+    import psutil
+
     process, total = psutil.Process(), 0
     for one in [process, *process.children(recursive=True)]:
         with contextlib.suppress(psutil.Error):

@@ -93,7 +93,8 @@ class Segments:
     @cached_property
     def is_step(self) -> npt.NDArray[np.bool_]:
         """(n,) whether it is a step of an optimizer."""
-        return (self.phase == Phase.OPTIMIZER) & (self.flags != MARK)
+        steps: npt.NDArray[np.bool_] = (self.phase == Phase.OPTIMIZER) & (self.flags != MARK)
+        return steps
 
     @cached_property
     def group_modes(self) -> npt.NDArray[np.uint8]:
@@ -161,9 +162,9 @@ class Segments:
         starts = np.searchsorted(number, np.arange(total))
         return Steps(
             begins[own][starts],
-            np.bincount(number, length[own], total),
+            np.bincount(number, length[own], total).astype(np.float64),
             np.bincount(number, pictures[own], total).astype(np.int64),
-            np.bincount(number, wait[own], total),
+            np.bincount(number, wait[own], total).astype(np.float64),
             np.arange(total),
             begins_loader[own][starts],
         )

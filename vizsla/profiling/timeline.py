@@ -93,7 +93,8 @@ class Timeline:
         self._written = 0
         self.computes = False
         self.off = False
-        self._output = output
+        self.output = output
+        """``profiler-output`` of the job."""
         self._stages: list[list[Any]] = []
         os.register_at_fork(after_in_child=self._leave)
         atexit.register(self.close)
@@ -149,11 +150,11 @@ class Timeline:
         if name is not None:
             self._stages.append([name, now, now])
         with contextlib.suppress(OSError):
-            if self._output.parents[2].joinpath("state.json").exists():
-                self._output.mkdir(parents=True, exist_ok=True)
-                half = self._output / ".stages.tmp"
+            if self.output.parents[2].joinpath("state.json").exists():
+                self.output.mkdir(parents=True, exist_ok=True)
+                half = self.output / ".stages.tmp"
                 half.write_text(json.dumps({"stages": self._stages}))
-                half.replace(self._output / "stages.json")
+                half.replace(self.output / "stages.json")
 
     def tell(self, **facts: Any) -> None:
         """Keep facts about the process beside its segments."""

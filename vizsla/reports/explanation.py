@@ -14,6 +14,7 @@ from PIL import Image
 from vizsla.errors import ImageError
 from vizsla.evaluation.explanation.explanation import Explanation
 from vizsla.evaluation.explanation.faithfulness import upscaled
+from vizsla.evaluation.explanation.summary import PLACES, ClassSummary, summaries
 from vizsla.images import Limits, decode, read_file
 from vizsla.reports.render import render, thumbnail
 
@@ -54,10 +55,33 @@ def page(
         job=job,
         created=created,
         model=model,
+        summaries=[_summed(one, explanations) for one in summaries(explanations)],
+        places=PLACES,
         explanations=[_shown(explanation) for explanation in explanations],
         errors=[{"path": path, "kind": error.kind, "what": error.what} for path, error in errors.items()],
         notes=notes,
     )
+
+
+def _summed(one: ClassSummary, explanations: Sequence[Explanation]) -> dict[str, Any]:
+    mean = np.mean([explanations[at].pixels for at in one.pictures], axis=0).astype(np.uint8)
+    return {
+        "label": one.label,
+        "pictures": len(one.pictures),
+        "map": thumbnail(overlaid(mean, one.evidence), _SIDE),
+        "rows": one.places.reshape(3, 3).tolist(),
+        "most": float(one.places.max()),
+        "border": one.border,
+        "border_area": one.border_area,
+        "parts": [
+            {
+                "image": thumbnail(Image.fromarray(explanations[p.picture].pixels).crop(p.box), _NEAREST_SIDE),
+                "value": p.value,
+                "path": Path(explanations[p.picture].image).name,
+            }
+            for p in one.parts
+        ],
+    }
 
 
 def _shown(e: Explanation) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class DataCapture(_Document):
     )
     max_megabytes: float = Field(default=1000, gt=0)
 
+    @classmethod
+    def of(cls, percent: float | None, megabytes: float) -> DataCapture | None:
+        """A share of the requests, within so much of the disk; None where no share is named."""
+        return None if percent is None else cls(initial_sampling_percentage=percent, max_megabytes=megabytes)
+
 
 class Routing(_Document):
     """How new variants take over, and when they are taken back: see :class:`vizsla.serving.traffic.Policy`."""
@@ -78,6 +83,7 @@ class EndpointConfig(_Document):
     host: str = "127.0.0.1"
     allow_code: bool = False
     memory_mb: int = Field(default=4000, ge=1)
+    environment: dict[str, str] | None = None
     generation: int = 1
     previous: list[Variant] | None = None
     routing: Routing | None = None

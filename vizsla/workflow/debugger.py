@@ -8,7 +8,7 @@ from typing import Any
 
 from vizsla.debugging.actions import act
 from vizsla.debugging.configuration import Action, RulesOfJob
-from vizsla.debugging.evaluation import Evaluation
+from vizsla.debugging.evaluation import Compat, Evaluation
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.jobs.directory import JobDirectory
@@ -54,7 +54,7 @@ class Debugger(Callback):
         hook.register_module(network)
         rules = [rule for rule in self._asked.rules if rule.configuration or rule.name not in _NOT_HERE]
         custom, broken = self._asked.custom(folder)
-        compat = "aws" if self._asked.is_aws else "vizsla"
+        compat: Compat = "aws" if self._asked.is_aws else "vizsla"
         self._evaluation = Evaluation(folder, rules, compat=compat, custom=custom, broken=broken)
         for text in self._evaluation.remarks:
             self._note(text)

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from vizsla.parameters import spelled
 from vizsla.registry.package import SCHEME, Reference
 from vizsla.serving import check_installed
 from vizsla.serving.endpoint_config import ALL_TRAFFIC, DataCapture, EndpointConfig, Routing, Variant
-from vizsla.serving.endpoint_folder import EndpointFolder, endpoints_folder
+from vizsla.serving.endpoint_folder import STOPPED, EndpointFolder, endpoints_folder
 from vizsla.serving.registered import approved
 from vizsla.version import python_path
 from vizsla.workflow.models import locate_model
@@ -68,14 +68,14 @@ def _model(name: str) -> str:
 
 def create(
     name: str,
-    variants: Sequence[str] = (),
+    variants: Sequence[str | Variant] = (),
     *,
     models_dir: str | None = None,
     port: int | None = None,
-    capture_percent: float | None = None,
-    capture_mb: float = 1000,
+    capture: DataCapture | None = None,
     allow_code: bool = False,
     memory_mb: int = 4000,
+    environment: Mapping[str, str] | None = None,
 ) -> EndpointFolder:
     """Create an endpoint and start its server; returns when it is in service.
 
@@ -87,8 +87,10 @@ def create(
         Instead of them a folder, or ``s3://`` prefix, of models that requests name.
     port:
         By default one that is free; it is kept.
-    capture_percent, capture_mb:
-        Of the requests; and the most that all of them take on the disk.
+    capture:
+        What is kept of requests and answers; by default nothing.
+    environment:
+        Variables of the server beside this process's own, such as SAGEMAKER_PROGRAM for the models' own code.
 
     Raises
     ------
@@ -103,17 +105,13 @@ def create(
     place = endpoints_folder() / name
     document: dict[str, Any] = {
         "EndpointName": name,
-        "ProductionVariants": [variant.to_dict() for variant in read_variants(variants)]
-        if models_dir is None
-        else [{"ModelName": _folder(models_dir), "Mode": "MultiModel"}],
+        "ProductionVariants": _documents(variants, models_dir),
         "Port": _port(port),
         "AllowCode": allow_code,
         "MemoryMb": memory_mb,
+        "DataCaptureConfig": None if capture is None else capture.to_dict(),
+        "Environment": dict(environment or {}) or None,
     }
-    if capture_percent is not None:
-        document["DataCaptureConfig"] = DataCapture(
-            initial_sampling_percentage=capture_percent, max_megabytes=capture_mb
-        ).to_dict()
     config = EndpointConfig.read(document)
     with storage(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +132,19 @@ def create(
         shutil.rmtree(place, ignore_errors=True)
         raise
     return folder
+
+
+def _documents(variants: Sequence[str | Variant], models_dir: str | None) -> list[dict[str, Any]]:
+    if models_dir is not None:
+        return [{"ModelName": _folder(models_dir), "Mode": "MultiModel"}]
+    return [variant.to_dict() for variant in _read(variants)]
+
+
+def _read(variants: Sequence[str | Variant]) -> list[Variant]:
+    read: list[Variant] = []
+    for variant in variants:
+        read += read_variants([variant]) if isinstance(variant, str) else [variant]
+    return read
 
 
 def _folder(models_dir: str) -> str:
@@ -177,6 +188,7 @@ def start(folder: EndpointFolder) -> None:
             stderr=log,
             start_new_session=True,
             env=os.environ
+            | (folder.config().environment or {})
             | {
                 "PYTHONPATH": python_path(os.environ.get("PYTHONPATH")),
                 "VIZSLA_HOME": str(folder.path.parents[1]),  # where the registry is, too
@@ -185,7 +197,7 @@ def start(folder: EndpointFolder) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         has_ended = started.poll() is not None
-        if not folder.is_kept:
+        if folder.status() == STOPPED:
             if has_ended:
                 raise VizslaError(
                     f"The endpoint {folder.name} cannot be served, as its keeper has ended: {_last_words(folder)}",
@@ -242,9 +254,45 @@ def delete(folder: EndpointFolder) -> None:
         shutil.rmtree(folder.path)
 
 
+def replace(
+    folder: EndpointFolder,
+    variants: Sequence[str | Variant] = (),
+    *,
+    models_dir: str | None = None,
+    capture: DataCapture | None = None,
+    environment: Mapping[str, str] | None = None,
+    routing: Routing | None = None,
+) -> None:
+    """Let an endpoint be as one that is created with these. Where variants alone differ it is :func:`update`, without
+    a failed request; what else differs needs another server process, and no request is answered meanwhile.
+
+    Raises
+    ------
+    VizslaError
+        As :func:`update` and :func:`start`.
+    """
+    config = folder.config()
+    asked = {
+        "ProductionVariants": _documents(variants, models_dir),
+        "DataCaptureConfig": None if capture is None else capture.to_dict(),
+        "Environment": dict(environment or {}) or None,
+    }
+    wanted = EndpointConfig.read(config.to_dict() | {name: value for name, value in asked.items() if value is not None})
+    wanted = wanted.model_copy(update={"environment": asked["Environment"], "data_capture_config": capture})
+    same_models = wanted.production_variants == config.production_variants
+    if wanted.model_copy(update={"production_variants": config.production_variants}) == config:
+        if not same_models:
+            update(folder, wanted.production_variants, routing=routing)
+        return
+    stop(folder)
+    with folder.changing():
+        folder.write_config(wanted)
+    start(folder)
+
+
 def update(
     folder: EndpointFolder,
-    variants: Sequence[str] = (),
+    variants: Sequence[str | Variant] = (),
     *,
     weights: dict[str, float] | None = None,
     routing: Routing | None = None,
@@ -277,7 +325,7 @@ def update(
                 "An endpoint of many models has no variants to change.",
                 do="put models into its folder, or take them out",
             )
-        chosen = read_variants(variants) if variants else list(config.production_variants)
+        chosen = _read(variants) if variants else list(config.production_variants)
         for name, weight in (weights or {}).items():
             if name not in (names := [variant.variant_name for variant in chosen]):
                 raise UsageError(f"There is no variant {name!r}.", parameter="weight", allowed=", ".join(names))

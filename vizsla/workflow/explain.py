@@ -18,6 +18,7 @@ from vizsla.evaluation.explanation.explanation import METHODS, Explanation, Meth
 from vizsla.evaluation.explanation.faithfulness import faithfulness
 from vizsla.evaluation.explanation.kernel_shap import kernel_shap
 from vizsla.evaluation.explanation.nearest import Neighbours
+from vizsla.evaluation.explanation.summary import analysis, summaries
 from vizsla.evaluation.explanation.superpixels import superpixels
 from vizsla.files import write_bytes, write_json
 from vizsla.images import Decoded, Limits, read_file
@@ -32,7 +33,7 @@ from vizsla.workflow.saved_model import OpenModel, locate
 from vizsla.workflow.training_set import TrainingSet, find_training_set
 from vizsla.workflow.watch import Watch
 
-REPORT, RESULT, MAPS = "report.html", "explanations.json", "maps"
+REPORT, RESULT, MAPS, ANALYSIS = "report.html", "explanations.json", "maps", "analysis.json"
 
 Pixels = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
@@ -124,6 +125,7 @@ class ExplainResult:
             "report": str(self.report),
             "explanations": [explanation.to_dict() for explanation in self.explanations],
             "errors": {image: error.to_dict() for image, error in self.errors.items()},
+            "summary": [one.to_dict(self.explanations) for one in summaries(self.explanations)],
             "notes": list(self.notes),
         }
 
@@ -249,6 +251,7 @@ class _Explaining:
             ends=ends,
             faithfulness=judged,
             values=values,
+            segments=None if pieces is None else pieces.astype(np.uint16),
             samples=samples,
             nearest=near,
         )
@@ -293,6 +296,8 @@ class _Explaining:
                 result.output / MAPS / name, overlay(explanation.pixels, explanation.evidence), make_folder=True
             )
         write_json(result.output / RESULT, result.to_dict(), make_folder=True)
+        if found := summaries(result.explanations):
+            write_json(result.output / ANALYSIS, analysis(found), make_folder=True)
         text = page(job.name, job.state.created, str(self.model.path), result.explanations, result.errors, result.notes)
         write_bytes(result.report, text.encode("utf-8", "replace"), make_folder=True)
 

@@ -18,7 +18,7 @@ from vizsla.files import storage, write_bytes, write_json
 from vizsla.images import Limits, Preprocessing
 from vizsla.jobs.directory import JobDirectory
 from vizsla.models import artifact
-from vizsla.models.onnx_file import readme, self_contained
+from vizsla.models.onnx_file import metadata, readme, self_contained
 from vizsla.models.weights import BackboneSpec
 from vizsla.optional import require
 from vizsla.parameters import spelled
@@ -156,6 +156,27 @@ def _onnx(path: Path, job: JobDirectory | None, work: Path, held: Sequence[HeldO
     return Export("onnx", [file, work / "README.txt"], _proof(path, saved, held, "ONNX file", ask))
 
 
+def _openvino(path: Path, job: JobDirectory | None, work: Path, held: Sequence[HeldOut]) -> Export:
+    openvino = require("openvino", extra="openvino", feature="OpenVINO's form")
+    saved = artifact.load(path)
+    whole = work / "whole.onnx"
+    write_bytes(whole, self_contained(saved))
+    model = openvino.convert_model(str(whole))
+    for name, value in metadata(saved.card).items():
+        model.set_rt_info(value, ["vizsla", name])
+    files = [work / name for name in ("model.xml", "model.bin", "README.txt")]
+    openvino.save_model(model, str(files[0]), compress_to_fp16=False)
+    write_bytes(files[2], readme(saved.card).encode())
+    core = openvino.Core()
+    # Some processors would reckon in bfloat16, which is quicker and not the same.
+    asked = core.compile_model(str(files[0]), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def ask(pixels: Any) -> Any:
+        return asked({"images": pixels})["probabilities"]
+
+    return Export("openvino", files, _proof(path, saved, held, "OpenVINO", ask), {"openvino": openvino.__version__})
+
+
 def _proof(
     path: Path, saved: artifact.SavedModel, held: Sequence[HeldOut], name: str, ask: Callable[[Any], Any]
 ) -> Proof:
@@ -278,6 +299,7 @@ def _sagemaker(path: Path, job: JobDirectory | None, work: Path, held: Sequence[
 
 FORMS: dict[str, Callable[[Path, JobDirectory | None, Path, Sequence[HeldOut]], Export]] = {
     "onnx": _onnx,
+    "openvino": _openvino,
     "int8": _int8,
     "timm": _timm,
     "sagemaker": _sagemaker,

@@ -61,7 +61,11 @@ def describe(sight: Sight, pictures: Rows, seed: int) -> tuple[list[Candidate], 
     columns: dict[str, Sequence[object]] = {
         name: [f"{value:.4g}" for value in values.tolist()] for name, (values, _, _) in numbers.items()
     }
-    columns |= {"colour": colour, "camera": camera, "cluster": [group + 1 for group in groups]}
+    columns |= {
+        "colour": colour,
+        "camera": [name or "unknown" for name in camera],
+        "cluster": [group + 1 for group in groups],
+    }
     return candidates({k: (v[0].astype(np.float64), v[1], v[2]) for k, v in numbers.items()}, names), columns
 
 

@@ -26,6 +26,7 @@ from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
 from vizsla.jobs.spec_input import names_no_place, part_channels, typed_script_spec
 from vizsla.parameters import spelled
 from vizsla.reports.render import fragment_of
+from vizsla.settings import settings
 from vizsla.tuning.finalists import Finalist, Verdict, judge
 from vizsla.tuning.job_runner import JobsRunner
 from vizsla.tuning.limits import SearchLimits
@@ -198,6 +199,19 @@ def tune_script(request: ScriptSearch, observer: Observer) -> ScriptSearchResult
         document[_EXECUTOR] = request.executor
     with running_here("tune", request.base_name, document, name=request.name) as job:
         return _run(request, job, observer)
+
+
+def make_job(request: ScriptSearch) -> JobDirectory:
+    """The job of a search that another process will run: ``vizsla tune resume`` begins it.
+
+    Raises
+    ------
+    VizslaError
+        When nothing is searched, the script is not there, or the name is in use.
+    """
+    _problem(request.spec, _space(request))
+    document = tuning_document(request.search, request.spec)
+    return JobDirectory.create("tune", request.base_name, document, settings().home, request.name)
 
 
 def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSearchResult:

@@ -30,7 +30,7 @@ class FrozenMismatch(BuiltIn):
         if history.mode not in TRAINS or not history.at("updates"):
             return
         weights = {k: v for k, v in history.facts.get("parameters", {}).items() if len(v["shape"]) > 1}
-        last = history.facts.get("last_layer")
+        last = str(history.facts.get("last_layer"))
         if last in weights and not weights[last]["trains"] and any(v["trains"] for v in weights.values()):
             yield self.found(history, f"The last layer, {last}, is frozen while others train.", subject=last, n=1)
         frozen = [row.values for row in history.at("batch_norm") if row.values and row.values[4]]

@@ -9,18 +9,20 @@ from typing import ClassVar
 from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History, of_layers
 from vizsla.debugging.rules.base import BuiltIn
+from vizsla.debugging.store import Row
 from vizsla.findings import Severity
 
 _PATIENCE = 3
 _SHARE = 1e-4
-_LAYER_SCALE = 0.1
+_SMALL = 0.01
 
 
 @dataclass
 class VanishingGradient(BuiltIn):
     """Fires where the mean size of a weight's gradient is below ``threshold``, or is a ten thousandth of the largest
     layer's, in three recorded steps in a row, while the loss is far from low. AWS's: any gradient, once. Nothing is
-    said of a network with layer scale (Touvron et al. 2021, arXiv:2103.17239): its blocks begin with hardly any."""
+    said while branches have hardly any weight: of layer scale (Touvron et al. 2021, arXiv:2103.17239), or of
+    normalisations whose scale begins as 0 (Goyal et al. 2017, arXiv:1706.02677), as timm's residual networks do."""
 
     threshold: float = 1e-7
 
@@ -32,7 +34,7 @@ class VanishingGradient(BuiltIn):
 
     def look(self, history: History) -> Iterable[RuleFinding | None]:
         steps = list(history.rows["gradients"])[-_PATIENCE:]
-        if len(steps) < _PATIENCE or steps[-1] != history.step or _is_low(history) or _has_layer_scale(history):
+        if len(steps) < _PATIENCE or steps[-1] != history.step or _is_low(history) or _has_small_branches(history):
             return
         small: set[str] | None = None
         total = 0
@@ -68,11 +70,15 @@ class VanishingGradient(BuiltIn):
                 )
 
 
-def _has_layer_scale(history: History) -> bool:
-    """Whether branches began with a factor near 0 of their own."""
-    first = [row for name in ("biases", "weights") for row in next(iter(history.rows[name].values()), [])]
-    own = [row for row in first if not row.name.endswith(("weight", "bias"))]
-    return any(0 < abs(row.mean) <= _LAYER_SCALE and row.std <= 1e-6 * abs(row.mean) for row in own)
+def _has_small_branches(history: History) -> bool:
+    """Whether branches still have a factor near 0: layer scale, or a normalisation whose scale began as 0."""
+    rows = [row for name in ("biases", "weights") for row in history.at(name) if not row.name.endswith("bias")]
+    layers = {row.name for row in of_layers(rows)}
+    return any(row.abs_mean <= _SMALL for row in rows if row.name not in layers and max(_shape(row)) > 1)
+
+
+def _shape(row: Row) -> list[int]:
+    return [int(n) for n in row.shape.split(",") if n] or [1]
 
 
 def _is_low(history: History) -> bool:

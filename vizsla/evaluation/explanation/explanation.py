@@ -42,6 +42,8 @@ class Explanation:
     faithfulness: Faithfulness
     values: tuple[float, ...]
     """Of ``kernel_shap``: what each segment adds."""
+    segments: npt.NDArray[np.uint16] | None
+    """Of ``kernel_shap``: which segment each pixel is of, (size, size)."""
     samples: int
     nearest: tuple[tuple[Path, str, float], ...]
 

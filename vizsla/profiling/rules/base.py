@@ -122,7 +122,7 @@ class View:
     @property
     def has_gpu(self) -> bool:
         """Whether the job trains on one that was sampled."""
-        return self.gpus.shape[1] > 0 and self.profile.facts.get("device", "cuda") == "cuda"
+        return self.gpus.shape[1] > 0 and bool(self.profile.facts.get("device", "cuda") == "cuda")
 
     @cached_property
     def own_cpu(self) -> float:

@@ -43,7 +43,7 @@ class CPUBottleneck(ProfileRule):
             low = (view.gpus[-m:] < self.gpu_threshold).any(1)
             bad = low & (view.core_numbers[-m:] > self.cpu_threshold).any(1)
             fires = 100 * bad.mean() > self.threshold
-            details = {"low_gpu_utilization": int(low.sum()), "bottlenecks": int(bad.sum())}
+            details: dict[str, Any] = {"low_gpu_utilization": int(low.sum()), "bottlenecks": int(bad.sum())}
             words, fix = "the GPU waits while cores are busy", "use more loader workers and prefetch"
         else:
             bad = (view.core_numbers > self.cpu_threshold).all(1)

@@ -79,9 +79,9 @@ class BatchSize(ProfileRule):
             small = gpu < self.gpu_threshold_p95 and memory < self.gpu_memory_threshold_p95
             details |= {"gpu_p95": gpu, "gpu_memory_p95": memory}
         else:
-            memory = view.samples.of("memory")[1]
+            used = view.samples.of("memory")[1]
             threads = view.profile.facts.get("threads", 1)
-            room = bool(len(memory)) and float(np.percentile(memory, 95)) < self.gpu_memory_threshold_p95
+            room = bool(len(used)) and float(np.percentile(used, 95)) < self.gpu_memory_threshold_p95
             small = room and threads > view.cores / 2 and view.wait_share < 0.1 and 0 < pictures < 16
         fires = small and cpu < self.cpu_threshold_p95
         found = None

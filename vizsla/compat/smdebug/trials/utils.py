@@ -17,9 +17,13 @@ def create_trial(
 ) -> Trial:
     """What was recorded at ``path``: a folder of records, a job's folder, or ``s3://bucket/prefix``."""
     if str(path).startswith("s3://"):
-        from smdebug.trials.s3_trial import fetched
+        from vizsla.aws.local import local_path_of
 
-        path = str(fetched(str(path)))
+        if (folder := local_path_of(str(path))) is None:
+            from smdebug.trials.s3_trial import fetched
+
+            folder = fetched(str(path))
+        path = str(folder)
     return Trial(str(path), name, range_steps, shows_all=False)
 
 

@@ -1,0 +1,203 @@
+"""A real server of the door in this process; each request and answer is held against botocore's service models."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+from botocore.config import Config
+from botocore.validate import ParamValidator
+
+from vizsla.aws import application, server
+from vizsla.aws.context import Context, Operation
+
+_SERVICES = {
+    "SageMaker": "sagemaker",
+    "Logs_20140328": "logs",
+    "GraniteServiceVersion20100801": "cloudwatch",
+    "AmazonEC2ContainerRegistry_V20150921": "ecr",
+    "sts": "sts",
+    "iam": "iam",
+}
+_LOADED: dict[str, Any] = {}
+
+
+def _model(service: str) -> Any:
+    if service not in _LOADED:
+        _LOADED[service] = botocore.session.get_session().get_service_model(service)
+    return _LOADED[service]
+
+
+def validated(service: str, name: str, operation: Operation) -> Operation:
+    """An operation whose members, in and out, must be those of the service's model."""
+
+    def call(ctx: Context, members: dict[str, Any]) -> dict[str, Any]:
+        answer = operation(ctx, members)
+        shape = _model(service).operation_model(name).output_shape
+        if shape is not None:
+            report = ParamValidator().validate(answer, shape)
+            assert not report.has_errors(), f"{name}: {report.generate_report()}"
+        return answer
+
+    return call
+
+
+def _validated_table(prefix: str, table: Mapping[str, Operation]) -> dict[str, Operation]:
+    service = _SERVICES.get(prefix)
+    if service is None:
+        return dict(table)
+    return {name: validated(service, name, operation) for name, operation in table.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _validate() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_JSON", "_QUERY"):
+            tables = getattr(application, name)
+            patch.setattr(application, name, {key: _validated_table(key, table) for key, table in tables.items()})
+        yield
+
+
+@pytest.fixture(scope="module")
+def ctx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    """A server that runs, on a home of its own for the tests of one file."""
+    before = dict(os.environ)
+    os.environ["VIZSLA_TRACKING"] = "off"
+    with server.serving(tmp_path_factory.mktemp("home") / "runs", port=0) as context:
+        yield context
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _same_home(request: pytest.FixtureRequest, _own_home: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home of the server, where a test has one, and not that of each test."""
+    if "ctx" in request.fixturenames:
+        monkeypatch.setenv("VIZSLA_HOME", str(request.getfixturevalue("ctx").home))
+
+
+Clients = Callable[[str], Any]
+
+
+@pytest.fixture(scope="module")
+def client(ctx: Context) -> Clients:
+    """Makes a client of boto3 that talks to the server."""
+    made: dict[str, Any] = {}
+    session = boto3.Session("AKIDEXAMPLE", "secret", region_name="us-east-1")
+
+    def make(service: str) -> Any:
+        if service not in made:
+            config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+            made[service] = session.client(service, endpoint_url=ctx.address, config=config)
+        return made[service]
+
+    return make
+
+
+ROLE = "arn:aws:iam::000000000000:role/service-role/AmazonSageMaker-ExecutionRole"
+IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:1.8-cpu-py36"
+
+TRAIN = """
+import json, os, sys
+print("arguments", sys.argv[1:])
+print("loss: 0.5")
+print("accuracy: 0.75")
+with open(os.path.join(os.environ["SM_MODEL_DIR"], "model.txt"), "w") as file:
+    file.write("weights")
+with open(os.path.join(os.environ["SM_OUTPUT_DATA_DIR"], "notes.txt"), "w") as file:
+    file.write("notes")
+"""
+
+
+def archive(files: dict[str, str]) -> bytes:
+    """A ``.tar.gz`` of these files, as the SDK packs code."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def training(client: Clients) -> Callable[..., dict[str, Any]]:
+    """Makes a CreateTrainingJob request as version 2 of the SDK sends it; the script lies in a bucket."""
+    s3 = client("s3")
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="data/train/one.txt", Body=b"one")
+
+    def make(name: str, script: str = TRAIN, **members: Any) -> dict[str, Any]:
+        s3.put_object(Bucket="bucket", Key=f"{name}/source/sourcedir.tar.gz", Body=archive({"train.py": script}))
+        values = members.pop("HyperParameters", {"lr": "0.1", "name": '"res net"', "flag": "true"})
+        return {
+            "TrainingJobName": name,
+            "RoleArn": ROLE,
+            "AlgorithmSpecification": {
+                "TrainingImage": IMAGE,
+                "TrainingInputMode": "File",
+                "EnableSageMakerMetricsTimeSeries": True,
+                "MetricDefinitions": [{"Name": "loss", "Regex": "loss: ([0-9.]+)"}],
+            },
+            "HyperParameters": values
+            | {
+                "sagemaker_submit_directory": f'"s3://bucket/{name}/source/sourcedir.tar.gz"',
+                "sagemaker_program": '"train.py"',
+                "sagemaker_container_log_level": "20",
+                "sagemaker_job_name": f'"{name}"',
+                "sagemaker_region": '"us-east-1"',
+            },
+            "InputDataConfig": [
+                {
+                    "ChannelName": "train",
+                    "DataSource": {
+                        "S3DataSource": {
+                            "S3DataType": "S3Prefix",
+                            "S3Uri": "s3://bucket/data/train",
+                            "S3DataDistributionType": "FullyReplicated",
+                        }
+                    },
+                }
+            ],
+            "OutputDataConfig": {"S3OutputPath": "s3://bucket/out/"},
+            "ResourceConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.xlarge", "VolumeSizeInGB": 30},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 86400},
+        } | members
+
+    return make
+
+
+def until(describe: Callable[[], dict[str, Any]], member: str, *busy: str, seconds: float = 60) -> dict[str, Any]:
+    """Ask until a state is none of the busy ones."""
+    import time
+
+    deadline = time.monotonic() + seconds
+    while (answer := describe())[member] in busy:
+        assert time.monotonic() < deadline, f"still {answer[member]} after {seconds} s"
+        time.sleep(0.05)
+    return answer
+
+
+def sdk2() -> Path:
+    """The interpreter of an environment with version 2 of the SageMaker SDK."""
+    named = os.environ.get("VIZSLA_SAGEMAKER2_PYTHON")
+    python = Path(named) if named else Path.home() / ".cache/vizsla/sagemaker2/bin/python"
+    if not python.exists():
+        pytest.skip("needs VIZSLA_SAGEMAKER2_PYTHON, the python of an environment with sagemaker<3")
+    return python
+
+
+def sdk3() -> Path:
+    """The interpreter of an environment with version 3 of the SageMaker SDK."""
+    named = os.environ.get("VIZSLA_SAGEMAKER3_PYTHON")
+    python = Path(named) if named else Path.home() / ".cache/vizsla/sagemaker3/bin/python"
+    if not python.exists():
+        pytest.skip("needs VIZSLA_SAGEMAKER3_PYTHON, the python of an environment with sagemaker>=3")
+    return python

@@ -1,0 +1,71 @@
+"""What only this door knows, such as which model a name means: small JSON documents, replaced whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vizsla.files import storage, write_json
+
+
+class Records:
+    """The named documents of one kind, each a file of its own.
+
+    Names are checked before they come here: they are file names.
+
+    Examples
+    --------
+    >>> models = Records(context.state / "model")  # doctest: +SKIP
+    >>> models.create("dogs", {"ModelName": "dogs"})  # doctest: +SKIP
+    True
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def create(self, name: str, document: dict[str, Any]) -> bool:
+        """Keep a new document; False where there is one of that name."""
+        place = self._place(name)
+        draft = place.with_name(f".{uuid.uuid4().hex}.tmp")
+        write_json(draft, document, make_folder=True)
+        try:
+            os.link(draft, place)
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink()
+        return True
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """The document of that name."""
+        try:
+            found: dict[str, Any] = json.loads(self._place(name).read_bytes())
+        except FileNotFoundError:
+            return None
+        return found
+
+    def replace(self, name: str, document: dict[str, Any]) -> None:
+        """Put a document in the place of the one of that name."""
+        write_json(self._place(name), document, make_folder=True)
+
+    def remove(self, name: str) -> bool:
+        """Forget a document; False where there is none."""
+        with storage(self.folder):
+            try:
+                self._place(name).unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def all(self) -> Iterator[dict[str, Any]]:
+        """All documents, by name."""
+        for place in sorted(self.folder.glob("[!.]*.json")):
+            if (found := self.find(place.stem)) is not None:
+                yield found
+
+    def _place(self, name: str) -> Path:
+        return self.folder / f"{name}.json"

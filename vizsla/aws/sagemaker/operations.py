@@ -1,0 +1,73 @@
+"""The operations of SageMaker's control plane that are offered, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vizsla.aws import tags
+from vizsla.aws.context import Context, Operation
+from vizsla.aws.sagemaker import (
+    endpoint_configs,
+    endpoints,
+    models,
+    packages,
+    processing,
+    training,
+    transform,
+    tuning,
+)
+
+
+def _no_monitoring(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """ListMonitoringSchedules: there are none."""
+    return {"MonitoringScheduleSummaries": []}
+
+
+OPERATIONS: dict[str, Operation] = {
+    "CreateTrainingJob": training.create,
+    "DescribeTrainingJob": training.describe,
+    "StopTrainingJob": training.stop,
+    "ListTrainingJobs": training.list_jobs,
+    "UpdateTrainingJob": training.update,
+    "CreateHyperParameterTuningJob": tuning.create,
+    "DescribeHyperParameterTuningJob": tuning.describe,
+    "StopHyperParameterTuningJob": tuning.stop,
+    "ListHyperParameterTuningJobs": tuning.list_jobs,
+    "ListTrainingJobsForHyperParameterTuningJob": tuning.list_training_jobs,
+    "CreateModel": models.create,
+    "DescribeModel": models.describe,
+    "DeleteModel": models.delete,
+    "ListModels": models.list_models,
+    "CreateEndpointConfig": endpoint_configs.create,
+    "DescribeEndpointConfig": endpoint_configs.describe,
+    "DeleteEndpointConfig": endpoint_configs.delete,
+    "ListEndpointConfigs": endpoint_configs.list_configs,
+    "CreateEndpoint": endpoints.create,
+    "DescribeEndpoint": endpoints.describe,
+    "UpdateEndpoint": endpoints.update,
+    "UpdateEndpointWeightsAndCapacities": endpoints.update_weights,
+    "DeleteEndpoint": endpoints.delete,
+    "ListEndpoints": endpoints.list_endpoints,
+    "CreateModelPackageGroup": packages.create_group,
+    "DescribeModelPackageGroup": packages.describe_group,
+    "DeleteModelPackageGroup": packages.delete_group,
+    "ListModelPackageGroups": packages.list_groups,
+    "CreateModelPackage": packages.create,
+    "DescribeModelPackage": packages.describe,
+    "UpdateModelPackage": packages.update,
+    "DeleteModelPackage": packages.delete,
+    "ListModelPackages": packages.list_packages,
+    "Search": packages.search,
+    "CreateTransformJob": transform.create,
+    "DescribeTransformJob": transform.describe,
+    "StopTransformJob": transform.stop,
+    "ListTransformJobs": transform.list_jobs,
+    "CreateProcessingJob": processing.create,
+    "DescribeProcessingJob": processing.describe,
+    "StopProcessingJob": processing.stop,
+    "ListProcessingJobs": processing.list_jobs,
+    "ListTags": tags.list_tags,
+    "AddTags": tags.add,
+    "DeleteTags": tags.delete,
+    "ListMonitoringSchedules": _no_monitoring,
+}

@@ -1,0 +1,279 @@
+"""Model packages: versions of models in groups, with their approval. Those that clients make are kept here; those of
+``vizsla models`` are seen beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from vizsla.aws import tags
+from vizsla.aws.context import Context
+from vizsla.aws.errors import invalid
+from vizsla.aws.records import Records
+from vizsla.aws.requests import checked_name, moment, now, page, present
+from vizsla.aws.sagemaker import registered
+
+_PENDING = "PendingManualApproval"
+_STATUSES = ("Approved", "Rejected", _PENDING)
+
+
+def groups(ctx: Context) -> Records:
+    """The groups."""
+    return Records(ctx.state / "model-package-group")
+
+
+def _versions(ctx: Context, group: str) -> Records:
+    return Records(ctx.state / "model-package" / group)
+
+
+def _all_groups(ctx: Context) -> list[dict[str, Any]]:
+    return [*groups(ctx).all(), *registered.groups()]
+
+
+def _all_versions(ctx: Context, group: str) -> list[dict[str, Any]]:
+    own = list(_versions(ctx, group).all())
+    return own if groups(ctx).find(group) is not None else registered.versions(group)
+
+
+def create_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """CreateModelPackageGroup."""
+    name = checked_name(request, "ModelPackageGroupName")
+    arn = ctx.arn("model-package-group", name)
+    if registered.versions(name) or not groups(ctx).create(name, request | {"CreationTime": now()}):
+        raise invalid(f"Model Package Group already exists: {arn}")
+    tags.keep(ctx, arn, request)
+    return {"ModelPackageGroupArn": arn}
+
+
+def describe_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """DescribeModelPackageGroup."""
+    return _group(ctx, _find_group(ctx, _name_of_arn(request["ModelPackageGroupName"]))) | {"CreatedBy": {}}
+
+
+def delete_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """DeleteModelPackageGroup."""
+    name = _find_group(ctx, _name_of_arn(request["ModelPackageGroupName"]))["ModelPackageGroupName"]
+    if any(_versions(ctx, name).all()):
+        raise invalid(f"Model Package Group {name} cannot be deleted because it still contains Model Packages.")
+    groups(ctx).remove(name)
+    return {}
+
+
+def list_groups(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """ListModelPackageGroups."""
+    rows = (_group(ctx, document) for document in _all_groups(ctx))
+    return page(rows, request, key="ModelPackageGroupSummaryList", name="ModelPackageGroupName")
+
+
+def _group(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
+    name = document["ModelPackageGroupName"]
+    return present(
+        {
+            "ModelPackageGroupName": name,
+            "ModelPackageGroupArn": ctx.arn("model-package-group", name),
+            "ModelPackageGroupDescription": document.get("ModelPackageGroupDescription"),
+            "CreationTime": moment(document["CreationTime"]),
+            "ModelPackageGroupStatus": "Completed",
+        }
+    )
+
+
+def search(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """Search for groups by name: all that the SDK looks for."""
+    if request.get("Resource") != "ModelPackageGroup":
+        raise invalid(f"Search looks for ModelPackageGroup here, not for {request.get('Resource')}.")
+    found = [_group(ctx, document) for document in _all_groups(ctx)]
+    for one in (request.get("SearchExpression") or {}).get("Filters") or []:
+        name, operator, value = one["Name"], one.get("Operator", "Equals"), str(one.get("Value", ""))
+        if operator not in ("Equals", "Contains"):
+            raise invalid(f"Search compares by Equals and Contains here, not by {operator}.")
+        texts = [str(row.get(name, "")) for row in found]
+        found = [
+            row
+            for row, text in zip(found, texts, strict=True)
+            if (text == value if operator == "Equals" else value in text)
+        ]
+    return {"Results": [{"ModelPackageGroup": row} for row in found]}
+
+
+def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """CreateModelPackage: the next version of its group; the same ClientToken gives the same version."""
+    group = request.get("ModelPackageGroupName") or request.get("ModelPackageName")
+    if not group:
+        raise invalid("ModelPackageGroupName or ModelPackageName is required.")
+    group = _name_of_arn(group)
+    if registered.versions(group):
+        raise invalid(
+            f"The versions of the group {group} are proven before they are registered: "
+            f"`vizsla models register JOB --group {group}` makes the next one."
+        )
+    if request.get("ModelPackageGroupName"):
+        _find_group(ctx, group)
+    else:
+        groups(ctx).create(group, {"ModelPackageGroupName": group, "CreationTime": now()})
+    _check_status(request)
+    versions = _versions(ctx, group)
+    taken = list(versions.all())
+    token = request.get("ClientToken")
+    for document in taken:
+        if token is not None and document.get("ClientToken") == token:
+            return {"ModelPackageArn": _arn(ctx, group, document["ModelPackageVersion"])}
+    version = max((document["ModelPackageVersion"] for document in taken), default=0) + 1
+    while not versions.create(
+        str(version),
+        request | {"ModelPackageGroupName": group, "ModelPackageVersion": version, "CreationTime": now()},
+    ):
+        version += 1
+    arn = _arn(ctx, group, version)
+    tags.keep(ctx, arn, request)
+    return {"ModelPackageArn": arn}
+
+
+def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """DescribeModelPackage."""
+    document = find(ctx, request["ModelPackageName"])
+    group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
+    members = {
+        name: value for name, value in document.items() if name not in ("Tags", "ClientToken", "ModelPackageName")
+    }
+    if "InferenceSpecification" in document:
+        specification = document["InferenceSpecification"]
+        members["InferenceSpecification"] = {
+            "SupportedContentTypes": [],
+            "SupportedResponseMIMETypes": [],
+        } | specification
+    return members | present(
+        {
+            "ModelPackageName": group,
+            "ModelPackageArn": _arn(ctx, group, version),
+            "CreationTime": moment(document["CreationTime"]),
+            "LastModifiedTime": moment(document.get("LastModifiedTime")),
+            "ModelPackageStatus": "Completed",
+            "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
+            "ModelApprovalStatus": document.get("ModelApprovalStatus") or _PENDING,
+        }
+    )
+
+
+def list_packages(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """ListModelPackages."""
+    wanted = request.get("ModelApprovalStatus")
+    named = request.get("ModelPackageGroupName")
+    rows = [
+        row
+        for row in _rows(ctx, None if named is None else _find_group(ctx, _name_of_arn(named))["ModelPackageGroupName"])
+        if wanted in (None, row["ModelApprovalStatus"])
+    ]
+    rows.sort(key=lambda row: row["ModelPackageVersion"])
+    return page(rows, request, key="ModelPackageSummaryList", name="ModelPackageArn")
+
+
+def _rows(ctx: Context, group: str | None) -> Iterator[dict[str, Any]]:
+    names = [document["ModelPackageGroupName"] for document in _all_groups(ctx)] if group is None else [group]
+    for name in names:
+        for document in _all_versions(ctx, name):
+            yield present(
+                {
+                    "ModelPackageName": name,
+                    "ModelPackageGroupName": name,
+                    "ModelPackageVersion": document["ModelPackageVersion"],
+                    "ModelPackageArn": _arn(ctx, name, document["ModelPackageVersion"]),
+                    "ModelPackageDescription": document.get("ModelPackageDescription"),
+                    "CreationTime": moment(document["CreationTime"]),
+                    "ModelPackageStatus": "Completed",
+                    "ModelApprovalStatus": document.get("ModelApprovalStatus") or _PENDING,
+                }
+            )
+
+
+def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """UpdateModelPackage: the approval, and what is said of it."""
+    document = find(ctx, request["ModelPackageArn"])
+    _check_status(request)
+    members = ("ModelApprovalStatus", "ApprovalDescription")
+    changes: dict[str, Any] = {name: request[name] for name in members if name in request}
+    properties = dict(document.get("CustomerMetadataProperties") or {}) | (
+        request.get("CustomerMetadataProperties") or {}
+    )
+    for key in request.get("CustomerMetadataPropertiesToRemove") or []:
+        properties.pop(key, None)
+    if properties:
+        changes["CustomerMetadataProperties"] = properties
+    group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
+    if groups(ctx).find(group) is None:
+        if "ModelApprovalStatus" in changes:
+            registered.approve(group, version, changes["ModelApprovalStatus"], changes.get("ApprovalDescription"))
+        return {"ModelPackageArn": _arn(ctx, group, version)}
+    _versions(ctx, group).replace(str(version), document | changes | {"LastModifiedTime": now()})
+    return {"ModelPackageArn": _arn(ctx, group, version)}
+
+
+def delete(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """DeleteModelPackage."""
+    document = find(ctx, request["ModelPackageName"])
+    group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
+    if not _versions(ctx, group).remove(str(version)):
+        raise invalid(
+            f"{group}/{version} is a version of `vizsla models`: `vizsla models rm {group}/{version}` does it."
+        )
+    return {}
+
+
+def find(ctx: Context, name: str) -> dict[str, Any]:
+    """A version by its ARN, by ``group/version``, or by the name of a group that has one.
+
+    Raises
+    ------
+    AwsError
+        When there is none.
+    """
+    path = name.rpartition(":model-package/")[2]
+    group, _, version = path.partition("/")
+    found = None
+    if re.fullmatch(r"[a-zA-Z0-9-]+", group) and re.fullmatch(r"\d*", version):
+        wanted = int(version or 1)
+        found = next((one for one in _all_versions(ctx, group) if one["ModelPackageVersion"] == wanted), None)
+    if found is None:
+        raise invalid(f"ModelPackage {name} does not exist.")
+    return found
+
+
+def container(ctx: Context, name: str) -> dict[str, Any]:
+    """The container of a version: image, data and variables.
+
+    Raises
+    ------
+    AwsError
+        When there is no such version, or it has none.
+    """
+    document = find(ctx, name)
+    containers = (document.get("InferenceSpecification") or {}).get("Containers") or []
+    if not containers:
+        raise invalid(f"ModelPackage {name} has no InferenceSpecification: there is nothing to serve.")
+    return dict(containers[0])
+
+
+def _arn(ctx: Context, group: str, version: int) -> str:
+    return ctx.arn("model-package", f"{group}/{version}")
+
+
+def _name_of_arn(name: str) -> str:
+    return name.rpartition("/")[2] if name.startswith("arn:") else name
+
+
+def _find_group(ctx: Context, name: str) -> dict[str, Any]:
+    checked_name({"ModelPackageGroupName": name}, "ModelPackageGroupName")
+    document = next((one for one in _all_groups(ctx) if one["ModelPackageGroupName"] == name), None)
+    if document is None:
+        raise invalid(f"ModelPackageGroup {ctx.arn('model-package-group', name)} does not exist.")
+    return document
+
+
+def _check_status(request: dict[str, Any]) -> None:
+    status = request.get("ModelApprovalStatus")
+    if status is not None and status not in _STATUSES:
+        raise invalid(
+            f"1 validation error detected: Value '{status}' at 'modelApprovalStatus' failed to satisfy constraint: "
+            f"Member must satisfy enum value set: [{', '.join(_STATUSES)}]"
+        )
