@@ -19,7 +19,7 @@ from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors import open_executor
-from vizsla.jobs.executors.base import GRACE_SECONDS
+from vizsla.jobs.handover import GRACE_SECONDS
 from vizsla.jobs.lock import take
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
