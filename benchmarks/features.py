@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,8 +52,16 @@ def timed(name: str, action: Callable[[], float], pictures: int) -> Callable[[],
     return run
 
 
-def bare_engine(tensors: np.ndarray, engine: OnnxEngine, threads: int, batch: int) -> float:
-    """Pictures a second of ONNX Runtime alone: ``threads`` calls at a time."""
+class Engine(Protocol):
+    """Answers pictures."""
+
+    def features(self, pixels: Any) -> Any:
+        """Of uint8 (n, size, size, 3), float32 (n, d)."""
+        ...
+
+
+def bare_engine(tensors: np.ndarray, engine: Engine, threads: int, batch: int) -> float:
+    """Pictures a second of an engine alone: ``threads`` calls at a time."""
     parts = [tensors[at : at + batch] for at in range(0, len(tensors), batch)]
     with ThreadPoolExecutor(threads) as pool:
         return len(tensors) / seconds(lambda: list(pool.map(engine.features, parts)))

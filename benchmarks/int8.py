@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.features import PROCESSOR, bare_engine, request, timed
+from benchmarks.features import PROCESSOR, Engine, bare_engine, request, timed
 from benchmarks.measure import SHARED, interleaved, photos, ratio, spread, table
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
@@ -35,14 +35,6 @@ from vizsla.training.heads import train_heads
 from vizsla.training.table import FeatureTable
 
 Floats = npt.NDArray[np.float32]
-
-
-class Engine(Protocol):
-    """Answers pictures."""
-
-    def features(self, pixels: Any) -> Floats:
-        """Of uint8 (n, size, size, 3)."""
-        ...
 
 
 class OpenVino:

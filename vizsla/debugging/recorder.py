@@ -225,7 +225,7 @@ class Recorder:
         at = max(self.mode_steps[self.mode], 0)
         moment = time.time() if moment is None else moment
         place = (max(self.step, 0), self.mode.name, at, name, collection, moment)
-        self.writer  # noqa: B018 - a folder that cannot be written is said at the first row
+        assert self.writer, "which raises where the folder cannot be written: at the first row"
         self._rows.append(Pending(*place, n, measured, shape, chosen, raw, prod, values))
 
     def _keep(self) -> None:

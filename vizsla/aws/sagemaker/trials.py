@@ -13,6 +13,11 @@ from vizsla.jobs.hyperparameters import decoded
 OBJECTIVE = "_tuning_objective_metric"
 """The hyperparameter by which the SDK knows a trial's objective; its value is JSON."""
 
+_OF_A_TRAINING = ("AlgorithmSpecification", "InputDataConfig", "OutputDataConfig", "ResourceConfig", "RoleArn",
+                  "StoppingCondition", "CheckpointConfig", "Environment", "VpcConfig",
+                  "EnableManagedSpotTraining")  # fmt: skip
+"""What of a definition is a member of each of its training jobs."""
+
 
 def definition(request: dict[str, Any]) -> dict[str, Any]:
     """What each trial is, of a tuning request."""
@@ -76,23 +81,7 @@ def request_of_trial(ctx: Context, job: JobDirectory) -> dict[str, Any] | None:
     static = found["StaticHyperParameters"]
     values = decoded(job.document.get("HyperParameters") or {})
     params = {name: value for name, value in values.items() if name in _searched(request)}
-    trial = {
-        name: value
-        for name, value in found.items()
-        if name
-        in (
-            "AlgorithmSpecification",
-            "InputDataConfig",
-            "OutputDataConfig",
-            "ResourceConfig",
-            "RoleArn",
-            "StoppingCondition",
-            "CheckpointConfig",
-            "Environment",
-            "VpcConfig",
-            "EnableManagedSpotTraining",
-        )
-    }
+    trial = {name: found[name] for name in _OF_A_TRAINING if name in found}
     return trial | {"HyperParameters": static | tuned_texts(request, params)}
 
 
