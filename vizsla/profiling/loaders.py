@@ -31,6 +31,22 @@ class _Fetches:
         self.fetch_ns = self.fetch_cpu_ns = self.fetch_queue_ns = self.decode_ns = 0
         self._written = 0
         self.worker: int | None = None
+        self._schedule = -1
+
+    def queued(self) -> int:
+        """How long this thread has waited for a core, ns (proc(5), schedstat): a busy machine is no slow disk."""
+        try:
+            if self._schedule < 0:
+                self._schedule = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+            return int(os.pread(self._schedule, 80, 0).split()[1])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._schedule >= 0:
+            os.close(self._schedule)
+            self._schedule = -1
 
     def write(self, *, now: bool = False) -> None:
         moment = time.monotonic_ns()
@@ -62,6 +78,7 @@ def own() -> _Fetches:
 def begin() -> None:
     """Count anew: another job of this process begins."""
     global _own
+    _own.close()
     _own = _Fetches()
 
 
@@ -131,12 +148,12 @@ def _watch_fetcher(kind: Any) -> None:
 
     @functools.wraps(original)
     def fetch(self: Any, possibly_batched_index: Any) -> Any:
-        began, computed, queued = time.monotonic_ns(), time.thread_time_ns(), _queue_ns()
-        result = original(self, possibly_batched_index)
         fetches = own()
+        queued, began, computed = fetches.queued(), time.monotonic_ns(), time.thread_time_ns()
+        result = original(self, possibly_batched_index)
         fetches.fetch_ns += time.monotonic_ns() - began
         fetches.fetch_cpu_ns += time.thread_time_ns() - computed
-        fetches.fetch_queue_ns += _queue_ns() - queued
+        fetches.fetch_queue_ns += fetches.queued() - queued
         fetches.batches += 1
         fetches.items += len(possibly_batched_index) if hasattr(possibly_batched_index, "__len__") else 1
         if fetches.worker is None and fetches.batches == 1:
@@ -150,15 +167,6 @@ def _watch_fetcher(kind: Any) -> None:
         return result
 
     kind.fetch = fetch
-
-
-def _queue_ns() -> int:
-    """How long this thread has waited for a core (proc(5), schedstat): a busy machine is no slow disk."""
-    try:
-        with open("/proc/thread-self/schedstat", "rb") as file:
-            return int(file.read().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def facts_of(loader: Any) -> dict[str, Any]:
