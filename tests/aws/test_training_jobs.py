@@ -184,6 +184,37 @@ def test_a_custom_image_runs_the_script_of_the_table(
     assert "loss: 2 ['--model-type', 'resnet18']" in (ctx.home / "custom" / "logs.txt").read_text()
 
 
+def test_what_the_sdk_asks_of_the_profiler_with_every_job(client: Clients, training: Training, ctx: Context) -> None:
+    """FrameworkProfile(num_steps=10), whose texts are no JSON, comes back as it is; the report lies in the bucket."""
+    steps = '{"StartStep": 0, "NumSteps": 10, }'
+    config = {
+        "S3OutputPath": "s3://bucket/out/",
+        "ProfilingIntervalInMilliseconds": 500,
+        "ProfilingParameters": {"DetailedProfilingConfig": steps, "DataloaderProfilingConfig": steps},
+    }
+    rules = [
+        {
+            "RuleConfigurationName": name,
+            "RuleEvaluatorImage": "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest",
+            "RuleParameters": {"rule_to_invoke": name},
+        }
+        for name in ("LowGPUUtilization", "ProfilerReport")
+    ]
+    request = training("profiled", "import time\ntime.sleep(2)\nprint('loss: 1')")
+    request |= {"ProfilerConfig": config, "ProfilerRuleConfigurations": rules}
+    client("sagemaker").create_training_job(**request)
+    job = _ended(client, "profiled")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["ProfilerConfig"] == config
+    told = {one["RuleConfigurationName"]: one["RuleEvaluationStatus"] for one in job["ProfilerRuleEvaluationStatuses"]}
+    assert set(told) == {"LowGPUUtilization", "ProfilerReport"}
+    assert told["ProfilerReport"] in ("NoIssuesFound", "IssuesFound")
+    key = "out/profiled/rule-output/ProfilerReport/profiler-output/profiler-report.html"
+    assert b"<html" in client("s3").get_object(Bucket="bucket", Key=key)["Body"].read()[:500]
+    listed = client("s3").list_objects_v2(Bucket="bucket", Prefix="out/profiled/profiler-output/system/")
+    assert listed["KeyCount"] > 0
+
+
 def test_tags(client: Clients, training: Training) -> None:
     sagemaker = client("sagemaker")
     arn = sagemaker.create_training_job(**training("tagged", Tags=[{"Key": "a", "Value": "1"}]))["TrainingJobArn"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commandline import vizsla
 
-from tests.jobs.conftest import MakeSpec, run_to_end
+from tests.jobs.conftest import MakeSpec, run_to_end, source_of
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs import profile_watch
 from vizsla.jobs.directory import JobDirectory
@@ -18,6 +18,7 @@ from vizsla.jobs.events import FindingEvent
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.spec import ProfilerConfig, RuleConfiguration
 from vizsla.profiling import JobProfile
+from vizsla.profiling.operators import read_operators
 from vizsla.workflow.profile import profile_job
 from vizsla.workflow.profile_advice import advise_job
 
@@ -96,6 +97,21 @@ def test_an_unmodified_script_has_a_profile_and_a_report_when_it_ends(finished: 
     findings = [json.loads(line) for line in (finished / "output" / "findings.jsonl").read_text().splitlines()]
     assert {"data_stall", "dataloader"} <= {finding["rule"] for finding in findings}
     assert {finding["source"] for finding in findings} == {"profiler"}
+
+
+def test_a_training_shorter_than_the_steps_to_look_at_ends_well(tmp_path: Path) -> None:
+    """What version 2 of the SDK asks of every job; torch crashes where its profiler runs when the process ends."""
+    executor = LocalExecutor(tmp_path / "runs", cpus=2)
+    detail = {"DetailedProfilingConfig": '{"StartStep": 0, "NumSteps": 10, }'}
+    spec = MakeSpec(tmp_path)(script(12, 0.0, 1))
+    spec = spec.model_copy(update={"profiler_config": ProfilerConfig(profiling_parameters=detail)})
+    handle = executor.submit(spec, "short")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", state.reason
+    executor.close()
+    recorded = read_operators(handle.path / "output/profiler/profiler-output")
+    assert recorded is not None
+    assert 1 <= recorded["steps"] < 10
 
 
 def test_the_command_prints_and_keeps_it(finished: Path) -> None:
@@ -206,3 +222,14 @@ def test_advice_is_measured_beside_a_job_that_has_ended(finished: Path) -> None:
 def vizsla_page(job: Path) -> str:
     vizsla("profile", job)
     return (job / "output/profiler/profiler-output/profiler-report.html").read_text()
+
+
+def test_what_a_script_calls_its_files_is_its_own_affair(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    spec = script_spec("import queue, struct; print('own', queue.OWN, struct.OWN)")
+    code = source_of(spec)
+    for name in ("queue", "struct"):
+        (code / f"{name}.py").write_text("OWN = 1" if name == "queue" else "OWN = 2\nfrom _struct import *")
+    handle = executor.submit(spec, "own")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", (handle.path / "logs.txt").read_text()
+    assert "own 1 2" in (handle.path / "logs.txt").read_text()

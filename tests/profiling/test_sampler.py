@@ -192,6 +192,13 @@ def test_what_a_document_cannot_mean_is_refused(document: dict[str, object], wor
     assert "ProfilerConfig." in str(refused.value)
 
 
+def test_the_steps_as_version_2_of_the_sdk_writes_them() -> None:
+    """Its text is no JSON: a comma stands before the brace."""
+    parameters = {"DetailedProfilingConfig": '{"StartStep": 0, "NumSteps": 10, }'}
+    config = ProfilerConfig.of({"ProfilingParameters": parameters})
+    assert (config.detail_step, config.detail_steps) == (0, 10)
+
+
 def test_what_a_document_says_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ProfilerConfig.of(None) == ProfilerConfig(0.5)
     assert ProfilerConfig.of({"DisableProfiler": True}).disabled

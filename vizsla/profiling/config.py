@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ def _detail(parameters: Mapping[str, Any]) -> tuple[int | None, int]:
         return None, _DETAIL_STEPS
     where = "ProfilerConfig.ProfilingParameters.DetailedProfilingConfig"
     try:
-        values = {str(k).lower(): int(v) for k, v in json.loads(text or "{}").items() if str(k).lower() in _KEYS}
+        read = json.loads(_COMMA.sub(r"\1", text or "{}"))
+        values = {str(k).lower(): int(v) for k, v in read.items() if str(k).lower() in _KEYS}
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(
             f"The steps to be looked at closely cannot be read: {text!r:.80}.",
@@ -92,3 +94,5 @@ def _detail(parameters: Mapping[str, Any]) -> tuple[int | None, int]:
 
 
 _KEYS = ("startstep", "numsteps")
+_COMMA = re.compile(r",\s*(\}\s*)$")
+"""SageMaker's SDK leaves a comma before the last brace."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import sys
@@ -60,11 +61,20 @@ class Window:
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         self._profiler = torch.profiler.profile(activities=activities, acc_events=True)
         self._profiler.start()
+        atexit.register(self.close)
         self._began = time.monotonic()
 
+    def close(self) -> None:
+        """The process ends before its last step was looked at: torch crashes where its profiler still runs then."""
+        if self._profiler is not None:
+            with contextlib.suppress(Exception):
+                self._stop()
+
     def _stop(self) -> None:
+        steps = max(1, self._timeline.steps - self._first)
         profiler, self._profiler, self._first = self._profiler, None, sys.maxsize
-        seconds = (time.monotonic() - self._began) / self._steps
+        atexit.unregister(self.close)
+        seconds = (time.monotonic() - self._began) / steps
         profiler.stop()
         rows = []
         for event in profiler.key_averages():
@@ -82,8 +92,8 @@ class Window:
         whole = sum(float(row[key]) for row in rows) or 1.0
         usual = sorted(self._earlier)[len(self._earlier) // 2] if self._earlier else seconds
         values = {
-            "first_step": self._timeline.steps - self._steps,
-            "steps": self._steps,
+            "first_step": self._timeline.steps - steps,
+            "steps": steps,
             "slowdown": seconds / max(usual, 1e-9),
             "trace": TRACE,
             "operators": [{**row, "share": float(row[key]) / whole} for row in rows[:_MOST]],
