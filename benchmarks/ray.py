@@ -47,7 +47,7 @@ def start_cluster(*cpus: int) -> Any:
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
-    os.environ["VIZSLA_TRACKING"] = "off"
+    os.environ |= {"VIZSLA_TRACKING": "off", "VIZSLA_PROFILER": "off"}
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 200 << 20},

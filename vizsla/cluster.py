@@ -16,12 +16,22 @@ from typing import Any
 from vizsla.errors import JobError, UsageError
 from vizsla.optional import require
 from vizsla.parameters import spelled
+from vizsla.settings import settings
 
 NAMESPACE = "vizsla"
 """Of the actors that Vizsla names."""
 _ADDRESS = "RAY_ADDRESS"
 _CLIENT = "ray://"
 _KNOCK_SECONDS = 5.0
+_SHARED = (
+    "VIZSLA_ALLOW_CODE",
+    "VIZSLA_CACHE",
+    "VIZSLA_CACHE_GB",
+    "VIZSLA_DECODE_SECONDS",
+    "VIZSLA_MAX_IMAGE_MB",
+    "VIZSLA_MAX_MEGAPIXELS",
+    "VIZSLA_PROFILER",
+)
 _own = False
 _VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
 
@@ -122,6 +132,14 @@ def nodes(ray: ModuleType) -> list[Node]:
         if node["Alive"]
     ]
     return sorted(found, key=lambda node: (node.gpus, node.cpus, node.memory), reverse=True)
+
+
+def shared_variables() -> dict[str, str]:
+    """The settings of this process that hold for its work on other machines, too: no keys, and no share of this one."""
+    found = {name: os.environ[name] for name in _SHARED if name in os.environ}
+    if "VIZSLA_CACHE" in found:
+        found["VIZSLA_CACHE"] = str(settings().cache.absolute())
+    return found
 
 
 def _knock(address: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commandline import vizsla
 
-from tests.jobs.conftest import MakeSpec, run_to_end
+from tests.jobs.conftest import MakeSpec, run_to_end, source_of
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs import profile_watch
 from vizsla.jobs.directory import JobDirectory
@@ -222,3 +222,14 @@ def test_advice_is_measured_beside_a_job_that_has_ended(finished: Path) -> None:
 def vizsla_page(job: Path) -> str:
     vizsla("profile", job)
     return (job / "output/profiler/profiler-output/profiler-report.html").read_text()
+
+
+def test_what_a_script_calls_its_files_is_its_own_affair(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    spec = script_spec("import queue, struct; print('own', queue.OWN, struct.OWN)")
+    code = source_of(spec)
+    for name in ("queue", "struct"):
+        (code / f"{name}.py").write_text("OWN = 1" if name == "queue" else "OWN = 2\nfrom _struct import *")
+    handle = executor.submit(spec, "own")
+    state, _ = run_to_end(executor, handle)
+    assert state.status == "Completed", (handle.path / "logs.txt").read_text()
+    assert "own 1 2" in (handle.path / "logs.txt").read_text()

@@ -105,6 +105,7 @@ def test_a_compiled_model_and_saved_ones_are_as_without(watch: Watch, tmp_path: 
 
     profile = watch(loop)
     assert profile.phases["backward"] > 0
+    assert profile.phases["initialisation, compiling"] > 0
     assert len(torch.load(tmp_path / "model.pt", weights_only=False)) == 6
 
 

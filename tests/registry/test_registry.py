@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,11 +18,16 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from commandline import vizsla
 
 from tests.conftest import free_port
 from tests.serving.conftest import start
+from vizsla.errors import ModelError
 from vizsla.models.model import load
+from vizsla.registry.files import digest, model_folder
+from vizsla.registry.mlflow_store import MlflowStore
+from vizsla.registry.package import ModelPackage
 from vizsla.workflow.registration import register
 
 Models = Callable[..., dict[str, Any]]
@@ -262,3 +268,21 @@ def _wait(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_a_server_has_is_held_against_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As :mod:`tests.registry.test_server` does with a real server, which takes a minute."""
+    kept = tmp_path / "kept"
+    (kept / "model").mkdir(parents=True)
+    (kept / "model" / "head.safetensors").write_bytes(b"whole")
+    package = ModelPackage("dogs", 1, "mlflow-artifacts:/dogs", "now", sha256=digest(kept / "model"))
+    monkeypatch.setattr(
+        MlflowStore, "download", lambda store, package, folder: shutil.copytree(kept, folder / "package")
+    )
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    assert (model_folder(package) / "head.safetensors").read_bytes() == b"whole"
+    shutil.rmtree(tmp_path / "cache")
+    (kept / "model" / "head.safetensors").write_bytes(b"other")
+    with pytest.raises(ModelError, match="not what was registered and proven"):
+        model_folder(package)
+    assert not list((tmp_path / "cache" / "registry").iterdir()), "nothing of it is kept"

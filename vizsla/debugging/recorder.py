@@ -225,20 +225,19 @@ class Recorder:
         at = max(self.mode_steps[self.mode], 0)
         moment = time.time() if moment is None else moment
         place = (max(self.step, 0), self.mode.name, at, name, collection, moment)
-        assert self.writer, "which raises where the folder cannot be written: at the first row"
+        self.open()
         self._rows.append(Pending(*place, n, measured, shape, chosen, raw, prod, values))
 
     def _keep(self) -> None:
         if self._rows:
-            self.writer.append(self._rows)
+            self.open().append(self._rows)
             self._rows = []
         if self._tensors:
-            self.writer.keep(max(self.step, 0), self._tensors)
+            self.open().keep(max(self.step, 0), self._tensors)
             self._tensors = {}
 
-    @property
-    def writer(self) -> StoreWriter:
-        """The store, made when first wanted.
+    def open(self) -> StoreWriter:
+        """The store, made when first wanted: with the first row, so that a folder that cannot be written is told then.
 
         Raises
         ------
@@ -255,7 +254,7 @@ class Recorder:
         text = repr(facts)
         if text != self._facts_written:
             self._facts_written = text
-            self.writer.facts(facts)
+            self.open().facts(facts)
 
     def flush(self) -> None:
         """Hand all over and wait until it is on disk."""

@@ -22,6 +22,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.job_input import FETCHED
 from vizsla.jobs.kinds import kind_of
 from vizsla.parameters import door, speak
+from vizsla.profiling.startup import preparing
 from vizsla.settings import settings
 
 _TELL_SECONDS = 2.0
@@ -67,8 +68,9 @@ def main(arguments: list[str]) -> NoReturn:
     job = JobDirectory.open(Path(os.environ["VIZSLA_JOB_DIR"]))
     speak(door().but(again=f"`vizsla jobs resume {job.name}`", endpoint_url="AWS_ENDPOINT_URL_S3"))
     try:
-        for channel in kind_of(job.kind).spec(job.document).remote_channels:
-            fetch(channel.channel_name, channel.uri, job.path, settings().cache)
+        with preparing("channels"):
+            for channel in kind_of(job.kind).spec(job.document).remote_channels:
+                fetch(channel.channel_name, channel.uri, job.path, settings().cache)
         bound(settings().cache, settings().cache_bytes)
     except VizslaError as error:
         print(f"vizsla: {error}", file=sys.stderr)

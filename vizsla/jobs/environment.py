@@ -22,6 +22,7 @@ from vizsla.errors import JobError
 from vizsla.files import write_json
 from vizsla.jobs import overlay
 from vizsla.jobs.installation import end_with, install
+from vizsla.profiling.startup import preparing
 from vizsla.settings import settings
 
 _READY = "ready"
@@ -87,7 +88,8 @@ def main(arguments: list[str]) -> NoReturn:
     """Make the environment, lay the job's own over it, and become the command."""
     own, requirements, _, *command = arguments
     try:
-        overlay.lay_over(Path(own), environment(Path(requirements).absolute(), settings().cache))
+        with preparing("requirements"):
+            overlay.lay_over(Path(own), environment(Path(requirements).absolute(), settings().cache))
     except JobError as error:
         end_with(error)
     os.execvp(command[0], command)

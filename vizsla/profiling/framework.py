@@ -66,8 +66,8 @@ def events_of(profile: JobProfile) -> Events:
 
 def _of_process(segments: Segments) -> Events:
     chosen = np.flatnonzero(np.isin(segments.phase, list(_NAMES)))
-    names = np.array([_NAMES[Phase(p)][0] for p in segments.phase[chosen].tolist()], np.object_)
-    phases = np.array([_NAMES[Phase(p)][1] for p in segments.phase[chosen].tolist()], np.object_)
+    words = np.array([_NAMES.get(Phase(i), ("", "")) for i in range(len(Phase))], np.object_)
+    names, phases = words[segments.phase[chosen]].T.copy()
     for kind, title in ((Phase.DATA, "DataLoaderIterInitialize"), (Phase.OPTIMIZER, "ZeroGrad")):
         names[(segments.phase[chosen] == kind) & (segments.flags[chosen] == MARK)] = title
     train = segments.steps(TRAIN)

@@ -84,12 +84,16 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
     """The outermost call of a module is a forward pass: of a model, or of a loss."""
     original: Any = torch.nn.Module.__call__
     grad, compiling = torch.is_grad_enabled, torch.compiler.is_compiling
+    compiled: set[int] = set()
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if compiling() or timeline.inside or not timeline.is_here:
             return original(self, *args, **kwargs)
         timeline.inside = 1
-        timeline.begin(Phase.FORWARD)
+        is_first = type(self).__name__ == "OptimizedModule" and id(self) not in compiled
+        if is_first:
+            compiled.add(id(self))
+        timeline.begin(Phase.COMPILE if is_first else Phase.FORWARD)
         try:
             if control.loop is not None:
                 return control.loop.call(original, self, args, kwargs)

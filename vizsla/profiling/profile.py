@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -38,7 +37,8 @@ _LABELS = {
     Phase.OTHER: "other",
     Phase.FINALIZATION: "finalisation",
 }
-_BEFORE_FIRST = (Phase.IMPORTS, Phase.WEIGHTS, Phase.COPYING, Phase.COMPILE)
+_BEFORE_FIRST = (Phase.IMPORTS, Phase.WEIGHTS, Phase.COPYING)
+"""What is "other" once the loop has begun."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class JobProfile:
     def __init__(self, job: str | os.PathLike[str]) -> None:
         from vizsla.settings import settings
 
-        path = Path(job)
+        path = Path(getattr(job, "path", job))  # a job directory, too
         named = settings().home / path
         self.job = path if path.is_dir() or not named.is_dir() else named
         self.folder = output_of(self.job)
@@ -253,31 +253,33 @@ def _with_gaps(
     gap_began = np.concatenate([[begin], np.maximum.accumulate(ended)]) if len(ended) else np.array([begin])
     gap_ended = np.concatenate([began, [end]])
     chosen = gap_ended > gap_began
-    gaps: list[tuple[float, float]] = []
-    for a, b in zip(gap_began[chosen].tolist(), gap_ended[chosen].tolist(), strict=True):
-        inner = marks[(marks > a) & (marks < b)].tolist() if b - a > 1e-3 else []
-        points = [a, *inner, b]
-        gaps += itertools.pairwise(points)
-    middle = np.array([(a + b) / 2 for a, b in gaps])
-    kinds = np.full(len(gaps), int(Phase.OTHER), np.uint8)
+    gap_began, gap_ended = gap_began[chosen], gap_ended[chosen]
+    # Where another part of the job begins within a gap, it is two.
+    cuts = marks[np.searchsorted(gap_began, marks, side="right") > np.searchsorted(gap_ended, marks, side="right")]
+    gap_began = np.sort(np.concatenate([gap_began, cuts]))
+    gap_ended = np.sort(np.concatenate([gap_ended, cuts]))
+    middle = (gap_began + gap_ended) / 2
+    kinds = np.full(len(middle), int(Phase.OTHER), np.uint8)
     if len(began):
         kinds[middle < first] = Phase.INITIALIZATION
         kinds[middle > last] = Phase.FINALIZATION
     for name, a, b in stages:
         if (own := STAGES.get(name)) is not None:
             kinds[(middle >= a) & (middle < b) & (kinds != Phase.OTHER if len(began) else True)] = own
-    all_began = np.concatenate([began, [a for a, _ in gaps]])
+    all_began = np.concatenate([began, gap_began])
     order = np.argsort(all_began, kind="stable")
     return (
         all_began[order],
-        np.concatenate([ended, [b for _, b in gaps]])[order],
+        np.concatenate([ended, gap_ended])[order],
         np.concatenate([phase, kinds])[order],
-        np.concatenate([modes, np.zeros(len(gaps), np.uint8)])[order],
+        np.concatenate([modes, np.zeros(len(middle), np.uint8)])[order],
     )
 
 
 STAGES: dict[str, Phase] = {
-    "listing": Phase.INITIALIZATION,
+    "channels": Phase.COPYING,
+    "requirements": Phase.INITIALIZATION,
+    "scan": Phase.INITIALIZATION,
     "check": Phase.INITIALIZATION,
     "backbone": Phase.WEIGHTS,
     "choice": Phase.INITIALIZATION,

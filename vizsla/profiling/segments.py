@@ -16,6 +16,8 @@ from vizsla.profiling.timeline import MARK, SEGMENT, Phase
 _DTYPE = np.dtype([("began", "<u8"), ("us", "<u4"), ("count", "<u2"), ("phase", "u1"), ("flags", "u1")])
 assert _DTYPE.itemsize == SEGMENT.size
 TRAIN, EVAL, OTHER = 1, 2, 0
+_OUTSIDE = (Phase.CHECKPOINT, Phase.WEIGHTS, Phase.EVALUATION, Phase.COMPILE)
+"""What happens between batches, or once, and is not counted to a step."""
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -116,7 +118,7 @@ class Segments:
         modes = np.zeros(len(self), np.uint8)
         inside = self.groups >= 0
         modes[inside] = self.group_modes[self.groups[inside]]
-        modes[np.isin(self.phase, (Phase.CHECKPOINT, Phase.WEIGHTS, Phase.IMPORTS))] = OTHER
+        modes[np.isin(self.phase, (*_OUTSIDE, Phase.IMPORTS))] = OTHER
         modes[self.phase == Phase.EVALUATION] = EVAL
         return modes
 
@@ -128,9 +130,18 @@ class Segments:
             return (self.began[-1], self.began[-1]) if len(self) else (0.0, 0.0)
         return float(self.began[inside[0]]), float(self.ended[inside].max())
 
+    @cached_property
+    def _steps(self) -> dict[int, Steps]:
+        return {}
+
     def steps(self, mode: int = TRAIN) -> Steps:
         """The steps of a mode. A training step ends where the batch after an optimizer's step begins: several batches
         whose gradients add up are one. Checkpoints and evaluations between two batches are not counted."""
+        if mode not in self._steps:
+            self._steps[mode] = self._steps_of(mode)
+        return self._steps[mode]
+
+    def _steps_of(self, mode: int) -> Steps:
         groups, modes = self.groups, self.group_modes
         if not len(modes):
             empty = np.empty(0)
@@ -141,7 +152,7 @@ class Segments:
         begins = self.began[first]
         ends = np.append(begins[1:], self.loop[1])
         length = ends - begins
-        outside = np.isin(self.phase, (Phase.CHECKPOINT, Phase.WEIGHTS, Phase.EVALUATION)) & inside
+        outside = np.isin(self.phase, _OUTSIDE) & inside
         length -= np.bincount(groups[outside], (self.ended - self.began)[outside], count)
         wait = np.bincount(
             groups[inside], np.where(self.phase == Phase.DATA, self.ended - self.began, 0)[inside], count
@@ -155,6 +166,9 @@ class Segments:
         own = np.flatnonzero(modes == mode)
         if mode == TRAIN and len(own):
             stepped = np.bincount(groups[inside & self.is_step], minlength=count)[own] > 0
+            if stepped.any():  # what no optimizer has used yet is no step
+                own = own[: int(np.flatnonzero(stepped)[-1]) + 1]
+                stepped = stepped[: len(own)]
             number = np.concatenate([[0], np.cumsum(stepped)[:-1]])
         else:
             number = np.arange(len(own))

@@ -5,13 +5,14 @@ The standard library alone; torch is patched when the script has imported it (:m
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +27,18 @@ def begin() -> None:
     if job and clock and timelines.current is None:
         timelines.current = timeline = Timeline(output_of(Path(job)), int(clock))
         sys.meta_path.insert(0, _AfterImport(timeline))
+
+
+@contextlib.contextmanager
+def preparing(stage: str) -> Iterator[None]:
+    """What this process does in the block before it becomes a job's command."""
+    begin()
+    timelines.announce(stage)
+    try:
+        yield
+    finally:
+        if timelines.current is not None:
+            timelines.current.stage(None)
 
 
 def begin_within(job: Path, clock: int) -> None:

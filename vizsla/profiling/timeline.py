@@ -96,6 +96,7 @@ class Timeline:
         self.output = output
         """``profiler-output`` of the job."""
         self._stages: list[list[Any]] = []
+        self._has_ended = True
         os.register_at_fork(after_in_child=self._leave)
         atexit.register(self.close)
 
@@ -145,16 +146,22 @@ class Timeline:
     def stage(self, name: str | None) -> None:
         """A part of our own work begins; None: the last one has ended. Kept in ``stages.json``."""
         now = (self._clock + time.monotonic_ns()) / 1e9
-        if self._stages:
+        path = self.output / "stages.json"
+        if not self._stages:  # what this attempt did before in another process: fetching, installing
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                known = json.loads(path.read_text())
+                self._stages = known["stages"] if known["clock"] == self._clock else []
+        elif not self._has_ended:
             self._stages[-1][2] = now
+        self._has_ended = name is None
         if name is not None:
             self._stages.append([name, now, now])
         with contextlib.suppress(OSError):
             if self.output.parents[2].joinpath("state.json").exists():
                 self.output.mkdir(parents=True, exist_ok=True)
                 half = self.output / ".stages.tmp"
-                half.write_text(json.dumps({"stages": self._stages}))
-                half.replace(self.output / "stages.json")
+                half.write_text(json.dumps({"clock": self._clock, "stages": self._stages}))
+                half.replace(path)
 
     def tell(self, **facts: Any) -> None:
         """Keep facts about the process beside its segments."""
@@ -214,7 +221,7 @@ class Timeline:
         """Write what waits; nothing more is recorded."""
         if self.off or self._file == -2:
             return
-        if self._stages:
+        if not self._has_ended:
             self.stage(None)
         self.unwind()
         if self._last is not None:

@@ -24,7 +24,7 @@ from vizsla.batch.journal import Journal
 from vizsla.batch.models import open_model
 from vizsla.batch.outputs import open_output
 from vizsla.batch.run import Run, Summary, Unit
-from vizsla.cluster import nodes
+from vizsla.cluster import nodes, shared_variables
 from vizsla.errors import ImageError, JobError, UsageError
 from vizsla.serving.faults import RequestError
 from vizsla.settings import settings
@@ -100,7 +100,7 @@ class ClusterRun(Run):
                 str(self._model.absolute()),
                 self._place,
                 self._join,
-                {name: value for name, value in os.environ.items() if name.startswith(("SAGEMAKER_", "VIZSLA_"))},
+                shared_variables() | {name: os.environ[name] for name in os.environ if name.startswith("SAGEMAKER_")},
             ),
             batch_size=_BATCH,
             batch_format="pyarrow",

@@ -11,7 +11,7 @@ from typing import Any, cast
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.findings import replace_findings
+from vizsla.jobs.findings import append_findings, read_profile_findings, replace_findings
 from vizsla.jobs.profiled import rule_parameters
 from vizsla.profiling import timeline as timelines
 from vizsla.profiling.compaction import compact_all
@@ -119,8 +119,11 @@ class ProfileResult:
         return fragment_of(self.report)
 
 
-def profile_job(job: JobDirectory, parameters: Mapping[str, Mapping[str, Any]] | None = None) -> ProfileResult:
-    """Ask the rules, write the report, and keep what was found in ``output/findings.jsonl``.
+def profile_job(
+    job: JobDirectory, parameters: Mapping[str, Mapping[str, Any]] | None = None, *, replaces: bool = True
+) -> ProfileResult:
+    """Ask the rules, write the report, and keep what was found in ``output/findings.jsonl``: in the place of what was
+    found before, or else beside it, where the job's controller may be writing there, too.
 
     Raises
     ------
@@ -144,7 +147,11 @@ def profile_job(job: JobDirectory, parameters: Mapping[str, Mapping[str, Any]] |
     write_json(profile.folder / SUMMARY, result.to_dict())
     write_trace(profile)
     write_page(result.report, job.name, profile, result.rules, result.findings)
-    replace_findings(job.output, result.findings, {kind.name for kind in RULES}, "profiler")
+    if replaces:
+        replace_findings(job.output, result.findings, {kind.name for kind in RULES}, "profiler")
+    else:
+        told = {finding.rule for finding in read_profile_findings(job.output)}
+        append_findings(job.output, [finding for finding in result.findings if finding.rule not in told])
     return result
 
 
@@ -165,7 +172,7 @@ def main(words: Sequence[str]) -> None:
         job = JobDirectory.open(Path(words[0]))
         if not JobProfile(job.path).exists:
             return
-        profile_job(job)
+        profile_job(job, replaces=False)
         compact_all(JobProfile(job.path).folder)
     except VizslaError as error:
         print(f"the report was not written: {error}", file=sys.stderr)

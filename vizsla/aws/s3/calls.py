@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vizsla.aws.context import ACCOUNT, REGION
@@ -114,6 +115,4 @@ def object_headers(metadata: Metadata, modified: float) -> dict[str, str]:
 
 def iso(seconds: float) -> str:
     """A time as S3's documents have it."""
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -3,7 +3,6 @@ node dies."""
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 import uuid
@@ -11,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
-from vizsla.cluster import Node, address_of, connect, is_own, nodes
+from vizsla.cluster import Node, address_of, connect, is_own, nodes, shared_variables
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import write_json
 from vizsla.jobs import attempt as attempts
@@ -104,7 +103,7 @@ class RayExecutor(Executor):
         token = uuid.uuid4().hex
         _, keepers = self._connected()
         write_json(job.run / TOKEN, {"token": token, "ends_with": socket.gethostname() if is_own() else None})
-        variables = {name: value for name, value in os.environ.items() if name.startswith("VIZSLA_")}
+        variables = shared_variables() | {"VIZSLA_HOME": str(self.home)}
         task = Task(str(job.path), job.state.attempts + 1, token, cpus, restarts, variables)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": restarts, "name": job.name}
         if memory:

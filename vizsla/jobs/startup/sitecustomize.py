@@ -27,10 +27,30 @@ def _import_the_environments_own() -> None:
 
 _import_the_environments_own()
 
-if "VIZSLA_PROFILER_CLOCK" in os.environ:
+
+def _profile() -> None:
+    """Watch this process. The job's code lies on the path: a ``queue.py`` of the user's must not stand for Python's own
+    here, and must be the user's again afterwards."""
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    package = os.path.abspath(__file__)
+    for _ in range(4):
+        package = os.path.dirname(package)
+    path, before = list(sys.path), set(sys.modules)
+    sys.path[:] = [*(place for place in path if place not in given), package]
     try:
         from vizsla.profiling.startup import begin
 
         begin()
-    except Exception as error:  # noqa: BLE001 - a Python that does not see Vizsla, for one
+    except Exception as error:  # noqa: BLE001 - a Python that lacks what Vizsla needs, for one
         print(f"[vizsla] the profiler does not watch this process: {error}", file=sys.stderr, flush=True)
+    finally:
+        sys.path[:] = path
+    code = os.path.join(os.environ.get("VIZSLA_JOB_DIR", ""), "code")
+    for name in set(sys.modules) - before:
+        own = os.path.join(code, name.partition(".")[0])
+        if os.path.exists(f"{own}.py") or os.path.isdir(own):
+            del sys.modules[name]
+
+
+if "VIZSLA_PROFILER_CLOCK" in os.environ:
+    _profile()
