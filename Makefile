@@ -43,7 +43,7 @@ test: install ## the default tests, on two workers (they wait for processes and 
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
 
 test-ray: $(RAY_STAMP) ## the tests of many machines, with Ray in an environment of its own, on loopback alone
-	@$(ALONE) sh -c 'ip link set lo up && exec "$$@"' sh $(RAY_VENV)/bin/python -m pytest -q tests/ray
+	@$(ALONE) sh -c 'ip link set lo up && exec "$$@"' sh $(RAY_VENV)/bin/python -m pytest -q tests/cluster
 
 $(RAY_STAMP): $(STAMP)
 	@echo "Installing Ray into $(RAY_VENV) (600 MB) ..."

@@ -56,6 +56,6 @@ class TestDebug(ExecutorConformance):
 
 
 def test_every_executor_stands_here() -> None:
-    """Ray's stands in tests/ray. At SageMaker nothing runs on this machine, and its own tests are what can be held."""
+    """Ray has its own in tests/cluster. At SageMaker nothing runs on this machine: its own tests hold what can be."""
     proven = {name.removeprefix("Test").lower() for name in globals() if name.startswith("Test")}
     assert set(executors.names()) == proven | {"ray", "sagemaker"}
