@@ -100,9 +100,10 @@ def test_debugger_and_profiler(execute: Callable[..., tuple[Outputs, Path]], ctx
     assert "<svg" in "".join(one["data"].get("text/html", "") for one in charts if "data" in one)
     told = dict(value(rules))
     assert told["VanishingGradient"] in ("NoIssuesFound", "IssuesFound")
-    assert told["ProfilerReport"] == "NoIssuesFound"
+    assert told["ProfilerReport"] in ("NoIssuesFound", "IssuesFound")
     html = "".join(one["data"].get("text/html", "") for one in page if "data" in one)
-    assert "<h1>Profiler report</h1>" in html
+    assert "<h2>System usage</h2>" in html
+    assert "LowGPUUtilization" in html
     picture, place, classes = value(answer)
     assert "001.Affenpinscher" in picture
     assert classes == 3
