@@ -30,6 +30,7 @@ ROOT = Path(vizsla.__file__).parent
 LOWER = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ("cli", "parameters.py")]
 
 OTHER_PROGRAMS = {
+    "cluster.py": ["--head"],  # of ray
     "jobs/environment.py": ["--constraint", "--editable", "--requirement"],  # of pip
     "jobs/installation.py": ["--disable-pip-version-check", "--no-input"],
     "jobs/own_package.py": ["--no-build-isolation"],
@@ -103,8 +104,11 @@ def options() -> set[str]:
     return set().union(*(of(typer.main.get_command(importlib.import_module(f"vizsla.cli.{v}").app)) for v in VERBS))
 
 
-COMMAND_ALONE = "accept batch_strategy group pictures request set split_type to variant weight".split()
-"""Of verbs that only the command line has: transform, models, endpoints."""
+COMMAND_ALONE = (
+    "accept advise apply batch_strategy change dry_run group pass_through pictures replicas request rule set "
+    "split_type to variant weight"
+).split()
+"""Of verbs that only the command line has: transform, models, endpoints, profile, aws."""
 
 
 def test_every_parameter_that_is_named_can_be_given_through_every_door() -> None:

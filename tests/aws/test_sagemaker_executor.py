@@ -23,13 +23,13 @@ COUNTS = """
 
 
 @pytest.fixture
-def executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMakerExecutor]:
+def executor(tmp_path: Path) -> Iterator[SageMakerExecutor]:
     account = tmp_path / "account.toml"
     account.write_text(
         'role = "arn:aws:iam::000000000000:role/service-role/AmazonSageMaker-ExecutionRole"\nbucket = "mine/sent"\n'
         'image = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:1.8-cpu-py36"\n'
     )
-    with server.serving(tmp_path / "there" / "runs", port=0) as context:
+    with server.serving(tmp_path / "there" / "runs", port=0) as context, pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "VIZSLA_SAGEMAKER": str(account),
             "AWS_ENDPOINT_URL": context.address,
@@ -37,7 +37,7 @@ def executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SageMa
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_DEFAULT_REGION": "us-east-1",
         }.items():
-            monkeypatch.setenv(name, value)
+            patch.setenv(name, value)
         made = SageMakerExecutor(tmp_path / "here" / "runs", look_seconds=0.1)
         made._clients.s3.create_bucket(Bucket="mine")
         yield made

@@ -71,8 +71,8 @@ def test_from_python_it_runs_in_this_very_process(tmp_path: Path, capsys: pytest
     heard: list[str] = []
     vizsla.train(script, executor="debug", on_log=heard.append)
     assert heard == ["hello\n"]
-    with pytest.raises(UsageError, match="There is no executor 'ray'") as caught:
-        vizsla.train(script, executor="ray")
+    with pytest.raises(UsageError, match="There is no executor 'rey'") as caught:
+        vizsla.train(script, executor="rey")
     assert caught.value.where == "parameter executor"
 
 

@@ -110,6 +110,7 @@ def test_a_compiled_model_and_saved_ones_are_as_without(watch: Watch, tmp_path: 
 
 
 def _fetch(send: multiprocessing.connection.Connection) -> None:
+    torch.set_num_threads(1)  # the pool of threads that this process has been forked from is not here
     for _ in range(6):
         network()(torch.zeros(2, 3, 32, 32)).sum().backward()  # as a loader that uses a network would
         send.send(1)

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +66,12 @@ def serving(home: Path, *, port: int | None = None, pass_through: bool = False) 
         When a server runs on this home already, or the port is taken.
     """
     home = home.absolute()
-    with _only_one(home), _socket(port) as listener:
+    with _only_one(home), _socket(port) as listener, contextlib.ExitStack() as stack:
         address = f"http://{HOST}:{listener.getsockname()[1]}"
         keys = Access.from_environment(HOST, anonymous=False).sigv4
         ctx = Context(home, address, pass_through=pass_through, keys=keys)
-        os.environ |= variables(ctx) | {"VIZSLA_HOME": str(home)}  # what jobs and endpoints find
         write_json(ctx.state / "server.json", {"address": address, "pid": os.getpid()})
+        stack.enter_context(_environment(variables(ctx) | {"VIZSLA_HOME": str(home)}))
         server = uvicorn.Server(
             uvicorn.Config(
                 Application(ctx),
@@ -97,6 +97,20 @@ def serving(home: Path, *, port: int | None = None, pass_through: bool = False) 
             runner.close()
             runner_of.cache_clear()
             (ctx.state / "server.json").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What jobs and endpoints find that are started in the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ |= variables
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _wait(server: uvicorn.Server, thread: threading.Thread, address: str) -> None:

@@ -227,16 +227,11 @@ def _last_words(folder: EndpointFolder) -> str:
 
 
 def _end(folder: EndpointFolder) -> None:
-    """End the keeper and the server."""
-    if not folder.is_kept:
-        return
-    keeper = Process.of(int(folder.keeper().get("keeper") or 0)) if folder.keeper().get("keeper") else None
+    """End the keeper and the server; and the next keeper, where one has waited for the first one's lock."""
     deadline = time.monotonic() + _END_SECONDS
     while folder.is_kept and time.monotonic() < deadline:
-        if keeper is None and (pid := folder.keeper().get("keeper")):
-            keeper = Process.of(int(pid))
-        if keeper is not None:
-            keeper.signal(signal.SIGTERM)
+        if pid := folder.keeper().get("keeper"):
+            Process.of(int(pid)).signal(signal.SIGTERM)
         time.sleep(0.1)
     if folder.is_kept:
         raise StorageError(f"The endpoint {folder.name} does not end.", where=folder.path)

@@ -17,6 +17,7 @@ from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.spec import StoppingCondition, TrainingJobSpec
+from vizsla.parameters import spelled
 from vizsla.profiling.change import EVALUATE, HARMLESS, Change, candidates
 from vizsla.profiling.evaluation import evaluate, findings_of
 from vizsla.profiling.layout import output_of
@@ -61,7 +62,7 @@ def advise_job(
         raise JobError(
             f"Job {job.name!r} has ended: nothing can be applied to it.",
             where=job.path,
-            do="try the changes without --apply, and train again with those that gain",
+            do=f"try the changes without {spelled('apply')}, and train again with those that gain",
         )
     else:
         trials = _beside(job, asked, note)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vizsla.parameters import spelled
 from vizsla.profiling.rules.base import ProfileRule, Verdict, View, patience, percent
 
 _STALL = 0.2
@@ -219,7 +220,8 @@ class DecodeBound(ProfileRule):
         found = self.finding(
             view,
             f"Loading is decoding for {percent(share)}: {each:.0f} ms a picture of {megapixels:.1f} megapixels.",
-            "train on copies that are resized once, or keep decoded pictures in memory (`--advise` measures it)",
+            "train on copies that are resized once, or keep decoded pictures in memory "
+            f"({spelled('advise')} measures it)",
             evidence=details,
             change={"parameter": "cached_pixels", "from": False, "to": True},
             seconds=share * view.wait_share * view.train_seconds,

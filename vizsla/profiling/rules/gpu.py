@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vizsla.parameters import spelled
 from vizsla.profiling.layout import NODE
 from vizsla.profiling.rules.base import ProfileRule, Verdict, View, patience, quantiles
 
@@ -89,7 +90,7 @@ class BatchSize(ProfileRule):
             found = self.finding(
                 view,
                 f"The machine is used to {cpu:.0f} % (p95 of its cores) by batches of {pictures}.",
-                f"try batches of {2 * pictures}; `--advise` measures it",
+                f"try batches of {2 * pictures}; {spelled('advise')} measures it",
                 evidence=details,
                 change={"parameter": "batch_size", "from": pictures, "to": 2 * pictures},
                 confidence="medium",
