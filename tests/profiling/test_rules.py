@@ -113,7 +113,7 @@ def test_decoding_large_pictures_anew(watch: Watch, tmp_path: Path) -> None:
 
 
 def test_a_huge_evaluation(watch: Watch) -> None:
-    profile = watch(lambda: train(Pictures(), epochs=2, after=lambda model: (evaluate(model, 200), time.sleep(0))))
+    profile = watch(lambda: train(Pictures(), epochs=2, after=lambda model: (evaluate(model, 600), time.sleep(0))))
     machine(profile)
     results = ask(profile, {"EvaluationCost": {"seconds": "0.01"}})
     finding = next(f for f in findings_of(results) if f.rule == "evaluation_cost")
