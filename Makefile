@@ -14,7 +14,7 @@ STAMP  := $(VENV)/.ready-$(shell (pwd; cat pyproject.toml) | cksum | tr ' ' '-')
 RAY_STAMP := $(RAY_VENV)/$(notdir $(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo notebooks test test-ray test-all floors lint format clean
+.PHONY: help install demo notebooks test test-aws test-ray test-all floors lint format clean
 
 help: ## say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ notebooks: install ## run the notebooks of examples/, without a network
 
 test: install ## the default tests, on two workers (they wait for processes and servers half of the time)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
+
+test-aws: install ## AWS's SDKs and notebooks against the AWS door, with the SDKs in environments of their own
+	@$(BIN)/python -m pytest -q -m slow tests/aws/test_sdk2.py tests/aws/test_sdk3.py tests/aws/test_notebooks.py
 
 test-ray: $(RAY_STAMP) ## the tests of many machines, with Ray in an environment of its own, on loopback alone
 	@$(ALONE) sh -c 'ip link set lo up && exec "$$@"' sh $(RAY_VENV)/bin/python -m pytest -q tests/cluster
