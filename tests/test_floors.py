@@ -17,6 +17,7 @@ FLOORS = [
     "settings",
     "files",
     "archives",
+    "document",
     "cache",
     "findings",
     "notebook",

@@ -10,6 +10,9 @@ Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 """Gravest first: what makes the result wrong, what may make it worse, what is good to know."""
 
+Confidence = Literal["high", "medium", "low"]
+"""How sure a rule is of what it says."""
+
 
 @dataclass(frozen=True)
 class FindingFile:

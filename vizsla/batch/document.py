@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_pascal
+from pydantic import Field, ValidationError
 
+from vizsla.document import Document
 from vizsla.errors import UsageError
 from vizsla.jobs.directory import NAME_PATTERN
 
@@ -20,30 +20,20 @@ def is_picture(content_type: str) -> bool:
     return content_type.startswith(("image/", PICTURE, "application/octet-stream"))
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
-    )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON in SageMaker's field names, without what was not asked."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-class S3Input(_Document):
+class S3Input(Document):
     """Where the inputs lie: a path, a ``file://`` or an ``s3://`` address."""
 
     s3_uri: str = Field(min_length=1)
     s3_data_type: Literal["S3Prefix", "ManifestFile", "AugmentedManifestFile"] = "S3Prefix"
 
 
-class InputSource(_Document):
+class InputSource(Document):
     """The source of the inputs."""
 
     s3_data_source: S3Input
 
 
-class TransformInput(_Document):
+class TransformInput(Document):
     """The inputs, and how each is split into records."""
 
     data_source: InputSource
@@ -52,7 +42,7 @@ class TransformInput(_Document):
     split_type: Literal["None", "Line", "RecordIO", "TFRecord"] | None = None
 
 
-class TransformOutput(_Document):
+class TransformOutput(Document):
     """Where the results go (by default ``output/`` of the job), and in which form."""
 
     s3_output_path: str | None = None
@@ -61,7 +51,7 @@ class TransformOutput(_Document):
     kms_key_id: str | None = None
 
 
-class TransformResources(_Document):
+class TransformResources(Document):
     """What the job needs: see :class:`vizsla.jobs.spec.ResourceConfig`."""
 
     instance_type: str | None = "local"
@@ -70,7 +60,7 @@ class TransformResources(_Document):
     transform_ami_version: str | None = None
 
 
-class DataProcessing(_Document):
+class DataProcessing(Document):
     """What of a record goes to the model, whether the record goes into the result, and what of that is written."""
 
     input_filter: str = Field(default="$", max_length=63)
@@ -78,7 +68,7 @@ class DataProcessing(_Document):
     join_source: Literal["Input", "None"] = "None"
 
 
-class TransformJob(_Document):
+class TransformJob(Document):
     """A CreateTransformJob document."""
 
     transform_job_name: str | None = Field(default=None, pattern=f"^{NAME_PATTERN.pattern}$")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from vizsla.findings import Severity
-
-Confidence = Literal["high", "medium", "low"]
+from vizsla.findings import Confidence, Severity
 
 
 @dataclass(frozen=True)

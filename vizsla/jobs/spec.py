@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_pascal
+from pydantic import Field, ValidationError
 
+from vizsla.document import Document
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.hyperparameters import decoded, encoded, is_users
 
@@ -34,22 +34,14 @@ HyperParameterName = Annotated[str, Field(min_length=1, max_length=256, pattern=
 VariableName = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[^=\x00]+$")]
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON in SageMaker's field names, without what was not asked."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-class MetricDefinition(_Document):
+class MetricDefinition(Document):
     """A metric found in the log by a regular expression with one group."""
 
     name: str = Field(min_length=1, max_length=255)
     regex: str = Field(min_length=1, max_length=500)
 
 
-class AlgorithmSpecification(_Document):
+class AlgorithmSpecification(Document):
     """What runs: a command (``ContainerEntrypoint``), or a user's script named by the hyperparameters."""
 
     training_image: str | None = None
@@ -68,7 +60,7 @@ class AlgorithmSpecification(_Document):
         return command[:2] == BUILTIN[:2] and len(command) == 3 and command[2].startswith("vizsla.workflow.")
 
 
-class S3DataSource(_Document):
+class S3DataSource(Document):
     """Where a channel's data lie: an ``s3://`` or a ``file://`` address."""
 
     s3_uri: str
@@ -80,7 +72,7 @@ class S3DataSource(_Document):
     instance_group_names: list[str] | None = None
 
 
-class DataSource(_Document):
+class DataSource(Document):
     """The source of a channel."""
 
     s3_data_source: S3DataSource | None = None
@@ -88,7 +80,7 @@ class DataSource(_Document):
     dataset_source: dict[str, Any] | None = None
 
 
-class Channel(_Document):
+class Channel(Document):
     """One named input: ``input/data/<ChannelName>`` and ``SM_CHANNEL_<NAME>``."""
 
     channel_name: str = Field(pattern=CHANNEL_PATTERN, max_length=64)
@@ -117,7 +109,7 @@ class Channel(_Document):
         return local_path(self.uri)
 
 
-class ResourceConfig(_Document):
+class ResourceConfig(Document):
     """What the job needs. ``InstanceType`` ``local`` is a whole machine; ``local-1cpu``, ``local-2cpu-1gpu``,
     ``local-2cpu-8gb`` a share."""
 
@@ -184,7 +176,7 @@ class ResourceConfig(_Document):
         return wanted
 
 
-class StoppingCondition(_Document):
+class StoppingCondition(Document):
     """The wall-clock limit."""
 
     max_runtime_in_seconds: int | None = Field(default=None, ge=1)
@@ -192,21 +184,21 @@ class StoppingCondition(_Document):
     max_pending_time_in_seconds: int | None = None
 
 
-class CheckpointConfig(_Document):
+class CheckpointConfig(Document):
     """Where checkpoints go; here always ``checkpoints/`` of the job."""
 
     s3_uri: str | None = None
     local_path: str = "/opt/ml/checkpoints"
 
 
-class CollectionConfiguration(_Document):
+class CollectionConfiguration(Document):
     """One collection of tensors of the debugger."""
 
     collection_name: str | None = None
     collection_parameters: dict[str, str] | None = None
 
 
-class DebugHookConfig(_Document):
+class DebugHookConfig(Document):
     """What the debugger's hook saves."""
 
     s3_output_path: str | None = None
@@ -215,7 +207,7 @@ class DebugHookConfig(_Document):
     collection_configurations: list[CollectionConfiguration] | None = None
 
 
-class RuleConfiguration(_Document):
+class RuleConfiguration(Document):
     """One rule of the debugger or the profiler."""
 
     rule_configuration_name: str
@@ -227,7 +219,7 @@ class RuleConfiguration(_Document):
     volume_size_in_gb: int | None = Field(default=None, alias="VolumeSizeInGB")
 
 
-class ProfilerConfig(_Document):
+class ProfilerConfig(Document):
     """What the profiler samples."""
 
     s3_output_path: str | None = None
@@ -236,7 +228,7 @@ class ProfilerConfig(_Document):
     disable_profiler: bool | None = None
 
 
-class OutputDataConfig(_Document):
+class OutputDataConfig(Document):
     """Where results go; here always the job's directory. With ``CompressionType`` ``NONE`` the model is not packed."""
 
     s3_output_path: str | None = None
@@ -244,7 +236,7 @@ class OutputDataConfig(_Document):
     compression_type: Literal["NONE", "GZIP"] | None = None
 
 
-class Tag(_Document):
+class Tag(Document):
     """A name and a value, shown in the tracking pages."""
 
     key: str = Field(min_length=1, max_length=128)
@@ -254,7 +246,7 @@ class Tag(_Document):
 HyperParameterValue = Annotated[str, Field(max_length=2500, pattern=r"^[^\x00]*$")]
 
 
-class TrainingJobSpec(_Document):
+class TrainingJobSpec(Document):
     """A CreateTrainingJob document."""
 
     training_job_name: str | None = None

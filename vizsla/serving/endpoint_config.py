@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.alias_generators import to_pascal
+from pydantic import Field, ValidationError, model_validator
 
+from vizsla.document import Document
 from vizsla.errors import UsageError
 from vizsla.serving.traffic import Policy
 
@@ -14,17 +14,7 @@ NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 ALL_TRAFFIC = "AllTraffic"
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_pascal, populate_by_name=True, extra="forbid", frozen=True, protected_namespaces=()
-    )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON in SageMaker's field names, without what was not asked."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-class Variant(_Document):
+class Variant(Document):
     """One variant. ``ModelName`` is a model's path or ``models:/group@alias``; with ``MultiModel`` a folder, or an
     ``s3://`` prefix, of models that TargetModel names."""
 
@@ -34,7 +24,7 @@ class Variant(_Document):
     mode: Literal["SingleModel", "MultiModel"] = "SingleModel"
 
 
-class DataCapture(_Document):
+class DataCapture(Document):
     """See :class:`vizsla.serving.capture.CaptureOptions`."""
 
     enable_capture: bool = True
@@ -51,7 +41,7 @@ class DataCapture(_Document):
         return None if percent is None else cls(initial_sampling_percentage=percent, max_megabytes=megabytes)
 
 
-class Routing(_Document):
+class Routing(Document):
     """How new variants take over, and when they are taken back: see :class:`vizsla.serving.traffic.Policy`."""
 
     type: Literal["ALL_AT_ONCE", "CANARY", "LINEAR"] = "ALL_AT_ONCE"
@@ -73,7 +63,7 @@ class Routing(_Document):
         )
 
 
-class EndpointConfig(_Document):
+class EndpointConfig(Document):
     """An endpoint. ``Generation`` counts its changes; while one takes over, ``Previous`` are the variants before it."""
 
     endpoint_name: str = Field(pattern=NAME)

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from vizsla.debugging.finding import Confidence, RuleFinding
+from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History
 from vizsla.debugging.store import Row
 from vizsla.debugging.trial import Trial
 from vizsla.errors import UsageError
-from vizsla.findings import Severity
+from vizsla.findings import Confidence, Severity
 
 
 class Rule:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from vizsla.debugging.finding import Confidence, RuleFinding
+from vizsla.debugging.finding import RuleFinding
 from vizsla.debugging.history import History, of_layers
 from vizsla.debugging.rules.base import BuiltIn
-from vizsla.findings import Severity
+from vizsla.findings import Confidence, Severity
 
 _STEPS, _PASSES, _PICTURES = 100, 5, 30
 _ABOVE, _NEAR, _LEARNED = 1.25, 0.97, 0.7
