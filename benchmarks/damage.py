@@ -48,11 +48,11 @@ def photos(count: int, large: bool = False, **options: Any) -> list[bytes]:
 def cost() -> None:
     """Processor time of the check's look at a picture, with and without looking for damage."""
     module: Any = importlib.import_module("vizsla.images.decode")
-    real = module.scan_end, module.Decoded.damage
+    real = module.scan_end, module.DecodedImage.damage
 
     def seconds(data: list[bytes], looks: bool) -> float:
         module.scan_end = real[0] if looks else lambda data: None
-        module.Decoded.damage = real[1] if looks else lambda self: None
+        module.DecodedImage.damage = real[1] if looks else lambda self: None
         began = time.process_time()
         for picture in data:
             inspect(picture, LIMITS, with_quality=False)
@@ -68,7 +68,7 @@ def cost() -> None:
         seconds(data, True)
         ratios = [seconds(data, True) / seconds(data, False) for _ in range(ROUNDS)]
         print(f"| {name} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |")
-    module.scan_end, module.Decoded.damage = real
+    module.scan_end, module.DecodedImage.damage = real
 
 
 def recall() -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.measure import interleaved, photos, ratio, seconds, spread, table
 from vizsla.images import Limits, Preprocessing, decode
-from vizsla.images.decode import Decoded
+from vizsla.images.decode import DecodedImage
 
 Pixels = npt.NDArray[np.uint8]
 SHORT = 256
@@ -48,7 +48,7 @@ def simple(data: bytes, margin: float) -> Pixels:
     least = SHORT * margin / min(width, height)
     options = {"min_height": int(height * least), "min_width": int(width * least)} if least <= 0.5 else {}
     pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", **options)
-    decoded = Decoded(Image.fromarray(pixels), (width, height), data)
+    decoded = DecodedImage(Image.fromarray(pixels), (width, height), data)
     return PREPROCESSING.apply(decoded.image, decoded.full_size)
 
 

@@ -33,7 +33,7 @@ from vizsla.evaluation.explanation.kernel_shap import kernel_shap
 from vizsla.evaluation.explanation.superpixels import superpixels
 from vizsla.evaluation.looks import LookStore, look
 from vizsla.evaluation.slices import weak_slices
-from vizsla.images import Decoded, Limits, decode, read_file
+from vizsla.images import DecodedImage, Limits, decode, read_file
 from vizsla.settings import settings
 from vizsla.workflow.fit import fit
 from vizsla.workflow.insights import describe
@@ -119,7 +119,7 @@ def make_pool(model: OpenModel) -> Pool:
             image = damage(decoded.image)
             pixels = preprocessing.apply(image, decoded.full_size)
             result[kind] = (
-                look(Decoded(image, decoded.full_size, decoded.data, suspect=False)),
+                look(DecodedImage(image, decoded.full_size, decoded.data, suspect=False)),
                 model.engine.features(pixels[None])[0],
             )
         return result

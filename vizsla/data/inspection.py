@@ -14,7 +14,7 @@ from PIL import Image
 from vizsla.data import quality
 from vizsla.data.phash import phash
 from vizsla.data.remarks import STRAY_BYTES, hearing, remark
-from vizsla.images import Decoded, Limits, decode, readable_formats
+from vizsla.images import DecodedImage, Limits, decode, readable_formats
 from vizsla.images.formats import FORMATS
 
 MODES = ("RGB", "L", "RGBA", "CMYK", "P", "LA", "PA", "1", "I;16", "I", "F", "YCbCr", "LAB", "HSV", "other")
@@ -53,7 +53,7 @@ class Inspection:
 
     record: Record
     statistics: dict[str, Any] | None
-    decoded: Decoded
+    decoded: DecodedImage
 
 
 def inspect(data: bytes, limits: Limits, *, with_quality: bool, short_side: int = SHORT_SIDE) -> Inspection:

@@ -25,7 +25,7 @@ from vizsla.data.progress import Progress
 from vizsla.data.remarks import listening
 from vizsla.data.scan_store import FileIndex, Records, ScanStore
 from vizsla.errors import ImageError
-from vizsla.images import Decoded, Limits, decode, read_file
+from vizsla.images import DecodedImage, Limits, decode, read_file
 
 _CHUNK = 512
 
@@ -42,7 +42,7 @@ class Companion(Protocol):
         """Which pictures, by SHA-256 uint8 (n, 32), are wanted, bool (n,)."""
         ...
 
-    def take(self, key: bytes, decoded: Decoded) -> None:
+    def take(self, key: bytes, decoded: DecodedImage) -> None:
         """One that is wanted, by its SHA-256, decoded as :attr:`short_side` asks."""
         ...
 
@@ -216,7 +216,7 @@ class Look:
         except ImageError as error:
             return error
 
-    def _hand_on(self, digest: npt.NDArray[np.uint8], decoded: Decoded) -> None:
+    def _hand_on(self, digest: npt.NDArray[np.uint8], decoded: DecodedImage) -> None:
         if self.companion is not None:
             self.companion.take(digest.tobytes(), decoded)
 

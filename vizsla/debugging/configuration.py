@@ -102,7 +102,7 @@ class OwnRule:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RuleScope:
     """A configuration: of one rule, of whatever speaks of ``rule`` (where it ``is_of_all``), or of :data:`ANY`."""
 
     name: str
@@ -122,8 +122,8 @@ class RulesOfJob:
     configuration asks, those that look without being asked to are there as they are."""
 
     rules: list[BuiltIn]
-    configurations: list[Asked] = field(default_factory=list)
-    actions: list[tuple[Asked, tuple[Action, ...]]] = field(default_factory=list)
+    configurations: list[RuleScope] = field(default_factory=list)
+    actions: list[tuple[RuleScope, tuple[Action, ...]]] = field(default_factory=list)
     own: list[OwnRule] = field(default_factory=list)
     not_applicable: dict[str, str] = field(default_factory=dict)
     is_aws: bool = False
@@ -148,7 +148,7 @@ class RulesOfJob:
     def act_on(self, rules: Iterable[str], action: Action) -> None:
         """Let an action follow what a rule finds, where nobody has said what does."""
         told = {asked.rule for asked, actions in self.actions if actions}
-        self.actions += [(Asked("", rule, True), (action,)) for rule in rules if rule not in told]
+        self.actions += [(RuleScope("", rule, True), (action,)) for rule in rules if rule not in told]
 
     @classmethod
     def of(cls, configurations: Sequence[Mapping[str, Any]]) -> RulesOfJob:
@@ -175,17 +175,17 @@ class RulesOfJob:
             result.is_aws |= str(values.pop(_COMPAT, "")) == "aws"
             if source := values.pop(_SOURCE, None):
                 result.own.append(OwnRule(called, str(source), name, values))
-                asked = Asked(called, name)
+                asked = RuleScope(called, name)
             elif canonical(name) in NOT_FOR_IMAGES:
                 result.not_applicable[called] = "not applicable: it looks at text or at trees"
                 continue
             elif name.lower() == ANY or is_of_all:
-                asked = Asked(called, ANY if name.lower() == ANY else rule_class(name).name, True)
+                asked = RuleScope(called, ANY if name.lower() == ANY else rule_class(name).name, True)
             else:
                 made = rule_class(name).of(values, where=where)
                 made.configuration = called
                 result.rules.append(made)
-                asked = Asked(called, made.name)
+                asked = RuleScope(called, made.name)
                 if getattr(made, "stop_training_on_fire", False):
                     actions += (Action("stop"),)
             result.configurations.append(asked)

@@ -7,8 +7,8 @@ from typing import Any
 
 from vizsla.evaluation.abstention import Threshold, reaching, thresholds
 from vizsla.evaluation.comparison import Comparison
-from vizsla.evaluation.measured import Measured
 from vizsla.evaluation.novelty import Novelty
+from vizsla.evaluation.predictions import Predictions
 from vizsla.evaluation.slices import WeakSlice
 from vizsla.evaluation.what_if import Calibration, LearningCurve, WhatIf
 
@@ -39,7 +39,7 @@ class Insights:
     believed, the surest first.
     """
 
-    measured: Measured
+    measured: Predictions
     slices: tuple[WeakSlice, ...]
     looked_at: int
     suspects: tuple[int, ...]

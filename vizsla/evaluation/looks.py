@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from vizsla.files import replacing
-from vizsla.images import Decoded, readable_formats
+from vizsla.images import DecodedImage, readable_formats
 
 LOOK = np.dtype(
     [
@@ -42,7 +42,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 Looks = npt.NDArray[np.void]
 
 
-def look(decoded: Decoded) -> Looks:
+def look(decoded: DecodedImage) -> Looks:
     """The record of one picture, shape (), its ``sha256`` zero."""
     image = decoded.image
     scale = SHORT_SIDE / min(image.size)

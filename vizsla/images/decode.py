@@ -54,7 +54,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImage:
     """An upright RGB picture, perhaps decoded at a reduced scale, and the size (width, height) it has in full.
 
     ``suspect`` means that :func:`~vizsla.images.damage.damage` may find something in its ``data``.
@@ -149,7 +149,7 @@ def read_file(path: str | os.PathLike[str], limits: Limits) -> bytes:
     return data
 
 
-def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Decoded:
+def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> DecodedImage:
     """Decode a picture into upright 8-bit RGB.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit samples are scaled to 8, CMYK, palette
@@ -197,7 +197,7 @@ def decode(data: bytes, limits: Limits, *, short_side: int | None = None) -> Dec
         rgb = rgb.transpose(operation)
         if turned >= 5:
             width, height = height, width
-    return Decoded(rgb, (width, height), data, reader.suspect)
+    return DecodedImage(rgb, (width, height), data, reader.suspect)
 
 
 UPRIGHT = {

@@ -9,12 +9,12 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from vizsla.errors import ImageError, UsageError
-from vizsla.images.decode import DECODER_FAULTS, UPRIGHT, Decoded, Limits, to_rgb, too_many_pixels
+from vizsla.images.decode import DECODER_FAULTS, UPRIGHT, DecodedImage, Limits, to_rgb, too_many_pixels
 
 _ARRAYS = "uint8 of shape (height, width), (height, width, 3) in RGB or (height, width, 4) in RGBA"
 
 
-def from_memory(picture: Image.Image | npt.NDArray[Any], limits: Limits) -> Decoded:
+def from_memory(picture: Image.Image | npt.NDArray[Any], limits: Limits) -> DecodedImage:
     """An upright RGB picture from one that is decoded already, treated as :func:`~vizsla.images.decode` does.
 
     A large JPEG is decoded at a reduced scale where its file is given, and in full here: of such a picture the last
@@ -38,7 +38,7 @@ def from_memory(picture: Image.Image | npt.NDArray[Any], limits: Limits) -> Deco
         raise ImageError("damaged", f"The picture's data is broken ({error or type(error).__name__}).") from error
     if (operation := UPRIGHT.get(turned)) is not None:
         rgb = rgb.transpose(operation)
-    return Decoded(rgb, rgb.size, b"", suspect=False)
+    return DecodedImage(rgb, rgb.size, b"", suspect=False)
 
 
 def _from_array(array: npt.NDArray[Any]) -> Image.Image:

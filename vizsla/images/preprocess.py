@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vizsla.errors import ModelError
-from vizsla.images.decode import Decoded, Limits, decode
+from vizsla.images.decode import DecodedImage, Limits, decode
 
 Crop = Literal["center", "squash"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -115,7 +115,7 @@ class Preprocessing:
         """Pixels of the shorter side that :meth:`apply` needs: what a picture is decoded at for it."""
         return math.ceil(self.resize * _DRAFT_MARGIN)
 
-    def open(self, data: bytes, limits: Limits) -> Decoded:
+    def open(self, data: bytes, limits: Limits) -> DecodedImage:
         """Decode a picture at the scale that :meth:`apply` needs.
 
         Raises

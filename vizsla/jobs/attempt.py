@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from vizsla.errors import StorageError
 from vizsla.files import write_json
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.handover import Command, Exit, Running, folder_id, load
+from vizsla.jobs.handover import Command, Exit, Processes, folder_id, load
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.lock import take
 from vizsla.jobs.logs import join_tails
@@ -89,7 +89,7 @@ def clear(job: JobDirectory) -> None:
     join_tails(job.logs, job.run)
 
 
-def running(job: JobDirectory, attempt: int) -> Running | None:
+def running(job: JobDirectory, attempt: int) -> Processes | None:
     """The processes of this attempt, when they were started, in this run of the system and for this very directory."""
     processes = _written(job, attempt)
     return processes if processes is not None and _is_of(job, processes) else None
@@ -101,16 +101,16 @@ def still_runs(job: JobDirectory) -> bool:
     return processes is not None and _is_of(job, processes) and _supervisor(processes).alive
 
 
-def _written(job: JobDirectory, attempt: int | None = None) -> Running | None:
+def _written(job: JobDirectory, attempt: int | None = None) -> Processes | None:
     fields = load(job.run / "process.json")
-    return Running(**fields) if fields and attempt in (None, fields.get("attempt")) else None
+    return Processes(**fields) if fields and attempt in (None, fields.get("attempt")) else None
 
 
-def _is_of(job: JobDirectory, processes: Running) -> bool:
+def _is_of(job: JobDirectory, processes: Processes) -> bool:
     return processes.boot in (None, boot_id()) and processes.folder in (None, folder_id(job.run))
 
 
-def _supervisor(processes: Running) -> Process:
+def _supervisor(processes: Processes) -> Process:
     return Process(processes.supervisor, processes.supervisor_started)
 
 
@@ -153,7 +153,7 @@ def note_stop(job: JobDirectory, reason: str | None, grace: float = 0.0) -> None
     write_json(job.run / "stop.json", {"grace": grace, "reason": reason})
 
 
-def kill(job: JobDirectory, processes: Running) -> None:
+def kill(job: JobDirectory, processes: Processes) -> None:
     """End what an attempt left running: its own processes by their identity, never a number that was given out again.
 
     Those that made a session of their own are found by ``VIZSLA_JOB_DIR``, which all of a job's processes carry.

@@ -50,7 +50,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Running:
+class Processes:
     """What ``.run/process.json`` holds."""
 
     attempt: int

@@ -210,14 +210,14 @@ def check_rules(spec: TrainingJobSpec) -> None:
 
 def rule_job_summary(job: JobDirectory, spec: TrainingJobSpec) -> list[dict[str, Any]]:
     """What each rule says of a job, in the shape of SageMaker's ``DebugRuleEvaluationStatuses``."""
-    from vizsla.debugging.configuration import Asked
+    from vizsla.debugging.configuration import RuleScope
     from vizsla.jobs.findings import read_rule_findings
 
     rules, state = rules_of(spec), job.state
     findings = read_rule_findings(job.output)
     of_all = {asked.rule for asked in rules.configurations if asked.is_of_all}
     plain = [rule.name for rule in rules.rules if not rule.configuration and rule.name not in of_all]
-    asked = [(name, Asked(name, name, True)) for name in plain] + [(a.name, a) for a in rules.configurations]
+    asked = [(name, RuleScope(name, name, True)) for name in plain] + [(a.name, a) for a in rules.configurations]
     ignored = {rule.configuration: f"without effect here: {', '.join(rule.ignored)}" for rule in rules.rules}
     result = []
     for called, configuration in asked:

@@ -19,13 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vizsla.files import write_json
-from vizsla.jobs.handover import ENVIRONMENT, Command, Exit, Running, Why, folder_id, load
+from vizsla.jobs.handover import ENVIRONMENT, Command, Exit, Processes, Why, folder_id, load
 from vizsla.jobs.isolate import enter, link, unlink
 from vizsla.jobs.output import JobOutput
 from vizsla.jobs.pack import ARCHIVE, Packing, holds_anything, inference_code
 from vizsla.jobs.processes import Process, boot_id, children, signal_group
 from vizsla.profiling.layout import CLOCK, output_of
-from vizsla.profiling.start import end_sampler, new_clock, start_report, start_sampler, wait_for
+from vizsla.profiling.start import LEAST_REPORTED_SECONDS, end_sampler, new_clock, start_report, start_sampler, wait_for
 
 _PIPE_BYTES = 1 << 20
 _DRAIN_SECONDS = 1.0
@@ -34,7 +34,7 @@ _LEAST_PACKING_SECONDS = 1.0
 _LONGEST_SLEEP = 86_400.0  # select knows no longer ones than some years
 _SMALL, _REST_SECONDS = 64 << 10, 0.05
 _RESERVE_BYTES = 256 << 10
-_LEAST_REPORTED_SECONDS, _REPORT_SECONDS, _STOPPED_REPORT_SECONDS = 5.0, 20.0, 3.0
+_REPORT_SECONDS, _STOPPED_REPORT_SECONDS = 20.0, 3.0
 """A shorter job that trains no network has no report until it is asked for; how long one may take, and that of a job
 which somebody wants to end."""
 _NOT_PACKED: tuple[None, None, list[str]] = (None, None, [])
@@ -120,7 +120,7 @@ class _Attempt:
     def _report(self, seconds: float) -> int | None:
         """Begin to write what the profiler saw."""
         trained = any((output_of(self.job) / "framework").glob("*.segments"))
-        is_due = self.command.sampled is not None and (trained or seconds >= _LEAST_REPORTED_SECONDS)
+        is_due = self.command.sampled is not None and (trained or seconds >= LEAST_REPORTED_SECONDS)
         return start_report(self.job) if is_due and self.job.is_dir() else None
 
     def _start(self) -> tuple[int, int]:
@@ -139,7 +139,7 @@ class _Attempt:
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         me = Process.of(os.getpid())
-        running = Running(
+        running = Processes(
             attempt=self.command.attempt,
             supervisor=me.pid,
             supervisor_started=me.started,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vizsla.errors import ImageError, UsageError
-from vizsla.images import Decoded, Limits, decode, from_memory, read_file
+from vizsla.images import DecodedImage, Limits, decode, from_memory, read_file
 from vizsla.models import artifact
 from vizsla.models.engine import Engine, OnnxEngine
 from vizsla.notebook import Shown
@@ -101,7 +101,7 @@ class Model:
         """
         return self._classify(self.preprocessing.open(data, Limits.from_settings()))
 
-    def _classify(self, decoded: Decoded) -> npt.NDArray[np.float32]:
+    def _classify(self, decoded: DecodedImage) -> npt.NDArray[np.float32]:
         pixels = self.preprocessing.apply(decoded.image, decoded.full_size)
         result: npt.NDArray[np.float32] = self.head.probabilities(self.engine.features(pixels[None]))[0]
         return result
@@ -156,7 +156,7 @@ class Model:
             yield from pool.map(one, images)
 
 
-def _opened(image: ImageSource, decoder: Callable[[bytes], Decoded]) -> tuple[str, Decoded]:
+def _opened(image: ImageSource, decoder: Callable[[bytes], DecodedImage]) -> tuple[str, DecodedImage]:
     """The picture, and what to call it."""
     limits = Limits.from_settings()
     data: bytes | None = None

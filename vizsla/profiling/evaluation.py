@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vizsla.profiling.finding import ProfileFinding, plain
+from vizsla.findings import plain
+from vizsla.profiling.finding import ProfileFinding
 from vizsla.profiling.profile import JobProfile
 from vizsla.profiling.rules import rules_with
 from vizsla.profiling.rules.base import ProfileRule, Verdict, View

@@ -14,6 +14,8 @@ from vizsla.version import PACKAGE
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from vizsla.profiling.sampler import main; main(sys.argv[2:])"
 _REPORT = "import sys; sys.path.insert(0, sys.argv[1]); from vizsla.workflow.profile import main; main(sys.argv[2:])"
 _END_SECONDS = 1.0
+LEAST_REPORTED_SECONDS = 5.0
+"""A job that trains no network and ends before has a profile, and no report until somebody asks for it."""
 
 
 def new_clock() -> int:

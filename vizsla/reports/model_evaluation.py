@@ -13,7 +13,7 @@ from markupsafe import Markup
 from vizsla.errors import ImageError
 from vizsla.evaluation import Estimate, Evaluation
 from vizsla.evaluation.insights import Insights
-from vizsla.evaluation.measured import Measured
+from vizsla.evaluation.predictions import Predictions
 from vizsla.evaluation.slices import WeakSlice
 from vizsla.evaluation.what_if import LearningCurve
 from vizsla.images import Limits, decode, read_file
@@ -149,7 +149,7 @@ def sentences(insights: Insights) -> list[str]:
     return said
 
 
-def _slice(one: WeakSlice, measured: Measured) -> dict[str, Any]:
+def _slice(one: WeakSlice, measured: Predictions) -> dict[str, Any]:
     wrong = [row for row in one.rows.tolist() if not measured.right[row]]
     return {
         "words": one.words,
@@ -183,7 +183,7 @@ def _range(estimate: Estimate) -> str:
     return f"{100 * estimate.low:.0f} to {100 * estimate.high:.0f}"
 
 
-def pictures(measured: Measured, rows: Iterable[int]) -> list[dict[str, Any]]:
+def pictures(measured: Predictions, rows: Iterable[int]) -> list[dict[str, Any]]:
     """Pictures of an evaluation, small, with what they show and what the model says."""
     limits = Limits.from_settings()
 

@@ -6,22 +6,22 @@ from PIL import Image
 
 from vizsla.errors import ImageError, ModelError
 from vizsla.evaluation.explanation.activation_map import activation_map
-from vizsla.images import Decoded, Limits
+from vizsla.images import DecodedImage, Limits
 from vizsla.serving.answers import Answer
 from vizsla.serving.backbones import ServedModel
 from vizsla.serving.bodies import Picture
 from vizsla.serving.faults import RequestError
 
 
-def open_picture(picture: Picture, model: ServedModel, limits: Limits) -> Decoded:
+def open_picture(picture: Picture, model: ServedModel, limits: Limits) -> DecodedImage:
     """The upright RGB picture, and its full size (width, height)."""
     if isinstance(picture, bytes):
         return model.preprocessing.open(picture, limits)
     image = Image.fromarray(picture)
-    return Decoded(image, image.size, b"", suspect=False)
+    return DecodedImage(image, image.size, b"", suspect=False)
 
 
-def explain(decoded: Decoded, model: ServedModel, warning: ImageError | None) -> Answer:
+def explain(decoded: DecodedImage, model: ServedModel, warning: ImageError | None) -> Answer:
     """The answer to a picture with the map of its most likely class.
 
     The explanation is plain JSON: ``class_activation_map``, rows of numbers in 0..1 (1 the strongest evidence in

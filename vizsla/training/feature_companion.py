@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.images import Decoded, Preprocessing
+from vizsla.images import DecodedImage, Preprocessing
 from vizsla.models.engine import Engine
 from vizsla.training.cache import FeatureSpace
 from vizsla.training.features import ShardWriter
@@ -34,7 +34,7 @@ class FeatureCompanion:
         """Which pictures, by SHA-256 uint8 (n, 32), have no features yet, bool (n,)."""
         return ~self._index.contains(sha256)
 
-    def take(self, key: bytes, decoded: Decoded) -> None:
+    def take(self, key: bytes, decoded: DecodedImage) -> None:
         """Compute the features of a picture, unless they are stored."""
         if key in self._index:
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.images import Decoded, Preprocessing
+from vizsla.images import DecodedImage, Preprocessing
 from vizsla.models.engine import Engine, OnnxEngine
 from vizsla.models.export_process import BackboneExport
 from vizsla.training.cache import FeatureSpace, Key
@@ -60,7 +60,7 @@ class FeatureLook:
         ready = self._engine()
         return np.ones(len(sha256), bool) if ready is None else ~ready.index.contains(sha256)
 
-    def take(self, key: Key, decoded: Decoded) -> None:
+    def take(self, key: Key, decoded: DecodedImage) -> None:
         """One picture, decoded so that its shorter side has at least :attr:`short_side` pixels."""
         ready = self._engine()
         preprocessing = self._preprocessing if ready is None else ready.preprocessing

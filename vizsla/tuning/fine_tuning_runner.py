@@ -28,7 +28,7 @@ CHECKPOINTS = "trial-*.checkpoint"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrialResult:
     """What a trial ended with: its head, its answers (n, classes) to the validation pictures, and the weights."""
 
     head: TrainedHead
@@ -70,7 +70,7 @@ class FineTuningRunner:
         self._weights: dict[Session, Weights] = {}
         self._waiting: list[TrialRecord] = []
         self._stopped: str | None = None
-        self._best: tuple[int, float, Trained] | None = None
+        self._best: tuple[int, float, TrialResult] | None = None
         self._checkpoints: dict[int, Checkpoint] = {}
 
     def room(self, running: int, started: int, total: int) -> int:
@@ -100,14 +100,14 @@ class FineTuningRunner:
             return [TrialOutcome(trial.number, reason=error.what, cost=time.monotonic() - began)]
         return [self._outcome(trial, trained, time.monotonic() - began)]
 
-    def trained(self, trial: TrialRecord) -> Trained:
+    def trained(self, trial: TrialRecord) -> TrialResult:
         """What a trial ended with: kept, or, where another process has run it, of its checkpoint, or else trained
         again to the same bits."""
         if self._best is not None and self._best[0] == trial.number:
             return self._best[2]
         return self._train(trial.params, trial.number, Callback())
 
-    def _train(self, params: Mapping[str, Value], number: int, callback: Callback) -> Trained:
+    def _train(self, params: Mapping[str, Value], number: int, callback: Callback) -> TrialResult:
         values = self._static | dict(params)
         name, config = values.get(BACKBONE), fine_tune_config(self._base, values).resolved()
         session = self._session_of(None if name is None else str(name))
@@ -115,7 +115,7 @@ class FineTuningRunner:
         path = self._folder / f"trial-{number}.checkpoint"
         self._checkpoints[number] = Checkpoint(path, session.identity(config, 0), self._note, unit="step")
         head, logits = session.train(config, session.head, callback, self._checkpoints[number], [])
-        return Trained(head, logits, session.weights)
+        return TrialResult(head, logits, session.weights)
 
     def _keep_only_best(self) -> None:
         """Remove the checkpoints of this process's trials that are not the best."""
@@ -123,7 +123,7 @@ class FineTuningRunner:
         for number in [number for number in self._checkpoints if number != best]:
             self._checkpoints.pop(number).remove()
 
-    def _outcome(self, trial: TrialRecord, trained: Trained, seconds: float) -> TrialOutcome:
+    def _outcome(self, trial: TrialRecord, trained: TrialResult, seconds: float) -> TrialOutcome:
         head = trained.head
         reason = None if head.stop is None else head.stop.reason
         if not head.history:

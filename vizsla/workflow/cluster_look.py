@@ -27,7 +27,7 @@ from vizsla.data.scan import Look, Outcome, Seen
 from vizsla.data.scan_store import ScanStore
 from vizsla.errors import DataError, ImageError, UsageError
 from vizsla.files import write_json
-from vizsla.images import Decoded, Limits
+from vizsla.images import DecodedImage, Limits
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
 from vizsla.optional import require
@@ -92,7 +92,7 @@ class ClusterLook:
         """See :class:`vizsla.data.scan.Companion`."""
         return self._companion.missing(sha256)
 
-    def take(self, key: bytes, decoded: Decoded) -> None:
+    def take(self, key: bytes, decoded: DecodedImage) -> None:
         """Nothing: who looks at a picture, on a node, keeps its features."""
 
     def finish(self, threads: int) -> None:

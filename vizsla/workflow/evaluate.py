@@ -15,7 +15,7 @@ from vizsla.evaluation.comparison import Comparison, compare
 from vizsla.evaluation.explanation.activation_map import activation_map
 from vizsla.evaluation.insights import Insights
 from vizsla.evaluation.labels import check_shift, match_classes
-from vizsla.evaluation.measured import Measured
+from vizsla.evaluation.predictions import Predictions
 from vizsla.files import write_bytes, write_json
 from vizsla.images import Limits, read_file
 from vizsla.jobs.directory import JobDirectory
@@ -103,7 +103,7 @@ class _Evaluation:
             evaluation = evaluate(
                 probabilities, labels, self.model.classes, seed=self.request.seed, majority=_majority(training)
             )
-        measured = Measured(
+        measured = Predictions(
             [paths[row] for row in sight.rows[pictures].tolist()],
             [sight.files[at] for at in pictures.tolist()],
             labels,
@@ -173,7 +173,7 @@ class _Evaluation:
         write_bytes(result.report, page(report).encode("utf-8", "replace"))
 
     def _compare(
-        self, measured: Measured, contents: npt.NDArray[np.uint8], is_seen: npt.NDArray[np.bool_]
+        self, measured: Predictions, contents: npt.NDArray[np.uint8], is_seen: npt.NDArray[np.bool_]
     ) -> Comparison | None:
         """This model against another one on the same pictures, of which neither has seen any in its training; classes
         of other order or number are matched by name."""
@@ -200,7 +200,7 @@ class _Evaluation:
         own = np.array([position.get(name, -1) for name in self.other.classes])[predicted]
         return compare(measured.right[new], own == measured.labels[new], self.other.path.name)
 
-    def _maps(self, measured: Measured) -> dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]]:
+    def _maps(self, measured: Predictions) -> dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]]:
         """What spoke for the surest mistakes; nothing for a backbone that has no map."""
         saved, limits, maps = self.model.saved, Limits.from_settings(), {}
         for row in measured.surest_mistakes(SHOWN_MISTAKES).tolist():

@@ -21,7 +21,7 @@ from vizsla.evaluation.explanation.nearest import Neighbours
 from vizsla.evaluation.explanation.summary import analysis, summaries
 from vizsla.evaluation.explanation.superpixels import superpixels
 from vizsla.files import write_bytes, write_json
-from vizsla.images import Decoded, Limits, read_file
+from vizsla.images import DecodedImage, Limits, read_file
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.jobs.processing import absolute, document_of
@@ -204,7 +204,7 @@ class _Explaining:
             self._write(result, job)
         return result
 
-    def _open(self, image: str) -> Decoded:
+    def _open(self, image: str) -> DecodedImage:
         data = read_file(image, self.limits)
         return self.model.saved.preprocessing.open(data, self.limits)
 
@@ -276,7 +276,7 @@ class _Explaining:
                     do="scale it, or leave it out for white noise",
                 )
 
-    def _absent(self, decoded: Decoded, pixels: Pixels) -> Pixels:
+    def _absent(self, decoded: DecodedImage, pixels: Pixels) -> Pixels:
         """What stands where a segment is away: the baseline, or noise of the seed."""
         if self.baseline is None:
             return np.random.default_rng(self.request.seed).integers(0, 256, pixels.shape, dtype=np.uint8)

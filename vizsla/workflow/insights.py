@@ -18,8 +18,8 @@ from vizsla.evaluation.clusters import clusters
 from vizsla.evaluation.comparison import Comparison
 from vizsla.evaluation.insights import Balance, Insights
 from vizsla.evaluation.looks import COLOURS
-from vizsla.evaluation.measured import Measured
 from vizsla.evaluation.novelty import Novelty, novelty
+from vizsla.evaluation.predictions import Predictions
 from vizsla.evaluation.slices import Candidate, candidates, weak_slices
 from vizsla.evaluation.suspects import suspects
 from vizsla.evaluation.what_if import calibration, learning_curve, what_ifs
@@ -72,7 +72,7 @@ def describe(sight: Sight, pictures: Rows, seed: int) -> tuple[list[Candidate], 
 def insights(
     sight: Sight,
     pictures: Rows,
-    measured: Measured,
+    measured: Predictions,
     training: TrainingSet | None,
     head: Head,
     *,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vizsla.evaluation.looks import SHORT_SIDE, Looks, LookStore, look
-from vizsla.images import Decoded, Limits, Preprocessing, decode
+from vizsla.images import DecodedImage, Limits, Preprocessing, decode
 from vizsla.models.engine import Engine
 from vizsla.models.export import ExportedBackbone
 from vizsla.training.cache import FeatureSpace
@@ -38,7 +38,7 @@ class LookCompanion(FeatureCompanion):
         missing = super().missing(sha256)
         return missing if self._store is None else missing | ~self._store.find(sha256)[1]
 
-    def take(self, key: bytes, decoded: Decoded) -> None:
+    def take(self, key: bytes, decoded: DecodedImage) -> None:
         """Compute what is missing of a picture."""
         super().take(key, decoded)
         if self._store is None:

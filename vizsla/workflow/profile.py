@@ -10,17 +10,19 @@ from typing import Any, cast
 
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import write_json
+from vizsla.findings import plain
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import append_findings, read_profile_findings, replace_findings
 from vizsla.jobs.profiled import rule_parameters
 from vizsla.profiling import timeline as timelines
 from vizsla.profiling.compaction import compact_all
 from vizsla.profiling.evaluation import RuleResult, evaluate, findings_of
-from vizsla.profiling.finding import ProfileFinding, plain
+from vizsla.profiling.finding import ProfileFinding
 from vizsla.profiling.framework import write_trace
 from vizsla.profiling.layout import REPORT, REPORTS, SUMMARY
 from vizsla.profiling.profile import JobProfile
 from vizsla.profiling.rules import RULES
+from vizsla.profiling.start import LEAST_REPORTED_SECONDS
 from vizsla.reports.profile import write_page
 from vizsla.reports.render import fragment_of
 
@@ -155,9 +157,10 @@ def profile_job(
     return result
 
 
-def write_own_report(job: JobDirectory, note: Callable[[str], None]) -> None:
-    """The report of a job that is about to end in this process, where it is profiled. No fault in here is the job's."""
-    if timelines.current is None:
+def write_own_report(job: JobDirectory, seconds: float, note: Callable[[str], None]) -> None:
+    """The report of a job that is about to end in this process after so many ``seconds``, where it is profiled. No
+    fault in here is the job's."""
+    if timelines.current is None or not (timelines.current.computes or seconds >= LEAST_REPORTED_SECONDS):
         return
     timelines.current.flush()
     try:

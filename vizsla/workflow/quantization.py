@@ -36,7 +36,7 @@ _CALIBRATION = 128
 
 
 @dataclass(frozen=True)
-class Quantised:
+class QuantisedModel:
     """The model in eight bits, and both evaluations on the same test pictures."""
 
     folder: Path
@@ -49,7 +49,7 @@ class Quantised:
         return 100 * (self.before.accuracy.value - self.after.accuracy.value)
 
 
-def quantise(model: Path, job: JobDirectory, folder: Path) -> Quantised:
+def quantise(model: Path, job: JobDirectory, folder: Path) -> QuantisedModel:
     """Write a model in eight bits to ``folder``, as any other model: it is served, registered and transformed with.
 
     Parameters
@@ -115,7 +115,7 @@ def quantise(model: Path, job: JobDirectory, folder: Path) -> Quantised:
         }
     )
     artifact.save(folder, card, place, trained.head, prove=partial(prove, dataset, test, said))
-    return Quantised(folder, before, after)
+    return QuantisedModel(folder, before, after)
 
 
 def _backbone(saved: artifact.SavedModel, path: Path, sha256: str) -> ExportedBackbone:

@@ -21,7 +21,7 @@ import safetensors.numpy
 from vizsla.data import SPLITS, Dataset
 from vizsla.errors import ImageError
 from vizsla.evaluation import Evaluation
-from vizsla.evaluation.measured import Measured
+from vizsla.evaluation.predictions import Predictions
 from vizsla.files import sha256_json, write_bytes, write_json
 from vizsla.version import VERSION
 
@@ -60,7 +60,7 @@ def write_predictions(
     write_csv(path, ("path", "label", "predicted", "probability"), lines)
 
 
-def write_measured(path: Path, measured: Measured) -> None:
+def write_measured(path: Path, measured: Predictions) -> None:
     """A CSV of the pictures of an evaluation: path, label, predicted, probability, and what else is known of each."""
     classes, best = measured.classes, measured.predicted.tolist()
     lines = (

@@ -46,7 +46,7 @@ class LearningRateTooHigh(BuiltIn):
         self._checked = n
         steps = list(history.rows["updates"])
         ratios = [np.median(list(r.values())) for s in steps if (r := history.update_ratios(s))]
-        largest = float(np.nanmax(ratios)) if ratios else 0.0
+        largest = max((float(ratio) for ratio in ratios if not np.isnan(ratio)), default=0.0)
         if not is_finite:
             if largest > self.ratio or any(not np.isfinite(r) for r in ratios):
                 yield self._finding(history, values[-1], values[0], self.rise * values[0], largest, n)

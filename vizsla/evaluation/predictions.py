@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class Measured:
+class Predictions:
     """One entry a picture: ``paths`` as the data name them, ``files`` where they lie, ``labels`` int32 (n,) and
     ``probabilities`` float32 (n, classes).
 
