@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,11 @@ def save_model(folder: Path, backbone: ExportedBackbone, seed: int = 0) -> Path:
 Transform = Callable[..., dict[str, Any]]
 
 
+def outputs(folder: Path) -> dict[str, bytes]:
+    """The files ``.out`` below a folder, by their place in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.out"))}
+
+
 @pytest.fixture
 def transform() -> Transform:
     """Runs ``vizsla transform``, which must end well (or with ``code``); what it prints as JSON, with its words."""
@@ -41,3 +47,20 @@ def transform() -> Transform:
         return told | {"words": result.stderr + result.stdout}
 
     return run
+
+
+@pytest.fixture
+def records(folder_of_photos: Callable[..., Path], tmp_path: Path) -> Path:
+    """A file of five records of JSON, one a line, of which the third is broken."""
+    photos = folder_of_photos({"red": 4})
+    lines = [
+        json.dumps(
+            {"id": i, "photo": {"image": base64.b64encode((photos / "red" / f"{i:03}.jpg").read_bytes()).decode()}}
+        )
+        for i in range(4)
+    ]
+    lines.insert(2, '{"id": 9, "photo": {"image": "!"}}')
+    file = tmp_path / "records" / "day-1" / "photos.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_text("\n".join(lines) + "\n")
+    return file
