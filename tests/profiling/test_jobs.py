@@ -207,6 +207,25 @@ def test_what_is_found_is_told_while_the_job_runs_and_changes_are_tried_within_i
     run_to_end(executor, handle)
 
 
+def test_a_document_may_ask_that_advice_is_tried_and_used(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    config = ProfilerConfig(profiling_parameters={"Advise": "apply"})
+    spec = script_spec(script(240, 0.004, 40)).model_copy(update={"profiler_config": config})
+    handle = executor.submit(spec, "advised")
+    end = time.monotonic() + 60
+    while "goes on with" not in (log := _log(handle.path)) and time.monotonic() < end:
+        executor.poll([handle])
+        time.sleep(0.1)
+    assert "[vizsla] tried num_workers=" in log, log
+    assert "[vizsla] the profiler goes on with num_workers=" in log
+    executor.stop(handle, grace=1.0)
+    run_to_end(executor, handle)
+
+
+def _log(job: Path) -> str:
+    path = job / "logs.txt"
+    return path.read_text() if path.exists() else ""
+
+
 def test_advice_is_measured_beside_a_job_that_has_ended(finished: Path) -> None:
     job = JobDirectory.open(finished)
     with pytest.raises(UsageError, match="cannot try 'nothing'"):

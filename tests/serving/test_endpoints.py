@@ -73,6 +73,8 @@ def test_an_endpoint_is_created_asked_brought_back_and_deleted(
     assert answer["variant"] == "AllTraffic"
     expected = load(models[0]).predict(photo)
     assert answer["answer"]["predictions"][0]["probability"] == expected.probability
+    said = vizsla("endpoints", "invoke", "breeds", photo).stdout
+    assert said.startswith(f"{photo}   {expected.label} {100 * expected.probability:.1f} %   ")
 
     words = endpoints("create", "breeds", models[1], code=2)["words"]
     assert "There is an endpoint named 'breeds' already." in words

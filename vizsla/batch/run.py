@@ -125,15 +125,15 @@ class Run:
         network = _NETWORK_THREADS if inputs.is_remote or self._is_remote else 0
         room = threading.BoundedSemaphore(_AHEAD * (threads + network))
         began = time.monotonic()
-        with ThreadPoolExecutor(threads) as workers, ThreadPoolExecutor(network or 1) as fetchers:
+        with ThreadPoolExecutor(threads) as workers, ThreadPoolExecutor(network or 1) as carriers:
             for number, unit in enumerate(self._units(inputs)):
                 room.acquire()
                 if self._failure is not None:
                     break
                 if inputs.is_remote and unit.body is None and not unit.is_end:
-                    fetchers.submit(self._guarded, room, self._fetch, workers, room, number, unit, fetchers)
+                    carriers.submit(self._guarded, room, self._fetch, workers, room, number, unit, carriers)
                 else:
-                    workers.submit(self._guarded, room, self._answer, room, number, unit, fetchers)
+                    workers.submit(self._guarded, room, self._answer, room, number, unit, carriers)
             for _ in range(_AHEAD * (threads + network)):  # all that is on its way is done
                 if self._failure is None:
                     room.acquire()
@@ -226,7 +226,7 @@ class Run:
         room: threading.BoundedSemaphore,
         number: int,
         unit: Unit,
-        fetchers: ThreadPoolExecutor,
+        carriers: ThreadPoolExecutor,
     ) -> None:
         try:
             body = unit.source.read()
@@ -234,12 +234,12 @@ class Run:
             unit = replace(unit, source=_broken(unit.source, error))
         else:
             unit = replace(unit, body=body)
-        workers.submit(self._guarded, room, self._answer, room, number, unit, fetchers)
+        workers.submit(self._guarded, room, self._answer, room, number, unit, carriers)
 
-    def _answer(self, room: threading.BoundedSemaphore, number: int, unit: Unit, fetchers: ThreadPoolExecutor) -> None:
+    def _answer(self, room: threading.BoundedSemaphore, number: int, unit: Unit, carriers: ThreadPoolExecutor) -> None:
         outcomes = [] if unit.is_end else self._outcomes(number, unit)
-        if self._is_remote and self._output is not None and not self._lines:
-            fetchers.submit(self._guarded, room, self._write, room, number, unit, outcomes)
+        if self._output is not None and not self._lines:  # a core need not wait for the disk or the network
+            carriers.submit(self._guarded, room, self._write, room, number, unit, outcomes)
         else:
             self._write(room, number, unit, outcomes)
 

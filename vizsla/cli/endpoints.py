@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -220,4 +221,16 @@ def invoke(
         if as_json:
             print_json({"image": str(image), "variant": served_by, "answer": answer})
         else:
-            results().print(f"{image}  {answer}", soft_wrap=True)
+            results().print(f"{image}   {_in_words(answer)}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _in_words(answer: Any) -> str:
+    """As ``vizsla predict`` says it; what a model's own code answers as it is."""
+    import json
+
+    if isinstance(answer, str):
+        return answer.rstrip()
+    try:
+        return "   ".join(f"{one['label']} {100 * one['probability']:.1f} %" for one in answer["predictions"][:3])
+    except (TypeError, KeyError):
+        return json.dumps(answer, ensure_ascii=False)

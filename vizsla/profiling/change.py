@@ -73,7 +73,7 @@ def candidates(profile: JobProfile, findings: Sequence[ProfileFinding]) -> list[
         more: list[Change] = [Change("channels_last", True)]
         if facts.get("device") == "cuda":
             more.append(Change("precision", "bfloat16"))
-        if steps is not None and steps.pictures.any():
+        if profile.loaders and steps is not None and steps.pictures.any():
             more.append(Change("batch_size", 2 * int(max(steps.pictures))))
         result += [change for change in more if change.parameter not in advised]
     return result

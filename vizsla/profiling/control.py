@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +48,32 @@ class Control:
         if self._window is not None:
             self._window()
 
+    def steer(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """What a loop that trains draws from an iterator of its own: in it, changes around its calls are tried."""
+        self._look(trains=self._timeline.steps > 0)
+        if self._probe is not None and not self._probe.finished:
+            return self._probe.steps(batches)
+        return batches
+
     def iterate(self, loader: Any, iterate: Callable[[Any], Any]) -> Any:
         """What a loop draws from a loader."""
         self._last = loader
         trains = id(loader.dataset) in self._trains
-        try:
-            self._read()
-            if trains and self._config.advise and not self._has_advised:
-                self._advise()
-        except Exception as error:  # noqa: BLE001
-            print(f"[vizsla] the profiler tries nothing: {error}", file=sys.stderr, flush=True)
+        self._look(trains)
         if self._probe is not None and not self._probe.finished:
             return self._probe.batches(loader, iterate)
         settings = {name: value for name, value in self._applied.items() if name in LOADER}
         if trains and settings and getattr(loader, "batch_sampler", None) is not None:
             return iterate(rebuilt(loader, list(loader.batch_sampler), settings))
         return iterate(loader)
+
+    def _look(self, trains: bool) -> None:
+        try:
+            self._read()
+            if trains and self._config.advise and not self._has_advised:
+                self._advise()
+        except Exception as error:  # noqa: BLE001
+            print(f"[vizsla] the profiler tries nothing: {error}", file=sys.stderr, flush=True)
 
     def _read(self) -> None:
         path = self._output / CONTROL

@@ -36,6 +36,7 @@ def install(timeline: Timeline) -> None:
         return
     loaders.begin()
     control = Control(timeline)
+    timeline.steered = control.steer
     _watch_modules(timeline, control)
     _watch_backward(timeline)
     _watch_optimizers(timeline, control)

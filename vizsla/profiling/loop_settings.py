@@ -37,7 +37,8 @@ class LoopSettings:
         self._settings: dict[str, Any] = {}
         self._threads = torch.get_num_threads()
         self._compiled: dict[int, Any] = {}
-        self._formats: dict[int, bool] = {}
+        self._turned: dict[int, list[torch.nn.Parameter]] = {}
+        """Of a module in another layout: the parameters that were not in it before."""
 
     def use(self, settings: dict[str, Any]) -> None:
         """From the next call on."""
@@ -47,13 +48,12 @@ class LoopSettings:
     def call(self, original: Callable[..., Any], module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a module as the settings say."""
         settings = self._settings
-        wanted = bool(settings.get("channels_last"))
-        if self._formats.get(id(module), False) != wanted:
-            layout = torch.channels_last if wanted else torch.contiguous_format
-            for parameter in module.parameters():
-                if parameter.ndim == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=layout)
-            self._formats[id(module)] = wanted
+        wanted, turned = bool(settings.get("channels_last")), id(module) in self._turned
+        if wanted and not turned:
+            self._turned[id(module)] = [p for p in module.parameters() if p.ndim == 4 and p.is_contiguous()]
+            _lay_out(self._turned[id(module)], torch.channels_last)
+        elif turned and not wanted:
+            _lay_out(self._turned.pop(id(module)), torch.contiguous_format)
         if wanted:
             args = tuple(
                 a.contiguous(memory_format=torch.channels_last) if isinstance(a, torch.Tensor) and a.ndim == 4 else a
@@ -68,3 +68,8 @@ class LoopSettings:
         with torch.autocast(device, torch.bfloat16):
             output = run(*args, **kwargs)
         return output.float() if isinstance(output, torch.Tensor) and output.dtype is torch.bfloat16 else output
+
+
+def _lay_out(parameters: Sequence[torch.nn.Parameter], layout: torch.memory_format) -> None:
+    for parameter in parameters:
+        parameter.data = parameter.data.contiguous(memory_format=layout)

@@ -34,6 +34,8 @@ _ORDER = (0, 1, 1, 0, 0, 1)
 """Blocks without (0) and with (1) the change: what drifts meets both alike."""
 _BLOCK_SECONDS, _LEAST_BLOCK, _MOST_BLOCK = 1.5, 6, 40
 _WARM_UP = 3
+_UNMEASURED = 9
+"""Batches of a block with two workers that are not measured: before it is warm, and those that are fetched ahead."""
 _LEAST_BLOCKS = 2
 _MOST_EPOCHS = 20
 _RESAMPLES = 2000
@@ -124,18 +126,38 @@ class Probe:
             return
         step = max(1e-4, float(np.median(np.diff(warm_up))))
         source = _Indices(loader, indices[position:], recycle=ENVIRONMENT in os.environ)
-        fits = len(source.rest()) // 2 - _LEAST_BLOCK  # a block without and one with a change in each epoch
+        fits = len(source.rest()) // 2 - _UNMEASURED  # a block without and one with a change in each epoch
         length = math.ceil(min(_MOST_BLOCK, max(_LEAST_BLOCK, min(fits, _BLOCK_SECONDS / step))))
         self._end = self._end or time.monotonic() + self._seconds
+        yield from self._try(lambda change: self._block(loader, iterate, source, change, length))
+        yield from iterate(rebuilt(loader, source.rest(), {}))
+
+    def steps(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """What a loop draws from an iterator of its own, with the trials in it: of what is done around its calls."""
+        for change in self._changes:
+            if change.parameter in LOADER:
+                self._fail(change, "it is a change of torch's DataLoader, and this loop draws its batches without one")
+        warm_up: list[float] = []
+        for batch in itertools.islice(batches, 2 * _WARM_UP):
+            warm_up.append(time.monotonic())
+            yield batch
+        if len(warm_up) == 2 * _WARM_UP:
+            step = max(1e-4, float(np.median(np.diff(warm_up))))
+            length = math.ceil(min(_MOST_BLOCK, max(_LEAST_BLOCK, _BLOCK_SECONDS / step)))
+            self._end = self._end or time.monotonic() + self._seconds
+            yield from self._try(lambda change: self._drawn(batches, change, length))
+        yield from batches
+
+    def _try(self, block_of: Callable[[Change | None], Generator[Any, None, Block]]) -> Generator[Any, None, None]:
+        """Block after block as long as this epoch has batches for them; the next one goes on."""
         while self._todo and time.monotonic() < self._end:
             change, which = self._todo[0]
             try:
-                block = yield from self._block(loader, iterate, source, change if which else None, length)
+                block = yield from block_of(change if which else None)
             except _EpochOverError:
-                break  # the next one goes on
+                break
             except Exception as error:  # noqa: BLE001 - a change that this loop cannot bear is none to advise
-                self._failed[change.text] = f"{type(error).__name__}: {error}"
-                self._todo = [entry for entry in self._todo if entry[0] != change]
+                self._fail(change, f"{type(error).__name__}: {error}")
             else:
                 self._blocks[change.text][which].append(block)
                 self._todo.pop(0)
@@ -145,7 +167,10 @@ class Probe:
         if not self._todo or time.monotonic() >= self._end or self._epochs > _MOST_EPOCHS:
             self.finished = True
             self._done([self._trial(change) for change in self._changes])
-        yield from iterate(rebuilt(loader, source.rest(), {}))
+
+    def _fail(self, change: Change, why: str) -> None:
+        self._failed[change.text] = why
+        self._todo = [entry for entry in self._todo if entry[0] != change]
 
     def _trial(self, change: Change) -> Trial:
         without, with_it = self._blocks[change.text]
@@ -168,29 +193,48 @@ class Probe:
         change: Change | None,
         length: int,
     ) -> Generator[Any, None, Block]:
-        block = Block()
         settings = {change.parameter: change.to} if change is not None and change.parameter in LOADER else {}
         workers = int(settings.get("num_workers", loader.num_workers))
         warm_up = max(2, 2 * workers + 1)
+        # Behind what is measured the workers still fetch: a block at whose end they rest would look too quick.
+        ahead = workers * int(settings.get("prefetch_factor") or loader.prefetch_factor or 2)
         times = max(1, round(settings["batch_size"] / max(1, source.size))) if "batch_size" in settings else 1
-        drawn = [list(itertools.chain.from_iterable(part)) for part in source.take(warm_up + length, times)]
+        drawn = [list(itertools.chain.from_iterable(part)) for part in source.take(warm_up + length + ahead, times)]
         if settings.get("cached_pixels"):  # the same ones twice: what a later epoch finds
-            drawn = drawn[-length:] * 2
-            warm_up = length
+            drawn = drawn[:length] * 2
+            warm_up, ahead = length, 0
+        end = len(drawn) - ahead
+        block = yield from self._timed(iterate(rebuilt(loader, drawn, settings)), change, warm_up, end)
+        block.pictures = [len(rows) for rows in drawn[warm_up:end]]
+        return block
+
+    def _drawn(self, batches: Iterator[Any], change: Change | None, length: int) -> Generator[Any, None, Block]:
+        sizes: list[int] = []
+
+        def some() -> Iterator[Any]:
+            for batch in itertools.islice(batches, _WARM_UP + length):
+                sizes.append(len(batch))
+                yield batch
+
+        block = yield from self._timed(some(), change, _WARM_UP, _WARM_UP + length)
+        if len(sizes) < _WARM_UP + length:
+            raise _EpochOverError
+        block.pictures = sizes[_WARM_UP:]
+        return block
+
+    def _timed(
+        self, batches: Iterator[Any], change: Change | None, warm_up: int, end: int
+    ) -> Generator[Any, None, Block]:
+        """The seconds of the steps on batches, from the one after ``warm_up`` to number ``end``."""
         self._use(change)
-        last = 0.0
-        for number, batch in enumerate(iterate(rebuilt(loader, drawn, settings))):
+        moments: list[float] = []
+        for number, batch in enumerate(batches, 1):
             yield batch
             # The loop asks for the next batch: its step is over.
-            if number + 1 in (warm_up, len(drawn)):
+            if number in (warm_up, end):
                 _synchronize()
-            now = time.monotonic()
-            if number >= warm_up:
-                block.seconds.append(now - last)
-                block.pictures.append(len(drawn[number]))
-            last = now
-        block.memory = _memory()
-        return block
+            moments.append(time.monotonic())
+        return Block(np.diff(moments[warm_up - 1 : end]).tolist(), memory=_memory())
 
 
 class _EpochOverError(Exception):

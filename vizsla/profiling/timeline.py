@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,6 +95,8 @@ class Timeline:
         self.off = False
         self.output = output
         """``profiler-output`` of the job."""
+        self.steered: Callable[[Iterator[Any]], Iterator[Any]] | None = None
+        """What a loop that draws batches without a torch loader gets in their place: the same, perhaps with trials."""
         self._stages: list[list[Any]] = []
         self._has_ended = True
         os.register_at_fork(after_in_child=self._leave)
@@ -250,12 +252,17 @@ def waiting_for(batches: Iterator[_T]) -> Iterator[_T]:
     if current is None:
         yield from batches
         return
-    while True:
-        with phase("data"):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
+    batches = iter(batches)
+
+    def waited() -> Iterator[_T]:
+        while True:
+            with phase("data"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    yield from waited() if current.steered is None else current.steered(waited())
 
 
 @contextlib.contextmanager
