@@ -22,7 +22,7 @@ from vizsla.profiling.layout import output_of  # noqa: E402
 from vizsla.profiling.profile import JobProfile  # noqa: E402
 from vizsla.profiling.segments import Segments  # noqa: E402
 from vizsla.profiling.start import new_clock  # noqa: E402
-from vizsla.profiling.timeline import SEGMENT, Phase, Timeline  # noqa: E402
+from vizsla.profiling.timeline import SEGMENT, Phase, Timeline, announce  # noqa: E402
 
 
 def test_phases_cover_all_of_the_time_and_name_what_was_done(watch: Watch, tmp_path: Path) -> None:
@@ -188,3 +188,25 @@ def test_the_trace_has_the_form_of_sagemakers(watch: Watch) -> None:
     assert names.count("Step:ModeKeys.TRAIN") == STEPS
     assert names.count("Backward(post-forward)") == STEPS
     assert names.count("DataLoaderIterInitialize") == 1
+
+
+def test_of_our_own_work_the_epochs_count_and_all_else_has_its_own_name(watch: Watch) -> None:
+    def own() -> None:
+        announce("plan")
+        network()(torch.zeros(2, 3, 32, 32))  # timed
+        for _ in range(2):
+            announce("activations")
+            time.sleep(0.4)
+            announce("epochs")
+            train(Pictures())
+            evaluate(network(), 8)
+        announce("export")
+        network()(torch.zeros(2, 3, 32, 32))
+        time.sleep(0.2)
+
+    profile = watch(own)
+    assert len(profile.steps()) == 2 * STEPS
+    assert 0.8 <= profile.phases["features"] < 1.2
+    assert profile.steps("eval").seconds.max() < 0.3, "no step lasts until the loop goes on"
+    assert profile.loop.total - profile.loop.train > 0.4
+    assert sum(profile.phases.values()) == pytest.approx(profile.seconds, rel=0.02)

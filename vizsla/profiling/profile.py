@@ -120,8 +120,11 @@ class JobProfile:
 
     @cached_property
     def processes(self) -> tuple[Segments, ...]:
-        """The processes that trained or evaluated, the one with the most steps first."""
+        """The processes that trained or evaluated, the one with the most steps first. Of our own work the epochs count:
+        networks are also called to time and to export them."""
         found = [Segments.read(path) for path in sorted((self.folder / "framework").glob("*.segments"))]
+        if epochs := [(begin, end) for name, begin, end in self.stages if name == _EPOCHS]:
+            found = [segments.within(epochs) for segments in found]
         return tuple(sorted((s for s in found if len(s)), key=lambda s: -int(s.is_step.sum())))
 
     @cached_property
@@ -147,6 +150,7 @@ class JobProfile:
             begins.append(float(segments.began[0]))
             ends.append(float(segments.facts.get("ended_ns", 0)) / 1e9 or float(segments.ended.max()))
             ends.append(float(segments.ended.max()))
+        begins += [begin for _, begin, _ in self.stages]
         ends += [end for _, _, end in self.stages]
         return (min(begins), max(ends)) if begins else (0.0, 0.0)
 
@@ -265,7 +269,7 @@ def _with_gaps(
         kinds[middle > last] = Phase.FINALIZATION
     for name, a, b in stages:
         if (own := STAGES.get(name)) is not None:
-            kinds[(middle >= a) & (middle < b) & (kinds != Phase.OTHER if len(began) else True)] = own
+            kinds[(middle >= a) & (middle < b)] = own
     all_began = np.concatenate([began, gap_began])
     order = np.argsort(all_began, kind="stable")
     return (
@@ -276,6 +280,7 @@ def _with_gaps(
     )
 
 
+_EPOCHS = "epochs"
 STAGES: dict[str, Phase] = {
     "channels": Phase.COPYING,
     "requirements": Phase.INITIALIZATION,
@@ -284,8 +289,8 @@ STAGES: dict[str, Phase] = {
     "backbone": Phase.WEIGHTS,
     "choice": Phase.INITIALIZATION,
     "plan": Phase.INITIALIZATION,
-    "pixels": Phase.COPYING,
-    "activations": Phase.COPYING,
+    "pixels": Phase.INITIALIZATION,
+    "activations": Phase.FEATURES,
     "features": Phase.FEATURES,
     "trained features": Phase.FEATURES,
     "head": Phase.HEAD,

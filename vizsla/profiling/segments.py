@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Segments:
     count: npt.NDArray[np.uint16]
     flags: npt.NDArray[np.uint8]
     facts: dict[str, Any]
+    breaks: Floats = field(default_factory=lambda: np.empty(0))
+    """Moments (seconds of Unix time) at which the loop breaks off for something else, in order."""
 
     @classmethod
     def read(cls, path: Path) -> Segments:
@@ -66,6 +69,14 @@ class Segments:
 
     def __len__(self) -> int:
         return len(self.began)
+
+    def within(self, spans: Sequence[tuple[float, float]]) -> Segments:
+        """Those that begin within one of some spans (seconds of Unix time, in order), between which the loop stands."""
+        begins, ends = (np.array(values) for values in zip(*spans, strict=True))
+        at = np.searchsorted(begins, self.began, side="right") - 1
+        kept = (at >= 0) & (self.began < ends[at])
+        columns = {name: getattr(self, name)[kept] for name in ("began", "ended", "phase", "count", "flags")}
+        return replace(self, **columns, breaks=ends)
 
     @cached_property
     def groups(self) -> Ints:
@@ -151,6 +162,7 @@ class Segments:
         first = np.searchsorted(groups[inside], np.arange(count)) + int(np.argmax(inside))
         begins = self.began[first]
         ends = np.append(begins[1:], self.loop[1])
+        ends = np.minimum(ends, np.append(self.breaks, np.inf)[np.searchsorted(self.breaks, begins, side="right")])
         length = ends - begins
         outside = np.isin(self.phase, _OUTSIDE) & inside
         length -= np.bincount(groups[outside], (self.ended - self.began)[outside], count)

@@ -186,7 +186,7 @@ class _Fit:
             search=search,
         )
         result.save()
-        write_own_report(self.job, self.watch.seconds, self.observer.note)
+        write_own_report(self.job, self.watch.elapsed, self.observer.note)
         return result
 
     def _warn(self, text: str) -> None:

@@ -15,14 +15,19 @@ from vizsla.workflow.observer import Observer
 class Watch:
     """Times the stages and knows how long the job may take.
 
-    ``seconds`` is the time of each stage; ``callback`` is told when one begins.
+    ``seconds`` is the time of each stage, ``elapsed`` that of all; ``callback`` is told when a stage begins.
     """
 
     def __init__(self, observer: Observer, minutes: float | None) -> None:
         self.callback: Callback = Progress(observer)
-        self._minutes = minutes
+        self._minutes, self._began = minutes, time.monotonic()
         self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
         self.seconds: dict[str, float] = {}
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self._began
 
     def before(self, reserve: float) -> float | None:
         """The deadline less what the rest needs: ``reserve`` seconds, but at most half of the whole time.

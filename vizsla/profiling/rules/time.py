@@ -249,16 +249,16 @@ class SlowInitialization(ProfileRule):
         profile = view.profile
         if profile.segments is None or not view.step:
             return Verdict()
-        seconds = profile.segments.loop[0] - profile.span[0]
-        share = seconds / max(profile.seconds, 1e-9)
         parts = {name: s for name, s in profile.phases.items() if name.startswith("initialisation")}
+        seconds = sum(parts.values())
+        share = seconds / max(profile.seconds, 1e-9)
         details = {"seconds": seconds, "parts": parts}
         if seconds < self.seconds or 100 * share < self.threshold:
             return Verdict(0, 0, view.step, details)
         most = max(parts, key=lambda name: parts[name], default="initialisation, other")
         found = self.finding(
             view,
-            f"The first step came after {seconds:.0f} s, {percent(share)} of the job; the most of it is "
+            f"Initialisation takes {seconds:.0f} s, {percent(share)} of the job; the most of it is "
             f"{most.removeprefix('initialisation, ')} ({parts.get(most, 0):.0f} s).",
             self.recommendation[:-1].lower(),
             evidence=details,
