@@ -139,6 +139,21 @@ def test_a_slow_checkpoint(watch: Watch, tmp_path: Path) -> None:
     assert found(profile)["slow_checkpoint"].evidence["times"] == 2
 
 
+@pytest.mark.parametrize(("own", "severity"), [(180.0, "warning"), (60.0, "info")])
+def test_a_few_steps_that_take_far_longer(watch: Watch, own: float, severity: str) -> None:
+    """Where others take much of the machine, that is no fault of the job's."""
+    number = iter(range(1000))
+    profile = watch(
+        lambda: train(Pictures(), epochs=2, each=lambda model, loss: time.sleep(0.3 * (next(number) % 7 == 6)))
+    )
+    machine(profile)
+    sampled(profile, lambda share: [("cpu", f"cpu{i}", "CPUUtilization", 95.0) for i in (0, 1)])
+    sampled(profile, lambda share: [("process", "CPUUtilization", "", own)], "process")
+    finding = found(profile)["step_outlier"]
+    assert finding.severity == severity
+    assert ("others took 65 % of the machine" in finding.message) == (severity == "info")
+
+
 def test_an_idle_worker(watch: Watch) -> None:
     profile = watch(lambda: train(Shards(), workers=2))
     machine(profile)

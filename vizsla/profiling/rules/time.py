@@ -13,6 +13,8 @@ from vizsla.profiling.segments import TRAIN
 from vizsla.profiling.timeline import Phase
 
 _PHASES = ("train", "eval", "others")
+_SHARED = 0.15
+"""Of the machine: where others take more of it, single steps are slow for their sake."""
 
 
 @dataclass
@@ -81,6 +83,9 @@ class StepOutlier(ProfileRule):
         if fires:
             waiting = float(steps.wait[bad].sum() / steps.seconds[bad].sum())
             cause = f"{percent(waiting)} of it waiting for data" if waiting > 0.3 else "not waiting for data"
+            shared = view.others_share > _SHARED
+            if shared:
+                cause += f"; beside the job others took {percent(view.others_share)} of the machine"
             found = self.finding(
                 view,
                 f"{int(bad.sum())} of {len(steps):,} steps took over {1000 * steps.seconds[bad].min():.0f} ms "
@@ -88,7 +93,8 @@ class StepOutlier(ProfileRule):
                 "see the chart of steps, and what the machine did at the same time",
                 evidence={"outliers": int(bad.sum()), "first": (steps.numbers[bad][:10]).tolist()},
                 seconds=excess,
-                confidence="medium",
+                confidence="low" if shared else "medium",
+                severity="info" if shared else "warning",
             )
         return Verdict(int(fires), int(bad.sum()), len(steps), details, found)
 
