@@ -14,8 +14,7 @@ from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
 from vizsla.aws.runner import request_of, runner_of
-from vizsla.aws.s3.places import ensure_bucket
-from vizsla.aws.sagemaker.local_document import checked_role, local_address, local_file
+from vizsla.aws.sagemaker.local_document import checked_role, local_file, output_address
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.kinds import kind_of
@@ -64,9 +63,7 @@ def _output(ctx: Context, request: dict[str, Any]) -> Path:
     address = next((one["S3Output"]["S3Uri"] for one in outputs if one.get("S3Output")), None)
     if address is None:
         raise invalid("ProcessingOutputConfig names no output.")
-    if address.startswith("s3://"):
-        ensure_bucket(ctx.home, address.removeprefix("s3://").partition("/")[0])
-    path = local_path(local_address(ctx, address))
+    path = local_path(output_address(ctx, address))
     if path is None:
         raise invalid(f"Results cannot be written to {address}.")
     path.mkdir(parents=True, exist_ok=True)

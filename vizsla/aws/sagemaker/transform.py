@@ -11,9 +11,8 @@ from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
 from vizsla.aws.runner import request_of, runner_of
-from vizsla.aws.s3.places import ensure_bucket
 from vizsla.aws.sagemaker import models
-from vizsla.aws.sagemaker.local_document import local_address
+from vizsla.aws.sagemaker.local_document import local_address, output_address
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.batch.document import TransformJob
 from vizsla.batch.models import ALLOW_CODE
@@ -39,9 +38,7 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     source = document["TransformInput"]["DataSource"]["S3DataSource"]
     source["S3Uri"] = local_address(ctx, source["S3Uri"])
     output = document["TransformOutput"]
-    if output["S3OutputPath"].startswith("s3://"):
-        ensure_bucket(ctx.home, output["S3OutputPath"].removeprefix("s3://").partition("/")[0])
-    output["S3OutputPath"] = local_address(ctx, output["S3OutputPath"])
+    output["S3OutputPath"] = output_address(ctx, output["S3OutputPath"])
     output.pop("KmsKeyId", None)
     document["ModelName"] = served.place
     document["Environment"] = served.environment | (request.get("Environment") or {}) | {ALLOW_CODE: "1"}
