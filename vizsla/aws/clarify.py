@@ -84,7 +84,7 @@ def _explain(ctx: Context, asked: dict[str, Any], data: Path, output: Path) -> d
 def _model(ctx: Context, predictor: dict[str, Any]) -> str:
     """The path of the model that a predictor means: one by name, or what an endpoint serves."""
     if (name := predictor.get("model_name")) is not None:
-        return models.served(ctx, models.find(ctx, name)).place
+        return models.served(ctx, models.MODELS.find(ctx, name)).place
     if (name := predictor.get("endpoint_name")) is not None:
         return endpoints.model_of(ctx, name, predictor.get("target_model"))
     raise invalid("The predictor names neither a model nor an endpoint.")

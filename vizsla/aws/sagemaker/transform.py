@@ -31,7 +31,7 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     arn = ctx.arn("transform-job", name)
     if (ctx.home / name).exists():
         raise taken("Transform job", arn)
-    served = models.served(ctx, models.find(ctx, request["ModelName"]))
+    served = models.served(ctx, models.MODELS.find(ctx, request["ModelName"]))
     if served.is_multi_model:
         raise invalid("A model of many models cannot be transformed with: nothing says which of them is meant.")
     document: dict[str, Any] = json.loads(json.dumps({key: request[key] for key in _ACCEPTED if key in request}))
