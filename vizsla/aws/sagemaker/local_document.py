@@ -65,6 +65,12 @@ def local_file(ctx: Context, address: str) -> Path:
     return path
 
 
+def model_data(container: dict[str, Any]) -> str | None:
+    """The address of a container's model; None where it names none."""
+    source = ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
+    return container.get("ModelDataUrl") or source
+
+
 def checked_role(request: dict[str, Any], field: str = "RoleArn") -> None:
     """That a role could be one.
 

@@ -9,7 +9,7 @@ from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name
 from vizsla.aws.sagemaker import packages
-from vizsla.aws.sagemaker.local_document import checked_role, local_address, local_file
+from vizsla.aws.sagemaker.local_document import checked_role, local_address, local_file, model_data
 from vizsla.aws.sagemaker.named import Named
 from vizsla.jobs.spec import local_path
 
@@ -53,8 +53,7 @@ def served(ctx: Context, document: dict[str, Any]) -> Served:
         registered = packages.container(ctx, str(package))
         container = registered | {key: value for key, value in container.items() if key != "ModelPackageName"}
         container["Environment"] = (registered.get("Environment") or {}) | (container.get("Environment") or {})
-    source = ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
-    address = container.get("ModelDataUrl") or source
+    address = model_data(container)
     if not address:
         raise invalid("The container names no ModelDataUrl: there is nothing to serve.")
     environment = {name: str(value) for name, value in (container.get("Environment") or {}).items()}
