@@ -21,14 +21,8 @@ from vizsla.aws import application, server
 from vizsla.aws.client_environment import environment
 from vizsla.aws.context import Context, Operation
 
-_SERVICES = {
-    "SageMaker": "sagemaker",
-    "Logs_20140328": "logs",
-    "GraniteServiceVersion20100801": "cloudwatch",
-    "AmazonEC2ContainerRegistry_V20150921": "ecr",
-    "sts": "sts",
-    "iam": "iam",
-}
+_SERVICES = {"operations": "sagemaker", "metrics": "cloudwatch"}
+"""The service of a module, where it has another name."""
 _LOADED: dict[str, Any] = {}
 
 
@@ -52,19 +46,17 @@ def validated(service: str, name: str, operation: Operation) -> Operation:
     return call
 
 
-def _validated_table(prefix: str, table: Mapping[str, Operation]) -> dict[str, Operation]:
-    service = _SERVICES.get(prefix)
-    if service is None:
-        return dict(table)
-    return {name: validated(service, name, operation) for name, operation in table.items()}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _validate() -> Iterator[None]:
+    plain = application.operations_of
+
+    def all_validated(module: str) -> Mapping[str, Operation]:
+        last = module.rpartition(".")[2]
+        service = _SERVICES.get(last, last)
+        return {name: validated(service, name, operation) for name, operation in plain(module).items()}
+
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_JSON", "_QUERY"):
-            tables = getattr(application, name)
-            patch.setattr(application, name, {key: _validated_table(key, table) for key, table in tables.items()})
+        patch.setattr(application, "operations_of", all_validated)
         yield
 
 

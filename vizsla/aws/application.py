@@ -7,6 +7,7 @@ the Runtime API is one, and everything else is S3's.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 import sys
 import traceback
@@ -17,11 +18,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vizsla.aws import ecr, iam, logs, metrics, s3, sagemaker_runtime, signature, sts
+from vizsla.aws import s3, sagemaker_runtime, signature
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.protocols import json_answer, json_error, read_json, read_query, xml_answer, xml_error
-from vizsla.aws.sagemaker import operations
 from vizsla.errors import VizslaError
 from vizsla.parameters import PYTHON, speaking
 from vizsla.serving.access import Access
@@ -32,18 +32,14 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_JSON: dict[str, Mapping[str, Operation]] = {
-    "SageMaker": operations.OPERATIONS,
-    "Logs_20140328": logs.OPERATIONS,
-    "GraniteServiceVersion20100801": metrics.OPERATIONS,
-    "AmazonEC2ContainerRegistry_V20150921": ecr.OPERATIONS,
+_JSON = {
+    "SageMaker": "vizsla.aws.sagemaker.operations",
+    "Logs_20140328": "vizsla.aws.logs",
+    "GraniteServiceVersion20100801": "vizsla.aws.metrics",
+    "AmazonEC2ContainerRegistry_V20150921": "vizsla.aws.ecr",
 }
-"""What stands before the dot of ``X-Amz-Target``, and the operations of that service."""
-_QUERY: dict[str, Mapping[str, Operation]] = {
-    "sts": sts.OPERATIONS,
-    "iam": iam.OPERATIONS,
-    "monitoring": metrics.OPERATIONS,
-}
+"""What stands before the dot of ``X-Amz-Target``, and the module of that service."""
+_QUERY = {"sts": "vizsla.aws.sts", "iam": "vizsla.aws.iam", "monitoring": "vizsla.aws.metrics"}
 """Services that are asked by a form, by the name in the signature's scope."""
 _SCOPE = re.compile(rb"Credential=[^,\s]*/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
 _MAX_BODY = 16 << 20
@@ -161,7 +157,14 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _operation(known: Mapping[str, Operation], name: str) -> Operation:
+def operations_of(module: str) -> Mapping[str, Operation]:
+    """The operations of a service, imported when it is first asked: who only puts files here pays for no more."""
+    table: Mapping[str, Operation] = importlib.import_module(module).OPERATIONS
+    return table
+
+
+def _operation(module: str, name: str) -> Operation:
+    known = operations_of(module)
     if name not in known:
         raise AwsError("UnknownOperationException", f"The operation {name!r} is not offered here.")
     return known[name]
