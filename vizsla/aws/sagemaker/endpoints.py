@@ -249,8 +249,8 @@ def port_of(ctx: Context, name: str) -> int:
     return folder.config().port
 
 
-def model_of(ctx: Context, name: str, target: str | None) -> str:
-    """The path of the model that an endpoint serves, or of the one of many that ``target`` names.
+def served_by(ctx: Context, name: str, target: str | None) -> models.Served:
+    """What an endpoint serves, or the one of its many models that ``target`` names.
 
     Raises
     ------
@@ -262,4 +262,6 @@ def model_of(ctx: Context, name: str, target: str | None) -> str:
         raise invalid(f'Could not find endpoint "{ctx.arn("endpoint", name)}".')
     config = folder.config()
     place = config.production_variants[0].model_name
-    return f"{place}/{(target or '').lstrip('/')}" if config.is_multi_model else place
+    if config.is_multi_model:
+        place = f"{place}/{(target or '').lstrip('/')}"
+    return models.Served(place, False, config.environment or {})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.aws import images, tags
-from vizsla.aws.clarify import clarify_document
+from vizsla.aws.clarify import analysis_of
 from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
@@ -42,10 +42,10 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         config = config / "analysis_config.json"
     data = local_file(ctx, _input(inputs, "dataset"))
     asked = json.loads(config.read_bytes())
-    kind, document, note = clarify_document(ctx, asked, config, data, _output(ctx, request))
-    spec = kind_of(kind).spec(document).model_copy(update={"training_job_name": name})
-    kept = request if note is None else request | {"ExitMessage": note}
-    runner_of(ctx.home).submit(spec, kept, kind=kind, document=document)
+    analysis = analysis_of(ctx, asked, config, data, _output(ctx, request))
+    spec = kind_of(analysis.kind).spec(analysis.document).model_copy(update={"training_job_name": name})
+    kept = request if analysis.note is None else request | {"ExitMessage": analysis.note}
+    runner_of(ctx.home).submit(spec, kept, kind=analysis.kind, document=analysis.document)
     tags.keep(ctx, arn, request)
     return {"ProcessingJobArn": arn}
 
