@@ -117,7 +117,7 @@ def test_clarify_asks_a_model_for_the_predictions(client: Clients, bucket: str) 
     ((facet,),) = analysis["post_training_bias_metrics"]["facets"].values()
     (metric,) = facet["metrics"]
     assert (metric["name"], metric["value"]) == ("DPPL", 1.0), "all of a are said to be good, none of b"
-    with pytest.raises(ClientError, match='Could not find endpoint "arn:aws:sagemaker:[^"]*/nobody"'):
+    with pytest.raises(ClientError, match=r'Could not find endpoint "arn:aws:sagemaker:[^"]*/nobody"'):
         _processing(client, "of-nobody", BIAS | {"methods": methods, "predictor": {"endpoint_name": "nobody"}})
 
 

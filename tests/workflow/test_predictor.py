@@ -58,7 +58,7 @@ def test_a_model_that_refuses_a_record_names_it(tmp_path: Path) -> None:
         AskedModel(tmp_path, Predictor(), allow_code=False)
     asked = AskedModel(tmp_path, Predictor(), allow_code=True)
     try:
-        with pytest.raises(DataError, match="no answer to record 1, sent as text/csv: .*no rows"):
+        with pytest.raises(DataError, match=r"no answer to record 1, sent as text/csv: .*no rows"):
             asked.ask([b"1,2\n"])
     finally:
         asked.close()
