@@ -21,7 +21,7 @@ from vizsla.aws import application, server
 from vizsla.aws.client_environment import environment
 from vizsla.aws.context import Context, Operation
 
-_SERVICES = {"operations": "sagemaker", "metrics": "cloudwatch"}
+_SERVICES = {"operations": "sagemaker", "metrics": "cloudwatch", "sagemaker_metrics": "sagemaker-metrics"}
 """The service of a module, where it has another name."""
 _LOADED: dict[str, Any] = {}
 

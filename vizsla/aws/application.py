@@ -22,6 +22,7 @@ from vizsla.aws import s3, sagemaker_runtime, signature
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.protocols import json_answer, json_error, read_json, read_query, xml_answer, xml_error
+from vizsla.aws.sagemaker.absent import words_of
 from vizsla.errors import VizslaError
 from vizsla.parameters import PYTHON, speaking
 from vizsla.serving.access import Access
@@ -41,6 +42,9 @@ _JSON = {
 """What stands before the dot of ``X-Amz-Target``, and the module of that service."""
 _QUERY = {"sts": "vizsla.aws.sts", "iam": "vizsla.aws.iam", "monitoring": "vizsla.aws.metrics"}
 """Services that are asked by a form, by the name in the signature's scope."""
+_METRICS = "sagemaker-metrics"
+_METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
+"""The paths of that service, whose scope is that of the Runtime API."""
 _SCOPE = re.compile(rb"Credential=[^,\s]*/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
 _MAX_BODY = 16 << 20
 _MAX_PAYLOAD = 30 << 20
@@ -93,6 +97,9 @@ class Application:
             if service == "runtime":  # the endpoint's own server looks at the signature
                 return await self._invoke(request, body)
             self._check_signature(request, body)
+            if service == _METRICS:
+                operation = _operation("vizsla.aws.sagemaker_metrics", request.url.path.strip("/"))
+                return json_answer(await self._call(operation, read_json(body)))
             if is_query:
                 name, members = read_query(body or request.url.query.encode())
                 return xml_answer(name, await self._call(_operation(_QUERY[service], name), members), service)
@@ -142,6 +149,8 @@ def service_of(method: str, path: str, headers: Mapping[bytes, bytes]) -> str:
     scope = match[1].decode("latin-1") if match else ""
     if b"x-amz-target" in headers:
         return scope or "sagemaker"
+    if scope == "sagemaker" and path in _METRICS_PATHS:
+        return _METRICS
     if scope == "sagemaker" or (not scope and method == "POST" and sagemaker_runtime.PATH.fullmatch(path)):
         return "runtime"
     return scope if scope and scope != "s3" else "s3"
@@ -166,7 +175,7 @@ def operations_of(module: str) -> Mapping[str, Operation]:
 def _operation(module: str, name: str) -> Operation:
     known = operations_of(module)
     if name not in known:
-        raise AwsError("UnknownOperationException", f"The operation {name!r} is not offered here.")
+        raise AwsError("UnknownOperationException", words_of(name))
     return known[name]
 
 

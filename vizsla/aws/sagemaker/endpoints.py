@@ -204,10 +204,11 @@ def delete(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def list_endpoints(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """ListEndpoints."""
-    return page(_rows(ctx), request, key="Endpoints", name="EndpointName")
+    return page(rows(ctx), request, key="Endpoints", name="EndpointName")
 
 
-def _rows(ctx: Context) -> Iterator[dict[str, Any]]:
+def rows(ctx: Context) -> Iterator[dict[str, Any]]:
+    """All endpoints as rows of a list."""
     names = {record["EndpointName"] for record in table(ctx).all()} | {folder.name for folder in servers.every()}
     for name in sorted(names):
         row = describe(ctx, {"EndpointName": name})

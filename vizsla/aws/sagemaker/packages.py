@@ -10,7 +10,7 @@ from typing import Any
 
 from vizsla.aws import tags
 from vizsla.aws.context import Context
-from vizsla.aws.errors import invalid
+from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.records import Records
 from vizsla.aws.requests import checked_name, moment, now, page, present
 from vizsla.aws.sagemaker import registered
@@ -19,6 +19,8 @@ from vizsla.jobs.spec import local_path
 
 _PENDING = "PendingManualApproval"
 _STATUSES = ("Approved", "Rejected", _PENDING)
+_OF_A_BATCH = ("ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "ModelPackageDescription",
+               "CreationTime", "InferenceSpecification", "ModelPackageStatus", "ModelApprovalStatus")  # fmt: skip
 
 
 def groups(ctx: Context) -> Records:
@@ -75,8 +77,7 @@ def delete_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def list_groups(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """ListModelPackageGroups."""
-    rows = (_group(ctx, document) for document in _all_groups(ctx))
-    return page(rows, request, key="ModelPackageGroupSummaryList", name="ModelPackageGroupName")
+    return page(every_group(ctx), request, key="ModelPackageGroupSummaryList", name="ModelPackageGroupName")
 
 
 def _group(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
@@ -92,22 +93,30 @@ def _group(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def search(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Search for groups by name: all that the SDK looks for."""
-    if request.get("Resource") != "ModelPackageGroup":
-        raise invalid(f"Search looks for ModelPackageGroup here, not for {request.get('Resource')}.")
-    found = [_group(ctx, document) for document in _all_groups(ctx)]
-    for one in (request.get("SearchExpression") or {}).get("Filters") or []:
-        name, operator, value = one["Name"], one.get("Operator", "Equals"), str(one.get("Value", ""))
-        if operator not in ("Equals", "Contains"):
-            raise invalid(f"Search compares by Equals and Contains here, not by {operator}.")
-        texts = [str(row.get(name, "")) for row in found]
-        found = [
-            row
-            for row, text in zip(found, texts, strict=True)
-            if (text == value if operator == "Equals" else value in text)
-        ]
-    return {"Results": [{"ModelPackageGroup": row} for row in found]}
+def every_group(ctx: Context) -> list[dict[str, Any]]:
+    """All groups, as they are described."""
+    return [_group(ctx, document) for document in _all_groups(ctx)]
+
+
+def every(ctx: Context) -> list[dict[str, Any]]:
+    """All versions, as they are described."""
+    return [
+        _described(ctx, one) for group in _all_groups(ctx) for one in _versions(ctx, group["ModelPackageGroupName"])
+    ]
+
+
+def batch_describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """BatchDescribeModelPackage."""
+    told: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
+    for arn in request["ModelPackageArnList"]:
+        try:
+            row = _described(ctx, find(ctx, arn))
+        except AwsError as error:
+            errors[arn] = {"ErrorCode": error.code, "ErrorResponse": error.message}
+            continue
+        told[arn] = {name: row[name] for name in _OF_A_BATCH if name in row}
+    return {"ModelPackageSummaries": told, "BatchDescribeModelPackageErrorMap": errors}
 
 
 def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +165,10 @@ def _data(ctx: Context, request: dict[str, Any]) -> tuple[str | None, Path | Non
 
 def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeModelPackage."""
-    document = find(ctx, request["ModelPackageName"])
+    return _described(ctx, find(ctx, request["ModelPackageName"]))
+
+
+def _described(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
     group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
     members = {
         name: value for name, value in document.items() if name not in ("Tags", "ClientToken", "ModelPackageName")

@@ -72,7 +72,7 @@ def _output(ctx: Context, request: dict[str, Any]) -> Path:
 
 def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeProcessingJob."""
-    job = _find(ctx, checked_name(request, "ProcessingJobName"))
+    job = find(ctx, checked_name(request, "ProcessingJobName"))
     state = runner_of(ctx.home).state(job)
     asked = request_of(job) or {
         "AppSpecification": {"ImageUri": "local"},
@@ -100,7 +100,7 @@ def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def stop(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """StopProcessingJob."""
-    stop_job(ctx, _find(ctx, checked_name(request, "ProcessingJobName")), "processing job")
+    stop_job(ctx, find(ctx, checked_name(request, "ProcessingJobName")), "processing job")
     return {}
 
 
@@ -124,7 +124,14 @@ def _rows(ctx: Context) -> Iterator[dict[str, Any]]:
         )
 
 
-def _find(ctx: Context, name: str) -> JobDirectory:
+def find(ctx: Context, name: str) -> JobDirectory:
+    """The processing job of this name.
+
+    Raises
+    ------
+    AwsError
+        When there is none.
+    """
     job = find_job(ctx, name, KINDS)
     if job is None:
         raise invalid(f"Could not find requested job with name: {name}")
