@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from vizsla.aws.application import operations_of
+from vizsla.aws.sagemaker.operations import PLACES, operation_at
 
 Clients = Callable[[str], Any]
 
@@ -39,6 +40,11 @@ OTHERS = (
 )
 def test_the_operations_that_notebooks_ask_for_stand(module: str, names: list[str]) -> None:
     assert set(names) <= set(operations_of(f"vizsla.aws.{module}"))
+
+
+@pytest.mark.parametrize("place", sorted(set(PLACES.values())))
+def test_every_operation_is_where_the_table_says(place: str) -> None:
+    assert callable(operation_at(place))
 
 
 @pytest.mark.parametrize(
