@@ -236,7 +236,7 @@ def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     if "ModelApprovalStatus" in request:
         registered.approve(group, version, request["ModelApprovalStatus"], request.get("ApprovalDescription"))
     own = _requests(ctx, group).find(str(version))
-    if own is not None and properties:
+    if own is not None and properties != (own.get("CustomerMetadataProperties") or {}):
         _requests(ctx, group).replace(str(version), own | {"CustomerMetadataProperties": properties})
     return {"ModelPackageArn": _arn(ctx, group, version)}
 
