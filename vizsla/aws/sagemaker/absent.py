@@ -26,7 +26,7 @@ _WORDS = {
     "UserProfile": _STUDIO,
     "Space": _STUDIO,
     "App": _STUDIO,
-    "Cluster": "There is no HyperPod: `--executor ray` uses many machines.",
+    "Cluster": "There is no HyperPod: `vizsla train --executor ray` uses many machines.",
     "Edge": _EDGE,
     "Device": _EDGE,
     "Artifact": _LINEAGE,
