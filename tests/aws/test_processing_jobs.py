@@ -92,10 +92,10 @@ def _model(client: Clients, bucket: str, name: str, code: str) -> None:
     client("sagemaker").create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
 
 
-def _ended(client: Clients, name: str) -> dict[str, Any]:
+def _ended(client: Clients, name: str, status: str = "Completed") -> dict[str, Any]:
     sagemaker = client("sagemaker")
     told = until(lambda: sagemaker.describe_processing_job(ProcessingJobName=name), "ProcessingJobStatus", "InProgress")
-    assert told["ProcessingJobStatus"] == "Completed", told.get("FailureReason")
+    assert told["ProcessingJobStatus"] == status, told.get("FailureReason")
     return told
 
 
@@ -103,8 +103,8 @@ def test_clarify_asks_a_model_for_the_predictions(client: Clients, bucket: str) 
     code = (
         "import os\n"
         "def model_fn(folder):\n    return int(os.environ['CLASSES'])\n"
-        "def input_fn(body, content_type):\n    return bytes(body).decode().strip()\n"
-        "def predict_fn(breed, model):\n    return 1 if breed == 'a' else 0\n"
+        "def input_fn(body, content_type):\n    return {'a': 1, 'b': 0}[body.strip()]\n"
+        "def predict_fn(good, model):\n    return good\n"
         "def output_fn(prediction, accept):\n    return str(prediction), 'text/csv'\n"
     )
     _model(client, bucket, "by-breed", code)
@@ -117,6 +117,9 @@ def test_clarify_asks_a_model_for_the_predictions(client: Clients, bucket: str) 
     ((facet,),) = analysis["post_training_bias_metrics"]["facets"].values()
     (metric,) = facet["metrics"]
     assert (metric["name"], metric["value"]) == ("DPPL", 1.0), "all of a are said to be good, none of b"
+    _processing(client, "not-answered", BIAS | {"methods": methods, "predictor": predictor, "label": "breed"})
+    told = _ended(client, "not-answered", "Failed")
+    assert "no answer to record 1, sent as text/csv" in told["FailureReason"], "it is asked about labels"
     with pytest.raises(ClientError, match=r'Could not find endpoint "arn:aws:sagemaker:[^"]*/nobody"'):
         _processing(client, "of-nobody", BIAS | {"methods": methods, "predictor": {"endpoint_name": "nobody"}})
 

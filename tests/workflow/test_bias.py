@@ -164,7 +164,7 @@ import json
 def model_fn(folder):
     return None
 def input_fn(body, content_type):
-    return bytes(body).decode().strip().split(",")
+    return body.strip().split(",")
 def predict_fn(row, model):
     return {"predictions": [{"label": row[0]}]}
 def output_fn(prediction, accept):

@@ -105,7 +105,7 @@ def measure_bias(request: BiasRequest, observer: Observer | None = None) -> Bias
     if request.pdf:
         browser()
     with running_here("bias", table.stem, request.to_document(), name=request.name) as job:
-        return _run(request, config, table, job, observer)
+        return _run(request, config, table, job, observer, is_here=True)
 
 
 def bias_in(job: JobDirectory, observer: Observer) -> BiasResult:
@@ -118,14 +118,14 @@ def bias_in(job: JobDirectory, observer: Observer) -> BiasResult:
     """
     request = BiasRequest.from_document(job.document)
     config = read_analysis_config(Path(request.config))
-    return _run(request, config, _table(request, config), job, observer)
+    return _run(request, config, _table(request, config), job, observer, is_here=False)
 
 
 def _run(
-    request: BiasRequest, config: AnalysisConfig, table: Path, job: JobDirectory, observer: Observer
+    request: BiasRequest, config: AnalysisConfig, table: Path, job: JobDirectory, observer: Observer, *, is_here: bool
 ) -> BiasResult:
     watch = Watch(observer, None)
-    with withdrawn_if_refused(job):
+    with withdrawn_if_refused(job, is_here=is_here):
         with watch.stage("dataset"):
             cells = _joined(_read(table, config.headers), config)
         if request.model is not None and config.predicted_label is None:

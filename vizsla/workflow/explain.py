@@ -151,7 +151,7 @@ def explain_model(request: ExplainRequest, observer: Observer | None = None) -> 
     observer = observer or Silent()
     task = _Explaining(request, observer)
     with running_here("explain", task.subject.path.name, request.to_document(), name=request.name) as job:
-        return task.run(job)
+        return task.run(job, is_here=True)
 
 
 def explain_in(job: JobDirectory, observer: Observer) -> ExplainResult:
@@ -162,7 +162,7 @@ def explain_in(job: JobDirectory, observer: Observer) -> ExplainResult:
     VizslaError
         As :func:`explain_model` does.
     """
-    return _Explaining(ExplainRequest.from_document(job.document), observer).run(job)
+    return _Explaining(ExplainRequest.from_document(job.document), observer).run(job, is_here=False)
 
 
 class _Explaining:
@@ -196,11 +196,11 @@ class _Explaining:
             noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
             self._map(subject.look(noise), 0)
 
-    def run(self, job: JobDirectory) -> ExplainResult:
+    def run(self, job: JobDirectory, *, is_here: bool) -> ExplainResult:
         """Every picture, and the page."""
         notes, errors, explanations = list[str](), dict[str, ImageError](), list[Explanation]()
         training, neighbours = None, None
-        with withdrawn_if_refused(job):
+        with withdrawn_if_refused(job, is_here=is_here):
             if self.request.nearest and isinstance(self.subject, SavedSubject):
                 with self.watch.stage("training set"):
                     training, why = find_training_set(self.subject.model, self.request.training, self.observer)
