@@ -13,7 +13,7 @@ from vizsla.aws.clarify import analysis_of
 from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
-from vizsla.aws.runner import request_of, runner_of
+from vizsla.aws.runners import request_of, runner_of
 from vizsla.aws.sagemaker.local_document import checked_role, local_file, output_address
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.jobs.directory import JobDirectory

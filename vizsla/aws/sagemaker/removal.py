@@ -7,7 +7,7 @@ from typing import Any
 from vizsla.aws.context import Context
 from vizsla.aws.errors import AwsError
 from vizsla.aws.requests import checked_name
-from vizsla.aws.runner import runner_of
+from vizsla.aws.runners import runner_of
 from vizsla.aws.sagemaker import processing, training, tuning
 from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory

@@ -10,7 +10,7 @@ from vizsla.aws import tags
 from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
-from vizsla.aws.runner import request_of, runner_of
+from vizsla.aws.runners import request_of, runner_of
 from vizsla.aws.sagemaker import models
 from vizsla.aws.sagemaker.local_document import local_address, output_address
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from vizsla.aws.context import Context
-from vizsla.aws.runner import request_of
+from vizsla.aws.runners import request_of
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.hyperparameters import decoded
 
