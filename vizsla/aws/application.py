@@ -46,6 +46,8 @@ _METRICS = "sagemaker-metrics"
 _METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
 """The paths of that service, whose scope is that of the Runtime API."""
 _SCOPE = re.compile(rb"Credential=[^,\s]*/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
+_WHO = ("host", "origin")
+"""The headers that tell a page of another site."""
 _MAX_BODY = 16 << 20
 _MAX_PAYLOAD = 30 << 20
 
@@ -77,9 +79,9 @@ class Application:
 
     def _foreign(self, headers: Mapping[bytes, bytes]) -> AwsError | None:
         """Why a page of another site, which a person's browser shows, may not ask."""
-        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+        who = {name: headers[name.encode()].decode("latin-1") for name in _WHO if name.encode() in headers}
         try:
-            self._access.check_origin(texts)
+            self._access.check_origin(who)
         except RequestError as error:
             return AwsError("AccessDenied", error.what, 403)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import hmac
 import ipaddress
 import os
@@ -190,6 +191,7 @@ def _name(host: str) -> str:
         return ""
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's loopback."""
     if host in ("localhost", ""):
