@@ -172,3 +172,7 @@ def test_clarify_measures_bias(results: dict[str, Any]) -> None:
     assert {"analysis.json", "report.html", "analysis_config.json"} <= set(files)
     assert "pre_training_bias_metrics" in sections
     assert _value(results, "stop_what_has_ended") is True
+
+
+def test_a_run_of_an_experiment(results: dict[str, Any]) -> None:
+    assert _value(results, "run_of_an_experiment") == [["first"], [0.1], [1.0], [2.0]]
