@@ -175,4 +175,4 @@ def test_clarify_measures_bias(results: dict[str, Any]) -> None:
 
 
 def test_a_run_of_an_experiment(results: dict[str, Any]) -> None:
-    assert _value(results, "run_of_an_experiment") == [["first"], [0.1], [1.0], [2.0]]
+    assert _value(results, "run_of_an_experiment") == [["roses-first"], [0.1], [1.0], [2.0]]

@@ -37,11 +37,22 @@ class Look(NamedTuple):
 
 
 class Subject(Protocol):
-    """A model that is explained. ``size`` is the side of its input, where it has one."""
+    """A model that is explained."""
 
-    path: Path
-    classes: Sequence[str]
-    size: int | None
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Its classes, in the order of the probabilities."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """The side of its input, where it has one."""
+        ...
 
     def open(self, image: str) -> Decoded:
         """Decode a picture."""

@@ -39,7 +39,7 @@ def search(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _holds(row: Row, one: dict[str, Any]) -> bool:
-    operator, wanted = one.get("Operator", "Equals"), str(one.get("Value", ""))
+    operator, wanted = str(one.get("Operator", "Equals")), str(one.get("Value", ""))
     found = list(_values(row, one["Name"]))
     if operator in ("Exists", "NotExists"):
         return bool(found) == (operator == "Exists")
