@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import bz2
-import datetime
 import gzip
 import io
 import json
@@ -29,11 +28,11 @@ with atheris.instrument_imports(include=["vizsla", "PIL", "python_multipart", "s
     from vizsla.errors import ImageError, ModelError
     from vizsla.images import Limits, Preprocessing
     from vizsla.models import artifact
+    from vizsla.serving.access import Access
     from vizsla.serving.answers import choose_form
     from vizsla.serving.bodies import read_pictures
     from vizsla.serving.faults import RequestError
     from vizsla.serving.shelves import FolderShelf
-    from vizsla.serving.sigv4 import read_claim
 
 KINDS = (
     "image/jpeg",
@@ -85,7 +84,7 @@ def headers(data: bytes) -> None:
     second, _, third = rest.partition("\n")
     for call in (
         lambda: choose_form(first, json_asked=bool(second), explain=len(data) % 2 == 1),
-        lambda: read_claim({"authorization": second, "x-amz-date": third}, {"AKID": "secret"}, NOW),
+        lambda: Access(sigv4={"AKID": "secret"}).check({"authorization": second, "x-amz-date": third}),
     ):
         try:
             call()
@@ -138,7 +137,6 @@ def seeds(target: str) -> list[bytes]:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {"body": body, "name": name, "headers": headers, "archive": archive}
 LOOP = asyncio.new_event_loop()
-NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 FOLDER = Path(tempfile.mkdtemp(prefix="vizsla-fuzz-"))
 (FOLDER / "models" / "dogs" / "model").mkdir(parents=True)
 (FOLDER / "models" / "out").symlink_to("/etc")

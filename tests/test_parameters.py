@@ -42,7 +42,7 @@ OTHER_PROGRAMS = {
         "--workers",
     ],  # of mlflow
     "jobs/conformance/suite.py": ["--lr"],  # of a script
-    "workflow/bias.py": [
+    "reports/pdf.py": [
         "--disable-gpu",
         "--headless",
         "--no-pdf-header-footer",

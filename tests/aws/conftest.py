@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,16 +18,11 @@ from botocore.config import Config
 from botocore.validate import ParamValidator
 
 from vizsla.aws import application, server
+from vizsla.aws.client_environment import environment
 from vizsla.aws.context import Context, Operation
 
-_SERVICES = {
-    "SageMaker": "sagemaker",
-    "Logs_20140328": "logs",
-    "GraniteServiceVersion20100801": "cloudwatch",
-    "AmazonEC2ContainerRegistry_V20150921": "ecr",
-    "sts": "sts",
-    "iam": "iam",
-}
+_SERVICES = {"operations": "sagemaker", "metrics": "cloudwatch", "sagemaker_metrics": "sagemaker-metrics"}
+"""The service of a module, where it has another name."""
 _LOADED: dict[str, Any] = {}
 
 
@@ -49,19 +46,17 @@ def validated(service: str, name: str, operation: Operation) -> Operation:
     return call
 
 
-def _validated_table(prefix: str, table: Mapping[str, Operation]) -> dict[str, Operation]:
-    service = _SERVICES.get(prefix)
-    if service is None:
-        return dict(table)
-    return {name: validated(service, name, operation) for name, operation in table.items()}
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _validate() -> Iterator[None]:
+    plain = application.operations_of
+
+    def all_validated(module: str) -> Mapping[str, Operation]:
+        last = module.rpartition(".")[2]
+        service = _SERVICES.get(last, last)
+        return {name: validated(service, name, operation) for name, operation in plain(module).items()}
+
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_JSON", "_QUERY"):
-            tables = getattr(application, name)
-            patch.setattr(application, name, {key: _validated_table(key, table) for key, table in tables.items()})
+        patch.setattr(application, "operations_of", all_validated)
         yield
 
 
@@ -187,17 +182,43 @@ def until(describe: Callable[[], dict[str, Any]], member: str, *busy: str, secon
 
 def sdk2() -> Path:
     """The interpreter of an environment with version 2 of the SageMaker SDK."""
-    named = os.environ.get("VIZSLA_SAGEMAKER2_PYTHON")
-    python = Path(named) if named else Path.home() / ".cache/vizsla/sagemaker2/bin/python"
-    if not python.exists():
-        pytest.skip("needs VIZSLA_SAGEMAKER2_PYTHON, the python of an environment with sagemaker<3")
-    return python
+    return _sdk("2", "sagemaker<3")
 
 
 def sdk3() -> Path:
     """The interpreter of an environment with version 3 of the SageMaker SDK."""
-    named = os.environ.get("VIZSLA_SAGEMAKER3_PYTHON")
-    python = Path(named) if named else Path.home() / ".cache/vizsla/sagemaker3/bin/python"
+    return _sdk("3", "sagemaker>=3")
+
+
+def _sdk(version: str, package: str) -> Path:
+    variable = f"VIZSLA_SAGEMAKER{version}_PYTHON"
+    named = os.environ.get(variable)
+    python = Path(named) if named else Path.home() / f".cache/vizsla/sagemaker{version}/bin/python"
     if not python.exists():
-        pytest.skip("needs VIZSLA_SAGEMAKER3_PYTHON, the python of an environment with sagemaker>=3")
+        pytest.skip(f"needs {variable}, the python of an environment with {package}")
     return python
+
+
+def with_files(folder: Path, code: Mapping[str, str]) -> Path:
+    """The folder that scripts of calls find: ``code/`` and ``data/`` in it."""
+    for place, files in (("code", code), ("data", {"one.txt": "one"})):
+        (folder / place).mkdir()
+        for name, text in files.items():
+            (folder / place / name).write_text(text)
+    return folder
+
+
+def run_calls(ctx: Context, python: Path, calls: str, folder: Path) -> dict[str, Any]:
+    """What each row of a script of calls gave, run by an environment of the SDK as ``vizsla aws run`` does."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(python), str(Path(__file__).with_name(calls)), str(folder)],
+        env=environment(ctx, inherited),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told

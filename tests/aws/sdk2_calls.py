@@ -14,10 +14,11 @@ import boto3
 import numpy as np
 import sagemaker
 from sagemaker import clarify
-from sagemaker.analytics import HyperparameterTuningJobAnalytics, TrainingJobAnalytics
+from sagemaker.analytics import ExperimentAnalytics, HyperparameterTuningJobAnalytics, TrainingJobAnalytics
 from sagemaker.debugger import DebuggerHookConfig, FrameworkProfile, ProfilerConfig, ProfilerRule, Rule, rule_configs
 from sagemaker.deserializers import JSONDeserializer
 from sagemaker.estimator import Estimator
+from sagemaker.experiments.run import Run
 from sagemaker.inputs import TrainingInput
 from sagemaker.model import ModelPackage
 from sagemaker.multidatamodel import MultiDataModel
@@ -348,6 +349,16 @@ def run_bias() -> Any:
     listed = S3Downloader.list(f"s3://{KEPT['bucket']}/clarify-report", sagemaker_session=KEPT["session"])
     text = S3Downloader.read_file(f"s3://{KEPT['bucket']}/clarify-report/analysis.json", KEPT["session"])
     return [sorted(one.rpartition("/")[2] for one in listed), sorted(json.loads(text))]
+
+
+@row
+def run_of_an_experiment() -> Any:
+    with Run(experiment_name="roses", run_name="first", sagemaker_session=KEPT["session"]) as run:
+        run.log_parameters({"lr": 0.1, "backbone": "resnet18"})
+        for step in range(2):
+            run.log_metric("loss", 2.0 - step, step=step)
+    frame = ExperimentAnalytics(experiment_name="roses", sagemaker_session=KEPT["session"]).dataframe()
+    return [list(frame["DisplayName"]), list(frame["lr"]), list(frame["loss - Last"]), list(frame["loss - Max"])]
 
 
 @row

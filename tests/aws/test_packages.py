@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from commandline import vizsla
 
 from tests.aws.conftest import IMAGE, ROLE, archive
+from vizsla.aws.context import Context
+
+pytest.importorskip("mlflow")
 
 Clients = Callable[[str], Any]
 
@@ -87,6 +92,38 @@ def test_a_model_is_made_of_a_version(client: Clients, group: str) -> None:
     )
     told = client("sagemaker").describe_model(ModelName="of-package")
     assert told["Containers"] == [{"ModelPackageName": arn}]
+
+
+def test_versions_are_those_of_vizsla_models(client: Clients, group: str, ctx: Context) -> None:
+    """A version of a notebook is listed, decided about and removed on the command line, and seen by the notebook."""
+    sagemaker = client("sagemaker")
+
+    def models(*arguments: str) -> dict[str, Any]:
+        done = vizsla("models", *arguments, "--json", VIZSLA_HOME=str(ctx.home))
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
+
+    client("s3").put_object(Bucket="packages", Key="model.tar.gz", Body=archive({"a": "b"}))
+    arn = _package(client, group, ModelPackageDescription="the third")
+    told = next(one for one in models("list", "--group", group)["versions"] if arn.endswith(f"/{one['name']}"))
+    assert (told["approval_status"], told["description"]) == ("PendingManualApproval", "the third")
+    assert told["lineage"]["model"] == "s3://packages/model.tar.gz"
+    assert told["proof"] == {}
+    client("s3").put_object(Bucket="packages", Key="model.tar.gz", Body=archive({"a": "another"}))
+    assert models("show", told["name"])["changed"] is False, "what is written over it changes nothing"
+    models("approve", told["name"], "--why", "seen")
+    described = sagemaker.describe_model_package(ModelPackageName=arn)
+    assert (described["ModelApprovalStatus"], described["ApprovalDescription"]) == ("Approved", "seen")
+    assert described["InferenceSpecification"]["Containers"][0]["Environment"] == {"SAGEMAKER_PROGRAM": "i.py"}
+    sagemaker.delete_model_package(ModelPackageName=arn)
+    assert told["name"] not in [one["name"] for one in models("list", "--group", group)["versions"]]
+
+
+def test_a_model_that_is_not_there(client: Clients, group: str) -> None:
+    specification = {"Containers": [{"Image": IMAGE, "ModelDataUrl": "s3://packages/gone.tar.gz"}]}
+    with pytest.raises(ClientError, match=r"Could not find model data at s3://packages/gone\.tar\.gz"):
+        client("sagemaker").create_model_package(ModelPackageGroupName=group, InferenceSpecification=specification)
 
 
 def test_what_is_not_there(client: Clients, group: str) -> None:

@@ -15,7 +15,9 @@ Clients = Callable[[str], Any]
 CLARIFY = "205585389593.dkr.ecr.us-east-1.amazonaws.com/sagemaker-clarify-processing:1.0"
 
 
-def _processing(client: Clients, name: str, config: dict[str, Any], image: str = CLARIFY) -> dict[str, Any]:
+def _processing(
+    client: Clients, name: str, config: dict[str, Any], image: str = CLARIFY, data: str = "table.csv"
+) -> dict[str, Any]:
     s3 = client("s3")
     rows = [f"{at % 2},{'a' if at % 3 else 'b'}" for at in range(60)]
     s3.put_object(Bucket="clarify", Key="table.csv", Body="\n".join(["label,breed", *rows]).encode())
@@ -30,7 +32,7 @@ def _processing(client: Clients, name: str, config: dict[str, Any], image: str =
         "ProcessingJobName": name,
         "RoleArn": ROLE,
         "AppSpecification": {"ImageUri": image},
-        "ProcessingInputs": [source("dataset", "table.csv"), source("analysis_config", f"{name}/analysis_config.json")],
+        "ProcessingInputs": [source("dataset", data), source("analysis_config", f"{name}/analysis_config.json")],
         "ProcessingOutputConfig": {"Outputs": [{"OutputName": "analysis_result", "S3Output": output}]},
         "ProcessingResources": {
             "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 30}
@@ -59,8 +61,7 @@ BIAS: dict[str, Any] = {
 def test_clarifys_bias_of_a_table(client: Clients, bucket: str) -> None:
     methods = BIAS["methods"] | {"post_training_bias": {"methods": "all"}}
     facets = [*BIAS["facet"], {"name_or_index": "None"}]  # what a notebook sends that names no second one
-    predictor = {"endpoint_name": "dogs", "content_type": "text/csv"}
-    request = _processing(client, "bias", BIAS | {"methods": methods, "facet": facets, "predictor": predictor})
+    request = _processing(client, "bias", BIAS | {"methods": methods, "facet": facets})
     sagemaker = client("sagemaker")
     told = until(
         lambda: sagemaker.describe_processing_job(ProcessingJobName="bias"), "ProcessingJobStatus", "InProgress"
@@ -79,6 +80,70 @@ def test_clarifys_bias_of_a_table(client: Clients, bucket: str) -> None:
         _processing(client, "bias", BIAS)
     with pytest.raises(ClientError, match="is in status Completed"):
         sagemaker.stop_processing_job(ProcessingJobName="bias")
+
+
+def _model(client: Clients, bucket: str, name: str, code: str) -> None:
+    client("s3").put_object(Bucket=bucket, Key=f"{name}.tar.gz", Body=archive({"code/serve.py": code}))
+    container = {
+        "Image": IMAGE,
+        "ModelDataUrl": f"s3://{bucket}/{name}.tar.gz",
+        "Environment": {"SAGEMAKER_PROGRAM": "serve.py", "CLASSES": "2"},
+    }
+    client("sagemaker").create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+
+
+def _ended(client: Clients, name: str, status: str = "Completed") -> dict[str, Any]:
+    sagemaker = client("sagemaker")
+    told = until(lambda: sagemaker.describe_processing_job(ProcessingJobName=name), "ProcessingJobStatus", "InProgress")
+    assert told["ProcessingJobStatus"] == status, told.get("FailureReason")
+    return told
+
+
+def test_clarify_asks_a_model_for_the_predictions(client: Clients, bucket: str) -> None:
+    code = (
+        "import os\n"
+        "def model_fn(folder):\n    return int(os.environ['CLASSES'])\n"
+        "def input_fn(body, content_type):\n    return {'a': 1, 'b': 0}[body.strip()]\n"
+        "def predict_fn(good, model):\n    return good\n"
+        "def output_fn(prediction, accept):\n    return str(prediction), 'text/csv'\n"
+    )
+    _model(client, bucket, "by-breed", code)
+    predictor = {"model_name": "by-breed", "instance_type": "ml.m5.large", "initial_instance_count": 1,
+                 "accept_type": "text/csv", "content_type": "text/csv"}  # fmt: skip
+    methods = {"report": {"name": "report"}, "post_training_bias": {"methods": ["DPPL"]}}
+    _processing(client, "asked", BIAS | {"methods": methods, "predictor": predictor})
+    _ended(client, "asked")
+    analysis = json.loads(client("s3").get_object(Bucket=bucket, Key="asked/analysis.json")["Body"].read())
+    ((facet,),) = analysis["post_training_bias_metrics"]["facets"].values()
+    (metric,) = facet["metrics"]
+    assert (metric["name"], metric["value"]) == ("DPPL", 1.0), "all of a are said to be good, none of b"
+    _processing(client, "not-answered", BIAS | {"methods": methods, "predictor": predictor, "label": "breed"})
+    told = _ended(client, "not-answered", "Failed")
+    assert "no answer to record 1, sent as text/csv" in told["FailureReason"], "it is asked about labels"
+    with pytest.raises(ClientError, match=r'Could not find endpoint "arn:aws:sagemaker:[^"]*/nobody"'):
+        _processing(client, "of-nobody", BIAS | {"methods": methods, "predictor": {"endpoint_name": "nobody"}})
+
+
+@pytest.mark.slow
+def test_clarify_explains_a_model_of_its_own_code(client: Clients, bucket: str, folder_of_photos: Any) -> None:
+    code = (
+        "import io, json, os\nimport numpy as np\nfrom PIL import Image\n"
+        "def model_fn(folder):\n    return int(os.environ['CLASSES'])\n"
+        "def input_fn(body, content_type):\n    return Image.open(io.BytesIO(bytes(body))).convert('RGB')\n"
+        "def predict_fn(image, model):\n    return np.asarray(image).mean(axis=(0, 1))[:model].tolist()\n"
+        "def output_fn(prediction, accept):\n    return json.dumps([prediction]), 'application/json'\n"
+    )
+    _model(client, bucket, "colours", code)
+    for path in folder_of_photos({"rose": 2}).glob("rose/*"):
+        client("s3").put_object(Bucket=bucket, Key=f"pictures/{path.name}", Body=path.read_bytes())
+    shap = {"num_samples": 20, "image_config": {"model_type": "IMAGE_CLASSIFICATION", "num_segments": 4}}
+    predictor = {"model_name": "colours", "content_type": "image/jpeg", "label_headers": ["red", "green"]}
+    config = {"dataset_type": "application/x-image", "predictor": predictor, "methods": {"shap": shap}}
+    _processing(client, "why", config, data="pictures")
+    _ended(client, "why")
+    told = json.loads(client("s3").get_object(Bucket=bucket, Key="why/explanations.json")["Body"].read())
+    assert {one["label"] for one in told["explanations"]} <= {"red", "green"}
+    assert len(told["explanations"]) == 2
 
 
 def test_other_images_and_configurations_are_refused_in_words(client: Clients, bucket: str) -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.aws.conftest import sdk2
+from tests.aws.conftest import run_calls, sdk2, with_files
 from vizsla.aws import images
-from vizsla.aws.client_environment import environment
 from vizsla.aws.context import Context
 
 TRAIN = """
@@ -68,25 +63,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def results(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each call gave, of one session of the SDK."""
-    folder = tmp_path_factory.mktemp("sdk2")
-    (folder / "code").mkdir()
-    (folder / "code" / "train.py").write_text(TRAIN)
-    (folder / "code" / "inference.py").write_text(INFERENCE)
-    (folder / "data").mkdir()
-    (folder / "data" / "one.txt").write_text("one")
+    folder = with_files(tmp_path_factory.mktemp("sdk2"), {"train.py": TRAIN, "inference.py": INFERENCE})
     images.add(ctx.state, "dog-breed-hpo", folder / "code", "train.py")
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(sdk2()), str(Path(__file__).with_name("sdk2_calls.py")), str(folder)],
-        env=environment(ctx, inherited),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    return run_calls(ctx, sdk2(), "sdk2_calls.py", folder)
 
 
 def test_every_call_gave_an_answer(results: dict[str, Any]) -> None:
@@ -193,3 +172,7 @@ def test_clarify_measures_bias(results: dict[str, Any]) -> None:
     assert {"analysis.json", "report.html", "analysis_config.json"} <= set(files)
     assert "pre_training_bias_metrics" in sections
     assert _value(results, "stop_what_has_ended") is True
+
+
+def test_a_run_of_an_experiment(results: dict[str, Any]) -> None:
+    assert _value(results, "run_of_an_experiment") == [["roses-first"], [0.1], [1.0], [2.0]]

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.aws.conftest import sdk3
-from vizsla.aws.client_environment import environment
+from tests.aws.conftest import run_calls, sdk3, with_files
 from vizsla.aws.context import Context
 from vizsla.jobs.directory import JobDirectory
 
@@ -32,22 +27,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def results(ctx: Context, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What each call gave, of one session of the SDK."""
-    folder = tmp_path_factory.mktemp("sdk3")
-    (folder / "code").mkdir()
-    (folder / "code" / "train.py").write_text(TRAIN)
-    (folder / "data").mkdir()
-    (folder / "data" / "one.txt").write_text("one")
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(sdk3()), str(Path(__file__).with_name("sdk3_calls.py")), str(folder)],
-        env=environment(ctx, inherited),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    folder = with_files(tmp_path_factory.mktemp("sdk3"), {"train.py": TRAIN})
+    told = run_calls(ctx, sdk3(), "sdk3_calls.py", folder)
     failed = {name: one["error"] for name, one in told.items() if "error" in one}
     assert not failed, "\n".join(f"== {name}\n{error}" for name, error in failed.items())
     return {name: one["value"] for name, one in told.items()}

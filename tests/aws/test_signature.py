@@ -145,7 +145,7 @@ def test_what_is_no_signature_is_refused_in_words() -> None:
             verify("GET", b"/", b"", [HOST, *headers], NOTHING, KEYS, s3=s3, now=now)
         return caught.value
 
-    assert "the request is not signed" in ask().message
+    assert "The request is not signed" in ask().message
     assert ask(s3=True).code == "AccessDenied"
     assert "Please use AWS4-HMAC-SHA256" in ask((b"authorization", b"AWS AKIA:sig"), s3=True).message
     date = (b"x-amz-date", b"20130524T000000Z")

@@ -266,3 +266,33 @@ def test_what_a_job_leaves_is_its_own(client: Clients, training: Training, ctx: 
     assert model.read_bytes() == before
     s3.delete_object(Bucket="bucket", Key=key)
     assert model.read_bytes() == before
+
+
+def test_checkpoints_lie_in_the_bucket_while_a_job_runs_and_the_next_job_goes_on(
+    client: Clients, training: Training
+) -> None:
+    script = (
+        "import os, time\nfolder = os.environ['SM_CHECKPOINT_DIR']\nprint('found', sorted(os.listdir(folder)))\n"
+        "open('/opt/ml/checkpoints/epoch-1', 'w').write('one')\n"
+        "while not os.path.exists(folder + '/go'):\n    time.sleep(0.02)\n"
+    )
+    s3, sagemaker, config = client("s3"), client("sagemaker"), {"S3Uri": "s3://kept-elsewhere/runs/one/"}
+    sagemaker.create_training_job(**training("spot", script, CheckpointConfig=config))
+
+    def keys() -> dict[str, Any]:
+        listed = s3.list_objects_v2(Bucket="kept-elsewhere", Prefix="runs/one/")
+        return {"are": [one["Key"] for one in listed.get("Contents", [])]}
+
+    until(keys, "are", [])
+    assert keys()["are"] == ["runs/one/epoch-1"]
+    job = sagemaker.describe_training_job(TrainingJobName="spot")
+    assert (job["TrainingJobStatus"], job["CheckpointConfig"]) == ("InProgress", config)
+    s3.put_object(Bucket="kept-elsewhere", Key="runs/one/go", Body=b"")
+    assert _ended(client, "spot")["TrainingJobStatus"] == "Completed"
+    sagemaker.create_training_job(**training("spot-again", script, CheckpointConfig=config))
+    assert _ended(client, "spot-again")["TrainingJobStatus"] == "Completed"
+    group, stream = "/aws/sagemaker/TrainingJobs", "spot-again/"
+    (told,) = client("logs").filter_log_events(logGroupName=group, logStreamNamePrefix=stream, filterPattern="found")[
+        "events"
+    ]
+    assert told["message"] == "found ['epoch-1', 'go']"

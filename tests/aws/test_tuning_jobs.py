@@ -23,6 +23,8 @@ parser.add_argument("--batch-size", type=int)
 args = parser.parse_args()
 print("average loss:", args.lr + args.batch_size / 1000)
 open(os.environ["SM_MODEL_DIR"] + "/model.txt", "w").write("x")
+assert not os.listdir(os.environ["SM_CHECKPOINT_DIR"])
+open(os.environ["SM_CHECKPOINT_DIR"] + "/last", "w").write("x")
 """
 
 
@@ -60,6 +62,7 @@ def tuning_request(name: str, training: dict[str, Any], **config: Any) -> dict[s
             "OutputDataConfig": training["OutputDataConfig"],
             "HyperParameterTuningResourceConfig": training["ResourceConfig"],
             "StoppingCondition": training["StoppingCondition"],
+            "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
         },
     }
 
@@ -119,6 +122,9 @@ def test_a_trial_is_a_training_job(client: Clients, tuned: dict[str, Any]) -> No
     assert values["sagemaker_program"] == '"train.py"'
     assert values["sagemaker_submit_directory"].startswith('"s3://')
     assert job["ResourceConfig"]["InstanceType"] == "ml.m5.xlarge"
+    assert job["CheckpointConfig"]["S3Uri"] == f"s3://bucket/checkpoints/{best['TrainingJobName']}"
+    key = f"checkpoints/{best['TrainingJobName']}/last"
+    assert client("s3").head_object(Bucket="bucket", Key=key)["ContentLength"] == 1
     model = job["ModelArtifacts"]["S3ModelArtifacts"]
     bucket, _, key = model.removeprefix("s3://").partition("/")
     assert client("s3").head_object(Bucket=bucket, Key=key)["ContentLength"] > 0

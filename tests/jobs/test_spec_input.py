@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end
-from vizsla.errors import JobError, SourceError, UsageError
+from vizsla.errors import JobError, SourceError, StorageError, UsageError
 from vizsla.jobs import spec_input
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.hyperparameter_input import read_hyperparameters
-from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, decoded, encoded
+from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec, decoded, encoded, file_uri
 from vizsla.jobs.spec_input import channels, metric_definitions
 
 
@@ -168,6 +168,28 @@ def test_checkpoints_in_another_folder_of_the_container(executor: LocalExecutor,
     handle = executor.submit(TrainingJobSpec.read(document), "x")
     assert run_to_end(executor, handle)[0].status == "Completed", (handle.path / "logs.txt").read_text()
     assert (handle.path / "checkpoints" / "w").exists()
+
+
+def test_checkpoints_in_a_folder_that_jobs_share(
+    executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path
+) -> None:
+    text = "import os; p = os.environ['SM_CHECKPOINT_DIR']; print('found', os.listdir(p)); open(p + '/w', 'w')"
+    folder = tmp_path / "kept here" / "flowers"
+    document = script_spec(text).to_dict() | {"CheckpointConfig": {"S3Uri": file_uri(folder)}}
+    for found in ("[]", "['w']"):
+        handle = executor.submit(TrainingJobSpec.read(document), "x")
+        assert run_to_end(executor, handle)[0].status == "Completed"
+        assert f"found {found}" in (handle.path / "logs.txt").read_text()
+    executor.remove(handle)
+    assert (folder / "w").exists()
+
+
+def test_checkpoints_where_no_folder_can_be(executor: LocalExecutor, script_spec: MakeSpec, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    document = script_spec("").to_dict() | {"CheckpointConfig": {"S3Uri": str(tmp_path / "file")}}
+    with pytest.raises(StorageError, match="file"):
+        executor.submit(TrainingJobSpec.read(document), "x")
+    assert not list(executor.home.glob("*x*"))
 
 
 @pytest.mark.parametrize(

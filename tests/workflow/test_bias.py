@@ -12,6 +12,7 @@ import pytest
 from commandline import vizsla as command
 
 from vizsla.evaluation.bias.analysis_config import parse_analysis_config
+from vizsla.models.model import load
 
 FACET = [{"name_or_index": "site", "value_or_threshold": ["north"]}]
 
@@ -156,6 +157,55 @@ def test_ids_that_do_not_match_are_refused(write) -> None:
     words = error_of(write(columns={"predicted": ["cat"] * 120}))
     assert "no value in common" in words
     assert "labels of another model" in words
+
+
+CODE = """
+import json
+def model_fn(folder):
+    return None
+def input_fn(body, content_type):
+    return body.strip().split(",")
+def predict_fn(row, model):
+    return {"predictions": [{"label": row[0]}]}
+def output_fn(prediction, accept):
+    return json.dumps(prediction), accept
+"""
+PREDICTOR = {"content_type": "text/csv", "accept_type": "application/json", "label": "predictions[0].label"}
+
+
+def test_a_model_is_asked_for_what_no_column_says(write, tmp_path: Path) -> None:
+    """It answers with the first feature of each row, which is the column that is named otherwise."""
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "code" / "inference.py").write_text(CODE)
+    methods = {"post_training_bias": {"methods": ["DPPL", "DI", "AD"]}}
+    by_column = command("bias", *write(methods=methods), "--json")
+    arguments = write(methods=methods, predicted_label=None, predictor=PREDICTOR)
+    asked = command("bias", *arguments, "--model", tmp_path / "model", "--allow-code", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["analysis"] == json.loads(by_column.stdout)["analysis"]
+    assert "asks a predictor for the predictions, and no model is named" in error_of(arguments)
+    assert "brings its own code" in error_of([*arguments, "--model", str(tmp_path / "model")])
+
+
+def test_a_model_is_asked_about_the_pictures_of_a_column(
+    write, tmp_path: Path, folder_of_photos: Any, tiny_backbone: Any
+) -> None:
+    from tests.batch.conftest import save_model
+
+    model = save_model(tmp_path / "model", tiny_backbone, 1)
+    photos = folder_of_photos({"rose": 20})
+    paths = [str(path) for path in sorted((photos / "rose").iterdir())] * 6
+    label = load(model).predict(paths[0]).label
+    columns: dict[str, Any] = {"path": paths, "label": [label] * 60 + ["other"] * 60}
+    methods = {"post_training_bias": {"methods": ["AD"]}}
+    options = {"label_values_or_threshold": [label], "predicted_label": None, "excluded_columns": ["predicted"]}
+    predictor = {"content_type": "image/jpeg"}
+    arguments = write(columns=columns, methods=methods, predictor=predictor, features="path", **options)
+    said = command("bias", *arguments, "--model", model, "--json")
+    assert said.returncode == 0, said.stderr
+    assert json.loads(said.stdout)["analysis"]["post_training_bias_metrics"]
+    words = error_of([*write(columns=columns, methods=methods, predictor=predictor, **options), "--model", str(model)])
+    assert "no column says which" in words
 
 
 def test_a_missing_browser_is_said_before_there_is_a_job(

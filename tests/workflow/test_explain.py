@@ -77,6 +77,45 @@ def test_kernel_shap_leads_from_the_baseline_to_the_answer(trained: FitResult, t
     assert json.loads(again.stdout)["explanations"][0]["values"] == explanation["values"]
 
 
+OWN = """
+import io, json
+import numpy as np
+from PIL import Image
+def model_fn(folder):
+    return None
+def input_fn(body, content_type):
+    assert content_type == "application/x-image", content_type
+    return np.asarray(Image.open(io.BytesIO(bytes(body))), float)
+def predict_fn(pixels, model):
+    left, right = np.hsplit(pixels[:, : pixels.shape[1] // 2 * 2].mean(axis=2), 2)
+    return [[float(left.mean() / 255), float(right.mean() / 255)]]
+def output_fn(prediction, accept):
+    return json.dumps(prediction), "application/json"
+"""
+
+
+def test_a_model_of_its_own_code_is_asked(tmp_path: Path) -> None:
+    """One that scores how bright either half is: what makes the left one bright speaks for class 0."""
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "code" / "inference.py").write_text(OWN)
+    pixels = np.zeros((90, 120, 3), np.uint8)
+    pixels[:, :60] = 250
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+    options = ["--method", "kernel_shap", "--num-segments", 4, "--num-samples", 30, "--output", tmp_path / "why"]
+    arguments = ["explain", tmp_path / "model", tmp_path / "half.png", "--json"]
+    said = command(*arguments, *options, "--allow-code")
+    assert said.returncode == 0, said.stderr
+    (explanation,) = json.loads(said.stdout)["explanations"]
+    assert (explanation["label"], explanation["nearest"]) == ("0", [])
+    assert explanation["probability"] == pytest.approx(250 / 255, abs=0.01)
+    assert sum(explanation["values"]) == pytest.approx(explanation["answer"] - explanation["baseline"], abs=1e-6)
+    assert (tmp_path / "why" / "report.html").exists()
+    refused = command(*arguments, *options)
+    assert refused.returncode == 2
+    assert "brings its own code, which is not run unless allowed" in refused.stderr
+    assert "its maps cannot be seen" in command(*arguments, "--allow-code").stderr
+
+
 def test_many_pictures_are_summed_up_by_class(trained: FitResult, tmp_path: Path) -> None:
     folder = trained.job.parents[1] / "photos" / "test"
     options = {"method": "kernel_shap", "num_segments": 6, "num_samples": 62, "nearest": 0}

@@ -18,6 +18,8 @@ def bias(
     pdf: bool = False,
     seed: int = 0,
     name: str | None = None,
+    model: PathLike | None = None,
+    allow_code: bool = False,
     progress: bool = True,
 ) -> BiasResult:
     """Measure whether a group is treated otherwise than the rest, in labels and in predictions.
@@ -35,6 +37,10 @@ def bias(
         Leave labels that one group lacks out of KL, JS, LP, TVD and KS, as Clarify does.
     pdf:
         Also print the report with a browser that is there.
+    model:
+        Asked for predictions where the table has none, as the configuration's ``predictor`` says.
+    allow_code:
+        Run the own code of a model that brings some.
 
     Raises
     ------
@@ -55,6 +61,8 @@ def bias(
         pdf,
         seed,
         name,
+        None if model is None else os.fspath(model),
+        allow_code,
     )
     with watching(progress) as observer:
         return measure_bias(request, observer)

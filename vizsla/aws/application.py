@@ -7,6 +7,7 @@ the Runtime API is one, and everything else is S3's.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
 import sys
 import traceback
@@ -17,11 +18,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vizsla.aws import ecr, iam, logs, metrics, s3, sagemaker_runtime, signature, sts
+from vizsla.aws import s3, sagemaker_runtime, signature
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.protocols import json_answer, json_error, read_json, read_query, xml_answer, xml_error
-from vizsla.aws.sagemaker import operations
+from vizsla.aws.sagemaker.absent import words_of
 from vizsla.errors import VizslaError
 from vizsla.parameters import PYTHON, speaking
 from vizsla.serving.access import Access
@@ -32,20 +33,21 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_JSON: dict[str, Mapping[str, Operation]] = {
-    "SageMaker": operations.OPERATIONS,
-    "Logs_20140328": logs.OPERATIONS,
-    "GraniteServiceVersion20100801": metrics.OPERATIONS,
-    "AmazonEC2ContainerRegistry_V20150921": ecr.OPERATIONS,
+_JSON = {
+    "SageMaker": "vizsla.aws.sagemaker.operations",
+    "Logs_20140328": "vizsla.aws.logs",
+    "GraniteServiceVersion20100801": "vizsla.aws.metrics",
+    "AmazonEC2ContainerRegistry_V20150921": "vizsla.aws.ecr",
 }
-"""What stands before the dot of ``X-Amz-Target``, and the operations of that service."""
-_QUERY: dict[str, Mapping[str, Operation]] = {
-    "sts": sts.OPERATIONS,
-    "iam": iam.OPERATIONS,
-    "monitoring": metrics.OPERATIONS,
-}
+"""What stands before the dot of ``X-Amz-Target``, and the module of that service."""
+_QUERY = {"sts": "vizsla.aws.sts", "iam": "vizsla.aws.iam", "monitoring": "vizsla.aws.metrics"}
 """Services that are asked by a form, by the name in the signature's scope."""
+_METRICS = "sagemaker-metrics"
+_METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
+"""The paths of that service, whose scope is that of the Runtime API."""
 _SCOPE = re.compile(rb"Credential=[^,\s]*/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
+_WHO = ("host", "origin")
+"""The headers that tell a page of another site."""
 _MAX_BODY = 16 << 20
 _MAX_PAYLOAD = 30 << 20
 
@@ -77,9 +79,9 @@ class Application:
 
     def _foreign(self, headers: Mapping[bytes, bytes]) -> AwsError | None:
         """Why a page of another site, which a person's browser shows, may not ask."""
-        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+        who = {name: headers[name.encode()].decode("latin-1") for name in _WHO if name.encode() in headers}
         try:
-            self._access.check_origin(texts)
+            self._access.check_origin(who)
         except RequestError as error:
             return AwsError("AccessDenied", error.what, 403)
         return None
@@ -97,6 +99,9 @@ class Application:
             if service == "runtime":  # the endpoint's own server looks at the signature
                 return await self._invoke(request, body)
             self._check_signature(request, body)
+            if service == _METRICS:
+                operation = _operation("vizsla.aws.sagemaker_metrics", request.url.path.strip("/"))
+                return json_answer(await self._call(operation, read_json(body)))
             if is_query:
                 name, members = read_query(body or request.url.query.encode())
                 return xml_answer(name, await self._call(_operation(_QUERY[service], name), members), service)
@@ -146,6 +151,8 @@ def service_of(method: str, path: str, headers: Mapping[bytes, bytes]) -> str:
     scope = match[1].decode("latin-1") if match else ""
     if b"x-amz-target" in headers:
         return scope or "sagemaker"
+    if scope == "sagemaker" and path in _METRICS_PATHS:
+        return _METRICS
     if scope == "sagemaker" or (not scope and method == "POST" and sagemaker_runtime.PATH.fullmatch(path)):
         return "runtime"
     return scope if scope and scope != "s3" else "s3"
@@ -161,9 +168,16 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _operation(known: Mapping[str, Operation], name: str) -> Operation:
+def operations_of(module: str) -> Mapping[str, Operation]:
+    """The operations of a service, imported when it is first asked: who only puts files here pays for no more."""
+    table: Mapping[str, Operation] = importlib.import_module(module).OPERATIONS
+    return table
+
+
+def _operation(module: str, name: str) -> Operation:
+    known = operations_of(module)
     if name not in known:
-        raise AwsError("UnknownOperationException", f"The operation {name!r} is not offered here.")
+        raise AwsError("UnknownOperationException", words_of(name))
     return known[name]
 
 

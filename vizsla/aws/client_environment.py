@@ -81,7 +81,7 @@ def _constraint(folder: Path) -> Path:
 
 def _sdk_configuration(folder: Path) -> Path:
     """The person's own configuration of the SDK, with its telemetry switched off."""
-    yaml = require("yaml", extra="tune", feature="The configuration of SageMaker's SDK")
+    yaml = require("yaml", extra="aws", feature="The configuration of SageMaker's SDK")
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     own = Path(os.environ.get("SAGEMAKER_USER_CONFIG_OVERRIDE") or f"{base}/sagemaker/config.yaml").expanduser()
     file = folder / "sagemaker.yaml"

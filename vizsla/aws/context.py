@@ -13,6 +13,10 @@ STATE = "aws"
 """The folder below the home for what only this door knows: models, configurations, tags, buckets."""
 
 
+REQUEST = "input/aws-request.json"
+"""In a job's directory: what a client asked for, word for word. What is not in it was started by another door."""
+
+
 @dataclass(frozen=True)
 class Context:
     """One server's place and names."""

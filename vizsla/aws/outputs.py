@@ -74,9 +74,6 @@ def _publish(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
             name = rule["RuleConfigurationName"]
             if name.startswith("ProfilerReport"):
                 _link_report(job, _place(home, f"{address}/{job.name}/{RULE_OUTPUT}/{name}/{PROFILER_OUTPUT}"))
-    checkpoints = (document.get("CheckpointConfig") or {}).get("S3Uri") or ""
-    if checkpoints.startswith("s3://") and holds_anything(job.checkpoints):
-        link_tree(job.checkpoints, _place(home, checkpoints))
 
 
 def _link_report(job: JobDirectory, to: Path) -> None:

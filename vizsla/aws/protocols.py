@@ -6,6 +6,7 @@ Source: smithy.io, "AWS JSON 1.1 protocol" and "AWS Query protocol".
 from __future__ import annotations
 
 import json
+import random
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -42,11 +43,16 @@ def read_json(body: bytes) -> dict[str, Any]:
     return members
 
 
+def _request_id() -> str:
+    """A random UUID; it names a request and guards nothing, so that it need not come from the system."""
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+
+
 def json_answer(members: Mapping[str, Any], version: str = "1.1") -> Response:
     """An answer in JSON; times are seconds since 1970."""
     return Response(
         json.dumps(members, default=_plain),
-        headers={"x-amzn-RequestId": str(uuid.uuid4())},
+        headers={"x-amzn-RequestId": _request_id()},
         media_type=f"application/x-amz-json-{version}",
     )
 
@@ -56,7 +62,7 @@ def json_error(error: AwsError, version: str = "1.1") -> Response:
     return Response(
         json.dumps({"__type": error.code, "message": error.message, "Message": error.message}),
         status_code=error.status,
-        headers={"x-amzn-RequestId": str(uuid.uuid4()), "x-amzn-ErrorType": error.code},
+        headers={"x-amzn-RequestId": _request_id(), "x-amzn-ErrorType": error.code},
         media_type=f"application/x-amz-json-{version}",
     )
 
@@ -98,7 +104,7 @@ def _listed(value: Any) -> Any:
 
 def xml_answer(action: str, members: Mapping[str, Any], service: str) -> Response:
     """An answer to a Query request; times are ISO 8601."""
-    request_id = str(uuid.uuid4())
+    request_id = _request_id()
     text = (
         f'<{action}Response xmlns="{NAMESPACES[service]}"><{action}Result>{_elements(members)}</{action}Result>'
         f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
@@ -108,7 +114,7 @@ def xml_answer(action: str, members: Mapping[str, Any], service: str) -> Respons
 
 def xml_error(error: AwsError, service: str) -> Response:
     """A refusal of a Query request."""
-    request_id = str(uuid.uuid4())
+    request_id = _request_id()
     text = (
         f'<ErrorResponse xmlns="{NAMESPACES[service]}"><Error><Type>Sender</Type><Code>{escape(error.code)}</Code>'
         f"<Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"

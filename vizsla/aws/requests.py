@@ -60,7 +60,7 @@ def present(members: dict[str, Any]) -> dict[str, Any]:
 
 
 def page(
-    rows: Iterable[Row], request: dict[str, Any], *, key: str, name: str, default_sort: str = "CreationTime"
+    rows: Iterable[Row], request: dict[str, Any], *, key: str, name: str | None, default_sort: str = "CreationTime"
 ) -> dict[str, Any]:
     """One page of a list, filtered and sorted as the request says.
 
@@ -71,12 +71,13 @@ def page(
     key:
         The member of the answer that holds the rows.
     name:
-        The member of a row that is its name.
+        The member of a row that is its name; None where the rows are chosen and in order already.
     """
-    chosen = [row for row in rows if _fits(row, request, name)]
-    by = request.get("SortBy") or default_sort
-    descending = (request.get("SortOrder") or "Descending") == "Descending"
-    chosen.sort(key=_sort_key(by, name), reverse=descending)
+    chosen = [row for row in rows if name is None or _fits(row, request, name)]
+    if name is not None:
+        by = request.get("SortBy") or default_sort
+        descending = (request.get("SortOrder") or "Descending") == "Descending"
+        chosen.sort(key=_sort_key(by, name), reverse=descending)
     start = _offset(request.get("NextToken"))
     size = int(request.get("MaxResults") or _PAGE)
     answer: dict[str, Any] = {key: chosen[start : start + size]}
@@ -107,6 +108,8 @@ def status(row: Row) -> str | None:
 _TIMES = {
     "CreationTimeAfter": ("CreationTime", 1),
     "CreationTimeBefore": ("CreationTime", -1),
+    "CreatedAfter": ("CreationTime", 1),
+    "CreatedBefore": ("CreationTime", -1),
     "LastModifiedTimeAfter": ("LastModifiedTime", 1),
     "LastModifiedTimeBefore": ("LastModifiedTime", -1),
 }

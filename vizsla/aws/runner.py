@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vizsla.aws.context import REQUEST
 from vizsla.aws.outputs import publish
 from vizsla.errors import VizslaError
 from vizsla.files import write_json
@@ -25,13 +24,11 @@ from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
 from vizsla.version import python_path
 
-REQUEST = "input/aws-request.json"
-"""In a job's directory: what a client asked for, word for word. What is not in it was started by another door."""
 _PAUSE_SECONDS = 0.05
 
 
 class Runner:
-    """Starts jobs, looks after them, stops them. A process has one a home: :func:`runner_of`.
+    """Starts jobs, looks after them, stops them. A process has one a home: :func:`vizsla.aws.runners.runner_of`.
 
     The jobs go on when this process is killed; the next one takes them over (:meth:`take_over`).
     """
@@ -171,18 +168,3 @@ class Runner:
             for name in [name for name, process in self._searches.items() if process.poll() is not None]:
                 del self._searches[name]
         return [job for job in ended if job.path.exists() and job.kind == "train"]
-
-
-@functools.cache
-def runner_of(home: Path) -> Runner:
-    """The controller of this process over a folder of jobs."""
-    return Runner(home)
-
-
-def request_of(job: JobDirectory) -> dict[str, Any] | None:
-    """What a client asked for; None of a job that another door started."""
-    try:
-        request: dict[str, Any] = json.loads((job.path / REQUEST).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return request

@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from vizsla.aws.context import Context
 from vizsla.aws.errors import AwsError
-from vizsla.aws.sagemaker.endpoints import port_of
 
 PATH = re.compile(r"/endpoints/(?P<name>[^/]+)/(?P<call>invocations|async-invocations|invocations-response-stream)")
 _TIMEOUT_SECONDS = 70.0
@@ -68,6 +67,8 @@ def invoke(ctx: Context, path: str, raw_path: str, headers: Headers, body: bytes
     AwsError
         When there is no such endpoint, or another call of the Runtime API is meant.
     """
+    from vizsla.aws.sagemaker.endpoints import port_of  # with all that starts servers
+
     match = PATH.fullmatch(path)
     if match is None or match["call"] != "invocations":
         raise AwsError("ValidationError", f"{path} is not offered: of the Runtime API there is InvokeEndpoint.")

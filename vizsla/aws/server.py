@@ -14,10 +14,10 @@ from pathlib import Path
 
 import uvicorn
 
+from vizsla.aws import runners
 from vizsla.aws.application import Application
 from vizsla.aws.client_environment import variables
 from vizsla.aws.context import STATE, Context
-from vizsla.aws.runner import runner_of
 from vizsla.errors import UsageError, VizslaError
 from vizsla.files import storage, write_json
 from vizsla.jobs.handover import load
@@ -84,8 +84,7 @@ def serving(home: Path, *, port: int | None = None, pass_through: bool = False) 
                 timeout_graceful_shutdown=3,
             )
         )
-        runner = runner_of(home)
-        runner.take_over()
+        runners.take_over(home)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="vizsla-aws", daemon=True)
         thread.start()
         try:
@@ -94,8 +93,7 @@ def serving(home: Path, *, port: int | None = None, pass_through: bool = False) 
         finally:
             server.should_exit = True
             thread.join(10)
-            runner.close()
-            runner_of.cache_clear()
+            runners.close(home)
             (ctx.state / "server.json").unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def _aws(context: typer.Context) -> None:
 
     Alone it says what runs, where, and how to point a client at it.
     """
-    from vizsla.serving import check_installed
+    from vizsla.aws import check_installed
 
     check_installed()
     if context.invoked_subcommand is None:
@@ -94,10 +95,9 @@ def image_add(
 
 
 def _told(address: str) -> None:
-    from vizsla.cli.console import errors
-
-    errors.print(f"AWS at {address} (Ctrl-C ends it; its jobs go on)", soft_wrap=True)
-    errors.print('next    vizsla aws run -- jupyter lab    or    eval "$(vizsla aws env)"', soft_wrap=True)
+    """Plain, as this process lives long: rich would stay in its memory."""
+    print(f"AWS at {address} (Ctrl-C ends it; its jobs go on)", file=sys.stderr)
+    print('next    vizsla aws run -- jupyter lab    or    eval "$(vizsla aws env)"', file=sys.stderr)
 
 
 def _show(*, as_json: bool) -> None:

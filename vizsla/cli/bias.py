@@ -26,6 +26,10 @@ def bias(
     pdf: bool = typer.Option(False, "--pdf", help="Also print the report as PDF, with a browser that is there."),
     seed: int = typer.Option(0, help="Decides the bootstrap."),
     name: str | None = typer.Option(None, help="The job's name. Default: bias-TABLE-TIME."),
+    model: str | None = typer.Option(
+        None, help="Asked for predictions where the table has none, as the configuration's predictor says."
+    ),
+    allow_code: bool = typer.Option(False, "--allow-code", help="Run the own code of a model that brings some."),
     tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
@@ -38,7 +42,8 @@ def bias(
 
     record_on(tracking_uri)
     with live_view() as view:
-        result = measure_bias(BiasRequest(table, config, output, like_clarify, pdf, seed, name), view)
+        request = BiasRequest(table, config, output, like_clarify, pdf, seed, name, model, allow_code)
+        result = measure_bias(request, view)
     out = results(as_json)
     for group in result.analysis.groups:
         mark = ", too small to judge" if group.small else ""

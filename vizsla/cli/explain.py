@@ -30,6 +30,8 @@ def explain(
     training: str | None = typer.Option(None, help="Where the training pictures lie. Default: where the job had them."),
     seed: int = typer.Option(0, help="Decides every draw."),
     name: str | None = typer.Option(None, help="The job's name. Default: explain-MODEL-TIME."),
+    allow_code: bool = typer.Option(False, "--allow-code", help="kernel_shap: run the own code of a model."),
+    pdf: bool = typer.Option(False, "--pdf", help="Also print the report as PDF, with a browser that is there."),
     tracking_uri: TrackingUri = None,
     as_json: bool = typer.Option(False, "--json", help="Print one JSON object as the last line of stdout."),
 ) -> None:
@@ -56,6 +58,8 @@ def explain(
         training,
         seed,
         name,
+        allow_code,
+        pdf=pdf,
     )
     with live_view() as view:
         result = explain_model(request, view)

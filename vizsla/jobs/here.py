@@ -49,12 +49,14 @@ def running_here(
 
 
 @contextlib.contextmanager
-def withdrawn_if_refused(job: JobDirectory) -> Iterator[None]:
-    """What is refused in the block, before any work, is no job: its directory goes."""
+def withdrawn_if_refused(job: JobDirectory, *, is_here: bool = True) -> Iterator[None]:
+    """What is refused in the block, before any work, is no job: its directory goes. A job that another process controls
+    (not ``is_here``) stays, and fails."""
     try:
         yield
     except (DataError, UsageError):
-        shutil.rmtree(job.path, ignore_errors=True)
+        if is_here:
+            shutil.rmtree(job.path, ignore_errors=True)
         raise
 
 

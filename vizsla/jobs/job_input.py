@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
+from vizsla.files import storage
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.script import HOST, arguments, input_data_config, variables
-from vizsla.jobs.spec import Channel, TrainingJobSpec
+from vizsla.jobs.spec import Channel, TrainingJobSpec, local_path
 from vizsla.parameters import spelled
 
 _CHECKPOINTS = OPT_ML / "checkpoints"
@@ -27,6 +28,8 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
     JobError
         When a channel's data are not there, or not in a form that can be given, or two channels have one name but for
         upper and lower case.
+    StorageError
+        When the folder of the checkpoints cannot be made.
     MissingExtraError
         For a channel in a bucket, when nothing that speaks to S3 is installed.
     """
@@ -38,6 +41,7 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
         _link_channel(job, channel, spec)
     for folder in ("data", "intermediate"):
         (job / "output" / folder).mkdir(exist_ok=True)
+    _place_checkpoints(job, spec)
     _link_checkpoints(job, spec)
 
 
@@ -102,6 +106,19 @@ def _link_channel(job: Path, channel: Channel, spec: TrainingJobSpec) -> None:
     else:
         place.mkdir()
         (place / source.name).symlink_to(source.resolve())
+
+
+def _place_checkpoints(job: Path, spec: TrainingJobSpec) -> None:
+    """``CheckpointConfig.S3Uri``: a folder of this machine takes the place of ``checkpoints/``. What lies there is gone
+    on from, and what is written is there at once."""
+    address = spec.checkpoint_config.s3_uri if spec.checkpoint_config else None
+    folder = local_path(address or "")
+    if folder is None:
+        return
+    with storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    (job / "checkpoints").rmdir()
+    (job / "checkpoints").symlink_to(folder.absolute(), target_is_directory=True)
 
 
 def _link_checkpoints(job: Path, spec: TrainingJobSpec) -> None:

@@ -14,7 +14,8 @@ _LONGEST = 2000
 
 
 def document_of(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The document of such a job: the command, and the parameters as plain JSON values; None ones are left out."""
+    """The document of such a job: the command, and the parameters as plain JSON values; None ones are left out. A field
+    ``Environment`` beside them holds variables of its process."""
     given = {name: value for name, value in parameters.items() if value is not None}
     return {"AppSpecification": {"ContainerEntrypoint": list(ENTRY)}, "Parameters": given}
 
@@ -30,6 +31,7 @@ def spec_of(document: dict[str, Any]) -> TrainingJobSpec:
         hyper_parameters={
             name: text if len(text) <= _LONGEST else text[:_LONGEST] + " ..." for name, text in shown.items()
         },
+        environment=document.get("Environment"),
     )
 
 

@@ -185,7 +185,7 @@ class StoppingCondition(Document):
 
 
 class CheckpointConfig(Document):
-    """Where checkpoints go; here always ``checkpoints/`` of the job."""
+    """Where checkpoints go: ``checkpoints/`` of the job, or the folder that ``s3_uri`` names on this machine."""
 
     s3_uri: str | None = None
     local_path: str = "/opt/ml/checkpoints"

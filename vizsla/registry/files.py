@@ -135,6 +135,34 @@ def keep(staging: Path, group: str, name: str) -> Path:
     return folder
 
 
+def enter(
+    staging: Path,
+    store: MlflowStore,
+    group: str,
+    name: str,
+    tags: dict[str, str],
+    run: str | None,
+    description: str | None,
+) -> int:
+    """Make a staged package the next version of a group; the version's number. ``name`` is for its folder.
+
+    Raises
+    ------
+    ModelError
+        When the registry does not answer; nothing is kept then.
+    """
+    with one_writer():
+        if not store.is_local:
+            source, run = store.upload(staging, run)
+            return store.create(group, source, tags, run, description)
+        kept = keep(staging, group, name)
+        try:
+            return store.create(group, kept.as_uri(), tags, run, description)
+        except BaseException:
+            shutil.rmtree(kept, ignore_errors=True)
+            raise
+
+
 def model_folder(package: ModelPackage) -> Path:
     """The saved model of a package, on this machine; fetched into the cache where its registry is elsewhere.
 

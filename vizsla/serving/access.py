@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import hmac
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from vizsla.errors import UsageError
 from vizsla.parameters import spelled
 from vizsla.serving.faults import RequestError
-from vizsla.serving.sigv4 import Claim, read_claim
+from vizsla.serving.sigv4 import Claim, SignatureError, SignedRequest, claim_of_headers
 
 API_KEYS, SIGV4_KEYS = "VIZSLA_API_KEYS", "VIZSLA_SIGV4_KEYS"
+_SERVICE = "sagemaker"
+"""What requests to ``sagemaker-runtime`` are signed for."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,27 @@ class Access:
             raise RequestError(
                 "credentials", "An API key is needed.", where="header x-api-key", do="send it as x-api-key: KEY"
             )
-        return read_claim(headers, self.sigv4, datetime.datetime.now(datetime.UTC))
+        with _refused_in_words():
+            claim = claim_of_headers(headers)
+            if claim.key_id not in self.sigv4:
+                words = "The security token included in the request is invalid."
+                raise RequestError("credentials", words, where=claim.key_id)
+            if claim.service != _SERVICE:
+                words = f"Credential should be scoped to correct service: {_SERVICE}."
+                raise RequestError("signature", words, where=claim.service)
+            claim.check(headers, datetime.datetime.now(datetime.UTC))
+        return claim
+
+    def verify(self, claim: Claim, request: SignedRequest) -> None:
+        """Prove what :meth:`check` has let pass.
+
+        Raises
+        ------
+        RequestError
+            ``signature``.
+        """
+        with _refused_in_words():
+            claim.verify(request, self.sigv4[claim.key_id])
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Refuse requests that a page of another site makes a browser send: of another origin, or, where anybody on
@@ -130,6 +154,21 @@ class Access:
             )
 
 
+@contextlib.contextmanager
+def _refused_in_words() -> Iterator[None]:
+    try:
+        yield
+    except SignatureError as error:
+        if error.problem not in ("missing", "unsupported"):
+            raise RequestError("signature", error.words) from error
+        raise RequestError(
+            "credentials",
+            error.words,
+            where="header Authorization",
+            allowed="AWS Signature Version 4 (boto3 signs by itself), or an API key in x-api-key",
+        ) from error
+
+
 _KEY_SIGNS = "letters, digits and signs of ASCII"
 
 
@@ -152,6 +191,7 @@ def _name(host: str) -> str:
         return ""
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's loopback."""
     if host in ("localhost", ""):

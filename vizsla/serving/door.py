@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import re
 import traceback
@@ -81,7 +82,7 @@ class Door:
                     del scope["vizsla.reading"]
                 record.bytes_in = len(content)
             if claim:
-                claim.verify(_signed(scope, headers, content))
+                self._access.verify(claim, _signed(scope, content))
             scope.update({"vizsla.record": record, "vizsla.body": content, "vizsla.headers": headers, "app": self})
             await self._routes(scope, receive, send_marked)
         except ClientGoneError:
@@ -216,11 +217,10 @@ def _check_sendable(message: Message) -> None:
             raise ValueError(f"the answer's header {name!r} cannot be {value[:200]!r}")
 
 
-def _signed(scope: Scope, headers: dict[str, str], body: bytes) -> SignedRequest:
+def _signed(scope: Scope, body: bytes) -> SignedRequest:
     path = scope.get("raw_path") or scope["path"].encode()
-    return SignedRequest(
-        scope["method"], path.decode("latin-1"), scope["query_string"].decode("latin-1"), headers, body
-    )
+    digest = hashlib.sha256(body).hexdigest()
+    return SignedRequest(scope["method"], path, scope["query_string"], scope["headers"], digest)
 
 
 def _request_id() -> str:

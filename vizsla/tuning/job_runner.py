@@ -144,8 +144,13 @@ class JobsRunner:
 
     def _spec_of(self, trial: TrialRecord) -> TrainingJobSpec:
         values = encoded(self._static | dict(trial.params))
+        checkpoints = self._spec.checkpoint_config
+        if checkpoints is not None and checkpoints.s3_uri:  # a trial does not go on from another's
+            place = f"{checkpoints.s3_uri.rstrip('/')}/{trial.name}"
+            checkpoints = checkpoints.model_copy(update={"s3_uri": place})
         return self._spec.model_copy(
             update={
+                "checkpoint_config": checkpoints,
                 "training_job_name": trial.name,
                 "hyper_parameters": dict(self._spec.hyper_parameters) | values,
                 "experiment_config": {"ExperimentName": self._study, "TrialName": trial.name},

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +18,14 @@ from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.jobs.processing import absolute, document_of
 from vizsla.jobs.spec import local_path
 from vizsla.parameters import spelled
+from vizsla.reports.pdf import browser, print_page
 from vizsla.reports.render import fragment_of
 from vizsla.workflow.observer import Observer, Silent
 from vizsla.workflow.records import write_csv
+from vizsla.workflow.saved_model import locate
 from vizsla.workflow.watch import Watch
 
 ANALYSIS, REPORT, PDF, METRICS = "analysis.json", "report.html", "report.pdf", "metrics.csv"
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 Cells = dict[str, list[object]]
 
@@ -38,6 +36,8 @@ class BiasRequest:
     or the job's own folder.
 
     ``like_clarify`` computes distances of distributions as Clarify does; ``pdf`` prints the page with a browser.
+    ``model`` is asked, as the configuration's ``predictor`` says, where the table holds no predictions;
+    ``allow_code``: also where it brings code of its own.
     """
 
     table: str | None
@@ -47,11 +47,14 @@ class BiasRequest:
     pdf: bool = False
     seed: int = 0
     name: str | None = None
+    model: str | None = None
+    allow_code: bool = False
 
     def to_document(self) -> dict[str, Any]:
         """The document of the job."""
         values = {name: value for name, value in asdict(self).items() if name != "name"}
         values |= {"table": None if self.table is None else absolute(self.table), "config": absolute(self.config)}
+        values["model"] = None if self.model is None else absolute(str(locate(self.model)))
         return document_of(values | {"output": None if self.output is None else str(Path(self.output).absolute())})
 
     @classmethod
@@ -100,9 +103,9 @@ def measure_bias(request: BiasRequest, observer: Observer | None = None) -> Bias
     config = read_analysis_config(Path(request.config))
     table = _table(request, config)
     if request.pdf:
-        _browser()
+        browser()
     with running_here("bias", table.stem, request.to_document(), name=request.name) as job:
-        return _run(request, config, table, job, observer)
+        return _run(request, config, table, job, observer, is_here=True)
 
 
 def bias_in(job: JobDirectory, observer: Observer) -> BiasResult:
@@ -115,16 +118,23 @@ def bias_in(job: JobDirectory, observer: Observer) -> BiasResult:
     """
     request = BiasRequest.from_document(job.document)
     config = read_analysis_config(Path(request.config))
-    return _run(request, config, _table(request, config), job, observer)
+    return _run(request, config, _table(request, config), job, observer, is_here=False)
 
 
 def _run(
-    request: BiasRequest, config: AnalysisConfig, table: Path, job: JobDirectory, observer: Observer
+    request: BiasRequest, config: AnalysisConfig, table: Path, job: JobDirectory, observer: Observer, *, is_here: bool
 ) -> BiasResult:
     watch = Watch(observer, None)
-    with withdrawn_if_refused(job):
+    with withdrawn_if_refused(job, is_here=is_here):
         with watch.stage("dataset"):
             cells = _joined(_read(table, config.headers), config)
+        if request.model is not None and config.predicted_label is None:
+            from vizsla.workflow.bias_predictions import with_predictions  # with all that answers
+
+            with watch.stage("predictions"):
+                cells, config = with_predictions(
+                    cells, config, request.model, table.parent, allow_code=request.allow_code
+                )
         with watch.stage("metrics"):
             analysis = analyse(cells, config, like_clarify=request.like_clarify, seed=request.seed)
     for note in analysis.notes:
@@ -146,11 +156,17 @@ def _run(
                 for m in (*g.pretraining, *g.posttraining)
             ),
         )
-        pdf = _print(output / REPORT, output / PDF) if request.pdf else None
+        pdf = print_page(output / REPORT, output / PDF) if request.pdf else None
     return BiasResult(job.path, output, output / REPORT, pdf, analysis)
 
 
 def _table(request: BiasRequest, config: AnalysisConfig) -> Path:
+    if config.methods.post_training_bias is not None and config.predicted_label is None and request.model is None:
+        raise UsageError(
+            "The configuration asks a predictor for the predictions, and no model is named.",
+            where=f"{request.config}: predictor",
+            do=f"name the model by {spelled('model')}, or a column of predictions in predicted_label",
+        )
     if request.table is not None:
         return Path(request.table)
     if config.dataset_uri is None:
@@ -223,27 +239,3 @@ def _join(cells: Cells, other: Cells, key: str | int | None, where: str) -> Cell
         )
     rows = [at[str(value)] for value in cells[ours]]
     return {name: [column[row] for row in rows] for name, column in other.items() if name != theirs} | cells
-
-
-def _browser() -> str:
-    browser = next((path for name in _BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
-        raise UsageError(
-            "There is no browser to print with.",
-            parameter="pdf",
-            allowed=", ".join(_BROWSERS),
-            do=f"install one, or leave {spelled('pdf', True)} out and print {REPORT} yourself",
-        )
-    return browser
-
-
-def _print(page: Path, pdf: Path) -> Path:
-    """The page as PDF, by a browser that is there."""
-    browser = _browser()
-    with tempfile.TemporaryDirectory() as profile:
-        subprocess.run(
-            [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-             "--no-pdf-header-footer", f"--print-to-pdf={pdf.absolute()}", page.absolute().as_uri()],
-            check=True, capture_output=True, timeout=120,
-        )  # fmt: skip
-    return pdf

@@ -45,7 +45,7 @@ def evaluate_model(request: EvaluateRequest, observer: Observer | None = None) -
     watch = Watch(observer, None)
     task = _Evaluation(request, watch, observer)
     with running_here("evaluate", task.listing.name, request.to_document(), name=request.name) as job:
-        return task.run(job)
+        return task.run(job, is_here=True)
 
 
 def evaluate_in(job: JobDirectory, observer: Observer) -> EvaluateResult:
@@ -56,7 +56,9 @@ def evaluate_in(job: JobDirectory, observer: Observer) -> EvaluateResult:
     VizslaError
         As :func:`evaluate_model` does.
     """
-    return _Evaluation(EvaluateRequest.from_document(job.document), Watch(observer, None), observer).run(job)
+    return _Evaluation(EvaluateRequest.from_document(job.document), Watch(observer, None), observer).run(
+        job, is_here=False
+    )
 
 
 class _Evaluation:
@@ -76,10 +78,10 @@ class _Evaluation:
                 match_classes(chosen, self.other.classes, request.against)
         self.notes += self.listing.notes
 
-    def run(self, job: JobDirectory) -> EvaluateResult:
+    def run(self, job: JobDirectory, *, is_here: bool) -> EvaluateResult:
         """Everything, in order."""
         paths = [self.listing.paths[row] for row in self.rows.tolist()]
-        with withdrawn_if_refused(job):
+        with withdrawn_if_refused(job, is_here=is_here):
             with self.watch.stage("pictures", len(paths)):
                 sight = see(self.listing.root, paths, self.model, self.observer, executor=self.request.executor)
             with self.watch.stage("training set"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import numpy.typing as npt
 
 from vizsla.data.picture_files import picture_files
 from vizsla.errors import ImageError, UsageError
-from vizsla.evaluation.explanation.activation_map import activation_map
-from vizsla.evaluation.explanation.asking import Composed, Pictures, answers
+from vizsla.evaluation.explanation.activation_map import ActivationMap, activation_map
+from vizsla.evaluation.explanation.asking import Composed
 from vizsla.evaluation.explanation.explanation import METHODS, Explanation, Method
 from vizsla.evaluation.explanation.faithfulness import faithfulness
 from vizsla.evaluation.explanation.kernel_shap import kernel_shap
@@ -21,19 +22,23 @@ from vizsla.evaluation.explanation.nearest import Neighbours
 from vizsla.evaluation.explanation.summary import analysis, summaries
 from vizsla.evaluation.explanation.superpixels import superpixels
 from vizsla.files import write_bytes, write_json
-from vizsla.images import DecodedImage, Limits, read_file
+from vizsla.images import DecodedImage
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.here import running_here, withdrawn_if_refused
 from vizsla.jobs.processing import absolute, document_of
+from vizsla.models.artifact import CARD
 from vizsla.parameters import spelled
+from vizsla.reports.pdf import browser, print_page
 from vizsla.reports.render import fragment_of
-from vizsla.settings import settings
+from vizsla.serving.entry import has_code
 from vizsla.workflow.observer import Observer, Silent
-from vizsla.workflow.saved_model import OpenModel, locate
+from vizsla.workflow.predictor import Predictor
+from vizsla.workflow.saved_model import locate
+from vizsla.workflow.subject import AskedSubject, Look, SavedSubject, Subject, saved_subject
 from vizsla.workflow.training_set import TrainingSet, find_training_set
 from vizsla.workflow.watch import Watch
 
-REPORT, RESULT, MAPS, ANALYSIS = "report.html", "explanations.json", "maps", "analysis.json"
+REPORT, PDF, RESULT, MAPS, ANALYSIS = "report.html", "report.pdf", "explanations.json", "maps", "analysis.json"
 
 Pixels = npt.NDArray[np.uint8]
 Doubles = npt.NDArray[np.float64]
@@ -46,7 +51,9 @@ class ExplainRequest:
     ``label`` is the class that is explained, None the one that the model names. ``num_segments``,
     ``segment_compactness`` and ``num_samples`` are SageMaker Clarify's, for ``kernel_shap``; ``baseline`` is a picture
     that stands where a segment is away, None white noise. ``nearest`` training pictures are shown beside each.
-    ``output`` is the folder of the results, None that of the job.
+    ``output`` is the folder of the results, None that of the job; ``pdf`` prints the page with a browser.
+
+    A model with code of its own is asked by pictures, as Clarify's ``predictor`` says; ``allow_code`` lets it run.
 
     Raises
     ------
@@ -67,6 +74,9 @@ class ExplainRequest:
     training: str | None = None
     seed: int = 0
     name: str | None = None
+    allow_code: bool = False
+    predictor: Mapping[str, Any] | None = None
+    pdf: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -140,8 +150,8 @@ def explain_model(request: ExplainRequest, observer: Observer | None = None) -> 
     """
     observer = observer or Silent()
     task = _Explaining(request, observer)
-    with running_here("explain", task.model.path.name, request.to_document(), name=request.name) as job:
-        return task.run(job)
+    with running_here("explain", task.subject.path.name, request.to_document(), name=request.name) as job:
+        return task.run(job, is_here=True)
 
 
 def explain_in(job: JobDirectory, observer: Observer) -> ExplainResult:
@@ -152,7 +162,7 @@ def explain_in(job: JobDirectory, observer: Observer) -> ExplainResult:
     VizslaError
         As :func:`explain_model` does.
     """
-    return _Explaining(ExplainRequest.from_document(job.document), observer).run(job)
+    return _Explaining(ExplainRequest.from_document(job.document), observer).run(job, is_here=False)
 
 
 class _Explaining:
@@ -160,36 +170,45 @@ class _Explaining:
 
     def __init__(self, request: ExplainRequest, observer: Observer) -> None:
         self.request, self.observer, self.watch = request, observer, Watch(observer, None)
-        self.limits, self.threads = Limits.from_settings(), settings().threads
         self.images = picture_files(request.images)
-        self.model = OpenModel.of(request.model)
-        if request.label is not None and request.label not in self.model.classes:
+        if request.pdf:
+            browser()
+        self.subject = _subject(request)
+        try:
+            self._check()
+        except BaseException:
+            self.subject.close()
+            raise
+
+    def _check(self) -> None:
+        """What is refused before there is a job."""
+        request, subject = self.request, self.subject
+        if request.label is not None and request.label not in subject.classes:
             raise UsageError(
                 f"The model has no class {request.label!r}.",
                 parameter="label",
-                allowed=", ".join(self.model.classes[:20]),
+                allowed=", ".join(subject.classes[:20]),
             )
-        self.baseline = None if request.baseline is None else self._open(request.baseline)
+        self.baseline = None if request.baseline is None else subject.open(request.baseline)
         self._check_baseline()
-        if request.method == "cam":  # refused before there is a job
-            size = self.model.saved.card.preprocessing.size
-            noise = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
-            outputs = self.model.engine.features_and_map(noise)
-            activation_map(*outputs, self.model.saved.head, 0, self.model.saved.card.backbone.name)
+        if request.method == "cam":
+            size = subject.size or 1
+            noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+            self._map(subject.look(noise), 0)
 
-    def run(self, job: JobDirectory) -> ExplainResult:
+    def run(self, job: JobDirectory, *, is_here: bool) -> ExplainResult:
         """Every picture, and the page."""
         notes, errors, explanations = list[str](), dict[str, ImageError](), list[Explanation]()
         training, neighbours = None, None
-        with withdrawn_if_refused(job):
-            if self.request.nearest:
+        with withdrawn_if_refused(job, is_here=is_here):
+            if self.request.nearest and isinstance(self.subject, SavedSubject):
                 with self.watch.stage("training set"):
-                    training, why = find_training_set(self.model, self.request.training, self.observer)
+                    training, why = find_training_set(self.subject.model, self.request.training, self.observer)
                 if training is None:
                     notes.append(f"No training pictures are shown beside: {why}.")
                 else:
                     neighbours = Neighbours.of(training.sight.features)
-            with self.watch.stage("explanations", len(self.images)):
+            with self.watch.stage("explanations", len(self.images)), contextlib.closing(self.subject):
                 for done, image in enumerate(self.images, start=1):
                     try:
                         explanations.append(self._explain(image, training, neighbours))
@@ -204,27 +223,29 @@ class _Explaining:
             self._write(result, job)
         return result
 
-    def _open(self, image: str) -> DecodedImage:
-        data = read_file(image, self.limits)
-        return self.model.saved.preprocessing.open(data, self.limits)
+    def _map(self, look: Look, label: int) -> ActivationMap:
+        """Raises :class:`UsageError` where the network has none."""
+        assert isinstance(self.subject, SavedSubject)
+        assert look.features is not None
+        assert look.feature_map is not None
+        saved = self.subject.model.saved
+        return activation_map(look.features, look.feature_map, saved.head, label, saved.card.backbone.name)
 
     def _explain(self, image: str, training: TrainingSet | None, neighbours: Neighbours | None) -> Explanation:
-        model, request = self.model, self.request
-        decoded = self._open(image)
-        preprocessing, head = model.saved.preprocessing, model.saved.head
-        pixels = preprocessing.apply(decoded.image, decoded.full_size)
-        features, feature_map = model.engine.features_and_map(pixels[None])
-        probabilities = head.probabilities(features)[0]
-        predicted = int(probabilities.argmax())
-        label = predicted if request.label is None else model.classes.index(request.label)
+        subject, request = self.subject, self.request
+        decoded = subject.open(image)
+        pixels = subject.pixels(decoded)
+        look = subject.look(pixels)
+        predicted = int(look.probabilities.argmax())
+        label = predicted if request.label is None else subject.classes.index(request.label)
         pieces, values, samples = None, (), 1
         if request.method == "cam":
-            found = activation_map(features, feature_map, head, label, model.saved.card.backbone.name)
+            found = self._map(look, label)
             evidence, begins, ends = found.evidence, found.bias, found.logit
         else:
             pieces = superpixels(pixels, request.num_segments, request.segment_compactness)
             attribution = kernel_shap(
-                lambda masks: self._answers(Composed(pixels, self._absent(decoded, pixels), pieces, masks)),
+                lambda masks: subject.answers(Composed(pixels, self._absent(decoded, pixels), pieces, masks)),
                 int(pieces.max()) + 1,
                 request.num_samples,
                 request.seed,
@@ -233,20 +254,20 @@ class _Explaining:
             evidence = attribution.values[pieces, label]
             begins, ends, samples = float(attribution.base[label]), float(attribution.full[label]), attribution.samples
         judged = faithfulness(
-            pixels, evidence, lambda stages: self._answers(list(stages))[:, label], request.seed, pieces
+            pixels, evidence, lambda stages: subject.answers(list(stages))[:, label], request.seed, pieces
         )
-        near = (
-            () if training is None or neighbours is None else _nearest(training, neighbours, features, model, request)
-        )
+        near: tuple[tuple[Path, str, float], ...] = ()
+        if training is not None and neighbours is not None and look.features is not None:
+            near = _nearest(training, neighbours, look.features, subject.classes, request)
         return Explanation(
             image=image,
-            label=model.classes[label],
-            predicted=model.classes[predicted],
-            probability=float(probabilities[label]),
+            label=subject.classes[label],
+            predicted=subject.classes[predicted],
+            probability=float(look.probabilities[label]),
             method=request.method,
             pixels=pixels,
             evidence=evidence,
-            box=preprocessing.box(decoded.full_size),
+            box=subject.box(decoded),
             begins=begins,
             ends=ends,
             faithfulness=judged,
@@ -258,13 +279,13 @@ class _Explaining:
 
     def _check_baseline(self) -> None:
         """That the baseline fits each picture: before there is a job."""
-        size = self.model.saved.card.preprocessing.size
+        size = self.subject.size
         if self.baseline is None or self.baseline.full_size == (size, size):
             return
         given = self.baseline.full_size
         for image in self.images:
             try:
-                wanted = self._open(image).full_size
+                wanted = self.subject.open(image).full_size
             except ImageError:  # told of when it is explained
                 continue
             if given != wanted:
@@ -272,7 +293,8 @@ class _Explaining:
                     f"The baseline is of another size: {given[0]} x {given[1]}, where {image} is {wanted[0]} x "
                     f"{wanted[1]}.",
                     parameter="baseline",
-                    allowed=f"the size of each picture, or {size} x {size}, which the model sees",
+                    allowed="the size of each picture"
+                    + (f", or {size} x {size}, which the model sees" if size else ""),
                     do="scale it, or leave it out for white noise",
                 )
 
@@ -281,11 +303,8 @@ class _Explaining:
         if self.baseline is None:
             return np.random.default_rng(self.request.seed).integers(0, 256, pixels.shape, dtype=np.uint8)
         if self.baseline.full_size == decoded.full_size:
-            return self.model.saved.preprocessing.apply(self.baseline.image, self.baseline.full_size)
+            return self.subject.pixels(self.baseline)
         return np.asarray(self.baseline.image)
-
-    def _answers(self, pictures: Pictures | Sequence[Pixels]) -> Doubles:
-        return answers(self.model.engine, self.model.saved.head, pictures, self.threads)
 
     def _write(self, result: ExplainResult, job: JobDirectory) -> None:
         from vizsla.reports.explanation import overlay, page
@@ -298,19 +317,38 @@ class _Explaining:
         write_json(result.output / RESULT, result.to_dict(), make_folder=True)
         if found := summaries(result.explanations):
             write_json(result.output / ANALYSIS, analysis(found), make_folder=True)
-        text = page(job.name, job.state.created, str(self.model.path), result.explanations, result.errors, result.notes)
+        text = page(
+            job.name, job.state.created, str(self.subject.path), result.explanations, result.errors, result.notes
+        )
         write_bytes(result.report, text.encode("utf-8", "replace"), make_folder=True)
+        if self.request.pdf:
+            print_page(result.report, result.output / PDF)
+
+
+def _subject(request: ExplainRequest) -> Subject:
+    path = locate(request.model)
+    if any((folder / CARD).is_file() for folder in (path, path / "model")) or not has_code(path):
+        return saved_subject(request.model)
+    if request.method == "cam":
+        raise UsageError(
+            "The model brings its own code: its maps cannot be seen.",
+            where=path,
+            parameter="method",
+            do=f"choose {spelled('method', 'kernel_shap')}, which asks it",
+        )
+    predictor = Predictor.of({"content_type": "application/x-image"} | dict(request.predictor or {}))
+    return AskedSubject(path, predictor, allow_code=request.allow_code)
 
 
 def _nearest(
     training: TrainingSet,
     neighbours: Neighbours,
     features: npt.NDArray[np.float32],
-    model: OpenModel,
+    classes: Sequence[str],
     request: ExplainRequest,
 ) -> tuple[tuple[Path, str, float], ...]:
     rows, cosines = neighbours.nearest(features, request.nearest)
     return tuple(
-        (training.sight.files[row], model.classes[training.labels[row]], round(float(cosine), 6))
+        (training.sight.files[row], classes[training.labels[row]], round(float(cosine), 6))
         for row, cosine in zip(rows[0].tolist(), cosines[0].tolist(), strict=True)
     )

@@ -109,18 +109,8 @@ def register(
             "sha256": files.digest(staged),
         }
         run = _run_of(job, store)
-        with files.one_writer():
-            if store.is_local:
-                kept = files.keep(staging, group, path.name if job is None else job.name)
-                source = kept.as_uri()
-            else:
-                source, run = store.upload(staging, run)
-            try:
-                version = store.create(group, source, facts_tag(**facts), run, description)
-            except BaseException:
-                if store.is_local:
-                    shutil.rmtree(kept, ignore_errors=True)
-                raise
+        name = path.name if job is None else job.name
+        version = files.enter(staging, store, group, name, facts_tag(**facts), run, description)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Registration(reading.find(Reference(group, version), uri), proof)

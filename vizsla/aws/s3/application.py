@@ -21,8 +21,9 @@ from vizsla.aws.s3.objects import incoming
 from vizsla.aws.s3.operations import Route, route_of
 from vizsla.aws.s3.request import Request, request_of
 from vizsla.aws.s3.upstream import Upstream
-from vizsla.aws.signature import UNSIGNED, Signed, verify
+from vizsla.aws.signature import verify
 from vizsla.errors import StorageError
+from vizsla.serving.sigv4 import UNSIGNED, Signed
 
 _READ_BLOCK = 512 << 10
 _DRAIN_BYTES = 64 << 20

@@ -10,7 +10,7 @@ from typing import Any
 
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.request import Request
-from vizsla.aws.signature import Signed
+from vizsla.serving.sigv4 import Signed
 
 _LONGEST_LINE = 16_384
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16})(?:;chunk-signature=([0-9a-f]{64}))?")

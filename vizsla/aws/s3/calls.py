@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from vizsla.aws.context import ACCOUNT, REGION
@@ -58,7 +59,7 @@ class Call:
         """
         return find_bucket(self.site.home, self.request.bucket)
 
-    @property
+    @cached_property
     def made_bucket(self) -> Path:
         """The bucket's folder for something that is written, made where there is none and the site says so.
 

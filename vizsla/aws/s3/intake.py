@@ -81,11 +81,11 @@ class _Intake:
     def take(self, pieces: list[bytes]) -> IO[bytes]:
         if self._file is None:
             self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by close
-        data = b"".join(pieces)
-        self._checks.update(data)
-        rest = memoryview(data)
-        while rest:  # a nearly full disk takes a part
-            rest = rest[self._file.write(rest) :]
+        for piece in pieces:
+            self._checks.update(piece)
+            rest = memoryview(piece)
+            while rest:  # a nearly full disk takes a part
+                rest = rest[self._file.write(rest) :]
         return self._file
 
     def finish(self, pieces: list[bytes], trailers: dict[str, str], then: Callable[[Content], _Result]) -> _Result:

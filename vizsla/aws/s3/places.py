@@ -68,7 +68,8 @@ def no_such_bucket(place: Path) -> AwsError:
     return AwsError(
         "NoSuchBucket",
         f"The specified bucket does not exist here: there is no folder {place}{link}. It is not fetched from AWS "
-        f"(that needs {spelled('pass_through')}). Create the bucket, or link a folder of yours to that place.",
+        f"(that needs {spelled('pass_through')}). `aws s3 mb s3://{place.name}` makes it, and so does the first object "
+        "that is put into it; a link at that place makes a folder of yours the bucket.",
         404,
     )
 

@@ -31,7 +31,7 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """CreateEndpoint: answers at once; the server starts meanwhile."""
     name = checked_name(request, "EndpointName")
     arn = ctx.arn("endpoint", name)
-    config = endpoint_configs.find(ctx, checked_name(request, "EndpointConfigName"))
+    config = endpoint_configs.CONFIGS.find(ctx, checked_name(request, "EndpointConfigName"))
     if _folder(ctx, name) is not None:
         raise invalid(f'Cannot create already existing endpoint "{arn}".')
     plan = _plan(ctx, config)
@@ -58,7 +58,7 @@ def _start(ctx: Context, name: str, plan: dict[str, Any], record: dict[str, Any]
 def _plan(ctx: Context, config: dict[str, Any]) -> dict[str, Any]:
     """What :func:`vizsla.workflow.endpoints.create` is asked for."""
     variants = config["ProductionVariants"]
-    served = [models.served(ctx, models.find(ctx, variant["ModelName"])) for variant in variants]
+    served = [models.served(ctx, models.MODELS.find(ctx, variant["ModelName"])) for variant in variants]
     environment: dict[str, str] = {}
     for one in served:
         environment |= one.environment
@@ -93,7 +93,7 @@ def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """UpdateEndpoint."""
     name = checked_name(request, "EndpointName")
     folder = _in_service(ctx, name)
-    config = endpoint_configs.find(ctx, checked_name(request, "EndpointConfigName"))
+    config = endpoint_configs.CONFIGS.find(ctx, checked_name(request, "EndpointConfigName"))
     plan = _plan(ctx, config)
     servers.replace(folder, routing=_routing(request.get("DeploymentConfig")), **plan)
     record = (table(ctx).find(name) or {"EndpointName": name, "CreationTime": now()}) | {
@@ -170,7 +170,7 @@ def _reason(record: dict[str, Any], folder: EndpointFolder | None) -> str:
 def _variants(ctx: Context, record: dict[str, Any], folder: EndpointFolder | None) -> list[dict[str, Any]]:
     if folder is None:
         return []
-    config = endpoint_configs.table(ctx).find(str(record.get("EndpointConfigName"))) or {}
+    config = endpoint_configs.CONFIGS.table(ctx).find(str(record.get("EndpointConfigName"))) or {}
     asked = {one["VariantName"]: one for one in config.get("ProductionVariants") or []}
     return [
         present(
@@ -204,10 +204,11 @@ def delete(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def list_endpoints(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """ListEndpoints."""
-    return page(_rows(ctx), request, key="Endpoints", name="EndpointName")
+    return page(rows(ctx), request, key="Endpoints", name="EndpointName")
 
 
-def _rows(ctx: Context) -> Iterator[dict[str, Any]]:
+def rows(ctx: Context) -> Iterator[dict[str, Any]]:
+    """All endpoints as rows of a list."""
     names = {record["EndpointName"] for record in table(ctx).all()} | {folder.name for folder in servers.every()}
     for name in sorted(names):
         row = describe(ctx, {"EndpointName": name})
@@ -249,8 +250,8 @@ def port_of(ctx: Context, name: str) -> int:
     return folder.config().port
 
 
-def model_of(ctx: Context, name: str, target: str | None) -> str:
-    """The path of the model that an endpoint serves, or of the one of many that ``target`` names.
+def served_by(ctx: Context, name: str, target: str | None) -> models.Served:
+    """What an endpoint serves, or the one of its many models that ``target`` names.
 
     Raises
     ------
@@ -262,4 +263,6 @@ def model_of(ctx: Context, name: str, target: str | None) -> str:
         raise invalid(f'Could not find endpoint "{ctx.arn("endpoint", name)}".')
     config = folder.config()
     place = config.production_variants[0].model_name
-    return f"{place}/{(target or '').lstrip('/')}" if config.is_multi_model else place
+    if config.is_multi_model:
+        place = f"{place}/{(target or '').lstrip('/')}"
+    return models.Served(place, False, config.environment or {})

@@ -10,7 +10,7 @@ from typing import Any
 from vizsla.aws import images
 from vizsla.aws.context import Context
 from vizsla.aws.errors import AwsError, invalid
-from vizsla.aws.s3.places import path_of
+from vizsla.aws.s3.places import ensure_bucket, path_of, split
 from vizsla.jobs.hyperparameters import decoded
 from vizsla.jobs.spec import file_uri, local_path
 
@@ -38,6 +38,19 @@ def local_address(ctx: Context, address: str) -> str:
         raise invalid(f"{error.message} ({address})") from error
 
 
+def output_address(ctx: Context, address: str) -> str:
+    """The same for what is written there: a bucket that is not here is made.
+
+    Raises
+    ------
+    AwsError
+        When nothing can be called so.
+    """
+    if address.startswith("s3://"):
+        ensure_bucket(ctx.home, split(address)[0])
+    return local_address(ctx, address)
+
+
 def local_file(ctx: Context, address: str) -> Path:
     """The path of what an address means here.
 
@@ -50,6 +63,12 @@ def local_file(ctx: Context, address: str) -> Path:
     if path is None or not path.exists():
         raise invalid(f"Could not find model data at {address}.")
     return path
+
+
+def model_data(container: dict[str, Any]) -> str | None:
+    """The address of a container's model; None where it names none."""
+    source = ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
+    return container.get("ModelDataUrl") or source
 
 
 def checked_role(request: dict[str, Any], field: str = "RoleArn") -> None:
@@ -83,6 +102,9 @@ def training_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         source = (channel.get("DataSource") or {}).get("S3DataSource")
         if source:
             source["S3Uri"] = local_address(ctx, source["S3Uri"])
+    checkpoints = document.get("CheckpointConfig") or {}
+    if checkpoints.get("S3Uri"):
+        checkpoints["S3Uri"] = output_address(ctx, checkpoints["S3Uri"])
     values = document.setdefault("HyperParameters", {})
     drivers = _channel(document, _DRIVERS)
     if _PROGRAM in values:

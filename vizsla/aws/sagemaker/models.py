@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vizsla.aws import tags
 from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
-from vizsla.aws.records import Records
-from vizsla.aws.requests import checked_name, moment, now, page
+from vizsla.aws.requests import checked_name
 from vizsla.aws.sagemaker import packages
-from vizsla.aws.sagemaker.local_document import checked_role, local_address, local_file
+from vizsla.aws.sagemaker.local_document import checked_role, local_address, local_file, model_data
+from vizsla.aws.sagemaker.named import Named
 from vizsla.jobs.spec import local_path
 
 
@@ -25,70 +24,20 @@ class Served:
     environment: dict[str, str]
 
 
-def table(ctx: Context) -> Records:
-    """The models."""
-    return Records(ctx.state / "model")
+MODELS = Named("model", "Model", "model", "Models")
 
 
 def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """CreateModel."""
-    name = checked_name(request, "ModelName")
     checked_role(request, "ExecutionRoleArn")
-    arn = ctx.arn("model", name)
-    if table(ctx).find(name) is not None:
-        raise invalid(f'Cannot create already existing model "{arn}".')
-    served(ctx, request)
-    if not table(ctx).create(name, request | {"CreationTime": now()}):
-        raise invalid(f'Cannot create already existing model "{arn}".')
-    tags.keep(ctx, arn, request)
-    return {"ModelArn": arn}
+    if MODELS.table(ctx).find(checked_name(request, MODELS.field)) is None:
+        served(ctx, request)
+    return MODELS.create(ctx, request)
 
 
 def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeModel."""
-    document = find(ctx, checked_name(request, "ModelName"))
-    name = document["ModelName"]
-    members = {key: value for key, value in document.items() if key != "Tags"}
-    return members | {
-        "ModelArn": ctx.arn("model", name),
-        "CreationTime": moment(document["CreationTime"]),
-        "ExecutionRoleArn": document.get("ExecutionRoleArn") or f"arn:aws:iam::{ctx.account}:role/vizsla",
-    }
-
-
-def delete(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """DeleteModel."""
-    name = checked_name(request, "ModelName")
-    find(ctx, name)
-    table(ctx).remove(name)
-    return {}
-
-
-def list_models(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """ListModels."""
-    rows = (
-        {
-            "ModelName": document["ModelName"],
-            "ModelArn": ctx.arn("model", document["ModelName"]),
-            "CreationTime": moment(document["CreationTime"]),
-        }
-        for document in table(ctx).all()
-    )
-    return page(rows, request, key="Models", name="ModelName")
-
-
-def find(ctx: Context, name: str) -> dict[str, Any]:
-    """The model of this name, as it was asked for.
-
-    Raises
-    ------
-    AwsError
-        When there is none.
-    """
-    document = table(ctx).find(name)
-    if document is None:
-        raise invalid(f'Could not find model "{ctx.arn("model", name)}".')
-    return document
+    return {"ExecutionRoleArn": f"arn:aws:iam::{ctx.account}:role/vizsla"} | MODELS.describe(ctx, request)
 
 
 def served(ctx: Context, document: dict[str, Any]) -> Served:
@@ -104,8 +53,7 @@ def served(ctx: Context, document: dict[str, Any]) -> Served:
         registered = packages.container(ctx, str(package))
         container = registered | {key: value for key, value in container.items() if key != "ModelPackageName"}
         container["Environment"] = (registered.get("Environment") or {}) | (container.get("Environment") or {})
-    source = ((container.get("ModelDataSource") or {}).get("S3DataSource") or {}).get("S3Uri")
-    address = container.get("ModelDataUrl") or source
+    address = model_data(container)
     if not address:
         raise invalid("The container names no ModelDataUrl: there is nothing to serve.")
     environment = {name: str(value) for name, value in (container.get("Environment") or {}).items()}

@@ -1,21 +1,26 @@
-"""Model packages: versions of models in groups, with their approval. Those that clients make are kept here; those of
-``vizsla models`` are seen beside them."""
+"""Model packages: versions of models in groups, with their approval. The registry has them all; what a client said of
+its own is kept beside it, word for word."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from vizsla.aws import tags
 from vizsla.aws.context import Context
-from vizsla.aws.errors import invalid
+from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.records import Records
 from vizsla.aws.requests import checked_name, moment, now, page, present
 from vizsla.aws.sagemaker import registered
+from vizsla.aws.sagemaker.local_document import local_address, local_file, model_data
+from vizsla.jobs.spec import local_path
 
 _PENDING = "PendingManualApproval"
 _STATUSES = ("Approved", "Rejected", _PENDING)
+_OF_A_BATCH = ("ModelPackageGroupName", "ModelPackageVersion", "ModelPackageArn", "ModelPackageDescription",
+               "CreationTime", "InferenceSpecification", "ModelPackageStatus", "ModelApprovalStatus")  # fmt: skip
 
 
 def groups(ctx: Context) -> Records:
@@ -23,17 +28,27 @@ def groups(ctx: Context) -> Records:
     return Records(ctx.state / "model-package-group")
 
 
-def _versions(ctx: Context, group: str) -> Records:
+def _requests(ctx: Context, group: str) -> Records:
+    """What clients said of the versions that they made."""
     return Records(ctx.state / "model-package" / group)
 
 
 def _all_groups(ctx: Context) -> list[dict[str, Any]]:
-    return [*groups(ctx).all(), *registered.groups()]
+    found = {document["ModelPackageGroupName"]: document for document in (*registered.groups(), *groups(ctx).all())}
+    return [found[name] for name in sorted(found)]
 
 
-def _all_versions(ctx: Context, group: str) -> list[dict[str, Any]]:
-    own = list(_versions(ctx, group).all())
-    return own if groups(ctx).find(group) is not None else registered.versions(group)
+def _versions(ctx: Context, group: str) -> list[dict[str, Any]]:
+    """The versions as documents."""
+    requests = _requests(ctx, group)
+    return [
+        (
+            requests.find(str(package.version))
+            or {"InferenceSpecification": {"Containers": [registered.container_of(package)]}}
+        )
+        | registered.facts_of(package)
+        for package in registered.versions(group)
+    ]
 
 
 def create_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +69,7 @@ def describe_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 def delete_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DeleteModelPackageGroup."""
     name = _find_group(ctx, _name_of_arn(request["ModelPackageGroupName"]))["ModelPackageGroupName"]
-    if any(_versions(ctx, name).all()):
+    if registered.versions(name):
         raise invalid(f"Model Package Group {name} cannot be deleted because it still contains Model Packages.")
     groups(ctx).remove(name)
     return {}
@@ -62,8 +77,7 @@ def delete_group(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def list_groups(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """ListModelPackageGroups."""
-    rows = (_group(ctx, document) for document in _all_groups(ctx))
-    return page(rows, request, key="ModelPackageGroupSummaryList", name="ModelPackageGroupName")
+    return page(every_group(ctx), request, key="ModelPackageGroupSummaryList", name="ModelPackageGroupName")
 
 
 def _group(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
@@ -79,22 +93,30 @@ def _group(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def search(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Search for groups by name: all that the SDK looks for."""
-    if request.get("Resource") != "ModelPackageGroup":
-        raise invalid(f"Search looks for ModelPackageGroup here, not for {request.get('Resource')}.")
-    found = [_group(ctx, document) for document in _all_groups(ctx)]
-    for one in (request.get("SearchExpression") or {}).get("Filters") or []:
-        name, operator, value = one["Name"], one.get("Operator", "Equals"), str(one.get("Value", ""))
-        if operator not in ("Equals", "Contains"):
-            raise invalid(f"Search compares by Equals and Contains here, not by {operator}.")
-        texts = [str(row.get(name, "")) for row in found]
-        found = [
-            row
-            for row, text in zip(found, texts, strict=True)
-            if (text == value if operator == "Equals" else value in text)
-        ]
-    return {"Results": [{"ModelPackageGroup": row} for row in found]}
+def every_group(ctx: Context) -> list[dict[str, Any]]:
+    """All groups, as they are described."""
+    return [_group(ctx, document) for document in _all_groups(ctx)]
+
+
+def every(ctx: Context) -> list[dict[str, Any]]:
+    """All versions, as they are described."""
+    return [
+        _described(ctx, one) for group in _all_groups(ctx) for one in _versions(ctx, group["ModelPackageGroupName"])
+    ]
+
+
+def batch_describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """BatchDescribeModelPackage."""
+    told: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
+    for arn in request["ModelPackageArnList"]:
+        try:
+            row = _described(ctx, find(ctx, arn))
+        except AwsError as error:
+            errors[arn] = {"ErrorCode": error.code, "ErrorResponse": error.message}
+            continue
+        told[arn] = {name: row[name] for name in _OF_A_BATCH if name in row}
+    return {"ModelPackageSummaries": told, "BatchDescribeModelPackageErrorMap": errors}
 
 
 def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -103,36 +125,50 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     if not group:
         raise invalid("ModelPackageGroupName or ModelPackageName is required.")
     group = _name_of_arn(group)
-    if registered.versions(group):
+    own = groups(ctx).find(group) is not None
+    if not own and registered.versions(group):
         raise invalid(
             f"The versions of the group {group} are proven before they are registered: "
             f"`vizsla models register JOB --group {group}` makes the next one."
         )
     if request.get("ModelPackageGroupName"):
         _find_group(ctx, group)
-    else:
-        groups(ctx).create(group, {"ModelPackageGroupName": group, "CreationTime": now()})
+    elif not own:
+        groups(ctx).create(checked_name({"ModelPackageName": group}, "ModelPackageName"), _group_document(group))
     _check_status(request)
-    versions = _versions(ctx, group)
-    taken = list(versions.all())
     token = request.get("ClientToken")
-    for document in taken:
+    for document in _versions(ctx, group):
         if token is not None and document.get("ClientToken") == token:
             return {"ModelPackageArn": _arn(ctx, group, document["ModelPackageVersion"])}
-    version = max((document["ModelPackageVersion"] for document in taken), default=0) + 1
-    while not versions.create(
-        str(version),
-        request | {"ModelPackageGroupName": group, "ModelPackageVersion": version, "CreationTime": now()},
-    ):
-        version += 1
+    address, model = _data(ctx, request)
+    version = registered.register(group, address, model, request.get("ModelPackageDescription"))
+    _requests(ctx, group).replace(str(version), request)
+    if "ModelApprovalStatus" in request:
+        registered.approve(group, version, request["ModelApprovalStatus"], request.get("ApprovalDescription"))
     arn = _arn(ctx, group, version)
     tags.keep(ctx, arn, request)
     return {"ModelPackageArn": arn}
 
 
+def _group_document(name: str) -> dict[str, Any]:
+    return {"ModelPackageGroupName": name, "CreationTime": now()}
+
+
+def _data(ctx: Context, request: dict[str, Any]) -> tuple[str | None, Path | None]:
+    """Where a client says that the model is, and the file or folder that this is here."""
+    containers = (request.get("InferenceSpecification") or {}).get("Containers") or [{}]
+    address = model_data(containers[0])
+    if address is None or local_path(local_address(ctx, address)) is None:
+        return address, None
+    return address, local_file(ctx, address)
+
+
 def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeModelPackage."""
-    document = find(ctx, request["ModelPackageName"])
+    return _described(ctx, find(ctx, request["ModelPackageName"]))
+
+
+def _described(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
     group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
     members = {
         name: value for name, value in document.items() if name not in ("Tags", "ClientToken", "ModelPackageName")
@@ -172,7 +208,7 @@ def list_packages(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 def _rows(ctx: Context, group: str | None) -> Iterator[dict[str, Any]]:
     names = [document["ModelPackageGroupName"] for document in _all_groups(ctx)] if group is None else [group]
     for name in names:
-        for document in _all_versions(ctx, name):
+        for document in _versions(ctx, name):
             yield present(
                 {
                     "ModelPackageName": name,
@@ -191,21 +227,17 @@ def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """UpdateModelPackage: the approval, and what is said of it."""
     document = find(ctx, request["ModelPackageArn"])
     _check_status(request)
-    members = ("ModelApprovalStatus", "ApprovalDescription")
-    changes: dict[str, Any] = {name: request[name] for name in members if name in request}
     properties = dict(document.get("CustomerMetadataProperties") or {}) | (
         request.get("CustomerMetadataProperties") or {}
     )
     for key in request.get("CustomerMetadataPropertiesToRemove") or []:
         properties.pop(key, None)
-    if properties:
-        changes["CustomerMetadataProperties"] = properties
     group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
-    if groups(ctx).find(group) is None:
-        if "ModelApprovalStatus" in changes:
-            registered.approve(group, version, changes["ModelApprovalStatus"], changes.get("ApprovalDescription"))
-        return {"ModelPackageArn": _arn(ctx, group, version)}
-    _versions(ctx, group).replace(str(version), document | changes | {"LastModifiedTime": now()})
+    if "ModelApprovalStatus" in request:
+        registered.approve(group, version, request["ModelApprovalStatus"], request.get("ApprovalDescription"))
+    own = _requests(ctx, group).find(str(version))
+    if own is not None and properties != (own.get("CustomerMetadataProperties") or {}):
+        _requests(ctx, group).replace(str(version), own | {"CustomerMetadataProperties": properties})
     return {"ModelPackageArn": _arn(ctx, group, version)}
 
 
@@ -213,10 +245,12 @@ def delete(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DeleteModelPackage."""
     document = find(ctx, request["ModelPackageName"])
     group, version = document["ModelPackageGroupName"], document["ModelPackageVersion"]
-    if not _versions(ctx, group).remove(str(version)):
+    if _requests(ctx, group).find(str(version)) is None:
         raise invalid(
             f"{group}/{version} is a version of `vizsla models`: `vizsla models rm {group}/{version}` does it."
         )
+    registered.remove(group, version)
+    _requests(ctx, group).remove(str(version))
     return {}
 
 
@@ -233,7 +267,7 @@ def find(ctx: Context, name: str) -> dict[str, Any]:
     found = None
     if re.fullmatch(r"[a-zA-Z0-9-]+", group) and re.fullmatch(r"\d*", version):
         wanted = int(version or 1)
-        found = next((one for one in _all_versions(ctx, group) if one["ModelPackageVersion"] == wanted), None)
+        found = next((one for one in _versions(ctx, group) if one["ModelPackageVersion"] == wanted), None)
     if found is None:
         raise invalid(f"ModelPackage {name} does not exist.")
     return found

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.aws import images, tags
-from vizsla.aws.clarify import clarify_document
+from vizsla.aws.clarify import analysis_of
 from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
-from vizsla.aws.runner import request_of, runner_of
-from vizsla.aws.s3.places import ensure_bucket
-from vizsla.aws.sagemaker.local_document import checked_role, local_address, local_file
+from vizsla.aws.runners import request_of, runner_of
+from vizsla.aws.sagemaker.local_document import checked_role, local_file, output_address
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.kinds import kind_of
@@ -43,10 +42,10 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         config = config / "analysis_config.json"
     data = local_file(ctx, _input(inputs, "dataset"))
     asked = json.loads(config.read_bytes())
-    kind, document, note = clarify_document(ctx, asked, config, data, _output(ctx, request))
-    spec = kind_of(kind).spec(document).model_copy(update={"training_job_name": name})
-    kept = request if note is None else request | {"ExitMessage": note}
-    runner_of(ctx.home).submit(spec, kept, kind=kind, document=document)
+    analysis = analysis_of(ctx, asked, config, data, _output(ctx, request))
+    spec = kind_of(analysis.kind).spec(analysis.document).model_copy(update={"training_job_name": name})
+    kept = request if analysis.note is None else request | {"ExitMessage": analysis.note}
+    runner_of(ctx.home).submit(spec, kept, kind=analysis.kind, document=analysis.document)
     tags.keep(ctx, arn, request)
     return {"ProcessingJobArn": arn}
 
@@ -64,9 +63,7 @@ def _output(ctx: Context, request: dict[str, Any]) -> Path:
     address = next((one["S3Output"]["S3Uri"] for one in outputs if one.get("S3Output")), None)
     if address is None:
         raise invalid("ProcessingOutputConfig names no output.")
-    if address.startswith("s3://"):
-        ensure_bucket(ctx.home, address.removeprefix("s3://").partition("/")[0])
-    path = local_path(local_address(ctx, address))
+    path = local_path(output_address(ctx, address))
     if path is None:
         raise invalid(f"Results cannot be written to {address}.")
     path.mkdir(parents=True, exist_ok=True)
@@ -75,7 +72,7 @@ def _output(ctx: Context, request: dict[str, Any]) -> Path:
 
 def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeProcessingJob."""
-    job = _find(ctx, checked_name(request, "ProcessingJobName"))
+    job = find(ctx, checked_name(request, "ProcessingJobName"))
     state = runner_of(ctx.home).state(job)
     asked = request_of(job) or {
         "AppSpecification": {"ImageUri": "local"},
@@ -103,7 +100,7 @@ def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def stop(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """StopProcessingJob."""
-    stop_job(ctx, _find(ctx, checked_name(request, "ProcessingJobName")), "processing job")
+    stop_job(ctx, find(ctx, checked_name(request, "ProcessingJobName")), "processing job")
     return {}
 
 
@@ -127,7 +124,14 @@ def _rows(ctx: Context) -> Iterator[dict[str, Any]]:
         )
 
 
-def _find(ctx: Context, name: str) -> JobDirectory:
+def find(ctx: Context, name: str) -> JobDirectory:
+    """The processing job of this name.
+
+    Raises
+    ------
+    AwsError
+        When there is none.
+    """
     job = find_job(ctx, name, KINDS)
     if job is None:
         raise invalid(f"Could not find requested job with name: {name}")

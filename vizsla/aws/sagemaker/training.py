@@ -13,7 +13,7 @@ from vizsla.aws.context import Context
 from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.outputs import model_uri, show_while_it_runs
 from vizsla.aws.requests import checked_name, moment, page, present
-from vizsla.aws.runner import request_of, runner_of
+from vizsla.aws.runners import request_of, runner_of
 from vizsla.aws.sagemaker.local_document import checked_role, training_document
 from vizsla.aws.sagemaker.rules import profiler_statuses, rule_statuses
 from vizsla.aws.sagemaker.trials import request_of_trial

@@ -10,10 +10,9 @@ from vizsla.aws import tags
 from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
-from vizsla.aws.runner import request_of, runner_of
-from vizsla.aws.s3.places import ensure_bucket
+from vizsla.aws.runners import request_of, runner_of
 from vizsla.aws.sagemaker import models
-from vizsla.aws.sagemaker.local_document import local_address
+from vizsla.aws.sagemaker.local_document import local_address, output_address
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.batch.document import TransformJob
 from vizsla.batch.models import ALLOW_CODE
@@ -32,16 +31,14 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     arn = ctx.arn("transform-job", name)
     if (ctx.home / name).exists():
         raise taken("Transform job", arn)
-    served = models.served(ctx, models.find(ctx, request["ModelName"]))
+    served = models.served(ctx, models.MODELS.find(ctx, request["ModelName"]))
     if served.is_multi_model:
         raise invalid("A model of many models cannot be transformed with: nothing says which of them is meant.")
     document: dict[str, Any] = json.loads(json.dumps({key: request[key] for key in _ACCEPTED if key in request}))
     source = document["TransformInput"]["DataSource"]["S3DataSource"]
     source["S3Uri"] = local_address(ctx, source["S3Uri"])
     output = document["TransformOutput"]
-    if output["S3OutputPath"].startswith("s3://"):
-        ensure_bucket(ctx.home, output["S3OutputPath"].removeprefix("s3://").partition("/")[0])
-    output["S3OutputPath"] = local_address(ctx, output["S3OutputPath"])
+    output["S3OutputPath"] = output_address(ctx, output["S3OutputPath"])
     output.pop("KmsKeyId", None)
     document["ModelName"] = served.place
     document["Environment"] = served.environment | (request.get("Environment") or {}) | {ALLOW_CODE: "1"}

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from vizsla.aws.context import Context
-from vizsla.aws.runner import request_of
+from vizsla.aws.runners import request_of
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.hyperparameters import decoded
 
@@ -82,6 +82,8 @@ def request_of_trial(ctx: Context, job: JobDirectory) -> dict[str, Any] | None:
     values = decoded(job.document.get("HyperParameters") or {})
     params = {name: value for name, value in values.items() if name in _searched(request)}
     trial = {name: found[name] for name in _OF_A_TRAINING if name in found}
+    if address := (found.get("CheckpointConfig") or {}).get("S3Uri"):
+        trial["CheckpointConfig"] = found["CheckpointConfig"] | {"S3Uri": f"{address.rstrip('/')}/{job.name}"}
     return trial | {"HyperParameters": static | tuned_texts(request, params)}
 
 

@@ -10,7 +10,7 @@ from vizsla.aws import tags
 from vizsla.aws.context import Context
 from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.requests import checked_name, moment, page, present
-from vizsla.aws.runner import request_of, runner_of
+from vizsla.aws.runners import request_of, runner_of
 from vizsla.aws.sagemaker.local_document import checked_role, training_document
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.aws.sagemaker.trials import answered_definition, definition, resources, tuned_texts

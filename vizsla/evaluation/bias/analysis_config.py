@@ -52,7 +52,7 @@ class Methods(_Section):
 class AnalysisConfig(_Section):
     """The whole file. Paths may be ``file://`` addresses; ``dataset_uri`` is used where no table is named.
 
-    What Clarify needs to ask an endpoint (``predictor``) is accepted and not used: predictions are a column.
+    ``predictor`` says how a model is asked where the table has no column of predictions; whoever calls says which.
     """
 
     version: str | None = None
@@ -147,10 +147,11 @@ def parse_analysis_config(document: Any, where: str = "analysis_config") -> Anal
             raise UsageError(
                 f"There is no metric {unknown[0]!r}.", where=f"{where}: methods.{field}", allowed=", ".join(known)
             )
-    if config.methods.post_training_bias is not None and config.predicted_label is None:
+    wants = config.methods.post_training_bias is not None
+    if wants and config.predicted_label is None and config.predictor is None:
         raise UsageError(
             "Post-training metrics need predictions, and no column of them is named.",
             where=f"{where}: predicted_label",
-            do="name the column, in the table or in predicted_label_dataset_uri",
+            do="name the column, in the table or in predicted_label_dataset_uri, or the model in predictor",
         )
     return config
