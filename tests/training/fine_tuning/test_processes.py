@@ -16,6 +16,7 @@ import pytest
 from tests.training.fine_tuning.conftest import Setting
 from tests.training.fine_tuning.test_trainer import FULL, LAST, bits
 from vizsla.errors import UsageError, VizslaError
+from vizsla.models.weights import BackboneSpec
 from vizsla.training.callbacks import Callback
 from vizsla.training.fine_tuning.config import FineTuneConfig, training_config
 from vizsla.training.trained import EpochMetrics, Stop
@@ -81,7 +82,6 @@ def test_two_make_the_steps_of_one_and_after_the_death_of_one_go_on_to_the_same_
     [
         replace(LAST, balance="sampling"),
         replace(LAST, mixup=0.4, optimizer="sgd"),
-        replace(FULL, batch_norm="train"),
         replace(FULL, precision="bfloat16"),
     ],
 )
@@ -90,6 +90,15 @@ def test_the_loss_is_that_of_one_process(setting: Setting, tmp_path: Path, confi
     shared = setting.train(tmp_path / "shared", replace(config, processes=2))
     near = 1e-4 if config.precision != "bfloat16" else 1e-2
     assert np.allclose(curve(shared), curve(alone), rtol=0, atol=near)
+
+
+@pytest.mark.slow
+def test_batch_normalisation_learns_from_the_whole_batch(setting: Setting, tmp_path: Path) -> None:
+    setting.spec = BackboneSpec.resolve("test_resnet", random_init=True)
+    config = replace(FULL, lr=1e-3)
+    alone = setting.train(tmp_path / "alone", config)
+    shared = setting.train(tmp_path / "shared", replace(config, processes=2))
+    assert np.allclose(curve(shared), curve(alone), rtol=0, atol=1e-4)
 
 
 def test_a_callback_stops_it(setting: Setting, tmp_path: Path) -> None:

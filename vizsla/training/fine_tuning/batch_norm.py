@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 
@@ -20,18 +21,18 @@ class SharedStatistics(TorchFunctionMode):  # type: ignore[misc]
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is torch.batch_norm and args[5]:
-            return _batch_norm(*args[:5], momentum=args[6], eps=args[7])
-        return func(*args, **(kwargs or {}))
+        named = kwargs or {}
+        if func is functional.batch_norm and named["training"]:
+            return _batch_norm(*args, **{name: value for name, value in named.items() if name != "training"})
+        return func(*args, **named)
 
 
 def _batch_norm(
     x: torch.Tensor,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
     running_mean: torch.Tensor | None,
     running_var: torch.Tensor | None,
-    *,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
     momentum: float,
     eps: float,
 ) -> torch.Tensor:

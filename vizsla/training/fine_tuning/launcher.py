@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import pickle
 import secrets
 import socket
@@ -127,7 +128,7 @@ class Launcher(ABC):
         weight, bias = (tensor.detach().cpu().numpy() for tensor in network.head.parameters())
         threads = self.threads(count, threads)
         task = Task(
-            backbone=replace(backbone, module=backbone.module.to("cpu")),
+            backbone=replace(backbone, module=copy.deepcopy(backbone.module).to("cpu")),
             head=LinearHead(weight, bias),
             inputs=inputs.on(torch.device("cpu"), threads),
             data=replace(data, table=FeatureTable.of(data.table.take(data.train[:0]))),
@@ -205,6 +206,8 @@ class Desk:
         self._workers: dict[Connection, Worker] = {}
         self._failures: list[tuple[Worker, Failure]] = []
         self._result: Result | None = None
+        self._epoch = 0
+        """The last one that was told."""
 
     def serve(self, lines: Lines, workers: Workers) -> Result:
         """Answer until all have done their part.
@@ -243,7 +246,8 @@ class Desk:
             case "step":
                 self._progress(*values)
                 return self._callback.on_step(values[0])
-            case "epoch":
+            case "epoch" if values[0].epoch > self._epoch:  # started again, they come by the same ones
+                self._epoch = values[0].epoch
                 return self._callback.on_epoch(*values)
             case "done":
                 del self._workers[line]
