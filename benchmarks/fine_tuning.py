@@ -145,7 +145,8 @@ def _ours(spec: Any, pictures: list[Path], cache: Path, depth: Any) -> float:
     from vizsla.models.heads.linear import LinearHead
     from vizsla.training.callbacks import Callback
     from vizsla.training.fine_tuning.config import FineTuneConfig
-    from vizsla.training.fine_tuning.loop import Network, fine_tune
+    from vizsla.training.fine_tuning.loop import fine_tune
+    from vizsla.training.fine_tuning.network import Network
     from vizsla.training.fine_tuning.pictures import Pictures
     from vizsla.training.fine_tuning.schedule import asked_for, cuts_for
     from vizsla.training.fine_tuning.stage import Workshop, best_device

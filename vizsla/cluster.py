@@ -119,6 +119,11 @@ def is_own() -> bool:
     return _own
 
 
+def is_client(ray: ModuleType) -> bool:
+    """Whether this process is outside the cluster, and connected through Ray's client."""
+    return bool(ray.util.client.ray.is_connected())
+
+
 def nodes(ray: ModuleType) -> list[Node]:
     """The machines that are there now, the largest first."""
     found = [

@@ -112,6 +112,14 @@ OPTIONS: dict[str, tuple[object, Any]] = {
         str | None,
         _option(_BACKBONE, "Of products in training: float32, bfloat16, or auto: what is quicker here."),
     ),
+    "processes": (
+        int | None,
+        _option(
+            _BACKBONE,
+            "Train in so many processes, each with its share of every batch: as one would. Default: one a GPU; on a "
+            "processor one.",
+        ),
+    ),
 }
 """The options by hyperparameter; only the seed has one of its own."""
 

@@ -63,15 +63,12 @@ class Timeline:
     """Writes ``framework/PID.segments`` and ``framework/PID.json`` below ``output``.
 
     Nothing is written before a forward, backward or optimizer's phase ended: a process that only helps leaves no file.
-
-    Parameters
-    ----------
-    clock:
-        Nanoseconds from the monotonic clock to Unix time.
     """
 
     def __init__(self, output: Path, clock: int) -> None:
-        self._folder, self._clock = output / "framework", clock
+        self._folder = output / "framework"
+        self.clock = clock
+        """Nanoseconds from the monotonic clock to Unix time."""
         self._name = f"{os.getpid()}-{clock + time.monotonic_ns()}"
         self.owner = threading.get_ident()
         self.inside = 0
@@ -147,12 +144,12 @@ class Timeline:
 
     def stage(self, name: str | None) -> None:
         """A part of our own work begins; None: the last one has ended. Kept in ``stages.json``."""
-        now = (self._clock + time.monotonic_ns()) / 1e9
+        now = (self.clock + time.monotonic_ns()) / 1e9
         path = self.output / "stages.json"
         if not self._stages:  # what this attempt did before in another process: fetching, installing
             with contextlib.suppress(OSError, ValueError, KeyError):
                 known = json.loads(path.read_text())
-                self._stages = known["stages"] if known["clock"] == self._clock else []
+                self._stages = known["stages"] if known["clock"] == self.clock else []
         elif not self._has_ended:
             self._stages[-1][2] = now
         self._has_ended = name is None
@@ -162,7 +159,7 @@ class Timeline:
             if self.output.parents[2].joinpath("state.json").exists():
                 self.output.mkdir(parents=True, exist_ok=True)
                 half = self.output / ".stages.tmp"
-                half.write_text(json.dumps({"clock": self._clock, "stages": self._stages}))
+                half.write_text(json.dumps({"clock": self.clock, "stages": self._stages}))
                 half.replace(path)
 
     def tell(self, **facts: Any) -> None:
@@ -189,7 +186,7 @@ class Timeline:
         if self._at == _BUFFER:
             self.flush()
         micro = min((ended - began + 500) // 1000, _LONGEST_US)
-        SEGMENT.pack_into(self._buffer, self._at, began + self._clock, micro, min(count, 65535), phase, flags)
+        SEGMENT.pack_into(self._buffer, self._at, began + self.clock, micro, min(count, 65535), phase, flags)
         self._at += SEGMENT.size
 
     def flush(self) -> None:
@@ -229,7 +226,7 @@ class Timeline:
         if self._last is not None:
             self._pack(self._last)
             self._last = None
-        self.tell(ended_ns=self._clock + time.monotonic_ns())
+        self.tell(ended_ns=self.clock + time.monotonic_ns())
         self.flush()
         if self._file >= 0:
             os.close(self._file)

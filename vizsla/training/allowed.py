@@ -60,5 +60,9 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cutmix": (lambda v: _number(v) and v >= 0, "a number of at least 0, such as 1"),
     "batch_norm": (lambda v: v in ("auto", "frozen", "train"), "auto, frozen or train"),
     "precision": (lambda v: v in ("auto", "float32", "bfloat16"), "auto, float32 or bfloat16"),
+    "processes": (
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
+        "a whole number of at least 1",
+    ),
     "seed": (lambda v: isinstance(v, int) and v >= 0, "a whole number of at least 0"),
 }

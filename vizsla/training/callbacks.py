@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 from vizsla.training.trained import Adjust, EpochMetrics, Stop
 
 _T = TypeVar("_T")
+Note = Callable[[str], None]
+Elsewhere: TypeAlias = "Callable[[Note], Callback]"
+"""Makes a callback in another process, where it is given what tells a note here. It is pickled on the way."""
 
 
 class Callback:
@@ -18,6 +22,9 @@ class Callback:
     :meth:`on_step` after each step and :meth:`on_epoch` after each epoch. Both may answer :class:`Stop`: training ends
     there and what was best is kept. Where a network trains, :meth:`on_network` comes first, :meth:`on_loss` before
     each step and :meth:`adjustment` after it. Calls come from the thread that trains and must return quickly.
+
+    Where the network trains in another process, this one is told of steps and epochs, not of each step; what must see
+    the network is made there by :meth:`elsewhere`, and ends with :meth:`close`.
 
     Examples
     --------
@@ -50,6 +57,13 @@ class Callback:
     def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
         """An epoch of ``epochs`` is done (None: the one entry of a head at its optimum)."""
         return None
+
+    def elsewhere(self) -> Elsewhere | None:
+        """What makes, in the process that trains a network for this one, the part of it that must see the network."""
+        return None
+
+    def close(self) -> None:
+        """No more networks train."""
 
 
 class Callbacks(Callback):
@@ -84,6 +98,18 @@ class Callbacks(Callback):
 
     def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
         return _first([callback.on_epoch(metrics, epochs) for callback in self._callbacks])
+
+    def elsewhere(self) -> Elsewhere | None:
+        parts = [part for callback in self._callbacks if (part := callback.elsewhere()) is not None]
+        return partial(_made, parts) if parts else None
+
+    def close(self) -> None:
+        for callback in self._callbacks:
+            callback.close()
+
+
+def _made(parts: Iterable[Elsewhere], note: Note) -> Callbacks:
+    return Callbacks([part(note) for part in parts])
 
 
 class Deadline(Callback):

@@ -28,6 +28,10 @@ def interval(cost: float) -> float:
     return max(_SECONDS, _WRITES * cost)
 
 
+def _untold(text: str) -> None:
+    """Tells nobody: also what is pickled in place of who is told here."""
+
+
 class Checkpoint:
     """The state after one epoch, in a file that is replaced in one step.
 
@@ -55,12 +59,12 @@ class Checkpoint:
         self,
         path: Path,
         identity: str,
-        note: Callable[[str], None] = lambda text: None,
+        note: Callable[[str], None] = _untold,
         interval: Callable[[float], float] = interval,
         unit: str = "epoch",
     ) -> None:
         self.path, self._unit = path, unit
-        self._identity, self._note, self._interval = bytes.fromhex(identity), note, interval
+        self._identity, self.note, self._interval = bytes.fromhex(identity), note, interval
         self._since, self._cost = time.monotonic(), 0.0
 
     def load(self) -> tuple[int, State] | None:
@@ -75,11 +79,11 @@ class Checkpoint:
         whole = hashlib.sha256(content).digest() == digest
         if not whole or identity != self._identity:
             why = "is of other data, another configuration or other versions" if whole else "is damaged"
-            self._note(f"The checkpoint {self.path.name} {why}: training begins with its first {self._unit}.")
+            self.note(f"The checkpoint {self.path.name} {why}: training begins with its first {self._unit}.")
             return None
         state = safetensors.numpy.load(content)
         epoch = int(state.pop("epoch")[0])
-        self._note(f"Training goes on after {self._unit} {epoch:,}.")
+        self.note(f"Training goes on after {self._unit} {epoch:,}.")
         return epoch, state
 
     def offer(self, epoch: int, state: Callable[[], State]) -> None:
@@ -115,6 +119,9 @@ class Checkpoint:
         # safetensors writes the memory of an array as it lies, whatever its strides say.
         content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         write_bytes(self.path, self._identity + hashlib.sha256(content).digest() + content)
+
+    def __reduce__(self) -> tuple[type[Checkpoint], tuple[object, ...]]:
+        return type(self), (self.path.absolute(), self._identity.hex(), _untold, self._interval, self._unit)
 
     def remove(self) -> None:
         """Remove the file, and what writes that were killed have left beside it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +111,7 @@ class FineTuningRunner:
         values = self._static | dict(params)
         name, config = values.get(BACKBONE), fine_tune_config(self._base, values).resolved()
         session = self._session_of(None if name is None else str(name))
+        config = replace(config, processes=session.launcher.processes(config))
         session.weights = self._weights.setdefault(session, session.weights)
         path = self._folder / f"trial-{number}.checkpoint"
         self._checkpoints[number] = Checkpoint(path, session.identity(config, 0), self._note, unit="step")

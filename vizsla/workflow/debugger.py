@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from vizsla.debugging.actions import act
@@ -14,7 +15,7 @@ from vizsla.debugging.mode_keys import ModeKeys
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import append_findings
 from vizsla.reports.debug import write_page
-from vizsla.training.callbacks import Callback
+from vizsla.training.callbacks import Callback, Elsewhere, Note
 from vizsla.training.trained import Adjust, EpochMetrics, Stop
 
 _SECONDS = 5.0
@@ -34,7 +35,7 @@ class Debugger(Callback):
         Is told what is found.
     """
 
-    def __init__(self, job: JobDirectory, note: Callable[[str], None]) -> None:
+    def __init__(self, job: JobDirectory, note: Note) -> None:
         self._job, self._note = job, note
         self._asked = RulesOfJob.of(job.document.get("DebugRuleConfigurations") or ())
         self._hook: Any = None
@@ -83,6 +84,9 @@ class Debugger(Callback):
         change, self._adjust = self._adjust, None
         return change
 
+    def elsewhere(self) -> Elsewhere:
+        return partial(_debugger, self._job.path.absolute())
+
     def _look(self, *, over: bool = False) -> None:
         try:
             self._ask(over)
@@ -125,3 +129,7 @@ class Debugger(Callback):
             if self._evaluation is not None:
                 write_page(self._job, self._evaluation)
             self._hook = self._evaluation = None
+
+
+def _debugger(job: Path, note: Note) -> Debugger:
+    return Debugger(JobDirectory.open(job), note)

@@ -34,6 +34,7 @@ def _channel(data: Path | str) -> Channel:
 def to_spec(request: FitRequest) -> TrainingJobSpec:
     """The document: hyperparameters as strings, the data set and local weights as channels."""
     options: dict[str, Any] = {name: getattr(request, name) for name in _OPTIONS}
+    options["executor"] = None if request.executor == "local" else request.executor
     data = asdict(request.source) | asdict(request.gate)
     options |= {name: value for name, value in data.items() if value != _DEFAULTS[name]}
     values: dict[str, Any] = request.head.to_dict() | {k: v for k, v in options.items() if v is not None}
@@ -101,6 +102,7 @@ def from_spec(spec: TrainingJobSpec) -> FitRequest:
         size=values.pop("size", None),
         preset=values.pop("preset", None),
         minutes=values.pop("minutes", None),
+        executor=values.pop("executor", "local"),
         name=spec.training_job_name,
         source=SourceOptions(
             [str(name) for name in (dropped if isinstance(dropped, (list, tuple)) else [dropped])],

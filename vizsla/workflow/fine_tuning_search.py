@@ -26,6 +26,7 @@ from vizsla.workflow.search import Search, write_result
 from vizsla.workflow.study import Problem, open_study
 
 if TYPE_CHECKING:
+    from vizsla.training.fine_tuning.launcher import Launcher
     from vizsla.training.fine_tuning.session import Session
 
 COST_UNIT = "seconds"
@@ -43,6 +44,8 @@ class FineTuningSearch(Search):
         The backbones that trials begin with, as many as the space names, or the one of all.
     frozen_of:
         What a trainer begins with, of a backbone.
+    launcher:
+        Who starts the processes of a trial that is shared by several.
     deadline:
         A moment of ``time.monotonic()``.
     """
@@ -56,10 +59,12 @@ class FineTuningSearch(Search):
         frozen_of: Callable[[BackboneSpec], Frozen],
         pictures: Pictures,
         observer: Observer,
+        launcher: Callable[[], Launcher],
         deadline: float | None = None,
     ) -> None:
         super().__init__(job, request, observer, deadline)
         self._base, self._specs, self._frozen_of, self._pictures = base, specs, frozen_of, pictures
+        self._launcher = launcher
 
     def train(self, frozen: Frozen, callback: Callback) -> Training:
         from vizsla.tuning.fine_tuning_runner import FineTuningRunner
@@ -124,6 +129,7 @@ class FineTuningSearch(Search):
             callback=_FirstStores(self._observer, self._request.limits.trials),
             on_progress=lambda done, total: None,
             note=self._observer.note,
+            launcher=self._launcher(),
         )
 
     def clear(self) -> None:

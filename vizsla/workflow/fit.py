@@ -284,7 +284,7 @@ class _Fit:
     def _trainer(self) -> Trainer:
         end = self.watch.before(_RESERVE_SECONDS)
         lines = [] if self.request.preset is None else [EpochLines(self.observer)]
-        own = [self.metrics, self.watch.callback, self.debugger, Profiler()]
+        own = [self.metrics, self.watch.callback, self.debugger, Profiler(self.job.path)]
         self.callback = Callbacks([*own, Deadline(end), *lines])
         pictures = Pictures(self.dataset.sealed(), self.extraction.keys)
         after = _EXPORT_SECONDS + len(self._rows("test")) / (self.images_per_second or 30)

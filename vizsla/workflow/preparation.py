@@ -10,6 +10,7 @@ from vizsla.models.export_process import BackboneExport
 from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.trainer import launcher_for
 from vizsla.training.look import FeatureLook
 from vizsla.tuning.fine_tuning_space import check_fine_tuning_space
 from vizsla.tuning.head_space import check_space, default_space
@@ -57,6 +58,8 @@ class Start:
             else:
                 check_space(request.head, request.tune.space or default_space())
             warm_up(request.tune.strategy, request.tune.limits.trials)
+        elif isinstance(request.head, FineTuneConfig) and (request.head.processes or 1) > 1:
+            launcher_for(request.executor, settings().home).processes(request.head)
         # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
         deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
         self._source = open_source(request.data_request(deadline), observer, watch)

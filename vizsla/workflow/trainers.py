@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from vizsla.jobs.directory import JobDirectory
 from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.pictures import Pictures
-from vizsla.training.fine_tuning.trainer import FineTuner
+from vizsla.training.fine_tuning.trainer import FineTuner, launcher_for
 from vizsla.training.head_trainer import HeadTrainer
 from vizsla.training.trainer import Frozen, Trainer
 from vizsla.workflow.fine_tuning_search import FineTuningSearch
@@ -44,7 +45,8 @@ def trainer_for(
     config, tune = request.head, request.tune
     if isinstance(config, FineTuneConfig):
         if tune is not None:
-            return FineTuningSearch(job, config, tune, specs, frozen_of, pictures, observer, backbone_end)
+            launcher = partial(launcher_for, request.executor, job.checkpoints)
+            return FineTuningSearch(job, config, tune, specs, frozen_of, pictures, observer, launcher, backbone_end)
         return FineTuner(
             job.checkpoints,
             config,
@@ -52,6 +54,7 @@ def trainer_for(
             pictures,
             settings().cache,
             threads=settings().threads,
+            executor=request.executor,
             deadline=backbone_end,
             on_progress=observer.progress,
             note=observer.note,

@@ -24,10 +24,14 @@ class ActivationFile:
     """One view of every picture, as the trunk left it: (rows, ...) float16."""
 
     def __init__(self, path: Path, rows: Rows, shape: tuple[int, ...]) -> None:
+        self._made_of = path, rows, shape
         self._values: npt.NDArray[np.float16] = np.memmap(path, np.float16, "r", shape=(len(rows), *shape))
         self._at = np.full(int(rows.max()) + 1, -1, np.int64)
         self._at[rows] = np.arange(len(rows))
         os.utime(path)  # used now: what bounds the cache looks at this
+
+    def __reduce__(self) -> tuple[type[ActivationFile], tuple[Path, Rows, tuple[int, ...]]]:
+        return ActivationFile, self._made_of  # another process maps the file itself
 
     def take(self, rows: Rows) -> npt.NDArray[np.float16]:
         """A copy of some rows."""

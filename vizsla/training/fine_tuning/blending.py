@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from vizsla.training.fine_tuning.group import Group
+
 
 def blended(
     batch: torch.Tensor, mixup: float, cutmix: float, seed: Sequence[int]
@@ -39,3 +41,15 @@ def blended(
     laid = batch.clone()
     laid[:, :, top:bottom, left:right] = batch[order, :, top:bottom, left:right]
     return laid, 1 - (bottom - top) * (right - left) / (height * width), order
+
+
+def blended_share(
+    share: torch.Tensor, count: int, mixup: float, cutmix: float, seed: Sequence[int], group: Group
+) -> tuple[torch.Tensor, float, torch.Tensor]:
+    """What :func:`blended` makes of a batch of ``count`` pictures, for those of it that are this process's ``share``:
+    the others that lie over them are from the whole batch, by their place in it."""
+    own = torch.from_numpy(group.share(count))
+    if not mixup and not cutmix:
+        return share, 1.0, own
+    batch, left, order = blended(group.whole(share, count), mixup, cutmix, seed)
+    return batch[own], left, order[own]

@@ -34,6 +34,7 @@ class FineTuneConfig:
     each step draws one. ``batch_norm``: whether batch normalisation keeps the statistics of its
     pretraining (``frozen``), learns new ones (``train``, depth full only) or as suits the weights (``auto``).
     ``precision`` is that of products: bfloat16 where it is quicker here (``auto``); weights stay float32.
+    ``processes`` share each batch and make the same steps as one; None: one a GPU, on a processor one.
     ``balance``, ``label_smoothing`` and ``patience`` are those of a head that is trained in steps.
 
     Examples
@@ -49,7 +50,7 @@ class FineTuneConfig:
 
     ONLY: ClassVar = (
         *("cut", "augmentation", "flip", "views", "layer_decay", "unfreeze", "warmup"),
-        *("clip", "accumulation", "ema", "mixup", "cutmix", "batch_norm", "precision"),
+        *("clip", "accumulation", "ema", "mixup", "cutmix", "batch_norm", "precision", "processes"),
     )
     """The hyperparameters that a training of the head alone does not have."""
 
@@ -77,11 +78,19 @@ class FineTuneConfig:
     cutmix: float = 0.0
     batch_norm: Literal["auto", "frozen", "train"] = "auto"
     precision: Precision = "auto"
+    processes: int | None = None
     patience: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self, open_names=("cut", "lr", "epochs", "clip", "patience"))
+        check(self, open_names=("cut", "lr", "epochs", "clip", "patience", "processes"))
+        if self.processes is not None and self.processes > self.batch_size:
+            raise UsageError(
+                f"A batch of {self.batch_size} pictures cannot be shared by {self.processes} processes.",
+                parameter="processes",
+                allowed=f"at most {self.batch_size}",
+                do=f"lower it, or raise {spelled('batch_size')}",
+            )
 
     @property
     def is_open(self) -> bool:

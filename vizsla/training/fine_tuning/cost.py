@@ -14,7 +14,8 @@ from torch.nn import functional
 from vizsla.errors import ImageError
 from vizsla.images import Limits, Preprocessing, read_file
 from vizsla.training.fine_tuning.augmentation import Recipe
-from vizsla.training.fine_tuning.loop import Network, out_of_memory
+from vizsla.training.fine_tuning.loop import out_of_memory
+from vizsla.training.fine_tuning.network import Network
 
 _STEPS = 2
 
@@ -25,6 +26,10 @@ class Cost:
 
     train: float
     measured: float
+
+    def over(self, devices: int) -> Cost:
+        """Where so many devices share the pictures."""
+        return Cost(self.train / devices, self.measured / devices)
 
     def epoch(self, train: int, valid: int) -> float:
         """Seconds of an epoch over so many training and validation pictures."""

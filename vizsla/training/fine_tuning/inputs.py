@@ -5,7 +5,7 @@ Imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,13 +19,22 @@ from vizsla.training.fine_tuning.augmentation import Recipe
 from vizsla.training.fine_tuning.pixels import PixelStore
 
 Rows = npt.NDArray[np.int64]
+Share = Callable[[int], Rows]
+"""Which pictures of a batch of so many are wanted here, by their place in it."""
 
 
 class Inputs(Protocol):
     """Batches of tensors on the device that trains."""
 
-    def epoch(self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0) -> Iterator[torch.Tensor]:
-        """What training sees of each batch of rows from the ``first`` on, drawn by ``seed``."""
+    def epoch(
+        self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0, share: Share = np.arange
+    ) -> Iterator[torch.Tensor]:
+        """What training sees of the ``share`` of each batch of rows from the ``first`` on, drawn by ``seed``: the same
+        of a picture, whoever else sees the others."""
+        ...
+
+    def on(self, device: torch.device, workers: int) -> Inputs:
+        """The same on another device, for another process with so many workers of its own."""
         ...
 
     def plain(self, rows: Rows) -> torch.Tensor:
@@ -50,15 +59,22 @@ class PixelInputs:
         workers: int,
     ) -> None:
         self._store, self._plain, self._recipe, self._device = store, plain, recipe, device
+        self._preprocessing = preprocessing
         self._workers = 0 if device.type == "cpu" else workers
         self._scale = torch.tensor([1 / (255 * s) for s in preprocessing.std], device=device).view(1, 3, 1, 1)
         shift = [-m / s for m, s in zip(preprocessing.mean, preprocessing.std, strict=True)]
         self._shift = torch.tensor(shift, device=device).view(1, 3, 1, 1)
 
-    def epoch(self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0) -> Iterator[torch.Tensor]:
+    def on(self, device: torch.device, workers: int) -> PixelInputs:
+        return PixelInputs(self._store, self._plain, self._recipe, self._preprocessing, device, workers)
+
+    def epoch(
+        self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0, share: Share = np.arange
+    ) -> Iterator[torch.Tensor]:
+        places = [[(int(row), at) for row in rows[share(len(rows))]] for at, rows in enumerate(batches)]
         loader: DataLoader[torch.Tensor] = DataLoader(
             _Draws(self._store, self._recipe, [int(s) for s in seed]),
-            batch_sampler=[[(int(row), at) for row in rows] for at, rows in enumerate(batches)][first:],
+            batch_sampler=places[first:],
             num_workers=self._workers,
             multiprocessing_context="spawn" if self._workers else None,
             pin_memory=self._device.type == "cuda",
@@ -91,10 +107,16 @@ class ActivationInputs:
     def __init__(self, views: Sequence[ActivationFile], device: torch.device) -> None:
         self._views, self._device = views, device
 
-    def epoch(self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0) -> Iterator[torch.Tensor]:
+    def on(self, device: torch.device, workers: int) -> ActivationInputs:
+        return ActivationInputs(self._views, device)
+
+    def epoch(
+        self, batches: Sequence[Rows], seed: Sequence[int], first: int = 0, share: Share = np.arange
+    ) -> Iterator[torch.Tensor]:
         for at, rows in list(enumerate(batches))[first:]:
             chosen = np.random.default_rng([*seed, at]).integers(0, len(self._views), len(rows))
-            views = zip(rows, chosen, strict=True)
+            own = share(len(rows))
+            views = zip(rows[own], chosen[own], strict=True)
             yield self._tensor(np.stack([self._views[view].take(row) for row, view in views]))
 
     def plain(self, rows: Rows) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,15 +14,15 @@ from torch import nn
 from torch.nn import functional
 
 from vizsla.errors import VizslaError
-from vizsla.models.heads.linear import LinearHead
-from vizsla.models.trunk import Features
 from vizsla.parameters import spelled
 from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint, State
-from vizsla.training.fine_tuning.blending import blended
+from vizsla.training.fine_tuning.blending import blended_share
 from vizsla.training.fine_tuning.config import FineTuneConfig
+from vizsla.training.fine_tuning.group import Group
 from vizsla.training.fine_tuning.inputs import Inputs
 from vizsla.training.fine_tuning.layers import layer_groups, learning_rate, make_optimizer, thaw
+from vizsla.training.fine_tuning.network import Network, fill, swapped, tensors
 from vizsla.training.head_data import HeadData, chunks
 from vizsla.training.sampling import batches
 from vizsla.training.temperature import best_temperature, losses
@@ -31,44 +31,6 @@ from vizsla.training.trained import Adjust, EpochMetrics, Stop, StoppedBy
 _EVALUATED = 64
 """Pictures a pass when the validation split is measured."""
 Floats = npt.NDArray[np.float32]
-
-
-class Network(nn.Module):  # type: ignore[misc]
-    """What trains: a body that ends in features (n, d), and a linear head on them."""
-
-    trains_statistics = False
-    """Whether batch normalisation learns statistics of its own."""
-    bfloat16 = False
-    """Whether products are of bfloat16; weights, their updates and the loss stay float32."""
-
-    def __init__(self, body: nn.Module, head: nn.Linear) -> None:
-        super().__init__()
-        self.body, self.head = body, head
-
-    @classmethod
-    def of(cls, body: nn.Module, head: LinearHead, device: torch.device) -> Network:
-        """A body with a head that was trained on its features."""
-        linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
-        network = cls(body, linear)
-        fill(network, {"head.weight": torch.from_numpy(head.weight), "head.bias": torch.from_numpy(head.bias)})
-        network.to(device, memory_format=torch.channels_last).eval().requires_grad_(True)
-        return network
-
-    def named_weights(self) -> Iterable[tuple[str, nn.Parameter]]:
-        """The body's parameters by name, but those of a classifier that it came with."""
-        return self.body.named_weights() if isinstance(self.body, Features) else self.body.named_parameters()
-
-    def prepare(self) -> None:
-        """For steps: nothing is dropped out, as the pictures are few; statistics are learned where they shall be."""
-        self.eval()
-        for module in self.modules() if self.trains_statistics else ():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-                module.train()
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits: torch.Tensor = self.head(self.body(inputs))
-        return logits.float()
 
 
 @dataclass
@@ -109,15 +71,23 @@ def fine_tune(
     checkpoint: Checkpoint | None = None,
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     note: Callable[[str], None] = lambda text: None,
+    group: Group | None = None,
 ) -> FineTuned:
     """Train until the epochs are done, a callback wishes to stop or patience ends, and keep the best epoch: the one
     with the lowest cross-entropy on the validation pictures at its best temperature.
+
+    Parameters
+    ----------
+    group:
+        The processes that call this together, all with the same arguments but for the checkpoint and those who watch:
+        what the first one's say holds for all.
 
     Raises
     ------
     VizslaError
         When the first epoch diverges.
     """
+    group = group or Group()
     device = next(network.parameters()).device
     epochs, per_epoch = config.epochs or 1, math.ceil(len(data.train) / config.batch_size)
     total = epochs * per_epoch
@@ -126,7 +96,7 @@ def fine_tune(
     loss_of = Loss(data, config, device)
     average = {name: p.detach().clone() for name, p in network.named_parameters()} if config.ema else {}
     progress = Progress(parts=config.accumulation, history=[*history])
-    if checkpoint is not None and (kept := checkpoint.load()) is not None:
+    if (kept := group.agreed(None if checkpoint is None else checkpoint.load())) is not None:
         restore(kept[1], network, optimizer, average, progress)
         for metrics in progress.history[len(history) :]:
             callback.on_epoch(metrics, epochs + len(history))
@@ -138,14 +108,16 @@ def fine_tune(
         order = list(batches(data.train, data.labels, config.batch_size, config.seed, epoch, balanced=loss_of.sampled))
         network.prepare()
         thaw(groups, epoch, config)
-        drawn = callback.batches(inputs.epoch(order, [config.seed, epoch], first))
+        replica = group.replica(network)
+        drawn = callback.batches(inputs.epoch(order, [config.seed, epoch], first, group.share))
         for rows, batch in zip(order[first:], drawn, strict=True):
-            for group, options in zip(groups, optimizer.param_groups, strict=True):
-                options["lr"] = group.factor(config) * learning_rate(progress.step / total, config) * progress.lr_factor
-            loss = take_step(network, optimizer, loss_of, batch, rows, progress, config, note)
+            lr = learning_rate(progress.step / total, config) * progress.lr_factor
+            for layers, options in zip(groups, optimizer.param_groups, strict=True):
+                options["lr"] = layers.factor(config) * lr
+            loss = take_step(replica, optimizer, loss_of, batch, rows, progress, config, note, group)
             callback.on_loss(loss)
             if not math.isfinite(loss):
-                whole = bool(torch.isfinite(batch).all())
+                whole = group.mean(float(torch.isfinite(batch).all())) == 1
                 cause = f"lr={config.lr:g} is too high for it" if whole else "what the blocks get holds no numbers"
                 diverged(progress, cause, note)
                 stopped_by = "divergence"
@@ -157,23 +129,24 @@ def fine_tune(
             on_step(progress.step, total)
             if checkpoint is not None and progress.step % per_epoch:
                 checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
-            if (change := callback.adjustment()) is not None:
+            change, stop = group.agreed((callback.adjustment(), callback.on_step(progress.step)))
+            if change is not None:
                 adjust(change, network, progress, note)
-            if (stop := callback.on_step(progress.step)) is not None:
+            if stop is not None:
                 stopped_by = "watcher"
                 break
         if stopped_by != "epochs":
             break
         with swapped(network, average):
             number = len(progress.history) + 1
-            metrics = measure(network, inputs, data, number, progress.loss_sum / progress.pictures)
+            metrics = measure(network, inputs, data, number, progress.loss_sum / progress.pictures, group)
             progress.history.append(metrics)
             progress.loss_sum, progress.pictures = 0.0, 0
             if metrics.valid_loss <= min(m.valid_loss for m in progress.history[len(history) :]):
                 progress.best_epoch = number
                 progress.best = {name: p.detach().clone() for name, p in network.named_parameters()}
                 progress.best |= {name: b.detach().clone() for name, b in network.named_buffers()}
-        if (stop := callback.on_epoch(metrics, epochs + len(history))) is not None:
+        if (stop := group.agreed(callback.on_epoch(metrics, epochs + len(history)))) is not None:
             stopped_by = "watcher"
         if checkpoint is not None:
             checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
@@ -230,7 +203,7 @@ class Loss:
 
 
 def take_step(
-    network: Network,
+    replica: nn.Module,
     optimizer: torch.optim.Optimizer,
     loss_of: Loss,
     batch: torch.Tensor,
@@ -238,35 +211,42 @@ def take_step(
     progress: Progress,
     config: FineTuneConfig,
     note: Callable[[str], None],
+    group: Group,
 ) -> float:
-    """One step on a batch, in as many parts as memory asks for; the mean loss before it."""
+    """One step on a batch, of which ``batch`` is this process's share, in as many parts as memory asks for; the mean
+    loss of the whole batch before it."""
     labels = loss_of.labels(rows)
-    weight = loss_of.weight(labels)
-    batch, share, order = blended(batch, config.mixup, config.cutmix, [config.seed, progress.step, 1])
-    others = labels[order]
+    weight, scale = loss_of.weight(labels), group.scale(len(rows))
+    seed = [config.seed, progress.step, 1]
+    batch, share, order = blended_share(batch, len(rows), config.mixup, config.cutmix, seed, group)
+    labels, others = labels[torch.from_numpy(group.share(len(rows)))], labels[order]
     while True:
         optimizer.zero_grad(set_to_none=True)
         try:
             total = 0.0
-            for part in torch.arange(len(rows), device=batch.device).chunk(min(progress.parts, len(rows))):
-                logits = network(batch[part])
-                loss = share * loss_of(logits, labels[part])
-                if share < 1:
-                    loss = loss + (1 - share) * loss_of(logits, others[part])
-                (loss / weight).backward()
-                total += float(loss.detach())
+            count = max(1, min(progress.parts, len(rows) // group.size))  # as many in every process
+            parts = torch.arange(len(labels), device=batch.device).tensor_split(count)
+            for at, part in enumerate(parts, 1):
+                with group.apart(replica) if at < len(parts) else contextlib.nullcontext():
+                    logits = replica(batch[part])
+                    loss = share * loss_of(logits, labels[part])
+                    if share < 1:
+                        loss = loss + (1 - share) * loss_of(logits, others[part])
+                    (scale * loss / weight).backward()
+                total += scale * float(loss.detach())
             break
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or progress.parts >= len(rows):
+            if not out_of_memory(error) or progress.parts >= len(labels) or group.size > 1:
                 raise
-            progress.parts = min(2 * progress.parts, len(rows))
+            progress.parts = min(2 * progress.parts, len(labels))
             note(
                 f"The memory does not hold {len(rows)} pictures at once: from now on each step takes them in "
                 f"{progress.parts} parts, to the same result."
             )
+    total = group.mean(total)
     if math.isfinite(total):
         if config.clip is not None:
-            nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], config.clip)
+            nn.utils.clip_grad_norm_([p for p in replica.parameters() if p.grad is not None], config.clip)
         optimizer.step()
     return total / weight
 
@@ -292,45 +272,24 @@ def diverged(progress: Progress, cause: str, note: Callable[[str], None]) -> Non
     note(f"Training diverged in step {progress.step + 1}, as {cause}: it went back to epoch {progress.best_epoch}.")
 
 
-def measure(network: Network, inputs: Inputs, data: HeadData, epoch: int, train_loss: float) -> EpochMetrics:
+def measure(
+    network: Network, inputs: Inputs, data: HeadData, epoch: int, train_loss: float, group: Group
+) -> EpochMetrics:
     """The validation split's loss (nats, at the best temperature) and accuracy."""
-    logits = predict(network, inputs, data.valid)
+    logits = predict(network, inputs, data.valid, group)
     labels = data.labels[data.valid]
     loss = float(losses(logits, labels, best_temperature(logits, labels)).mean())
     return EpochMetrics(epoch, train_loss, loss, float((logits.argmax(axis=1) == labels).mean()))
 
 
-def predict(network: Network, inputs: Inputs, rows: npt.NDArray[np.int64]) -> Floats:
+def predict(network: Network, inputs: Inputs, rows: npt.NDArray[np.int64], group: Group | None = None) -> Floats:
     """Logits (len(rows), classes) of the plain pictures."""
+    group = group or Group()
     network.eval()
     with torch.inference_mode():
-        parts: list[Floats] = []
-        for chunk in chunks(rows, _EVALUATED):
-            parts.append(network(inputs.plain(chunk)).cpu().numpy())
-    return np.concatenate(parts)
-
-
-@contextlib.contextmanager
-def swapped(network: Network, average: dict[str, torch.Tensor]) -> Iterator[None]:
-    """The network with its averaged weights, as long as the block lasts."""
-    own = {name: p.detach().clone() for name, p in network.named_parameters()} if average else {}
-    fill(network, average)
-    yield
-    fill(network, own)
-
-
-def fill(network: Network, values: dict[str, torch.Tensor]) -> None:
-    """Set parameters and buffers by name."""
-    with torch.no_grad():
-        for name, tensor in tensors(network):
-            if name in values:
-                tensor.copy_(values[name].reshape(tensor.shape))
-
-
-def tensors(network: Network) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every parameter and buffer by name."""
-    yield from network.named_parameters()
-    yield from network.named_buffers()
+        share = [network(inputs.plain(chunk)).cpu() for chunk in chunks(rows[group.share(len(rows))], _EVALUATED)]
+        logits: Floats = group.whole(torch.cat(share), len(rows)).numpy()
+    return logits
 
 
 def state(

@@ -12,7 +12,8 @@ from vizsla.models.heads.linear import LinearHead
 from vizsla.training.callbacks import Callback
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
-from vizsla.training.fine_tuning.loop import Network, fine_tune, predict
+from vizsla.training.fine_tuning.loop import fine_tune, predict
+from vizsla.training.fine_tuning.network import Network
 from vizsla.training.fine_tuning.schedule import Costs
 from vizsla.training.fine_tuning.stage import Workshop
 

@@ -24,13 +24,15 @@ from vizsla.settings import settings
 from vizsla.training.fine_tuning.augmentation import Recipe
 from vizsla.training.fine_tuning.config import Depth, FineTuneConfig
 from vizsla.training.fine_tuning.cost import Cost, cost, picture_cost
-from vizsla.training.fine_tuning.loop import Network
+from vizsla.training.fine_tuning.network import Network
 from vizsla.training.fine_tuning.stage import Workshop, gains_from_bfloat16
 
 FILE = "fine-tuning.json"
 _TIMED_PICTURES = 8
 _LEAST_SECONDS = 20.0
 """Measuring what training costs takes some of them."""
+_START_SECONDS = 10.0
+"""Until processes that share a stage have started."""
 _MARGIN = 0.95
 """Of the time that is left, what is planned with: epochs differ."""
 _MOST_LAST, _MOST_FULL = 16, 30
@@ -110,6 +112,8 @@ def stages(
     planned = asked_for(config, cuts, workshop.device)
     if seconds is not None:
         examples = workshop.examples
+        if (config.processes or 1) > 1:
+            seconds -= _START_SECONDS * len(planned)
         costs = measure(workshop.backbone, examples, planned, cuts, head, workshop.threads, workshop.device)
         timed = within(planned, costs, train, valid, seconds, auto=config.is_open)
         words = "; ".join(f"{_words(stage)}, about {_minutes(took)}" for stage, took in timed)
@@ -265,10 +269,11 @@ def measure(
     recipe = Recipe(planned[0].augmentation, planned[0].flip, backbone.preprocessing)
     decode, draw = picture_cost(examples[:_TIMED_PICTURES], backbone.preprocessing, recipe)
     for stage in planned:
+        devices = (stage.processes or 1) if device.type == "cuda" else 1
         if stage.depth == "full":
             network, example = _timed_network(backbone, None, head, device)
             network.bfloat16 = stage.precision == "bfloat16"
-            full = cost(network, example)
+            full = cost(network, example).over(devices)
             # The loop draws by itself on a processor; beside a GPU worker processes do.
             train = full.train + draw if device.type == "cpu" else max(full.train, draw / threads)
             full = replace(full, train=train)
@@ -278,7 +283,7 @@ def measure(
             network, example = _timed_network(backbone, cut, head, device)
             network.bfloat16 = stage.precision == "bfloat16"
             trunk = trunk_seconds * (1 - cut.share) / (1 - cuts[0].share)
-            last[cut.place] = LastCost(cost(network, example), trunk)
+            last[cut.place] = LastCost(cost(network, example).over(devices), trunk)
     return Costs(last, full, decode / threads, draw / threads)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from vizsla.training.callbacks import Callback
 from vizsla.training.checkpoint import Checkpoint
 from vizsla.training.config import Balance, LbfgsConfig
 from vizsla.training.fine_tuning.config import FineTuneConfig
-from vizsla.training.fine_tuning.loop import Network, fine_tune, predict
+from vizsla.training.fine_tuning.launcher import Launcher
+from vizsla.training.fine_tuning.loop import FineTuned, fine_tune, predict
+from vizsla.training.fine_tuning.network import Network
 from vizsla.training.fine_tuning.pictures import Pictures
 from vizsla.training.fine_tuning.stage import Workshop, best_device
 from vizsla.training.heads import train_heads
@@ -43,6 +46,8 @@ class Session:
         Where pixels and activations are kept.
     on_progress:
         Told (done, total) of the phase that runs.
+    launcher:
+        Starts the processes of a training that is shared by several.
 
     Raises
     ------
@@ -63,6 +68,7 @@ class Session:
         callback: Callback,
         on_progress: Callable[[int, int], None],
         note: Callable[[str], None],
+        launcher: Launcher,
     ) -> None:
         data = frozen.data
         if not len(data.valid):
@@ -78,8 +84,9 @@ class Session:
         """Of the frozen backbone's head, for the validation pictures."""
         self.labels = data.labels[data.valid]
         self.backbone = load_backbone(spec)
+        cache = cache.absolute()  # other processes may have other working directories
         self.spec, self._frozen, self._cache = spec, frozen, cache
-        self._on_progress, self._note = on_progress, note
+        self._on_progress, self._note, self.launcher = on_progress, note, launcher
         self.workshop = Workshop(
             self.backbone, frozen.backbone.sha256, pictures, data, cache, threads, best_device(), callback, on_progress
         )
@@ -119,7 +126,10 @@ class Session:
                 torch.nn.init.zeros_(network.head.weight)
                 torch.nn.init.zeros_(network.head.bias)
         self.workshop.callback.on_phase("epochs", None)
-        result = fine_tune(
+        train: Callable[..., FineTuned] = fine_tune
+        if (config.processes or 1) > 1:
+            train = partial(self.launcher.fine_tune, self.backbone, threads=self.workshop.threads)
+        result = train(
             network,
             inputs,
             data,

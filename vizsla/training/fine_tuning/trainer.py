@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
@@ -16,6 +17,27 @@ from vizsla.training.fine_tuning.gain import Gain
 from vizsla.training.fine_tuning.pictures import Pictures
 from vizsla.training.trained import EpochMetrics
 from vizsla.training.trainer import Frozen, Trainer, Training
+
+if TYPE_CHECKING:
+    from vizsla.training.fine_tuning.launcher import Launcher
+
+
+def launcher_for(executor: str, folder: Path) -> Launcher:
+    """Who starts the processes of a training that is shared by several: torchrun on this machine, or Ray Train on the
+    nodes of a cluster, which may keep what it needs in ``folder``. Imports torch.
+
+    Raises
+    ------
+    JobError
+        When there is no way to the cluster.
+    """
+    if executor.partition("://")[0] == "ray":
+        from vizsla.training.fine_tuning.ray_train import RayTrain
+
+        return RayTrain(executor, folder)
+    from vizsla.training.fine_tuning.torchrun import Torchrun
+
+    return Torchrun()
 
 
 class FineTuner(Trainer):
@@ -29,6 +51,8 @@ class FineTuner(Trainer):
         Where pixels and activations are kept.
     threads:
         Cores.
+    executor:
+        Where the processes run that share a training: ``local``, or a cluster.
     deadline:
         A moment of ``time.monotonic()`` at which all must be done: the rest of the job is reckoned with.
     on_progress:
@@ -46,6 +70,7 @@ class FineTuner(Trainer):
         cache: Path,
         *,
         threads: int,
+        executor: str = "local",
         deadline: float | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         note: Callable[[str], None] = lambda text: None,
@@ -53,7 +78,7 @@ class FineTuner(Trainer):
     ) -> None:
         super().__init__(folder)
         self._config, self._spec, self._pictures, self._cache = config, spec, pictures, cache
-        self._threads, self._deadline, self._on_progress = threads, deadline, on_progress
+        self._threads, self._executor, self._deadline, self._on_progress = threads, executor, deadline, on_progress
         self._note, self._interval = note, interval
         self._checkpoints: list[Checkpoint] = []
 
@@ -76,13 +101,15 @@ class FineTuner(Trainer):
             callback=callback,
             on_progress=self._on_progress,
             note=self._note,
+            launcher=launcher_for(self._executor, self.folder),
         )
         callback.on_phase("plan", None)
+        config = replace(self._config, processes=session.launcher.processes(self._config))
         callback = Callbacks([callback, Deadline(self._deadline)])
         seconds = None if self._deadline is None else self._deadline - time.monotonic()
         best, logits = session.start, session.logits
         history: list[EpochMetrics] = []
-        for stage in stages(self.folder, session.workshop, self._config, session.head, seconds, self._note):
+        for stage in stages(self.folder, session.workshop, config, session.head, seconds, self._note):
             before = session.weights
             assert isinstance(best.head, LinearHead)
             path = self.folder / f"{stage.depth}.checkpoint"
