@@ -19,6 +19,7 @@ from vizsla.models.export import ExportedBackbone
 
 pytestmark = pytest.mark.slow
 UID = 1000
+PYTHON = sys.base_prefix.lstrip("/")
 SYSTEM = [name for name in ("bin", "lib", "lib64") if Path("/", name).exists()]
 
 
@@ -28,8 +29,8 @@ def image(tmp_path: Path) -> Path:
     if os.geteuid() or subprocess.run(["unshare", "-mn", "true"], capture_output=True).returncode:
         pytest.skip("this system does not let a process have its own root, which root alone can make")
     root = tmp_path / "root"
-    for folder in ("proc", "dev", "tmp", "etc", "usr", "opt/ml", "opt/python", "opt/packages", "home/vizsla"):
-        (root / folder).mkdir(parents=True)
+    for folder in ("proc", "dev", "tmp", "etc", "usr", "opt/ml", PYTHON, "opt/packages", "home/vizsla"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     for name in SYSTEM:  # links, of a merged /usr, as in Debian
         if Path("/", name).is_symlink():
             (root / name).symlink_to(os.readlink(Path("/", name)))
@@ -66,13 +67,13 @@ def test_train_and_serve_in_a_root_of_their_own(
         f"mount --bind {source} {image / target} && mount -o remount,bind,ro {image / target}"
         for source, target in (
             ("/usr", "usr"),
-            (sys.base_prefix, "opt/python"),
+            (sys.base_prefix, PYTHON),  # at its own place, where it looks for its library
             (sysconfig.get_path("purelib"), "opt/packages"),
             *((Path("/", name), name) for name in SYSTEM if not Path("/", name).is_symlink()),
         )
     ]
     variables = (
-        "PATH=/opt/python/bin:/usr/bin:/bin HOME=/home/vizsla PYTHONPATH=/opt/site:/opt/packages "
+        f"PATH={sys.base_prefix}/bin:/usr/bin:/bin HOME=/home/vizsla PYTHONPATH=/opt/site:/opt/packages "
         "PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1"
     )
     inside = f"chroot --userspec={UID}:{UID} {image} env -i {variables}"
