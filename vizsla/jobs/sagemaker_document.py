@@ -42,7 +42,8 @@ class Request:
     @property
     def _one(self) -> dict[str, Any]:
         """The job; of a search, one of its trials."""
-        return self.parameters.get("TrainingJobDefinition", self.parameters)
+        one: dict[str, Any] = self.parameters.get("TrainingJobDefinition", self.parameters)
+        return one
 
     @property
     def _limits(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.tuning.parameters import CategoricalParameter, IntegerParameter
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.space import Space, Value
-from vizsla.tuning.trials import TrialRecord
+from vizsla.tuning.trials import TrialRecord, TrialStatus
 
 OPERATION = "CreateHyperParameterTuningJob"
 _LONGEST_NAME = 32
@@ -41,7 +41,12 @@ _OF_A_TRIAL = (
 )
 """Of a training's fields those that HyperParameterTrainingJobDefinition has, too, and means the same by."""
 _OF_AN_ALGORITHM = ("TrainingImage", "TrainingInputMode", "AlgorithmName", "MetricDefinitions")
-_STATUS = {"InProgress": "InProgress", "Stopping": "InProgress", "Completed": "Completed", "Stopped": "Stopped"}
+_STATUS: dict[str, TrialStatus] = {
+    "InProgress": "InProgress",
+    "Stopping": "InProgress",
+    "Completed": "Completed",
+    "Stopped": "Stopped",
+}
 
 
 def tuning_name(name: str, attempt: int) -> str:
