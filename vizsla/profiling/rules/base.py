@@ -137,7 +137,8 @@ class View:
         n = self.core_numbers.shape[1]
         if not len(self.core_numbers) or not n:
             return float("nan")
-        return max(0.0, float(self.core_numbers.mean(axis=0).sum()) - self.own_cpu) / (100 * n)
+        busy = float(self.core_numbers.mean(axis=0).sum())
+        return max(0.0, busy - self.own_cpu) / (100.0 * float(n))
 
     @cached_property
     def loader(self) -> dict[str, Any]:
