@@ -43,7 +43,7 @@ test: install ## the default tests, on two workers (they wait for processes and 
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not gpu'
 
 test-aws: install ## AWS's SDKs and notebooks against the AWS door, with the SDKs in environments of their own
-	@$(BIN)/python -m pytest -q -m slow tests/aws/test_sdk2.py tests/aws/test_sdk3.py tests/aws/test_notebooks.py
+	@$(BIN)/python -m pytest -q -m slow tests/aws
 
 test-ray: $(RAY_STAMP) ## the tests of many machines, with Ray in an environment of its own, on loopback alone
 	@$(ALONE) sh -c 'ip link set lo up && exec "$$@"' sh $(RAY_VENV)/bin/python -m pytest -q tests/cluster

@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aws.conftest import IMAGE, ROLE, archive, until
+from vizsla.reports.pdf import find_browser
 
 Clients = Callable[[str], Any]
 CLARIFY = "205585389593.dkr.ecr.us-east-1.amazonaws.com/sagemaker-clarify-processing:1.0"
@@ -74,6 +75,8 @@ def test_clarifys_bias_of_a_table(client: Clients, bucket: str) -> None:
     analysis = json.loads(s3.get_object(Bucket=bucket, Key="bias/analysis.json")["Body"].read())
     assert list(analysis["pre_training_bias_metrics"]["facets"]) == ["breed"]
     assert b"<html" in s3.get_object(Bucket=bucket, Key="bias/report.html")["Body"].read()[:300]
+    if find_browser() is not None:
+        assert s3.get_object(Bucket=bucket, Key="bias/report.pdf")["Body"].read()[:5] == b"%PDF-"
     (row,) = sagemaker.list_processing_jobs(StatusEquals="Completed")["ProcessingJobSummaries"]
     assert row["ProcessingJobName"] == "bias"
     with pytest.raises(ClientError, match="already exists"):
