@@ -98,7 +98,7 @@ class StepFinding:
 
     def to_dict(self) -> dict[str, Any]:
         """A line of ``findings.jsonl``."""
-        values = {key: plain(value, _rounded) for key, value in vars(self).items() if value not in ("", {})}
+        values = {key: plain(value, _rounded) for key, value in vars(self).items() if value != ""}
         return {"id": f"{self.source}-{self.rule}", "source": self.source, **values}
 
     @classmethod

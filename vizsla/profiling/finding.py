@@ -28,6 +28,8 @@ class ProfileFinding(StepFinding):
     def to_dict(self) -> dict[str, Any]:
         """A line of ``findings.jsonl``."""
         values = super().to_dict()
+        if not self.change:
+            del values["change"]
         return values | {"expected_gain": {"metric": "seconds", "value": values.pop("seconds"), "how": "modelled"}}
 
     @classmethod
