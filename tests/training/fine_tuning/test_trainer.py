@@ -121,7 +121,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_too_little_memory_halves_the_parts_and_not_the_step(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(FULL, precision="float32")  # in bfloat16 the parts are rounded otherwise
+    config = replace(FULL, optimizer="sgd", precision="float32")  # AdamW makes whole steps of differences in rounding
     plenty = setting.train(tmp_path / "plenty", config)
     forward = loop.Network.forward
 
@@ -136,7 +136,7 @@ def test_too_little_memory_halves_the_parts_and_not_the_step(
         setting.notes
     )
     losses = [[epoch.train_loss for epoch in one.trained.history] for one in (plenty, training)]
-    assert np.allclose(*losses, rtol=1e-2)
+    assert np.allclose(*losses, rtol=1e-4)
 
 
 def test_a_loss_that_is_no_number_names_its_cause(setting: Setting, tmp_path: Path) -> None:
