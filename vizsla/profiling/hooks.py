@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import overrides
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -202,13 +203,29 @@ def _watch_tensors(timeline: Timeline) -> None:
         _replace(torch.Tensor, name, _reading(timeline, getattr(torch.Tensor, name)))
 
 
+def _direct(original: Any) -> Callable[..., Any]:
+    """A method of tensors as torch's own kinds of them know it: an uninitialised parameter of a lazy module, for one,
+    looks up in a table, made before another stood in its place, whether it allows the call."""
+
+    def call(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        kind = type(tensor)
+        is_special = kind is not torch.Tensor and kind.__module__.startswith("torch.")
+        if is_special and overrides.has_torch_function_unary(tensor):
+            return overrides.handle_torch_function(original, (tensor,), tensor, *args, **kwargs)
+        return original(tensor, *args, **kwargs)
+
+    return call
+
+
 def _moving(timeline: Timeline, original: Any) -> Callable[..., Any]:
+    direct = _direct(original)
+
     @functools.wraps(original)
     def move(self: Any, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
         began = time.monotonic_ns()
-        result = original(self, *args, **kwargs)
+        result = direct(self, *args, **kwargs)
         if result is not self and timeline.is_here and timeline.is_idle and result.device != self.device:
             timeline.add(Phase.TRANSFER, began)
         return result
@@ -217,12 +234,16 @@ def _moving(timeline: Timeline, original: Any) -> Callable[..., Any]:
 
 
 def _reading(timeline: Timeline, original: Any) -> Callable[..., Any]:
+    direct = _direct(original)
+
     @functools.wraps(original)
     def read(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or not (timeline.is_idle and timeline.is_here):
+        if torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
+        if not (timeline.is_idle and timeline.is_here):
+            return direct(self, *args, **kwargs)
         began = time.monotonic_ns()
-        result = original(self, *args, **kwargs)
+        result = direct(self, *args, **kwargs)
         timeline.add(Phase.LOGGING, began, count=1)
         return result
 
