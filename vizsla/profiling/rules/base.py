@@ -134,7 +134,7 @@ class View:
     def others_share(self) -> float:
         """Of the machine's cores, what processes beside the job took, in the mean of the training loop; nan where
         unknown."""
-        n = self.core_numbers.shape[1]
+        n = int(self.core_numbers.shape[1])
         if not len(self.core_numbers) or not n:
             return float("nan")
         return max(0.0, float(self.core_numbers.mean(axis=0).sum()) - self.own_cpu) / (100 * n)
