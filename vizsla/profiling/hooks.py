@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +25,7 @@ from torch.utils.data._utils import fetch
 
 from vizsla.profiling import loaders
 from vizsla.profiling.control import Control
-from vizsla.profiling.timeline import MARK, Phase, Timeline
+from vizsla.profiling.timeline import LAST, MARK, Phase, Timeline
 
 _FIRST_STEPS = 3
 """After which the facts of the loop are known: threads, device, precision."""
@@ -47,6 +48,7 @@ def install(timeline: Timeline) -> None:
     watch_functions(timeline, torch.jit, {"save": Phase.CHECKPOINT, "load": Phase.WEIGHTS})
     watch_functions(timeline, torch.nn.Module, {"load_state_dict": Phase.WEIGHTS})
     watch_functions(timeline, builtins, {"print": Phase.LOGGING})
+    watch_functions(timeline, logging.Logger, {"handle": Phase.LOGGING})
 
 
 def uninstall() -> None:
@@ -61,23 +63,23 @@ def _replace(owner: Any, name: str, value: Any) -> None:
     _undo.append(lambda: setattr(owner, name, original))
 
 
-def watch_functions(timeline: Timeline, owner: Any, phases: Mapping[str, Phase]) -> None:
+def watch_functions(timeline: Timeline, owner: Any, phases: Mapping[str, Phase], flags: int = 0) -> None:
     """Call what some functions of a module or class do by the name of a phase."""
     for name, phase in phases.items():
         if hasattr(owner, name):
-            _replace(owner, name, _in_phase(timeline, getattr(owner, name), phase))
+            _replace(owner, name, _in_phase(timeline, getattr(owner, name), phase, flags))
 
 
-def _in_phase(timeline: Timeline, original: Callable[..., Any], phase: Phase) -> Callable[..., Any]:
+def _in_phase(timeline: Timeline, original: Callable[..., Any], phase: Phase, flags: int) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or not timeline.is_here:
+        if torch.compiler.is_compiling() or not timeline.is_here or timeline.is_whole:
             return original(*args, **kwargs)
         timeline.begin(phase)
         try:
             return original(*args, **kwargs)
         finally:
-            timeline.end()
+            timeline.end(flags)
 
     return call
 
@@ -89,7 +91,7 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
     compiled: set[int] = set()
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if compiling() or timeline.inside or not timeline.is_here:
+        if compiling() or timeline.inside or not timeline.is_here or timeline.is_whole:
             return original(self, *args, **kwargs)
         timeline.inside = 1
         is_first = type(self).__name__ == "OptimizedModule" and id(self) not in compiled
@@ -111,6 +113,7 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
 
 def _watch_backward(timeline: Timeline) -> None:
     watch_functions(timeline, torch.autograd, {"backward": Phase.BACKWARD})
+    watch_functions(timeline, torch.autograd, {"grad": Phase.BACKWARD}, MARK)
 
 
 def _watch_optimizers(timeline: Timeline, control: Control) -> None:
@@ -179,13 +182,17 @@ def _watch_loaders(timeline: Timeline, control: Control) -> None:
             return step(self)
         timeline.unwind(Phase.OPTIMIZER)
         timeline.begin(Phase.DATA)
+        flags, pictures = 0, 0
         try:
-            return step(self)
+            batch = step(self)
+            pictures = loaders.pictures_of(batch) if self._auto_collation else 0
+            return batch
         except StopIteration:
             loaders.own().write(now=True)
+            flags = LAST
             raise
         finally:
-            timeline.end()
+            timeline.end(flags, pictures)
 
     _replace(DataLoader, "__iter__", begin)
     _replace(dataloader._BaseDataLoaderIter, "__next__", next_batch)

@@ -56,7 +56,13 @@ class Phase(IntEnum):
 
 COMPUTES = (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
 MARK = 1
-"""Flag. Of DATA: the loader begins; of FORWARD: without gradients; of OPTIMIZER: no step (gradients set to zero)."""
+"""Flag. Of DATA: the loader begins; of FORWARD: without gradients; of BACKWARD: of a part alone
+(``torch.autograd.grad``); of OPTIMIZER: no step (gradients set to zero)."""
+LAST = 2
+"""Flag. Of DATA: the loader had no more."""
+_WHOLE = (Phase.DATA, Phase.BACKWARD)
+"""What is called within these is a part of them: a transform that is a module, a file that a dataset loads, a forward
+pass that a checkpointed model repeats."""
 
 
 class Timeline:
@@ -136,6 +142,11 @@ class Timeline:
     def is_idle(self) -> bool:
         """Whether it is in no phase."""
         return not self._stack
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is in a phase of which all that is called within it is a part."""
+        return bool(self._stack) and self._stack[-1] in _WHOLE
 
     def add(self, phase: int, began: int, flags: int = 0, count: int = 0) -> None:
         """A phase from ``began`` (``time.monotonic_ns``) until now, within which nothing was recorded."""
