@@ -105,6 +105,23 @@ def test_a_loop_on_one_batch_that_was_drawn_once_has_its_steps(watch: Watch) -> 
     one_step_a_batch(watch(loop))
 
 
+def test_a_step_that_calls_a_closure_again_and_again_is_one(watch: Watch) -> None:
+    def loop() -> None:
+        model = network()
+        optimizer = torch.optim.LBFGS(model.parameters(), max_iter=12, tolerance_grad=0, tolerance_change=0)
+        for x, _ in DataLoader(Pictures(), 4):
+
+            def closure(x: torch.Tensor = x) -> torch.Tensor:
+                optimizer.zero_grad()
+                loss = model(x).square().mean()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+
+    one_step_a_batch(watch(loop))
+
+
 def test_pictures_that_a_batch_is_cut_into_are_counted_once(watch: Watch) -> None:
     def loop() -> None:
         model = network()

@@ -88,16 +88,12 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
     """The outermost call of a module is a forward pass: of a model, or of a loss."""
     original: Any = torch.nn.Module.__call__
     grad, compiling = torch.is_grad_enabled, torch.compiler.is_compiling
-    compiled: set[int] = set()
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if compiling() or timeline.inside or not timeline.is_here or timeline.is_whole:
             return original(self, *args, **kwargs)
         timeline.inside = 1
-        is_first = type(self).__name__ == "OptimizedModule" and id(self) not in compiled
-        if is_first:
-            compiled.add(id(self))
-        timeline.begin(Phase.COMPILE if is_first else Phase.FORWARD)
+        timeline.begin(Phase.FORWARD)
         try:
             if control.loop is not None:
                 return control.loop.call(original, self, args, kwargs)
@@ -109,6 +105,24 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
             timeline.end(0 if grad() else MARK, n if type(n) is int else 0)  # a tensor, in a trace
 
     _replace(torch.nn.Module, "__call__", call)
+
+
+def watch_compiling(timeline: Timeline, callback: Any) -> None:
+    """Whatever ``torch.compile`` compiles, of a model or a function, again or for the backward pass."""
+    handler = callback.callback_handler
+
+    def before(event: Any) -> None:
+        if timeline.is_here:
+            timeline.begin(Phase.COMPILE)
+
+    def after(event: Any) -> None:
+        if timeline.is_here:
+            timeline.unwind(Phase.COMPILE)
+
+    handler.register_start_callback(before)
+    handler.register_end_callback(after)
+    _undo.append(functools.partial(handler.remove_start_callback, before))
+    _undo.append(functools.partial(handler.remove_end_callback, after))
 
 
 def _watch_backward(timeline: Timeline) -> None:

@@ -87,7 +87,7 @@ class Segments:
         A batch begins with the waiting for its data, and is one up to its last backward pass or step: a teacher's pass
         without gradients and the steps of several optimizers are parts of it. Behind that, and where no loader is
         seen, it begins with a forward pass after a backward pass, a step, or a forward pass of the other kind (with or
-        without gradients).
+        without gradients), or with the backward pass where no forward pass is seen.
         """
         phase, n = self.phase, len(self)
         is_data = (phase == Phase.DATA) & (self.flags != MARK)
@@ -100,6 +100,8 @@ class Segments:
         last = _forward_fill(plain, plain != 2)
         changed = forward & (np.concatenate([[2], last[:-1]]) != plain)
         own = forward & (np.isin(before, (Phase.BACKWARD, Phase.OPTIMIZER)) | changed)
+        # Of a loop that calls no module, as when all of its step is compiled.
+        own |= (kinds == Phase.BACKWARD) & np.isin(before, (Phase.OTHER, Phase.OPTIMIZER))
         # A model and its loss are two forward passes of one batch; a loader's wait belongs to what follows it.
         drawn = (kinds == Phase.DATA) & (before != Phase.DATA)
         begins = drawn | own & (before != Phase.DATA) & ~self._within_batch(at, np.cumsum(drawn))

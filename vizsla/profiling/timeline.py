@@ -120,10 +120,13 @@ class Timeline:
     def begin(self, phase: int) -> None:
         """The main thread enters a phase."""
         now = time.monotonic_ns()
-        if self._stack:
-            self._put(self._stack[-1], self._since, now)
+        self._interrupt(now)
         self._stack.append(phase)
         self._since = now
+
+    def _interrupt(self, now: int) -> None:
+        if self._stack:  # an optimizer that calls a closure has not made its step yet
+            self._put(self._stack[-1], self._since, now, MARK if self._stack[-1] == Phase.OPTIMIZER else 0)
 
     def end(self, flags: int = 0, count: int = 0) -> None:
         """It leaves the phase it is in."""
@@ -150,8 +153,7 @@ class Timeline:
 
     def add(self, phase: int, began: int, flags: int = 0, count: int = 0) -> None:
         """A phase from ``began`` (``time.monotonic_ns``) until now, within which nothing was recorded."""
-        if self._stack:
-            self._put(self._stack[-1], self._since, began)
+        self._interrupt(began)
         now = time.monotonic_ns()
         self._put(phase, began, now, flags, count)
         self._since = now
