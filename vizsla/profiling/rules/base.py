@@ -145,6 +145,17 @@ class View:
         known = self.profile.facts.get("loaders") or []
         return max(known, key=lambda entry: entry.get("items") or 0, default={})
 
+    @cached_property
+    def restarts(self) -> tuple[int, float]:
+        """How often the workers of the loader were started anew, and the seconds that steps waited for it."""
+        steps, workers = self.profile.train_steps, int(self.loader.get("num_workers") or 0)
+        if steps is None or not workers or self.loader.get("persistent_workers"):
+            return 0, 0.0
+        starts = np.flatnonzero(steps.begins)[1:]
+        # The start belongs to the step before; then each worker has a first batch.
+        waits = np.unique(starts[:, None] + np.arange(-1, workers))
+        return len(starts), float(steps.wait[waits[waits < len(steps)]].sum())
+
     def fetches(self, name: str) -> float:
         """The sum over all processes that fetched batches."""
         return float(sum(entry.get(name, 0) for entry in self.profile.loaders))
