@@ -12,6 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.utils.data import DataLoader  # noqa: E402
+
 from tests.profiling.conftest import Watch  # noqa: E402
 from tests.profiling.loops import STEPS, Pictures, Shards, compute, evaluate, network, save, train  # noqa: E402
 from vizsla.errors import UsageError  # noqa: E402
@@ -47,6 +49,22 @@ def sampled(
     for i in range(40):
         lines.write([(begin + (end - begin) * (i + 0.5) / 40, values(i / 40))])
     lines.close()
+
+
+def test_workers_that_start_anew_each_epoch_are_to_stay(watch: Watch) -> None:
+    def loop() -> None:
+        model = network()
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        loader = DataLoader(Pictures(n=16), 4, num_workers=1, worker_init_fn=lambda i: time.sleep(0.3))
+        for _ in range(6):
+            for x, _ in loader:
+                model(x).sum().backward()
+                optimizer.step()
+
+    finding = found(watch(loop))["data_stall"]
+    assert "waits for workers that start anew in each epoch" in finding.message
+    assert finding.fix == "set persistent_workers=True in the DataLoader"
+    assert finding.seconds > 5 * 0.3
 
 
 SOUND: list[Callable[[], object]] = [

@@ -210,3 +210,25 @@ def test_of_our_own_work_the_epochs_count_and_all_else_has_its_own_name(watch: W
     assert profile.steps("eval").seconds.max() < 0.3, "no step lasts until the loop goes on"
     assert profile.loop.total - profile.loop.train > 0.4
     assert sum(profile.phases.values()) == pytest.approx(profile.seconds, rel=0.02)
+
+
+def test_functions_and_models_that_compile_in_place_have_their_compiling_too(watch: Watch) -> None:
+    import torch._dynamo.callback as callbacks
+
+    def loop() -> None:
+        model = network()
+        model.compile(backend="eager")
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+
+        @torch.compile(backend="eager", fullgraph=True)
+        def loss_of(x: torch.Tensor) -> torch.Tensor:
+            return model(x).square().mean()
+
+        for _ in range(3):
+            loss_of(torch.ones(2, 3, 8, 8)).backward()
+            optimizer.step()
+
+    profile = watch(loop)
+    assert profile.phases["initialisation, compiling"] > 0
+    assert len(profile.steps() or ()) == 3
+    assert not callbacks.callback_handler.start_callbacks

@@ -50,7 +50,7 @@ def profile(
         out.print(line, soft_wrap=True, markup=False, highlight=False)
     for name, why in result.broken.items():
         errors.print(f"the rule {name} failed itself: {why}", soft_wrap=True, markup=False)
-    if result.findings and not (advise or change):
+    if result.findings and result.profile.train_steps and not (advise or change):
         errors.print(f"next    vizsla profile {found.name} --advise measures what changes gain", soft_wrap=True)
     if show:
         typer.launch(str(result.report))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import builtins
 import functools
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import overrides
 from torch.optim.optimizer import (
     Optimizer,
     register_optimizer_step_post_hook,
@@ -23,7 +25,7 @@ from torch.utils.data._utils import fetch
 
 from vizsla.profiling import loaders
 from vizsla.profiling.control import Control
-from vizsla.profiling.timeline import MARK, Phase, Timeline
+from vizsla.profiling.timeline import LAST, MARK, Phase, Timeline
 
 _FIRST_STEPS = 3
 """After which the facts of the loop are known: threads, device, precision."""
@@ -46,6 +48,7 @@ def install(timeline: Timeline) -> None:
     watch_functions(timeline, torch.jit, {"save": Phase.CHECKPOINT, "load": Phase.WEIGHTS})
     watch_functions(timeline, torch.nn.Module, {"load_state_dict": Phase.WEIGHTS})
     watch_functions(timeline, builtins, {"print": Phase.LOGGING})
+    watch_functions(timeline, logging.Logger, {"handle": Phase.LOGGING})
 
 
 def uninstall() -> None:
@@ -60,23 +63,23 @@ def _replace(owner: Any, name: str, value: Any) -> None:
     _undo.append(lambda: setattr(owner, name, original))
 
 
-def watch_functions(timeline: Timeline, owner: Any, phases: Mapping[str, Phase]) -> None:
+def watch_functions(timeline: Timeline, owner: Any, phases: Mapping[str, Phase], flags: int = 0) -> None:
     """Call what some functions of a module or class do by the name of a phase."""
     for name, phase in phases.items():
         if hasattr(owner, name):
-            _replace(owner, name, _in_phase(timeline, getattr(owner, name), phase))
+            _replace(owner, name, _in_phase(timeline, getattr(owner, name), phase, flags))
 
 
-def _in_phase(timeline: Timeline, original: Callable[..., Any], phase: Phase) -> Callable[..., Any]:
+def _in_phase(timeline: Timeline, original: Callable[..., Any], phase: Phase, flags: int) -> Callable[..., Any]:
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or not timeline.is_here:
+        if torch.compiler.is_compiling() or not timeline.is_here or timeline.is_whole:
             return original(*args, **kwargs)
         timeline.begin(phase)
         try:
             return original(*args, **kwargs)
         finally:
-            timeline.end()
+            timeline.end(flags)
 
     return call
 
@@ -85,16 +88,12 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
     """The outermost call of a module is a forward pass: of a model, or of a loss."""
     original: Any = torch.nn.Module.__call__
     grad, compiling = torch.is_grad_enabled, torch.compiler.is_compiling
-    compiled: set[int] = set()
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if compiling() or timeline.inside or not timeline.is_here:
+        if compiling() or timeline.inside or not timeline.is_here or timeline.is_whole:
             return original(self, *args, **kwargs)
         timeline.inside = 1
-        is_first = type(self).__name__ == "OptimizedModule" and id(self) not in compiled
-        if is_first:
-            compiled.add(id(self))
-        timeline.begin(Phase.COMPILE if is_first else Phase.FORWARD)
+        timeline.begin(Phase.FORWARD)
         try:
             if control.loop is not None:
                 return control.loop.call(original, self, args, kwargs)
@@ -108,8 +107,27 @@ def _watch_modules(timeline: Timeline, control: Control) -> None:
     _replace(torch.nn.Module, "__call__", call)
 
 
+def watch_compiling(timeline: Timeline, callback: Any) -> None:
+    """Whatever ``torch.compile`` compiles, of a model or a function, again or for the backward pass."""
+    handler = callback.callback_handler
+
+    def before(event: Any) -> None:
+        if timeline.is_here:
+            timeline.begin(Phase.COMPILE)
+
+    def after(event: Any) -> None:
+        if timeline.is_here:
+            timeline.unwind(Phase.COMPILE)
+
+    handler.register_start_callback(before)
+    handler.register_end_callback(after)
+    _undo.append(functools.partial(handler.remove_start_callback, before))
+    _undo.append(functools.partial(handler.remove_end_callback, after))
+
+
 def _watch_backward(timeline: Timeline) -> None:
     watch_functions(timeline, torch.autograd, {"backward": Phase.BACKWARD})
+    watch_functions(timeline, torch.autograd, {"grad": Phase.BACKWARD}, MARK)
 
 
 def _watch_optimizers(timeline: Timeline, control: Control) -> None:
@@ -178,13 +196,17 @@ def _watch_loaders(timeline: Timeline, control: Control) -> None:
             return step(self)
         timeline.unwind(Phase.OPTIMIZER)
         timeline.begin(Phase.DATA)
+        flags, pictures = 0, 0
         try:
-            return step(self)
+            batch = step(self)
+            pictures = loaders.pictures_of(batch) if self._auto_collation else 0
+            return batch
         except StopIteration:
             loaders.own().write(now=True)
+            flags = LAST
             raise
         finally:
-            timeline.end()
+            timeline.end(flags, pictures)
 
     _replace(DataLoader, "__iter__", begin)
     _replace(dataloader._BaseDataLoaderIter, "__next__", next_batch)
@@ -202,13 +224,29 @@ def _watch_tensors(timeline: Timeline) -> None:
         _replace(torch.Tensor, name, _reading(timeline, getattr(torch.Tensor, name)))
 
 
+def _direct(original: Any) -> Callable[..., Any]:
+    """A method of tensors as torch's own kinds of them know it: an uninitialised parameter of a lazy module, for one,
+    looks up in a table, made before another stood in its place, whether it allows the call."""
+
+    def call(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        kind = type(tensor)
+        is_special = kind is not torch.Tensor and kind.__module__.startswith("torch.")
+        if is_special and overrides.has_torch_function_unary(tensor):
+            return overrides.handle_torch_function(original, (tensor,), tensor, *args, **kwargs)
+        return original(tensor, *args, **kwargs)
+
+    return call
+
+
 def _moving(timeline: Timeline, original: Any) -> Callable[..., Any]:
+    direct = _direct(original)
+
     @functools.wraps(original)
     def move(self: Any, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
         began = time.monotonic_ns()
-        result = original(self, *args, **kwargs)
+        result = direct(self, *args, **kwargs)
         if result is not self and timeline.is_here and timeline.is_idle and result.device != self.device:
             timeline.add(Phase.TRANSFER, began)
         return result
@@ -217,12 +255,16 @@ def _moving(timeline: Timeline, original: Any) -> Callable[..., Any]:
 
 
 def _reading(timeline: Timeline, original: Any) -> Callable[..., Any]:
+    direct = _direct(original)
+
     @functools.wraps(original)
     def read(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling() or not (timeline.is_idle and timeline.is_here):
+        if torch.compiler.is_compiling():
             return original(self, *args, **kwargs)
+        if not (timeline.is_idle and timeline.is_here):
+            return direct(self, *args, **kwargs)
         began = time.monotonic_ns()
-        result = original(self, *args, **kwargs)
+        result = direct(self, *args, **kwargs)
         timeline.add(Phase.LOGGING, began, count=1)
         return result
 

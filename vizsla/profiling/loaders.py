@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import time
+from collections.abc import Mapping
 from multiprocessing.util import Finalize
 from types import ModuleType
 from typing import Any
@@ -167,6 +168,17 @@ def _watch_fetcher(kind: Any) -> None:
         return result
 
     kind.fetch = fetch
+
+
+def pictures_of(batch: Any) -> int:
+    """How many a collated batch has: the length of the first of its tensors or lists; 0 where that is none."""
+    if isinstance(batch, Mapping):
+        batch = list(batch.values())
+    first = batch[0] if isinstance(batch, list | tuple) and batch else batch
+    if isinstance(first, list | tuple):  # of unequal size
+        return len(first)
+    shape: Any = getattr(first, "shape", ())
+    return shape[0] if len(shape) and type(shape[0]) is int else 0
 
 
 def facts_of(loader: Any) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.profiling.timeline import MARK, SEGMENT, Phase
+from vizsla.profiling.timeline import LAST, MARK, SEGMENT, Phase
 
 _DTYPE = np.dtype([("began", "<u8"), ("us", "<u4"), ("count", "<u2"), ("phase", "u1"), ("flags", "u1")])
 assert _DTYPE.itemsize == SEGMENT.size
 TRAIN, EVAL, OTHER = 1, 2, 0
 _OUTSIDE = (Phase.CHECKPOINT, Phase.WEIGHTS, Phase.EVALUATION, Phase.COMPILE)
 """What happens between batches, or once, and is not counted to a step."""
+_MOST_STEPS = 8
+"""On one batch of a loader: of a GAN's networks, say. More of them are a loop of its own on data drawn once."""
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -82,8 +84,10 @@ class Segments:
     def groups(self) -> Ints:
         """(n,) the number of the batch that each segment belongs to; -1 before the first.
 
-        A batch begins with the waiting for its data; where no loader is seen, with a forward pass after a backward
-        pass, a step, or a forward pass of the other kind (with or without gradients).
+        A batch begins with the waiting for its data, and is one up to its last backward pass or step: a teacher's pass
+        without gradients and the steps of several optimizers are parts of it. Behind that, and where no loader is
+        seen, it begins with a forward pass after a backward pass, a step, or a forward pass of the other kind (with or
+        without gradients), or with the backward pass where no forward pass is seen.
         """
         phase, n = self.phase, len(self)
         is_data = (phase == Phase.DATA) & (self.flags != MARK)
@@ -96,12 +100,28 @@ class Segments:
         last = _forward_fill(plain, plain != 2)
         changed = forward & (np.concatenate([[2], last[:-1]]) != plain)
         own = forward & (np.isin(before, (Phase.BACKWARD, Phase.OPTIMIZER)) | changed)
+        # Of a loop that calls no module, as when all of its step is compiled.
+        own |= (kinds == Phase.BACKWARD) & np.isin(before, (Phase.OTHER, Phase.OPTIMIZER))
         # A model and its loss are two forward passes of one batch; a loader's wait belongs to what follows it.
-        begins = (kinds == Phase.DATA) & (before != Phase.DATA) | own & (before != Phase.DATA)
+        drawn = (kinds == Phase.DATA) & (before != Phase.DATA)
+        begins = drawn | own & (before != Phase.DATA) & ~self._within_batch(at, np.cumsum(drawn))
         result = np.full(n, -1, np.int64)
         result[at] = np.cumsum(begins) - 1
         filled = _forward_fill(result, core)
         return np.where(np.arange(n) >= (at[0] if len(at) else n), filled, -1)
+
+    def _within_batch(self, at: Ints, draws: Ints) -> npt.NDArray[np.bool_]:
+        """(len(at),) of segments ``at``, each after so many draws, whether it is before the last backward pass or step
+        of a batch that a loader gave."""
+        phase, count = self.phase[at], int(draws.max(initial=0)) + 1
+        steps = np.bincount(draws[self.is_step[at]], minlength=count)
+        over = np.bincount(draws[(phase == Phase.DATA) & (self.flags[at] == LAST)], minlength=count)
+        last = np.full(count, -1, np.int64)
+        trains = np.flatnonzero((phase == Phase.BACKWARD) | self.is_step[at])
+        np.maximum.at(last, draws[trains], trains)
+        batches = (np.arange(count) > 0) & (over == 0) & (steps <= _MOST_STEPS)
+        within: npt.NDArray[np.bool_] = batches[draws] & (np.arange(len(at)) < last[draws])
+        return within
 
     @cached_property
     def is_step(self) -> npt.NDArray[np.bool_]:
@@ -118,7 +138,7 @@ class Segments:
         inside = self.groups >= 0
         for mode, chosen in (
             (EVAL, self.phase == Phase.FORWARD),
-            (TRAIN, (self.phase == Phase.BACKWARD) | self.is_step),
+            (TRAIN, (self.phase == Phase.BACKWARD) & (self.flags != MARK) | self.is_step),
         ):
             modes[self.groups[inside & chosen]] = mode
         return modes
@@ -172,6 +192,9 @@ class Segments:
         pictures = np.zeros(count, np.int64)
         forward = inside & (self.phase == Phase.FORWARD)
         np.maximum.at(pictures, groups[forward], self.count[forward].astype(np.int64))
+        data = inside & (self.phase == Phase.DATA)
+        drawn = np.bincount(groups[data], self.count[data], count).astype(np.int64)
+        pictures = np.where(drawn > 0, drawn, pictures)
         begins_loader = np.zeros(count, bool)
         after = groups[(self.phase == Phase.DATA) & (self.flags == MARK)] + 1
         begins_loader[after[after < count]] = True

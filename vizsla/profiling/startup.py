@@ -69,6 +69,12 @@ def _torch(module: ModuleType) -> None:
     hooks.install(_timeline())
 
 
+def _dynamo(module: ModuleType) -> None:
+    from vizsla.profiling import hooks
+
+    hooks.watch_compiling(_timeline(), module)
+
+
 def _pillow(module: ModuleType) -> None:
     from vizsla.profiling import loaders
 
@@ -93,6 +99,7 @@ def _nothing(module: ModuleType) -> None: ...
 
 _ACTIONS: dict[str, Callable[[ModuleType], None]] = {
     "torch": _torch,
+    "torch._dynamo.callback": _dynamo,
     "PIL.ImageFile": _pillow,
     "safetensors.torch": _safetensors,
     "torch.utils.tensorboard.writer": _tensorboard,

@@ -56,7 +56,13 @@ class Phase(IntEnum):
 
 COMPUTES = (Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER)
 MARK = 1
-"""Flag. Of DATA: the loader begins; of FORWARD: without gradients; of OPTIMIZER: no step (gradients set to zero)."""
+"""Flag. Of DATA: the loader begins; of FORWARD: without gradients; of BACKWARD: of a part alone
+(``torch.autograd.grad``); of OPTIMIZER: no step (gradients set to zero)."""
+LAST = 2
+"""Flag. Of DATA: the loader had no more."""
+_WHOLE = (Phase.DATA, Phase.BACKWARD)
+"""What is called within these is a part of them: a transform that is a module, a file that a dataset loads, a forward
+pass that a checkpointed model repeats."""
 
 
 class Timeline:
@@ -111,10 +117,13 @@ class Timeline:
     def begin(self, phase: int) -> None:
         """The main thread enters a phase."""
         now = time.monotonic_ns()
-        if self._stack:
-            self._put(self._stack[-1], self._since, now)
+        self._interrupt(now)
         self._stack.append(phase)
         self._since = now
+
+    def _interrupt(self, now: int) -> None:
+        if self._stack:  # an optimizer that calls a closure has not made its step yet
+            self._put(self._stack[-1], self._since, now, MARK if self._stack[-1] == Phase.OPTIMIZER else 0)
 
     def end(self, flags: int = 0, count: int = 0) -> None:
         """It leaves the phase it is in."""
@@ -134,10 +143,14 @@ class Timeline:
         """Whether it is in no phase."""
         return not self._stack
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is in a phase of which all that is called within it is a part."""
+        return bool(self._stack) and self._stack[-1] in _WHOLE
+
     def add(self, phase: int, began: int, flags: int = 0, count: int = 0) -> None:
         """A phase from ``began`` (``time.monotonic_ns``) until now, within which nothing was recorded."""
-        if self._stack:
-            self._put(self._stack[-1], self._since, began)
+        self._interrupt(began)
         now = time.monotonic_ns()
         self._put(phase, began, now, flags, count)
         self._since = now

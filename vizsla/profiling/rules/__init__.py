@@ -47,7 +47,7 @@ def rule_class(name: str) -> type[ProfileRule]:
             return kind
     names = [kind.title() for kind in RULES]
     near = get_close_matches(name, names, 1) or names
-    raise UsageError(f"The profiler has no rule {name!r:.80}.", parameter="rule", allowed=", ".join(near))
+    raise UsageError(f"The profiler has no rule {name!r:.80}.", parameter="set", allowed=", ".join(near))
 
 
 def rules_with(parameters: Mapping[str, Mapping[str, Any]]) -> list[ProfileRule]:

@@ -134,7 +134,7 @@ class View:
     def others_share(self) -> float:
         """Of the machine's cores, what processes beside the job took, in the mean of the training loop; nan where
         unknown."""
-        n = self.core_numbers.shape[1]
+        n = int(self.core_numbers.shape[1])
         if not len(self.core_numbers) or not n:
             return float("nan")
         busy = float(self.core_numbers.mean(axis=0).sum())
@@ -145,6 +145,17 @@ class View:
         """Settings of the loader that training draws from: the one with the most pictures."""
         known = self.profile.facts.get("loaders") or []
         return max(known, key=lambda entry: entry.get("items") or 0, default={})
+
+    @cached_property
+    def restarts(self) -> tuple[int, float]:
+        """How often the workers of the loader were started anew, and the seconds that steps waited for it."""
+        steps, workers = self.profile.train_steps, int(self.loader.get("num_workers") or 0)
+        if steps is None or not workers or self.loader.get("persistent_workers"):
+            return 0, 0.0
+        starts = np.flatnonzero(steps.begins)[1:]
+        # The start belongs to the step before; then each worker has a first batch.
+        waits = np.unique(starts[:, None] + np.arange(-1, workers))
+        return len(starts), float(steps.wait[waits[waits < len(steps)]].sum())
 
     def fetches(self, name: str) -> float:
         """The sum over all processes that fetched batches."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vizsla.parameters import spelled
+from vizsla.profiling.finding import ProfileFinding
 from vizsla.profiling.rules.base import ProfileRule, Verdict, View, patience, percent
 
 _STALL = 0.2
@@ -180,6 +181,8 @@ class DataStall(ProfileRule):
             return Verdict()
         late = int((steps.wait > self.threshold / 100 * steps.seconds).sum())
         details = {"waiting_for_data": view.wait_share}
+        if (found := self._of_starts(view)) is not None:
+            return Verdict(1, late, len(steps), details, found)
         if 100 * view.wait_share <= self.threshold:
             return Verdict(0, late, len(steps), details)
         workers, to = int(view.loader.get("num_workers") or 0), workers_to_try(view)
@@ -196,6 +199,20 @@ class DataStall(ProfileRule):
             seconds=view.wait_share * view.train_seconds,
         )
         return Verdict(1, late, len(steps), details, found)
+
+    def _of_starts(self, view: View) -> ProfileFinding | None:
+        """Where most of it is for workers that start, more of them or cheaper loading would not help."""
+        (n, seconds), steps = view.restarts, view.profile.train_steps
+        if steps is None or not n or seconds < max(0.5 * steps.wait.sum(), self.threshold / 100 * steps.seconds.sum()):
+            return None
+        return self.finding(
+            view,
+            f"{percent(seconds / float(steps.seconds.sum()))} of the steps' time waits for workers that start anew in "
+            f"each epoch: {seconds / n:.1f} s each time.",
+            "set persistent_workers=True in the DataLoader",
+            evidence={"starts": n, "seconds": seconds},
+            seconds=seconds,
+        )
 
 
 @dataclass

@@ -202,10 +202,13 @@ class LoggingSync(ProfileRule):
         details = {"logging": share, "values_a_step": reads}
         if 100 * share <= (self.threshold if reads <= self.values else self.threshold / 5):
             return Verdict(0, 0, view.step, details)
+        what = f"{reads:.0f} values are read from tensors a step" if reads >= 1 else "text is written in the steps"
         found = self.finding(
             view,
-            f"Logging takes {percent(share)} of the steps' time: {reads:.0f} values are read from tensors a step.",
-            "read values every 50 steps; add losses up as tensors (total += loss.detach())",
+            f"Logging takes {percent(share)} of the steps' time: {what}.",
+            "read values every 50 steps; add losses up as tensors (total += loss.detach())"
+            if reads >= 1
+            else "write every 50 steps",
             evidence=details,
             seconds=seconds * 0.98,
         )
