@@ -53,6 +53,7 @@ class KillsTheSecond(Callback):
         return None
 
 
+@pytest.mark.slow
 def test_two_make_the_steps_of_one_and_after_the_death_of_one_go_on_to_the_same_bits(
     setting: Setting, tmp_path: Path
 ) -> None:
@@ -101,16 +102,19 @@ def test_batch_normalisation_learns_from_the_whole_batch(setting: Setting, tmp_p
     assert np.allclose(curve(shared), curve(alone), rtol=0, atol=1e-4)
 
 
-def test_a_callback_stops_it(setting: Setting, tmp_path: Path) -> None:
+def test_two_make_the_steps_of_one_until_a_callback_stops_them(setting: Setting, tmp_path: Path) -> None:
     class AfterOne(Callback):
         def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
             return Stop("test", "one is enough")
 
-    training = setting.train(tmp_path / "a", replace(LAST, processes=2), AfterOne())
+    alone = setting.train(tmp_path / "alone", LAST, AfterOne())
+    training = setting.train(tmp_path / "shared", replace(LAST, processes=2), AfterOne())
     assert len(training.trained.history) == 1
+    assert np.allclose(curve(training), curve(alone), rtol=0, atol=1e-4)
     assert training.trained.stop == Stop("test", "one is enough")
 
 
+@pytest.mark.slow
 def test_what_a_process_refuses_is_said_once_in_its_words(setting: Setting, tmp_path: Path) -> None:
     with pytest.raises(VizslaError) as caught:
         setting.train(tmp_path / "a", replace(FULL, processes=2, lr=1e30, clip=None, warmup=0.0))
