@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 
 from vizsla.cli.console import errors, print_json
-from vizsla.jobs.executors.base import Executor
-from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.workflow.dry_run import DryRun
 
 
-def print_dry_run(executor: Executor, spec: TrainingJobSpec, about: str, *, as_json: bool) -> None:
+def print_dry_run(run: DryRun, *, as_json: bool) -> None:
     """The request on stdout, what it may cost and what was measured here on stderr; all of it in one object with
     ``as_json``."""
-    from vizsla.workflow.dry_run import dry_run
-
-    run = dry_run(executor, spec, about)
     if as_json:
         print_json(run.to_dict())
         return

@@ -132,8 +132,9 @@ def train(
     spec = with_actions(spec, action)
     if dry_run:
         from vizsla.cli.dry_run import print_dry_run
+        from vizsla.workflow.dry_run import dry_run as request_of
 
-        print_dry_run(runs, spec, about, as_json=as_json)
+        print_dry_run(request_of(runs, spec, about), as_json=as_json)
         return
     handle = runs.submit(spec, about)
     follow_to_end(runs, handle, as_json=as_json)

@@ -128,6 +128,12 @@ def run(
     executor: str = typer.Option(
         "local", help="What runs a script's trials, as for train; or looks at pictures, as for fit."
     ),
+    dry_run: bool = typer.Option(
+        False,
+        "--dry-run",
+        help="With --executor sagemaker: print the request, and what it may cost; send nothing.",
+        rich_help_panel=_SCRIPT,
+    ),
     action: list[str] = typer.Option(
         [],
         "--action",
@@ -197,13 +203,24 @@ def run(
         fixed = source_dir, [*channels, *channel], hyperparameters, metric, instance_type, name
         request = ScriptSearch.of(script, *fixed, search=search, executor=executor)
         request = replace(request, spec=with_actions(request.spec, action))
+        if dry_run:
+            from vizsla.cli.dry_run import print_dry_run
+            from vizsla.workflow.dry_run import dry_run_search
+
+            print_dry_run(dry_run_search(request), as_json=as_json)
+            return
         with trial_view() as view:
             result = tune_script(request, view)
         _print_script(result, as_json, view.noted)
         return
 
-    scripts = {"--source-dir": source_dir, "--data": channel, "--metric": metric, "--instance-type": instance_type}
-    scripts["--action"] = action
+    scripts: dict[str, Any] = {
+        "--source-dir": source_dir,
+        "--data": channel,
+        "--metric": metric,
+        "--instance-type": instance_type,
+    }
+    scripts |= {"--action": action, "--dry-run": dry_run}
     _check_effect(scripts, "vizsla tune DATA", "add --script")
     from vizsla.workflow.fit import fit
     from vizsla.workflow.request import FitRequest

@@ -139,8 +139,8 @@ def code_of(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def in_words(job: str | None = None) -> Iterator[None]:
-    """Turn what AWS answers into words.
+def in_words(job: str | None = None, resume: str | None = None) -> Iterator[None]:
+    """Turn what AWS answers into words; ``resume`` is the command that goes on with the job.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def in_words(job: str | None = None) -> Iterator[None]:
         yield
     except (exceptions.ClientError, exceptions.BotoCoreError, boto3_exceptions.Boto3Error) as error:
         code = code_of(error)
-        on = f"`vizsla jobs resume {job}` follows it again" if job else "try again"
+        on = f"`{resume or f'vizsla jobs resume {job}'}` follows it again" if job else "try again"
         if code in _EXPIRED or "expired" in str(error).lower():
             what, do = "The AWS credentials have expired.", f"log in anew (such as `aws sso login`), then {on}"
         elif isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,14 +28,28 @@ class Request:
     @property
     def resources(self) -> tuple[str, int]:
         """Type and number of the instances."""
-        config = self.parameters.get("ResourceConfig") or self.parameters["TransformResources"]
-        return config["InstanceType"], config["InstanceCount"]
+        config = self._one.get("ResourceConfig") or self._one["TransformResources"]
+        return config["InstanceType"], config["InstanceCount"] * self._limits.get("MaxParallelTrainingJobs", 1)
 
     @property
     def seconds(self) -> int | None:
         """The longest time it may run; None where there is no limit."""
-        limit = self.parameters.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
-        return None if limit is None else int(limit)
+        limit = self._one.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
+        many = self._limits.get("MaxNumberOfTrainingJobs", 1)
+        turns = -(-many // self._limits.get("MaxParallelTrainingJobs", 1))
+        return None if limit is None else min(int(limit) * turns, self._limits.get("MaxRuntimeInSeconds", sys.maxsize))
+
+    @property
+    def _one(self) -> dict[str, Any]:
+        """The job; of a search, one of its trials."""
+        one: dict[str, Any] = self.parameters.get("TrainingJobDefinition", self.parameters)
+        return one
+
+    @property
+    def _limits(self) -> dict[str, Any]:
+        """Of a search, how many trials there may be, and for how long."""
+        limits: dict[str, Any] = self.parameters.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
+        return limits
 
     def check(self) -> None:
         """That the service's model has no objection.
@@ -53,6 +68,16 @@ def name_at_aws(name: str, attempt: int) -> str:
     """A job's name there: names are given once for ever, so that another attempt has another one."""
     suffix = "" if attempt == 1 else f"-{attempt}"
     return name[: _LONGEST_NAME - len(suffix)].rstrip("-") + suffix
+
+
+def preview_places(spec: TrainingJobSpec, account: Account) -> tuple[str | None, dict[str, str]]:
+    """The addresses that a job's code and channels would have when they were sent."""
+    bucket, prefix = account.place()
+    code = f"s3://{bucket}/{prefix}code/CONTENT/sourcedir.tar.gz" if spec.script else None
+    return code, {
+        channel.channel_name: f"s3://{bucket}/{prefix}data/{channel.path.name}/" if channel.path else channel.uri
+        for channel in spec.input_data_config
+    }
 
 
 def training_request(

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +17,14 @@ from typing import Any
 
 from vizsla.errors import JobError
 from vizsla.files import write_json
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.spec import local_path
+from vizsla.settings import settings
 
 _THREADS = 16
 _PART_BYTES = 8 << 20
 _MANY = 1000
+_TELL_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,34 @@ def upload_code(s3: Any, folder: Path, bucket: str, prefix: str) -> str:
     if not there.get("KeyCount"):
         s3.put_object(Bucket=bucket, Key=key, Body=data)
     return f"s3://{bucket}/{key}"
+
+
+def sent_data(s3: Any, job: JobDirectory, uri: str, bucket: str, prefix: str) -> str:
+    """The s3:// address of data of a job, which are sent if they lie here; its log tells how far that is.
+
+    Raises
+    ------
+    JobError
+        When there are none.
+    """
+    path = local_path(uri)
+    if path is None:
+        return uri
+    if not path.exists():
+        raise JobError("There are no data to send.", where=path)
+    told = time.monotonic()
+    with open(job.logs, "a", encoding="utf-8") as log:
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= _TELL_SECONDS:
+                told = time.monotonic()
+                log.write(f"[vizsla: {path}: {done:,} of {total:,} files sent]\n")
+                log.flush()
+
+        address, upload = upload_data(s3, path, bucket, prefix, settings().cache, tell)
+        log.write(f"[vizsla: {path}: {upload}]\n")
+    return address
 
 
 def upload_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,28 @@ COST_UNIT = "pictures trained on"
 
 
 _Written = Annotated[Space, PlainValidator(Space.of), PlainSerializer(Space.to_dict)]
+
+
+def winner_of(trials: Sequence[TrialRecord], objective: Objective, job: Path, reason: str) -> TrialRecord:
+    """The best trial of a search that has ended, for that ``reason``.
+
+    Raises
+    ------
+    VizslaError
+        When no trial was completed.
+    """
+    winner = best(trials, objective)
+    if winner is not None:
+        return winner
+    failed = [t for t in trials if t.status == "Failed"]
+    if failed:
+        example, why = common_failure(failed)
+        raise VizslaError(
+            f"No trial was completed: {len(failed)} of {len(trials)} failed, {why}",
+            where=example.name,
+            do="correct that and start a new search",
+        )
+    raise VizslaError(f"No trial was completed: {reason}.", where=job, do="give more time, or more trials")
 
 
 @dataclass(frozen=True)
@@ -68,17 +91,7 @@ class SearchResult(Shown):
         VizslaError
             When no trial was completed.
         """
-        winner = best(study.trials(), objective)
-        failed = [t for t in study.trials() if t.status == "Failed"]
-        if winner is None and failed:
-            example, why = common_failure(failed)
-            raise VizslaError(
-                f"No trial was completed: {len(failed)} of {len(study.trials())} failed, {why}",
-                where=example.name,
-                do="correct that and start a new search",
-            )
-        if winner is None:
-            raise VizslaError(f"No trial was completed: {end.reason}.", where=job, do="give more time, or more trials")
+        winner = winner_of(study.trials(), objective, job, end.reason)
         return cls(
             name=job.name,
             space=space,

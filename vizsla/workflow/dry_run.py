@@ -9,6 +9,7 @@ from typing import Any
 
 from vizsla.errors import UsageError, VizslaError
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.executors import open_executor
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.executors.sagemaker import SageMakerExecutor
 from vizsla.jobs.metrics import last_metrics
@@ -16,6 +17,8 @@ from vizsla.jobs.sagemaker_account import VARIABLE, Account
 from vizsla.jobs.sagemaker_document import Cost, Request, cost_of
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.parameters import spelled
+from vizsla.workflow import sagemaker_search
+from vizsla.workflow.script_search import ScriptSearch, searched
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,33 @@ def dry_run(executor: Executor, spec: TrainingJobSpec, about: str) -> DryRun:
     VizslaError
         When it could not be sent, or the executor sends nothing.
     """
-    if not isinstance(executor, SageMakerExecutor):
-        raise UsageError(
-            f"The executor {executor.name} sends no request: there is nothing to show.",
-            parameter="dry_run",
-            allowed=spelled("executor", "sagemaker"),
-        )
-    request = executor.preview(spec, about)
+    request = _sending(executor).preview(spec, about)
     return DryRun(request, cost_of(request, Account.read()), _last_run(executor.home, spec))
+
+
+def dry_run_search(request: ScriptSearch) -> DryRun:
+    """What a search would send.
+
+    Raises
+    ------
+    VizslaError
+        As :func:`dry_run`.
+    """
+    executor = open_executor(request.executor)
+    _sending(executor)
+    space = searched(request)
+    sent = sagemaker_search.preview(request.search, space, request.spec, request.name or request.base_name)
+    return DryRun(sent, cost_of(sent, Account.read()), _last_run(executor.home, request.spec))
+
+
+def _sending(executor: Executor) -> SageMakerExecutor:
+    if isinstance(executor, SageMakerExecutor):
+        return executor
+    raise UsageError(
+        f"The executor {executor.name} sends no request: there is nothing to show.",
+        parameter="dry_run",
+        allowed=spelled("executor", "sagemaker"),
+    )
 
 
 def _last_run(home: Path, spec: TrainingJobSpec) -> RunHere | None:

@@ -38,16 +38,15 @@ from vizsla.tuning.space import CategoricalParameter, Space, Value, typed_value
 from vizsla.tuning.strategies import strategy
 from vizsla.tuning.study import Study
 from vizsla.tuning.trials import TrialRecord, ranked
+from vizsla.workflow import sagemaker_search
 from vizsla.workflow.document import tuning_document
 from vizsla.workflow.logbook import Logbook
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.search import write_result
-from vizsla.workflow.study import Problem, open_study, search_of
+from vizsla.workflow.study import EXECUTOR, SAGEMAKER, Problem, open_study, search_of
 from vizsla.workflow.tune import find_unfinished
 
 COST_UNIT = "seconds"
-_EXECUTOR = "TrialExecutor"
-"""The field of a search's document that is not AWS's."""
 
 
 @dataclass(frozen=True)
@@ -193,10 +192,12 @@ def tune_script(request: ScriptSearch, observer: Observer) -> ScriptSearchResult
     VizslaError
         Of the kind that tells what went wrong. Trials that ended are kept.
     """
-    _space(request)
+    space = searched(request)
+    if request.executor == SAGEMAKER:
+        sagemaker_search.preview(request.search, space, request.spec, request.base_name)
     document = tuning_document(request.search, request.spec)
     if request.executor != "local":
-        document[_EXECUTOR] = request.executor
+        document[EXECUTOR] = request.executor
     with running_here("tune", request.base_name, document, name=request.name) as job:
         return _run(request, job, observer)
 
@@ -209,7 +210,7 @@ def make_job(request: ScriptSearch) -> JobDirectory:
     VizslaError
         When nothing is searched, the script is not there, or the name is in use.
     """
-    _problem(request.spec, _space(request))
+    _problem(request.spec, searched(request))
     document = tuning_document(request.search, request.spec)
     return JobDirectory.create("tune", request.base_name, document, settings().home, request.name)
 
@@ -223,7 +224,7 @@ def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSea
         When it is completed, or another process controls it.
     """
     job = find_unfinished(name)
-    executor = job.document.get(_EXECUTOR, "local")
+    executor = job.document.get(EXECUTOR, "local")
     request = ScriptSearch(kind_of(job.kind).spec(job.document), search_of(job), job.name, job.name, executor)
     with resuming_here(job):
         return _run(request, job, observer)
@@ -232,11 +233,15 @@ def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSea
 def _run(request: ScriptSearch, job: JobDirectory, observer: Observer) -> ScriptSearchResult:
     from vizsla.reports.tune import write_page
 
-    with (
-        open(job.logs, "a", encoding="utf-8", errors="replace") as log,
-        contextlib.closing(open_executor(request.executor)) as executor,
-    ):
-        result = _SearchJob(request, job, Logbook(log, observer), executor).run()
+    with open(job.logs, "a", encoding="utf-8", errors="replace") as log:
+        logbook = Logbook(log, observer)
+        if request.executor == SAGEMAKER:
+            there = sagemaker_search.SageMakerSearch(request.search, searched(request), request.spec, job, logbook)
+            result = there.run()
+            write_result(job, result)
+        else:
+            with contextlib.closing(open_executor(request.executor)) as executor:
+                result = _SearchJob(request, job, logbook, executor).run()
         return ScriptSearchResult(job.path, write_page(job, result), result)
 
 
@@ -244,7 +249,7 @@ class _SearchJob:
     """One run of a search: its trials, and the best of them once more with other seeds."""
 
     def __init__(self, request: ScriptSearch, job: JobDirectory, observer: Observer, executor: Executor) -> None:
-        self.spec, self.search, self.space = request.spec, request.search, _space(request)
+        self.spec, self.search, self.space = request.spec, request.search, searched(request)
         self.job, self.observer, self.executor = job, observer, executor
         minutes = self.search.limits.minutes
         self.deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -337,7 +342,14 @@ class _SearchJob:
         return [t.value for t in again.trials() if t.complete and t.value is not None and math.isfinite(t.value)]
 
 
-def _space(request: ScriptSearch) -> Space:
+def searched(request: ScriptSearch) -> Space:
+    """What is searched.
+
+    Raises
+    ------
+    UsageError
+        When nothing is.
+    """
     if request.search.space is None:
         raise UsageError(
             "It is not said what to search.",

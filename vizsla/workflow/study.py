@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ from vizsla.tuning.study import Prior, Study
 from vizsla.tuning.study_lock import controlling
 from vizsla.tuning.trials import TrialRecord, ranked
 
+EXECUTOR, SAGEMAKER = "TrialExecutor", "sagemaker"
+"""The field of a search's document that is not AWS's, and its value for a search that SageMaker runs itself."""
 _ABOUT = "search.json"
+_KEPT = "trials.json"
 _SHARED_STUDY = "search"
 _FIRST = 4
 """Configurations taken over from a search of another problem."""
@@ -108,7 +111,22 @@ def study_place(request: SearchRequest, job: JobDirectory) -> tuple[str, str]:
 
 def trials_of(job: JobDirectory) -> Sequence[TrialRecord]:
     """The trials of a tuning job."""
+    if job.document.get(EXECUTOR) == SAGEMAKER:
+        return kept_trials(job)
     return stored_trials(*study_place(search_of(job), job))
+
+
+def kept_trials(job: JobDirectory) -> list[TrialRecord]:
+    """The trials of a search that SageMaker runs, as it last told them."""
+    try:
+        return [TrialRecord(**fields | {"curve": ()}) for fields in json.loads((job.checkpoints / _KEPT).read_bytes())]
+    except FileNotFoundError:
+        return []
+
+
+def keep_trials(job: JobDirectory, trials: Sequence[TrialRecord]) -> None:
+    """What :func:`kept_trials` gives."""
+    write_json(job.checkpoints / _KEPT, [asdict(trial) for trial in trials])
 
 
 def _prior(request: SearchRequest, space: Space, problem: Problem) -> tuple[Prior, list[str]]:

@@ -18,18 +18,22 @@ from vizsla.jobs.handover import load
 from vizsla.jobs.kinds import kind_of, transform
 from vizsla.jobs.output import JobOutput
 from vizsla.jobs.sagemaker_account import Account, Clients, code_of, in_words
-from vizsla.jobs.sagemaker_document import Request, name_at_aws, training_request, transform_requests
+from vizsla.jobs.sagemaker_document import (
+    Request,
+    name_at_aws,
+    preview_places,
+    training_request,
+    transform_requests,
+)
 from vizsla.jobs.sagemaker_results import fetch_outputs, read_logs
-from vizsla.jobs.sagemaker_upload import upload_code, upload_data
+from vizsla.jobs.sagemaker_upload import sent_data, upload_code
 from vizsla.jobs.slots import Capacity, Share
 from vizsla.jobs.spec import BUILTIN, TrainingJobSpec, local_path
 from vizsla.jobs.states import State
-from vizsla.settings import settings
 
 NOTE = "sagemaker.json"
 """In ``.run``: the job's name at AWS and how far its log was read."""
 _LOOK_SECONDS = 5.0
-_TELL_SECONDS = 5.0
 _MANY = 1000
 """Jobs at once: the account's quota is the limit, and AWS says so."""
 _STATUS = {
@@ -83,13 +87,8 @@ class SageMakerExecutor(Executor):
         VizslaError
             When it could not be sent.
         """
-        bucket, prefix = (account := Account.read()).place()
-        code = f"s3://{bucket}/{prefix}code/CONTENT/sourcedir.tar.gz" if spec.script else None
-        channels = {
-            channel.channel_name: f"s3://{bucket}/{prefix}data/{channel.path.name}/" if channel.path else channel.uri
-            for channel in spec.input_data_config
-        }
-        return training_request(spec, account, spec.training_job_name or name, 1, code, channels)
+        account = Account.read()
+        return training_request(spec, account, spec.training_job_name or name, 1, *preview_places(spec, account))
 
     def _check(self, spec: TrainingJobSpec) -> None:
         command = tuple(spec.algorithm_specification.container_entrypoint or ())
@@ -113,7 +112,10 @@ class SageMakerExecutor(Executor):
                 requests = self._transform(job, account, attempt, bucket, prefix)
             else:
                 code = upload_code(self._clients.s3, job.code, bucket, prefix) if spec.script else None
-                channels = {c.channel_name: self._sent_data(job, c.uri, bucket, prefix) for c in spec.input_data_config}
+                channels = {
+                    c.channel_name: sent_data(self._clients.s3, job, c.uri, bucket, prefix)
+                    for c in spec.input_data_config
+                }
                 requests = (training_request(spec, account, name, attempt, code, channels),)
             sent = _Sent(requests[-1].operation, name_at_aws(name, attempt), attempt)
             write_json(job.run / "request.json", requests[-1].parameters)
@@ -136,30 +138,11 @@ class SageMakerExecutor(Executor):
             archive = archive / "output" / "model.tar.gz" if archive.is_dir() else archive
             if not archive.is_file():
                 raise JobError("There is no packed model to send.", where=archive, allowed="a job, or its model.tar.gz")
-            model = self._sent_data(job, str(archive), bucket, prefix) + archive.name
-        source = self._sent_data(job, document["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"], bucket, prefix)
+            model = sent_data(self._clients.s3, job, str(archive), bucket, prefix) + archive.name
+        source = sent_data(
+            self._clients.s3, job, document["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"], bucket, prefix
+        )
         return transform_requests(document, account, job.name, attempt, model, source)
-
-    def _sent_data(self, job: JobDirectory, uri: str, bucket: str, prefix: str) -> str:
-        """The s3:// address of data, which are sent if they lie here."""
-        path = local_path(uri)
-        if path is None:
-            return uri
-        if not path.exists():
-            raise JobError("There are no data to send.", where=path)
-        told = time.monotonic()
-        with open(job.logs, "a", encoding="utf-8") as log:
-
-            def tell(done: int, total: int) -> None:
-                nonlocal told
-                if time.monotonic() - told >= _TELL_SECONDS:
-                    told = time.monotonic()
-                    log.write(f"[vizsla: {path}: {done:,} of {total:,} files sent]\n")
-                    log.flush()
-
-            address, upload = upload_data(self._clients.s3, path, bucket, prefix, settings().cache, tell)
-            log.write(f"[vizsla: {path}: {upload}]\n")
-        return address
 
     def _conclude(self, job: JobDirectory, state: State) -> State | None:
         note = load(job.run / NOTE)
