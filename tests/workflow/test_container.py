@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from vizsla.models.export import ExportedBackbone
 
@@ -75,21 +74,3 @@ def test_images_are_slim_not_root_and_built_from_the_wheel(name: str) -> None:
     known = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
     assert extras <= known
     assert ("train" in extras) == (name != "serve"), "torch"
-
-
-def test_the_clusters_of_the_examples_are_whole() -> None:
-    compose = yaml.safe_load((ROOT / "examples" / "cluster" / "compose.yaml").read_text())
-    volumes = set(compose["volumes"])
-    for name, service in compose["services"].items():
-        assert {volume.partition(":")[0] for volume in service["volumes"]} <= volumes, name
-        assert set(service.get("depends_on", {})) <= set(compose["services"]), name
-    kuberay = yaml.safe_load((ROOT / "examples" / "cluster" / "kuberay.yaml").read_text())
-    assert (kuberay["apiVersion"], kuberay["kind"]) == ("ray.io/v1", "RayCluster")
-    groups = [kuberay["spec"]["headGroupSpec"], *kuberay["spec"]["workerGroupSpecs"]]
-    for group in groups:
-        pod = group["template"]["spec"]
-        mounted = {mount["name"] for container in pod["containers"] for mount in container["volumeMounts"]}
-        assert mounted == {volume["name"] for volume in pod["volumes"]}
-        assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-    workers = groups[1]
-    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
