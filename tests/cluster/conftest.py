@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import free_port
 from vizsla.cluster import NAMESPACE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,13 +43,14 @@ class RayCluster:
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
-        self.folder = folder
+        self.folder, self.client_port = folder, free_port()
         self.cluster = Cluster(
             initialize_head=True,
             head_node_args={
                 "num_cpus": 0,
                 "include_dashboard": False,
                 "object_store_memory": 100 << 20,
+                "ray_client_server_port": self.client_port,
                 "_system_config": QUICK,
             },
         )
@@ -89,6 +91,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER", "AWS_REGION": "us-east-1"}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     made = RayCluster(tmp_path_factory.mktemp("ray"))
     made.add(2)

@@ -1,11 +1,14 @@
 """Our application on Ray Serve: replicas on the nodes of a cluster, as many as the requests under way ask for.
 
-Each replica is the whole server but for its socket: decoding and the engine run in it. Ray's proxy hands it requests.
+Each replica is the whole server but for its socket: decoding and the engine run in it. Ray's proxy hands it requests;
+those that name a model go to the replicas that have it already.
 Serving another model under the same name is a rolling update: new replicas load before old ones end.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import re
 import signal
@@ -15,10 +18,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from vizsla.cluster import connect, nodes
 from vizsla.errors import JobError, UsageError
+from vizsla.serving.faults import RequestError
+from vizsla.serving.named_model import named_model
 from vizsla.serving.offer import Offer
 from vizsla.serving.server import ServeOptions, Server
+from vizsla.serving.shelves import Shelf
 from vizsla.settings import settings
 
 APPLICATION = "vizsla"
@@ -26,6 +34,8 @@ _START_SECONDS = 600.0
 _WAITING = 4
 """Requests that a replica takes for each of its cores before another replica is wanted."""
 _MOST_WAITING = 64
+_MODELS = 256
+"""Models a replica tells Ray that it has."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,8 @@ def serve_on_ray(
     from ray import serve
 
     serve.delete(APPLICATION)
+    if not serve.status().applications:  # its proxy listens at the port of whoever came first, until it ends
+        serve.shutdown()
 
 
 def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas: Replicas) -> None:
@@ -104,6 +116,9 @@ def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas:
         When no replica can start.
     """
     from ray import serve
+    from ray.serve.config import RequestRouterConfig
+
+    from vizsla.serving.ray_router import ModelRouter
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(http_options={"host": options.host, "port": options.port})
@@ -111,6 +126,7 @@ def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas:
         name="server",
         ray_actor_options={"num_cpus": replicas.cpus},
         max_ongoing_requests=_MOST_WAITING * replicas.cpus,
+        request_router_config=RequestRouterConfig(request_router_class=ModelRouter),
         autoscaling_config={
             "min_replicas": replicas.least,
             "max_replicas": replicas.most,
@@ -129,6 +145,27 @@ def _everywhere(place: str) -> str:
     return place if ":/" in place else str(Path(place).absolute())
 
 
+class HeldModels:
+    """In a replica: tells Ray's router which models were asked for here, so that the next requests for them come here,
+    too. The pool of the server loads them, and ends them when memory is short."""
+
+    def __init__(self, app: ASGIApp, shelf: Shelf) -> None:
+        from ray import serve
+
+        async def found(name: str) -> str:
+            return await asyncio.to_thread(shelf.artifact, name)
+
+        self._app = app
+        self._tell = serve.multiplexed(max_num_models_per_replica=_MODELS)(found)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        if scope["type"] == "http" and (name := named_model(scope)):
+            with contextlib.suppress(RequestError):  # of a model that there is not: the server says so
+                await self._tell(name)
+        await self._app(scope, receive, send)
+
+
 class _Replica:
     """What Ray Serve makes an actor of."""
 
@@ -140,6 +177,7 @@ def _builder(offer: tuple[list[str], str | None], options: ServeOptions, cpus: i
     def build() -> Any:
         now = settings()
         there = Offer.of(*offer, now.cache)
-        return Server(replace(plain, shelf=there.shelf, pinned=there.pinned), replace(now, threads=cpus)).app
+        server = Server(replace(plain, shelf=there.shelf, pinned=there.pinned), replace(now, threads=cpus))
+        return HeldModels(server.app, there.shelf)
 
     return build
