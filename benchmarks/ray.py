@@ -8,6 +8,7 @@ Run it in a network namespace of its own, in which every node is 127.0.0.1:
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import resource
@@ -15,11 +16,15 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
+from benchmarks.serving import build_model
+from benchmarks.serving_load import free_port, running
 from vizsla.cluster import NAMESPACE
 from vizsla.data.listing import Listing
 from vizsla.data.scan import scan
@@ -37,7 +42,15 @@ from vizsla.version import PACKAGE
 from vizsla.workflow.cluster_look import ClusterLook
 
 JOBS = 12
-SLOTS, TRIALS, TRIAL_SECONDS = 16, 64, 12.0
+SLOTS, TRIALS, TRIAL_SECONDS = (
+    int(os.environ.get(name, value))
+    for name, value in (
+        ("VIZSLA_BENCHMARK_SLOTS", 200),
+        ("VIZSLA_BENCHMARK_TRIALS", 2000),
+        ("VIZSLA_BENCHMARK_SECONDS", 60),
+    )
+)
+CLIENTS, LOAD_SECONDS = 32, 12.0
 
 
 def start_cluster(*cpus: int) -> Any:
@@ -146,6 +159,56 @@ def trials(folder: Path) -> dict[str, float]:
     }
 
 
+def serving(photos: Path, weights: Path, folder: Path) -> dict[str, float]:
+    """Answers a second to 32 clients: the plain server and one replica of Ray Serve, each with one thread for answers,
+    in turn; and processor time an answer, of the machine."""
+    model = build_model(folder / "served", "mobilenetv2_100", weights)
+    pictures = [path.read_bytes() for path in sorted(photos.rglob("*.jpg"))[:64]]
+    rates: dict[str, list[float]] = {"plain": [], "ray": []}
+    costs: dict[str, list[float]] = {"plain": [], "ray": []}
+    os.environ["VIZSLA_THREADS"] = "1"
+    for _ in range(3):
+        for name in rates:
+            port = free_port()
+            command = [sys.executable, "-m", "vizsla", "serve", str(model), "--port", str(port), "--no-log-requests"]
+            command += ["--executor", "ray", "--replicas", "1"] if name == "ray" else []
+            with running(name, command, port, "/invocations", pictures[0], as_json=False) as target:
+                closed_loop(target.port, pictures, 3.0)
+                before = busy_seconds()
+                rate = closed_loop(target.port, pictures, LOAD_SECONDS)
+                rates[name].append(rate)
+                costs[name].append(1000 * (busy_seconds() - before) / (rate * LOAD_SECONDS))
+    plain, ray = (float(np.median(rates[name])) for name in ("plain", "ray"))
+    return {"plain_per_s": plain, "ray_per_s": ray, "ratio": ray / plain} | {
+        f"{name}_cpu_ms": float(np.median(values)) for name, values in costs.items()
+    }
+
+
+def closed_loop(port: int, pictures: list[bytes], seconds: float) -> float:
+    """Answers a second to clients that each send their next picture when the last is answered."""
+    over, count = time.monotonic() + seconds, [0] * CLIENTS
+
+    def ask(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        while time.monotonic() < over:
+            picture = pictures[(number + CLIENTS * count[number]) % len(pictures)]
+            connection.request("POST", "/invocations", picture, {"Content-Type": "image/jpeg"})
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
+            count[number] += 1
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(ask, range(CLIENTS)))
+    return sum(count) / seconds
+
+
+def busy_seconds() -> float:
+    """Processor time of the machine so far."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system)
+
+
 def planning(folder: Path) -> dict[str, float]:
     """Memory of the driver for pictures that are handed out: their table of rows and paths lies in Ray's store."""
     import pyarrow
@@ -172,13 +235,15 @@ def main(arguments: list[str]) -> None:
     cluster = start_cluster(1, 1)
     try:
         results: dict[str, Any] = {}
-        for part in parts or ["overhead", "extraction", "planning", "trials"]:
+        for part in parts or ["overhead", "extraction", "planning", "serving", "trials"]:
             if part == "overhead":
                 results[part] = overhead(folder)
             elif part == "extraction":
                 results[part] = extraction(Path(photos), Path(weights), folder)
             elif part == "planning":
                 results[part] = planning(folder)
+            elif part == "serving":
+                results[part] = serving(Path(photos), Path(weights), folder)
             elif part == "trials":
                 cluster.add_node(num_cpus=SLOTS, object_store_memory=100 << 20)
                 results[part] = trials(folder)

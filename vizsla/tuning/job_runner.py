@@ -28,6 +28,8 @@ from vizsla.tuning.trials import TrialRecord
 
 _PAUSES = (0.01, 0.1)
 """Seconds between polls: short after something happened, longer while nothing does."""
+_REST = 3.0
+"""Times what a look at all jobs took, until the next: hundreds of them take a quarter of a core."""
 _NAMED_NUMBER = re.compile(r"(?<![\w./-])([A-Za-z][\w ./-]{0,40}?)\s*[:=]\s*[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 _FILE = re.compile(r"[./]\w*\.[A-Za-z]\w{0,3}$|^\w+\.py$")
 """The end of a file's name before the number of a line."""
@@ -73,7 +75,7 @@ class JobsRunner:
         self._static = dict(static or {})
         self._running: dict[str, _TrialJob] = {}
         self._since: Cursor | None = None
-        self._pause = _PAUSES[0]
+        self._pause, self._due = _PAUSES[0], 0.0
         self._objective_seen = False
         self._unknown: UsageError | None = None
 
@@ -106,7 +108,10 @@ class JobsRunner:
     def step(self, report: Report) -> list[TrialOutcome]:
         """Look once at all running jobs."""
         self.check()
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        began = time.monotonic()
         poll = self._executor.poll([r.handle for r in self._running.values()], self._since)
+        self._due = time.monotonic() + _REST * (time.monotonic() - began)
         self._since = poll.since
         outcomes, quiet = [], True
         for event in poll.events:
