@@ -5,6 +5,7 @@ A plain dataclass and not pydantic-settings: these values are read on paths that
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ class Settings:
     """What the environment says. Sizes in bytes, times in seconds."""
 
     home: Path
-    """Folder that holds one directory a job (``VIZSLA_HOME``; default ``./runs``)."""
+    """Folder that holds one directory a job (``VIZSLA_HOME``; default ``./runs``); of a bucket, its mirror here."""
     cache: Path
     """Backbones and features, safe to delete (``VIZSLA_CACHE``; default ``~/.cache/vizsla``)."""
     cache_bytes: int
@@ -32,6 +33,25 @@ class Settings:
     """MLflow server that jobs are recorded on, or ``off`` (``VIZSLA_TRACKING``; default empty: a file in ``home``)."""
     threads: int
     """Threads for decoding and the engine (``VIZSLA_THREADS``; default: the cores this process may use)."""
+    bucket: str | None = None
+    """``s3://bucket/prefix`` where the jobs are, when ``VIZSLA_HOME`` says so and no folder."""
+
+    def home_folder(self, what: str) -> Path:
+        """``home`` for something that needs a folder of this machine.
+
+        Raises
+        ------
+        UsageError
+            When it is a bucket; ``what`` is the subject of the sentence.
+        """
+        if self.bucket is not None:
+            raise UsageError(
+                f"{what} needs a folder of this machine, and VIZSLA_HOME is a bucket.",
+                where=self.bucket,
+                allowed="with a bucket: train, tune, transform with --executor ray or sagemaker; fit, evaluate, jobs",
+                do="set VIZSLA_HOME to a folder for it",
+            )
+        return self.home
 
 
 def usable_cores() -> int:
@@ -82,13 +102,23 @@ def settings() -> Settings:
         When a variable does not hold a usable number, or a folder is below a home that is not there.
     """
     cache_base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    cache = _folder("VIZSLA_CACHE", f"{cache_base}/vizsla")
+    address = os.environ.get("VIZSLA_HOME", "")
+    bucket = address.rstrip("/") if address.startswith("s3://") else None
     return Settings(
-        home=_folder("VIZSLA_HOME", "runs"),
-        cache=_folder("VIZSLA_CACHE", f"{cache_base}/vizsla"),
+        home=_folder("VIZSLA_HOME", "runs") if bucket is None else cache.absolute() / "homes" / _name_of(bucket),
+        cache=cache,
         cache_bytes=int(_number("VIZSLA_CACHE_GB", 20, 0.001) * 1e9),
         max_image_bytes=int(_number("VIZSLA_MAX_IMAGE_MB", 64, 0.001) * 1e6),
         max_image_pixels=int(_number("VIZSLA_MAX_MEGAPIXELS", 100, 0.001) * 1e6),
         decode_seconds=_number("VIZSLA_DECODE_SECONDS", 20, 0.001),
         tracking=os.environ.get("VIZSLA_TRACKING", "").strip(),
         threads=int(_number("VIZSLA_THREADS", usable_cores(), 1)),
+        bucket=bucket,
     )
+
+
+def _name_of(bucket: str) -> str:
+    """Of the mirror of a bucket, which has other contents at another service."""
+    service = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return hashlib.sha256(f"{service.rstrip('/')}|{bucket}".encode()).hexdigest()[:16]

@@ -17,6 +17,8 @@ from vizsla.aws.server import running, serving
 from vizsla.errors import UsageError
 from vizsla.settings import settings
 
+_DOOR = "The AWS door"
+
 
 def run_command(command: Sequence[str], *, port: int | None = None, pass_through: bool = False) -> int:
     """Run a command with the server that runs on this home, or with one for as long as the command runs.
@@ -30,7 +32,7 @@ def run_command(command: Sequence[str], *, port: int | None = None, pass_through
     UsageError
         When there is no such command, or the port is taken.
     """
-    home = settings().home.absolute()
+    home = settings().home_folder(_DOOR).absolute()
     inherited = dict(os.environ)
     if (other := running(home)) is not None:
         if port is not None or pass_through:
@@ -73,7 +75,7 @@ def serve(*, port: int | None, pass_through: bool, tell: Callable[[str], None]) 
         When a server runs on this home already, or the port is taken.
     """
     over = threading.Event()
-    with serving(settings().home, port=port, pass_through=pass_through) as ctx:
+    with serving(settings().home_folder(_DOOR), port=port, pass_through=pass_through) as ctx:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: over.set())
         tell(ctx.address)
@@ -89,7 +91,7 @@ def context_of_running() -> Context:
     UsageError
         When none does.
     """
-    home: Path = settings().home.absolute()
+    home: Path = settings().home_folder(_DOOR).absolute()
     other = running(home)
     if other is None:
         raise UsageError("No server runs on this home.", where=home, do="`vizsla aws run` starts one")

@@ -89,7 +89,7 @@ def image_add(
     from vizsla.cli.console import results
     from vizsla.settings import settings
 
-    added = images.add(settings().home / STATE, name, folder, program)
+    added = images.add(settings().home_folder("The AWS door") / STATE, name, folder, program)
     results().print(f"{added.name} runs {added.program} of {added.folder}", soft_wrap=True)
 
 
@@ -105,7 +105,7 @@ def _show(*, as_json: bool) -> None:
     from vizsla.cli.console import errors, print_json, results
     from vizsla.settings import settings
 
-    facts: dict[str, Any] = status_of(settings().home)
+    facts: dict[str, Any] = status_of(settings().home_folder("The AWS door"))
     out = results(as_json)
     if facts["address"] is None:
         out.print(f"No server runs on {facts['home']}.", soft_wrap=True)

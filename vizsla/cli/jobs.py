@@ -40,9 +40,15 @@ def list_(
     jobs = [job for job in summaries(home) if status is None or job.status.lower() == status.lower()]
     shown = jobs[-last:] if last else jobs
     if as_json:
-        print_json({"home": str(home.absolute()), "count": len(jobs), "jobs": [job.to_dict() for job in shown]})
+        print_json(
+            {
+                "home": settings().bucket or str(home.absolute()),
+                "count": len(jobs),
+                "jobs": [job.to_dict() for job in shown],
+            }
+        )
         return
-    table = Table(title=f"Jobs in {home}", title_justify="left", show_edge=False, expand=True)
+    table = Table(title=f"Jobs in {settings().bucket or home}", title_justify="left", show_edge=False, expand=True)
     for column in ("name", "kind", "state", "took"):
         table.add_column(column, no_wrap=True, justify="right" if column == "took" else "left")
     table.add_column("reason", no_wrap=True, overflow="ellipsis", ratio=1)  # the rest of the line; `jobs show` has all
@@ -98,9 +104,11 @@ def _lines(job: JobDirectory) -> list[tuple[str, str | None]]:
     from vizsla.jobs.metrics import last_metrics
     from vizsla.jobs.scrape import no_value
     from vizsla.jobs.tracking import error_of
+    from vizsla.settings import settings
 
-    state = job.state
+    state, bucket = job.state, settings().bucket
     lines = [("job", job.name), ("state", state.status), ("reason", state.reason), ("folder", str(job.path))]
+    lines += [("address", bucket and f"{bucket}/{job.name}")]
     lines += [("executor", job.executor)]
     lines += [("created", state.created), ("started", state.started), ("ended", state.ended)]
     lines += [("attempts", str(state.attempts))]

@@ -35,7 +35,11 @@ def _answers() -> dict[str, tuple[str, str]]:
     refused = "Access is refused (403 AccessDenied).", f"{_LOGIN} of somebody who may list and read the bucket"
     expired = "The credentials have expired.", f"log in anew (such as `aws sso login`), then {again()}"
     region = "The bucket lies in another region.", "set AWS_REGION to the bucket's region"
+    full = "The store is full.", f"make room there, then {again()}"
     return {
+        "InsufficientStorage": full,
+        "QuotaExceeded": full,
+        "XMinioStorageFull": full,
         "NoSuchBucket": ("There is no such bucket.", f"check the bucket's name (and {spelled('endpoint_url')})"),
         "NoSuchKey": ("There is no such object.", "check the key (upper and lower case count)"),
         "AccessDenied": refused,

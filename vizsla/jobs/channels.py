@@ -19,7 +19,7 @@ from vizsla.data import s3
 from vizsla.errors import VizslaError
 from vizsla.files import storage, write_json
 from vizsla.jobs.directory import JobDirectory
-from vizsla.jobs.job_input import FETCHED
+from vizsla.jobs.handover import FETCHED
 from vizsla.jobs.kinds import kind_of
 from vizsla.parameters import door, speak
 from vizsla.profiling.startup import preparing

@@ -17,6 +17,7 @@ from vizsla.jobs.events import Cursor, Event, Handle, StatusEvent
 from vizsla.jobs.executors import open_executor
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.handover import GRACE_SECONDS
+from vizsla.jobs.home import bucket_home
 from vizsla.jobs.states import State
 
 UNREADABLE = "Unreadable"
@@ -40,6 +41,8 @@ def find(name: str, home: Path, *, damaged: bool = False) -> JobDirectory:
     path = Path(name)
     is_path = path.name != name or (path / "job.json").is_file()
     folder = path if is_path else home / name
+    if (bucket := bucket_home(folder.parent)) is not None:
+        bucket.refresh(folder.name)
     if damaged and (folder / "job.json").exists():
         return JobDirectory(folder.absolute())
     job = JobDirectory.open(folder)
@@ -85,6 +88,8 @@ def summaries(home: Path) -> Iterator[Summary]:
         When ``home`` is a file, or a link to nothing.
     """
     check_folder(home)
+    if (bucket := bucket_home(home)) is not None:
+        bucket.refresh_all()
     rows = []
     if home.is_dir():
         for entry in os.scandir(home):

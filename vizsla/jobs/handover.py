@@ -17,6 +17,8 @@ GRACE_SECONDS = 30.0
 """Between the request to end (SIGTERM) and the end (SIGKILL), where nobody says otherwise."""
 ENVIRONMENT = ".run/environment"
 """Where in a job's directory the environment is that its code may install packages into, while it runs."""
+FETCHED = "input/fetched"
+"""Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 
 
 @dataclass(frozen=True)

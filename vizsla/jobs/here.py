@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from vizsla.errors import DataError, JobError, UsageError, VizslaError
 from vizsla.jobs import tracking
 from vizsla.jobs.attempt import forget_stop, settle, stop_reason
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.home import bucket_home, discard
 from vizsla.jobs.lock import ControllerLock, create_locked
 from vizsla.jobs.processes import Process
 from vizsla.jobs.profiled import profiled_here
@@ -54,7 +54,7 @@ def withdrawn_if_refused(job: JobDirectory) -> Iterator[None]:
     try:
         yield
     except (DataError, UsageError):
-        shutil.rmtree(job.path, ignore_errors=True)
+        discard(job.path)
         raise
 
 
@@ -70,6 +70,9 @@ def resuming_here(job: JobDirectory) -> Iterator[JobDirectory]:
     settle(job)  # an attempt that was killed is over
     lock = ControllerLock(job.path)
     try:
+        if (bucket := bucket_home(job.path.parent)) is not None:  # it may have run, and its trials, on another machine
+            bucket.fetch(job.name)
+            bucket.refresh_all()
         forget_stop(job)
         with _recorded(job):
             yield job

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.errors import JobError
+from vizsla.jobs.handover import FETCHED
 from vizsla.jobs.isolate import OPT_ML
 from vizsla.jobs.script import HOST, arguments, input_data_config, variables
 from vizsla.jobs.spec import Channel, TrainingJobSpec
@@ -15,8 +16,6 @@ from vizsla.parameters import spelled
 
 _CHECKPOINTS = OPT_ML / "checkpoints"
 _LONGEST_WORD = 128 << 10
-FETCHED = "input/fetched"
-"""Where in a job's directory the channels are that were fetched from a bucket; ``input/data`` links there."""
 
 
 def write_input(job: Path, spec: TrainingJobSpec) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vizsla.errors import JobError
+from vizsla.errors import JobError, VizslaError
 from vizsla.files import storage
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.home import bucket_home
+
+if TYPE_CHECKING:
+    from vizsla.jobs.bucket import BucketHome
 
 LOCK = ".run/lock"
 _PATIENCE = 1.0
@@ -31,6 +36,7 @@ class ControllerLock:
     """
 
     def __init__(self, job: Path, patience: float = _PATIENCE) -> None:
+        self._held: tuple[BucketHome, str] | None = None
         path = job / LOCK
         with storage(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -48,10 +54,42 @@ class ControllerLock:
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
         _HELD.add(self)
+        if not job.name.startswith("."):  # a new job's folder has another name until it is complete
+            self.hold(job, patience)
+
+    def hold(self, job: Path, patience: float = _PATIENCE) -> None:
+        """Of a job whose home is a bucket: be its controller there, too.
+
+        Raises
+        ------
+        VizslaError
+            When another process is, or the bucket does not answer as it should; the lock is released then.
+        """
+        bucket = bucket_home(job.parent)
+        if bucket is None:
+            return
+        try:
+            bucket.hold(job.name, patient=patience > 0)
+        except VizslaError:
+            self.release()
+            raise
+        self._held = bucket, job.name
 
     def release(self) -> None:
-        """Let another process control the job."""
-        if self._file >= 0:
+        """Let another process control the job.
+
+        Raises
+        ------
+        VizslaError
+            Of a job whose home is a bucket, when its last files could not be sent; it is released then, too.
+        """
+        if self._file < 0:
+            return
+        try:
+            if self._held is not None:
+                bucket, name = self._held
+                bucket.let_go(name)
+        finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             os.close(self._file)
             self._file = -1
@@ -72,10 +110,16 @@ def create_locked(
     def lock_and_prepare(staging: Path) -> None:
         locks.append(ControllerLock(staging))
         prepare(staging)
+        if bucket is not None:
+            request = (staging / "job.json").read_bytes()
+            bucket.create(json.loads(request)["name"], request)
 
+    bucket = bucket_home(home)
     job: JobDirectory | None = None
     try:
-        job = JobDirectory.create(kind, base_name, document, home, name, lock_and_prepare, **facts)
+        made = JobDirectory.create(kind, base_name, document, home, name, lock_and_prepare, **facts)
+        locks[-1].hold(made.path)
+        job = made
         return job, locks[-1]
     finally:
         for lock in locks if job is None else locks[:-1]:  # of names that were taken

@@ -23,9 +23,11 @@ from vizsla.jobs import attempt as attempts
 from vizsla.jobs.command import command_of
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.handover import load
+from vizsla.jobs.job_input import write_input
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.logs import join_tails
 from vizsla.jobs.spec import TrainingJobSpec
+from vizsla.settings import settings
 from vizsla.version import VERSION
 
 TOKEN, STARTS = "ray.json", "ray-starts.jsonl"
@@ -37,7 +39,8 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True)
 class Task:
-    """What a node is told. ``variables`` are the controller's own settings; ``version`` is its Vizsla."""
+    """What a node is told. ``path`` is the job's folder, or its address in a bucket; ``variables`` are the controller's
+    own settings; ``version`` is its Vizsla."""
 
     path: str
     attempt: int
@@ -97,12 +100,27 @@ def _run(task: Task) -> None:
             f"Node {_node()} has Vizsla {VERSION}, and the job comes from {task.version}.",
             do="install the same version on all nodes",
         )
-    job = _shared(task)
+    if not task.path.startswith("s3://"):
+        _run_in(_shared(task), task)
+        return
+    from vizsla.jobs.node_folder import NodeFolder  # with all that speaks to buckets: only where it is wanted
+
+    home = settings().home
+    place = home.with_name(f"{home.name}-{_node()}") / task.path.rpartition("/")[2]
+    node = NodeFolder(task.path, place)
+    node.begin()
+    with node.sending():
+        _run_in(JobDirectory.open(place), task)
+
+
+def _run_in(job: JobDirectory, task: Task) -> None:
     if attempts.ended(job, task.attempt) is not None:
         return  # the node died after the job had ended
     spec = kind_of(job.kind).spec(job.document)
     if not spec.algorithm_specification.is_builtin:  # that says itself what it does not find
         _check_channels(job, spec)
+    if settings().bucket is not None:  # which holds no links
+        write_input(job.path, spec)
     before = starts(job, task.attempt)
     if len(before) > task.restarts:
         raise JobError(f"It was started {len(before)} times and lost its node each time: {gone_through(before)}.")
@@ -160,7 +178,8 @@ def _shared(task: Task) -> JobDirectory:
             raise JobError(
                 f"The folder of the jobs is not shared with node {_node()}: it does not see this job.",
                 where=job.path,
-                do="set VIZSLA_HOME to a folder that all nodes have at the same path (NFS, FSx, EFS, Lustre)",
+                do="set VIZSLA_HOME to a folder that all nodes have at the same path (NFS, FSx, EFS, Lustre), or to a "
+                "bucket, s3://...",
             )
         time.sleep(0.2)
     return JobDirectory.open(job.path)

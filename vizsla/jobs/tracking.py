@@ -47,10 +47,12 @@ _started: list[subprocess.Popen[bytes]] = []
 def tracking_uri(home: Path) -> str | None:
     """Where runs are recorded: what ``VIZSLA_TRACKING`` says, by default a SQLite file in the folder of the jobs.
 
-    None when tracking is off or MLflow is not installed.
+    None when tracking is off or MLflow is not installed; and of jobs in a bucket, where a file cannot be shared.
     """
     address = settings().tracking
     if address.lower() in _NOWHERE or importlib.util.find_spec("mlflow") is None:
+        return None
+    if not address and settings().bucket is not None:
         return None
     return address or sqlite_address(home.absolute() / "mlflow.db")
 
@@ -216,7 +218,7 @@ def prepare_ui(home: Path, uri: str | None, port: int) -> list[str] | None:
         raise UsageError(
             "Tracking is off: there is nothing to show.",
             where="VIZSLA_TRACKING",
-            do="unset it, or name a server or database with `vizsla ui --tracking-uri`",
+            do="unset it (of jobs in a bucket: set it), or name a server or database with `vizsla ui --tracking-uri`",
         )
     if address.startswith(("http://", "https://", "databricks")):
         return None

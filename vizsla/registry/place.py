@@ -17,9 +17,10 @@ def registry_uri() -> str:
     now = settings()
     if now.tracking and now.tracking.lower() not in (OFF, "0", "none"):
         return check_tracking_uri(now.tracking, "VIZSLA_TRACKING")
-    return sqlite_address(now.home.absolute() / "mlflow.db")
+    home = now.home_folder("The registry, without a server at VIZSLA_TRACKING,")
+    return sqlite_address(home.absolute() / "mlflow.db")
 
 
 def registry_folder() -> Path:
     """Where packages are kept whose registry is a file of this machine."""
-    return settings().home.absolute() / FOLDER
+    return settings().home_folder("The registry").absolute() / FOLDER

@@ -36,7 +36,7 @@ IN_SERVICE, CREATING, UPDATING, FAILED, STOPPED = "InService", "Creating", "Upda
 
 def endpoints_folder() -> Path:
     """Where all endpoints are."""
-    return settings().home.absolute() / "endpoints"
+    return settings().home_folder("An endpoint in the background").absolute() / "endpoints"
 
 
 class EndpointFolder:

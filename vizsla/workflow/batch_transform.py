@@ -23,6 +23,7 @@ from vizsla.cluster import connect
 from vizsla.errors import JobError, StorageError, UsageError
 from vizsla.files import check_folder, write_json
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.mirror import ANSWERS
 from vizsla.jobs.spec import local_path
 from vizsla.parameters import spelled
 from vizsla.settings import settings
@@ -101,7 +102,7 @@ def transform_in(directory: JobDirectory, job: TransformJob) -> Summary:
             join = b"\n" if job.assembles_lines else b""
             run: Run
             if _is_on_cluster(directory) and inputs.has_addresses and not job.holds_records:
-                place = None if output is None else job.transform_output.s3_output_path or str(directory.output)
+                place = None if output is None else _place(directory, job)
                 ray = connect()
                 run = ClusterRun(ray, job, locate_model(job.model_name), place, answerer, journal, join, log.progress)
             else:
@@ -133,8 +134,10 @@ def _is_on_cluster(directory: JobDirectory) -> bool:
 
 def _output(directory: JobDirectory, job: TransformJob) -> Output | None:
     address = job.transform_output.s3_output_path
+    if address is None and settings().bucket is not None:
+        address = _place(directory, job)
     if job.table is not None:
-        if address is not None:
+        if job.transform_output.s3_output_path is not None:
             raise UsageError(
                 "A table is written to the job's output only.",
                 parameter="output",
@@ -149,6 +152,19 @@ def _output(directory: JobDirectory, job: TransformJob) -> Output | None:
     if place is None:
         raise StorageError("Outputs cannot be written there.", where=address, allowed="a path or an s3:// address")
     return Folder(place.expanduser())
+
+
+def _place(directory: JobDirectory, job: TransformJob) -> str:
+    """Where the answers go: where that is asked, else to the job's output, which may be in a bucket."""
+    bucket = settings().bucket
+    own = str(directory.output) if bucket is None else f"{bucket}/{directory.name}/{ANSWERS}"
+    return job.transform_output.s3_output_path or own
+
+
+def _table_place(directory: JobDirectory, job: TransformJob) -> str:
+    bucket = settings().bucket
+    folder = str(directory.output) if bucket is None else f"{bucket}/{directory.name}/output"
+    return f"{folder}/{job.table}"
 
 
 def _check_same_model(directory: JobDirectory, model: Answering) -> None:
@@ -173,11 +189,10 @@ def _write_table(directory: JobDirectory, job: TransformJob, model: Answering, l
 
 
 def _facts(directory: JobDirectory, job: TransformJob, summary: Summary) -> dict[str, Any]:
-    output = job.transform_output.s3_output_path or str(directory.output)
     return {
         "model": job.model_name,
         "input": job.address,
-        "output": output if job.table is None else str(directory.output / job.table),
+        "output": _place(directory, job) if job.table is None else _table_place(directory, job),
         "inputs": summary.records,
         "failed": summary.failed,
         "errors": dict(summary.errors),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vizsla.errors import ModelError
+from vizsla.jobs.home import job_with_model
 from vizsla.jobs.spec import local_path
 from vizsla.registry import files, reading
 from vizsla.registry.package import SCHEME
@@ -32,9 +33,10 @@ def locate_model(name: str) -> Path:
         return fetch_archive(name, settings().cache)
     path = local_path(name)
     if path is not None:
-        for place in (path.expanduser(), settings().home / name):
-            if place.exists():
-                return place.absolute()
+        if path.expanduser().exists():
+            return path.expanduser().absolute()
+        if (job := job_with_model(name)).exists():
+            return job.absolute()
     raise ModelError(
         f"There is no model {name!r}.",
         allowed="a model's folder, a job's folder or name, a model.tar.gz, s3://bucket/key, models:/GROUP@ALIAS",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vizsla.errors import VizslaError
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.home import job_with_model
 from vizsla.models import artifact
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
@@ -18,8 +19,10 @@ from vizsla.training.cache import FeatureSpace
 def locate(model: str | os.PathLike[str]) -> Path:
     """The folder or archive that is meant: a path, or the name of a job under ``VIZSLA_HOME``."""
     path = Path(model)
-    named = settings().home / path
-    return named if not path.exists() and (named / "job.json").is_file() else path
+    if path.exists():
+        return path
+    named = job_with_model(str(model))
+    return named if (named / "job.json").is_file() else path
 
 
 @dataclass(frozen=True)

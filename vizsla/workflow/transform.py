@@ -7,6 +7,7 @@ import sys
 
 from vizsla.batch.document import TransformJob
 from vizsla.jobs.directory import JobDirectory
+from vizsla.settings import settings
 from vizsla.workflow.batch_transform import transform_in
 from vizsla.workflow.job_process import run_job
 
@@ -17,7 +18,8 @@ def main() -> int:
 
 
 def _transform(job: JobDirectory) -> None:
-    os.environ["VIZSLA_HOME"] = str(job.path.parent)  # the process runs in the job's folder
+    if settings().bucket is None:
+        os.environ["VIZSLA_HOME"] = str(job.path.parent)  # the process runs in the job's folder
     transform_in(job, TransformJob.read(job.document))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,17 +12,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from vizsla.errors import JobError, VizslaError
-from vizsla.files import storage
 from vizsla.jobs import attempt as attempts
 from vizsla.jobs import source_code, tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import NOW, Cursor, Event, Handle, Place, Poll, end, events_after
 from vizsla.jobs.handover import GRACE_SECONDS
+from vizsla.jobs.home import bucket_home, discard, lag
 from vizsla.jobs.job_input import write_input
 from vizsla.jobs.kinds import kind_of
-from vizsla.jobs.lock import ControllerLock, create_locked, holder, take
+from vizsla.jobs.lock import ControllerLock, create_locked, holder
 from vizsla.jobs.log_reader import LogPosition, read_log_after
 from vizsla.jobs.own_job import OwnJob
+from vizsla.jobs.removal import remove
 from vizsla.jobs.rule_watch import RuleWatch, check_rules
 from vizsla.jobs.slots import Capacity, Share
 from vizsla.jobs.spec import TrainingJobSpec, local_path
@@ -66,6 +66,7 @@ class Executor(ABC):
     def __init__(self, home: Path | None = None, *, address: str | None = None) -> None:
         self.place = address or self.name  # what `open_executor` finds it by, and job.json says
         self.home = settings().home if home is None else home
+        self.bucket = bucket_home(self.home)  # that the home is a mirror of
         self._jobs: dict[str, OwnJob] = {}  # in the order of submission
         self._ended: dict[str, State] = {}
 
@@ -108,7 +109,8 @@ class Executor(ABC):
             def prepare(staging: Path) -> None:
                 write_input(staging, spec)
                 if code is not None and spec.script is not None:
-                    source_code.copy_code(code, staging / "code", may_link=code == local_path(spec.script[0]))
+                    links = code == local_path(spec.script[0]) and self.bucket is None
+                    source_code.copy_code(code, staging / "code", may_link=links)
 
             job, lock = create_locked(
                 kind,
@@ -126,7 +128,7 @@ class Executor(ABC):
         except VizslaError:
             if (controlled := self._jobs.get(job.name)) is not None and not controlled.running:
                 self._release(controlled)
-                shutil.rmtree(job.path, ignore_errors=True)
+                discard(job.path)
             raise
         return Handle.of(job)
 
@@ -197,7 +199,9 @@ class Executor(ABC):
         if handle.name in self._ended:
             return self._ended[handle.name]
         job = JobDirectory(handle.path)
-        return job.state if handle.name in self._jobs else attempts.settle(job, self._finish)
+        if handle.name in self._jobs or (self.bucket and not self.bucket.refresh(handle.name)):
+            return job.state
+        return attempts.settle(job, self._finish)
 
     def stop(self, handle: Handle, grace: float = GRACE_SECONDS, reason: str | None = None) -> None:
         """Ask a job to end, whoever controls it: SIGTERM, and SIGKILL after ``grace`` seconds. Returns at once."""
@@ -206,6 +210,8 @@ class Executor(ABC):
             self._stop_waiting(controlled, reason)
         elif controlled is not None or not self.state(handle).has_ended:
             self._ask_to_stop(JobDirectory(handle.path), grace, reason)
+            if self.bucket is not None:
+                self.bucket.refresh(handle.name, now=True)
             self._advance()
 
     def end(self, handle: Handle, grace: float = GRACE_SECONDS, reason: str | None = None) -> State:
@@ -220,14 +226,14 @@ class Executor(ABC):
         if state.has_ended:
             raise JobError(f"Job {job.name!r} is {state.status} already: there is nothing to stop.", where=job.path)
         self.stop(handle, grace, reason)
-        end = time.monotonic() + grace + 2
+        end = time.monotonic() + grace + 2 + lag(self.home)
         while not (state := self.state(handle)).has_ended and time.monotonic() < end:
             if attempts.stop_reason(job) is None:  # somebody went on with it meanwhile: what was asked is forgotten
                 self.stop(handle, grace, reason)
             time.sleep(0.05)
         if not state.has_ended:
             self._kill(job)
-            time.sleep(1)
+            time.sleep(1 + lag(self.home))
             state = self.state(handle)
         if not state.has_ended:
             who = holder(job.path) or "another process"
@@ -271,19 +277,7 @@ class Executor(ABC):
         JobError
             When it has not ended, or another process controls it.
         """
-        self.check_removable(handle)
-        lock = take(handle.path)
-        if lock is None:
-            raise JobError(f"Job {handle.name!r} is just being started by another process.", where=handle.path)
-        try:
-            self.check_removable(handle)  # it may have been started by somebody who lost it since
-            gone = handle.path.with_name(f".{handle.name}.removed")
-            with storage(handle.path):
-                shutil.rmtree(gone, ignore_errors=True)
-                handle.path.rename(gone)  # in one step: a half removed job is never seen
-                shutil.rmtree(gone)
-        finally:
-            lock.release()
+        remove(handle, lambda: self.check_removable(handle))
 
     def fetch(self, handle: Handle, path: str) -> Path:
         """A file or folder that the job left, such as ``output/model.tar.gz``, as a path on this machine.
@@ -293,6 +287,8 @@ class Executor(ABC):
         JobError
             When the job has no such file, or the path leads out of it.
         """
+        if self.bucket is not None:
+            self.bucket.fetch(handle.name, path)
         place = (handle.path / path).resolve()
         if not place.is_relative_to(handle.path.resolve()):
             raise JobError(f"{path!r} leads out of the job.", where=handle.path, allowed="a path within the job")
@@ -344,6 +340,8 @@ class Executor(ABC):
 
     def _advance(self) -> None:
         """Conclude what has ended, then start what there is room for, first come first served."""
+        if self.bucket is not None:
+            self.bucket.check()
         for controlled in [c for c in self._jobs.values() if c.running]:
             self._watch(controlled).look()
             state = self._finish(controlled.job, controlled.job.state)

@@ -18,7 +18,7 @@ from vizsla.jobs.slots import Capacity, Ledger, Share, visible_gpus
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
 from vizsla.parameters import spelled
-from vizsla.settings import usable_cores
+from vizsla.settings import settings, usable_cores
 
 
 class LocalExecutor(Executor):
@@ -73,6 +73,8 @@ class LocalExecutor(Executor):
                 do="use Linux, or a container of it; `vizsla check`, `fit`, `predict` and `serve` start no job, and "
                 f"{spelled('executor', 'debug')} runs one within its own process",
             )
+        if self.bucket is not None:  # a job goes on without its controller, and then nobody would send what it writes
+            settings().home_folder("A job of the executor local")
         self._want(spec)
         if spec.resource_config.asked()[2]:
             raise UsageError(

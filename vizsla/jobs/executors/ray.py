@@ -34,7 +34,7 @@ _LAST_WORDS = 0.2
 
 
 class RayExecutor(Executor):
-    """Runs jobs on the nodes of a Ray cluster, which share the folder of the jobs.
+    """Runs jobs on the nodes of a Ray cluster, which share the folder of the jobs, or whose home is a bucket.
 
     Ray places a job by its CPUs, GPUs and memory, lets it wait until they are free (a cluster that grows is told so),
     and starts it again on another node when its own dies: it goes on from ``checkpoints/``. A job outlives the process
@@ -99,20 +99,27 @@ class RayExecutor(Executor):
 
     def _start(self, job: JobDirectory, spec: TrainingJobSpec, share: Share) -> None:
         cpus, gpus, memory = self._want(spec)
+        bucket = self.bucket
         restarts = int((spec.retry_strategy or {}).get("MaximumRetryAttempts", RESTARTS))
         token = uuid.uuid4().hex
         _, keepers = self._connected()
         write_json(job.run / TOKEN, {"token": token, "ends_with": socket.gethostname() if is_own() else None})
-        variables = shared_variables() | {"VIZSLA_HOME": str(self.home)}
-        task = Task(str(job.path), job.state.attempts + 1, token, cpus, restarts, variables)
+        home = str(self.home) if bucket is None else bucket.address
+        if bucket is not None:
+            bucket.refresh(job.name, now=True)
+        variables = shared_variables() | {"VIZSLA_HOME": home}
+        key = self._key(job)
+        task = Task(key, job.state.attempts + 1, token, cpus, restarts, variables)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": restarts, "name": job.name}
         if memory:
             options["memory"] = memory
-        keepers.submit(task.path, asdict(task), options)
-        self._ended_tasks.pop(task.path, None)
+        keepers.submit(key, asdict(task), options)
+        self._ended_tasks.pop(key, None)
 
     def _conclude(self, job: JobDirectory, state: State) -> State | None:
         over = self._over(job, state)
+        if over is not None and self.bucket is not None:
+            self.bucket.refresh(job.name, now=True)
         if state.status == "Pending":
             if not _has_begun(job, state.attempts + 1):
                 return None if over is None else self._conclude_unbegun(job, state, over)
@@ -137,37 +144,41 @@ class RayExecutor(Executor):
 
     def _over(self, job: JobDirectory, state: State) -> str | None:
         """How the job's task has ended; None while it waits or runs, or where the cluster cannot be asked."""
-        path = str(job.path.absolute())
-        if path in self._ended_tasks:
-            return self._ended_tasks[path]
+        key = self._key(job)
+        if key in self._ended_tasks:
+            return self._ended_tasks[key]
         if job.name not in self._jobs:
-            return self._over_of_a_stranger(path)
+            return self._over_of_a_stranger(job)
         if time.monotonic() - self._asked_at >= _ASK_SECONDS:
             _, keepers = self._connected()
-            running = [str(own.job.path.absolute()) for own in self._jobs.values() if own.running]
+            running = [self._key(own.job) for own in self._jobs.values() if own.running]
             self._ended_tasks |= keepers.ended(running)
             self._asked_at = time.monotonic()
-        return self._ended_tasks.get(path)
+        return self._ended_tasks.get(key)
 
-    def _over_of_a_stranger(self, path: str) -> str | None:
+    def _over_of_a_stranger(self, job: JobDirectory) -> str | None:
         try:
             _, keepers = self._connected(start=False)
         except VizslaError:  # whoever can reach the cluster will say; one that ended with its process, nobody can
-            note = load(Path(path) / ".run" / TOKEN) or {}
+            note = load(job.run / TOKEN) or {}
             return UNKNOWN if note.get("ends_with") == socket.gethostname() else None
-        return keepers.ended([path]).get(path)
+        return keepers.ended([self._key(job)]).get(self._key(job))
 
     def _ask_to_stop(self, job: JobDirectory, grace: float, reason: str | None) -> None:
         attempts.note_stop(job, reason, grace)
         if job.state.status == "Pending":
-            self._connected()[1].cancel(str(job.path.absolute()))
+            self._connected()[1].cancel(self._key(job))
             self._asked_at = float("-inf")
 
     def _kill(self, job: JobDirectory) -> None:
-        self._connected()[1].cancel(str(job.path.absolute()), force=True)
+        self._connected()[1].cancel(self._key(job), force=True)
 
     def _still_runs(self, job: JobDirectory) -> bool:
-        return self._over_of_a_stranger(str(job.path.absolute())) is None
+        return self._over_of_a_stranger(job) is None
+
+    def _key(self, job: JobDirectory) -> str:
+        """How the cluster knows the job: its folder, or its place in a bucket, of which each machine has a mirror."""
+        return str(job.path.absolute()) if self.bucket is None else f"{self.bucket.address}/{job.name}"
 
     def _connected(self, *, start: bool = True) -> tuple[ModuleType, Keepers]:
         if self._cluster is None:
