@@ -135,7 +135,8 @@ def test_credentials_that_expire_while_a_job_runs(executor: Executor, script_spe
 
 
 def test_the_commands(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "t.py"
+    script = tmp_path / "source" / "t.py"  # which is copied whole
+    script.parent.mkdir()
     script.write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
     asked = [sys.executable, "-m", "vizsla", "train", "--script", str(script), "--executor", "ray", "--name", "mine"]
     controller = subprocess.Popen([*asked, "--instance-type", "local-1cpu"], stderr=subprocess.PIPE, text=True)
@@ -154,7 +155,8 @@ def test_the_commands(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_search_of_a_script(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = tmp_path / "hpo.py"
+    script = tmp_path / "source" / "hpo.py"
+    script.parent.mkdir()
     script.write_text(
         "import argparse\np = argparse.ArgumentParser(); p.add_argument('--lr', type=float)\n"
         "print(f'loss={abs(p.parse_args().lr - 0.3)}', flush=True)\n"

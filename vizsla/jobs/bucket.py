@@ -82,7 +82,7 @@ class BucketHome:
         names = {prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(self._refresh_summary, names - self._held.keys()))
-        for path in self.folder.glob("*/job.json"):
+        for path in self.folder.glob("[!.]*/job.json"):
             if path.parent.name not in names | self._held.keys():
                 shutil.rmtree(path.parent, ignore_errors=True)
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vizsla.cluster import connect, nodes
 from vizsla.errors import JobError, UsageError
 from vizsla.serving.faults import RequestError
+from vizsla.serving.named_model import named_model
 from vizsla.serving.offer import Offer
 from vizsla.serving.server import ServeOptions, Server
 from vizsla.serving.shelves import Shelf
@@ -36,9 +36,6 @@ _WAITING = 4
 _MOST_WAITING = 64
 _MODELS = 256
 """Models a replica tells Ray that it has."""
-_RAYS_HEADER = b"serve_multiplexed_model_id"
-_TARGET = b"x-amzn-sagemaker-target-model"
-_OF_A_MODEL = re.compile(r"/models/(.+?)(?:/invoke)?")
 
 
 @dataclass(frozen=True)
@@ -106,6 +103,8 @@ def serve_on_ray(
     from ray import serve
 
     serve.delete(APPLICATION)
+    if not serve.status().applications:  # its proxy listens at the port of whoever came first, until it ends
+        serve.shutdown()
 
 
 def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas: Replicas) -> None:
@@ -117,14 +116,17 @@ def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas:
         When no replica can start.
     """
     from ray import serve
+    from ray.serve.config import RequestRouterConfig
+
+    from vizsla.serving.ray_router import ModelRouter
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    middlewares = [Middleware(NamedModel)]
-    serve.start(http_options={"host": options.host, "port": options.port, "middlewares": middlewares})
+    serve.start(http_options={"host": options.host, "port": options.port})
     replica = serve.deployment(
         name="server",
         ray_actor_options={"num_cpus": replicas.cpus},
         max_ongoing_requests=_MOST_WAITING * replicas.cpus,
+        request_router_config=RequestRouterConfig(request_router_class=ModelRouter),
         autoscaling_config={
             "min_replicas": replicas.least,
             "max_replicas": replicas.most,
@@ -143,25 +145,6 @@ def _everywhere(place: str) -> str:
     return place if ":/" in place else str(Path(place).absolute())
 
 
-class NamedModel:
-    """In Ray's proxy: tells its router which model a request names, in the header that this one reads."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on."""
-        if scope["type"] == "http":
-            headers = [pair for pair in scope["headers"] if pair[0] != _RAYS_HEADER]
-            name = dict(headers).get(_TARGET)
-            if name is None and (match := _OF_A_MODEL.fullmatch(scope["path"])) is not None:
-                name = match[1].encode()
-            if name:
-                headers.append((_RAYS_HEADER, name))
-            scope = {**scope, "headers": headers}
-        await self._app(scope, receive, send)
-
-
 class HeldModels:
     """In a replica: tells Ray's router which models were asked for here, so that the next requests for them come here,
     too. The pool of the server loads them, and ends them when memory is short."""
@@ -172,12 +155,12 @@ class HeldModels:
         async def found(name: str) -> str:
             return await asyncio.to_thread(shelf.artifact, name)
 
-        self._app, self._serve = app, serve
+        self._app = app
         self._tell = serve.multiplexed(max_num_models_per_replica=_MODELS)(found)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
-        if scope["type"] == "http" and (name := self._serve.get_multiplexed_model_id()):
+        if scope["type"] == "http" and (name := named_model(scope)):
             with contextlib.suppress(RequestError):  # of a model that there is not: the server says so
                 await self._tell(name)
         await self._app(scope, receive, send)

@@ -292,6 +292,8 @@ class Executor(ABC):
         place = (handle.path / path).resolve()
         if not place.is_relative_to(handle.path.resolve()):
             raise JobError(f"{path!r} leads out of the job.", where=handle.path, allowed="a path within the job")
+        if self.bucket is not None:
+            self.bucket.fetch(handle.name, path)
         if not place.exists():
             raise JobError(f"Job {handle.name!r} has no {path!r}.", where=place)
         return handle.path / path
