@@ -42,6 +42,7 @@ OTHER_PROGRAMS = {
         "--workers",
     ],  # of mlflow
     "jobs/conformance/suite.py": ["--lr"],  # of a script
+    "training/fine_tuning/torchrun.py": ["--local-addr", "--module", "--nproc-per-node", "--standalone"],  # of torchrun
     "reports/pdf.py": [
         "--disable-gpu",
         "--headless",
@@ -105,7 +106,7 @@ def options() -> set[str]:
 
 
 COMMAND_ALONE = (
-    "accept advise apply batch_strategy change dry_run group pass_through pictures replicas request rule set "
+    "accept advise apply batch_strategy change dry_run group pass_through pictures replicas request set "
     "split_type to variant weight"
 ).split()
 """Of verbs that only the command line has: transform, models, endpoints, profile, aws."""

@@ -48,7 +48,7 @@ class Settings:
             raise UsageError(
                 f"{what} needs a folder of this machine, and VIZSLA_HOME is a bucket.",
                 where=self.bucket,
-                allowed="with a bucket: train, tune, transform with --executor ray or sagemaker; fit, evaluate, jobs",
+                allowed="with a bucket: train, tune, transform by the executors ray and sagemaker; fit, evaluate, jobs",
                 do="set VIZSLA_HOME to a folder for it",
             )
         return self.home

@@ -15,11 +15,10 @@ import pytest
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
 from vizsla.errors import JobError, StorageError
 from vizsla.jobs import attempt as attempts
-from vizsla.jobs import controller, tracking
+from vizsla.jobs import controller, removal, tracking
 from vizsla.jobs.controller import executor_of
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Handle
-from vizsla.jobs.executors import base
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.lock import ControllerLock
 from vizsla.jobs.processes import Process
@@ -174,13 +173,13 @@ def test_a_job_that_began_again_is_not_removed(
 ) -> None:
     handle = executor.submit(script_spec("import sys; sys.exit(1)"), "begun")
     run_to_end(executor, handle)
-    job, take = JobDirectory(handle.path), base.take
+    job, take = JobDirectory(handle.path), removal.take
 
     def begun_meanwhile(path: Path) -> ControllerLock | None:
         job.set_state("InProgress")
         return take(path)
 
-    monkeypatch.setattr(base, "take", begun_meanwhile)
+    monkeypatch.setattr(removal, "take", begun_meanwhile)
     with monkeypatch.context() as patch:
         patch.setattr(attempts, "settle", lambda of, conclude: of.state)  # its own process is there
         with pytest.raises(JobError, match="is InProgress: it cannot be removed"):

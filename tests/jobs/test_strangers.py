@@ -22,7 +22,7 @@ from vizsla.jobs import attempt as attempts
 from vizsla.jobs import controller
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
-from vizsla.jobs.handover import Command, Running
+from vizsla.jobs.handover import Command, Processes
 from vizsla.jobs.lock import ControllerLock, take
 from vizsla.jobs.processes import Process, boot_id
 
@@ -50,7 +50,7 @@ def test_a_reused_group_number_is_left_alone(
     job = JobDirectory.create("train", "x", {}, tmp_path)
     job.set_state("InProgress", pid=GONE, pid_started=1.0)
     leader = Process.of(stranger.pid).started if started == "its" else started
-    running = Running(1, GONE, 1.0, stranger.pid, leader, boot_id() if boot == "now" else boot)  # type: ignore[arg-type]
+    running = Processes(1, GONE, 1.0, stranger.pid, leader, boot_id() if boot == "now" else boot)  # type: ignore[arg-type]
     write_json(job.run / "process.json", asdict(running))
     assert attempts.settle(job).status == "Failed"
     with pytest.raises(subprocess.TimeoutExpired):

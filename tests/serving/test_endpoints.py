@@ -74,7 +74,8 @@ def test_an_endpoint_is_created_asked_brought_back_and_deleted(
     expected = load(models[0]).predict(photo)
     assert answer["answer"]["predictions"][0]["probability"] == expected.probability
     said = vizsla("endpoints", "invoke", "breeds", photo).stdout
-    assert said.startswith(f"{photo}   {expected.label} {100 * expected.probability:.1f} %   ")
+    best = answer["answer"]["predictions"][0]["class_name"]
+    assert said.startswith(f"{photo}   {best} {100 * expected.probability:.1f} %   ")
 
     words = endpoints("create", "breeds", models[1], code=2)["words"]
     assert "There is an endpoint named 'breeds' already." in words
@@ -94,7 +95,7 @@ def test_an_endpoint_is_created_asked_brought_back_and_deleted(
     assert '"event": "serving"' in vizsla("endpoints", "logs", "breeds").stdout
 
     lines = [json.loads(line) for path in Path(made["capture"]).rglob("*.jsonl") for line in path.open()]
-    assert len(lines) == 2
+    assert len(lines) == 3
     captured = lines[0]["captureData"]
     assert base64.b64decode(captured["endpointInput"]["data"]) == photo.read_bytes()
     assert captured["endpointInput"]["observedContentType"] == "image/jpeg"

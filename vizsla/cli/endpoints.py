@@ -231,6 +231,6 @@ def _in_words(answer: Any) -> str:
     if isinstance(answer, str):
         return answer.rstrip()
     try:
-        return "   ".join(f"{one['label']} {100 * one['probability']:.1f} %" for one in answer["predictions"][:3])
+        return "   ".join(f"{one['class_name']} {100 * one['probability']:.1f} %" for one in answer["predictions"][:3])
     except (TypeError, KeyError):
         return json.dumps(answer, ensure_ascii=False)

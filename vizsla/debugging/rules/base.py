@@ -170,9 +170,9 @@ class BuiltIn:
             evidence,
             self.why,
             confidence or self.confidence,
-            history.mode,
             subject,
-            self.configuration,
+            mode=history.mode,
+            configuration=self.configuration,
         )
 
     @classmethod
