@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vizsla.errors import UsageError
+from vizsla.parameters import spelled
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Settings:
             raise UsageError(
                 f"{what} needs a folder of this machine, and VIZSLA_HOME is a bucket.",
                 where=self.bucket,
-                allowed="with a bucket: train, tune, transform by the executors ray and sagemaker; fit, evaluate, jobs",
+                allowed=f"with a bucket: train, tune, transform with {spelled('executor', 'ray')} or sagemaker; fit, "
+                "evaluate, jobs",
                 do="set VIZSLA_HOME to a folder for it",
             )
         return self.home
