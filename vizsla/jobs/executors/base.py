@@ -287,8 +287,6 @@ class Executor(ABC):
         JobError
             When the job has no such file, or the path leads out of it.
         """
-        if self.bucket is not None:
-            self.bucket.fetch(handle.name, path)
         place = (handle.path / path).resolve()
         if not place.is_relative_to(handle.path.resolve()):
             raise JobError(f"{path!r} leads out of the job.", where=handle.path, allowed="a path within the job")
