@@ -56,6 +56,11 @@ for epoch in range({epochs}):
 """
 
 EVALUATE = "model.eval()\n    with torch.no_grad():\n        [model(p) for p, _ in DataLoader(Photos(files[:{n}]), 32)]"
+LARGE = """
+for i, file in enumerate(files[:20]):
+    Image.open(file).convert("RGB").resize((1600, 1200)).save(f"large-{i}.jpg", quality=90)
+files = [f"large-{i % 20}.jpg" for i in range(300)]
+"""
 LOADER = "DataLoader(Photos(files[:{n}]{more}), 16, shuffle=True, num_workers={workers})"
 
 SHARDS = """
@@ -105,8 +110,9 @@ RUNS = (
     run(
         "large photos decoded anew",
         "decode_bound",
-        decode="",
+        decode='image = image.convert("RGB").reduce(8)',
         width=16,
+        before=LARGE,
         loader=LOADER.format(n=300, more="", workers=0),
     ),
     run(

@@ -173,7 +173,8 @@ def test_a_few_steps_that_take_far_longer(watch: Watch, own: float, severity: st
 
 
 def test_an_idle_worker(watch: Watch) -> None:
-    profile = watch(lambda: train(Shards(), workers=2))
+    # The larger loader of the evaluation is not the one that training draws from.
+    profile = watch(lambda: train(Shards(), workers=2, after=lambda model: evaluate(model, 400)))
     machine(profile)
     finding = found(profile)["load_balancing"]
     assert finding.message.startswith("Worker 1 of 2 fetched 0 batches")

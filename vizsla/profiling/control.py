@@ -11,6 +11,7 @@ from typing import Any
 from vizsla.errors import VizslaError
 from vizsla.profiling.change import HARMLESS, LOADER, Change, candidates
 from vizsla.profiling.config import ProfilerConfig
+from vizsla.profiling.loaders import note_training
 from vizsla.profiling.loop_settings import LoopSettings, rebuilt
 from vizsla.profiling.operators import Window
 from vizsla.profiling.probe import RESULT, Probe, Trial, ending_probe, write_trials
@@ -44,6 +45,7 @@ class Control:
         """An optimizer has made a step."""
         if self._last is not None:
             self._trains.add(id(self._last.dataset))
+            note_training(self._last)
             self._last = None
         if self._window is not None:
             self._window()

@@ -200,10 +200,22 @@ def note_loader(loader: Any) -> None:
     timeline = timelines.current
     if timeline is None:
         return
-    facts, known = facts_of(loader), timeline.facts.setdefault("loaders", [])
+    facts, known = {"id": id(loader), **facts_of(loader)}, timeline.facts.setdefault("loaders", [])
     for entry in known:
-        if entry["id"] == id(loader):
+        if facts.items() <= entry.items():  # a number alone may be that of one that is gone
             entry["epochs"] += 1
             return
     if len(known) < 12:
-        timeline.tell(loaders=[*known, {"id": id(loader), "epochs": 1, **facts}])
+        timeline.tell(loaders=[*known, {"epochs": 1, **facts}])
+
+
+def note_training(loader: Any) -> None:
+    """Keep that an optimizer stepped after batches of this loader."""
+    timeline = timelines.current
+    if timeline is None:
+        return
+    facts = {"id": id(loader), **facts_of(loader)}
+    for entry in timeline.facts.get("loaders", []):
+        if facts.items() <= entry.items() and "trains" not in entry:
+            entry["trains"] = True
+            timeline.tell()

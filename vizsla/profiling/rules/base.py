@@ -142,9 +142,10 @@ class View:
 
     @cached_property
     def loader(self) -> dict[str, Any]:
-        """Settings of the loader that training draws from: the one with the most pictures."""
+        """Settings of the loader that training draws from; of several the one with the most pictures."""
         known = self.profile.facts.get("loaders") or []
-        return max(known, key=lambda entry: entry.get("items") or 0, default={})
+        training = [entry for entry in known if entry.get("trains")] or known
+        return max(training, key=lambda entry: entry.get("items") or 0, default={})
 
     @cached_property
     def restarts(self) -> tuple[int, float]:
