@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from vizsla.aws.errors import AwsError
 from vizsla.serving.sigv4 import (
     Claim,
+    Signature,
     SignatureError,
-    Signed,
     SignedRequest,
     claim_of_headers,
     claim_of_query,
@@ -58,7 +58,7 @@ def verify(
     *,
     s3: bool = False,
     now: datetime.datetime | None = None,
-) -> Signed:
+) -> Signature:
     """Prove that somebody who has one of ``keys`` sent this request; the others as :class:`SignedRequest` has them.
 
     Parameters

@@ -124,11 +124,9 @@ class Probe:
         if self._timeline.steps - before < _WARM_UP or position < 2 * _WARM_UP:  # it does not train, or is too short
             yield from iterate(rebuilt(loader, indices[position:], {}))
             return
-        step = max(1e-4, float(np.median(np.diff(warm_up))))
         source = _Indices(loader, indices[position:], recycle=ENVIRONMENT in os.environ)
         fits = len(source.rest()) // 2 - _UNMEASURED  # a block without and one with a change in each epoch
-        length = math.ceil(min(_MOST_BLOCK, max(_LEAST_BLOCK, min(fits, _BLOCK_SECONDS / step))))
-        self._end = self._end or time.monotonic() + self._seconds
+        length = self._length(warm_up, fits)
         yield from self._try(lambda change: self._block(loader, iterate, source, change, length))
         yield from iterate(rebuilt(loader, source.rest(), {}))
 
@@ -142,14 +140,13 @@ class Probe:
             warm_up.append(time.monotonic())
             yield batch
         if len(warm_up) == 2 * _WARM_UP:
-            step = max(1e-4, float(np.median(np.diff(warm_up))))
-            length = math.ceil(min(_MOST_BLOCK, max(_LEAST_BLOCK, _BLOCK_SECONDS / step)))
-            self._end = self._end or time.monotonic() + self._seconds
+            length = self._length(warm_up, _MOST_BLOCK)
             yield from self._try(lambda change: self._drawn(batches, change, length))
         yield from batches
 
     def _try(self, block_of: Callable[[Change | None], Generator[Any, None, Block]]) -> Generator[Any, None, None]:
         """Block after block as long as this epoch has batches for them; the next one goes on."""
+        self._end = self._end or time.monotonic() + self._seconds
         while self._todo and time.monotonic() < self._end:
             change, which = self._todo[0]
             try:
@@ -167,6 +164,11 @@ class Probe:
         if not self._todo or time.monotonic() >= self._end or self._epochs > _MOST_EPOCHS:
             self.finished = True
             self._done([self._trial(change) for change in self._changes])
+
+    def _length(self, warm_up: Sequence[float], fits: int) -> int:
+        """Measured steps of a block, at most as many as fit, by the moments of the first batches."""
+        step = max(1e-4, float(np.median(np.diff(warm_up))))
+        return math.ceil(min(_MOST_BLOCK, max(_LEAST_BLOCK, min(fits, _BLOCK_SECONDS / step))))
 
     def _fail(self, change: Change, why: str) -> None:
         self._failed[change.text] = why

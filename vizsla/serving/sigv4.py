@@ -57,7 +57,7 @@ class SignedRequest:
 
 
 @dataclass(frozen=True)
-class Signed:
+class Signature:
     """Who signed a request, proved; also what signs the chunks of its body."""
 
     key_id: str
@@ -135,7 +135,7 @@ class Claim:
         elif now < signed_at - _MAX_SKEW:
             raise SignatureError("early", "Request is not yet valid")
 
-    def verify(self, request: SignedRequest, secret: str) -> Signed:
+    def verify(self, request: SignedRequest, secret: str) -> Signature:
         """Compute the signature and compare.
 
         Raises
@@ -168,7 +168,7 @@ class Claim:
                 "The request signature we calculated does not match the signature you provided. "
                 "Check your secret access key and signing method.",
             )
-        return Signed(self.key_id, self.when, scope, self.signature, key)
+        return Signature(self.key_id, self.when, scope, self.signature, key)
 
 
 def fields_of(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

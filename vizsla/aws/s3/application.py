@@ -23,7 +23,7 @@ from vizsla.aws.s3.request import Request, request_of
 from vizsla.aws.s3.upstream import Upstream
 from vizsla.aws.signature import verify
 from vizsla.errors import StorageError
-from vizsla.serving.sigv4 import UNSIGNED, Signed
+from vizsla.serving.sigv4 import UNSIGNED, Signature
 
 _READ_BLOCK = 512 << 10
 _DRAIN_BYTES = 64 << 20
@@ -80,7 +80,7 @@ class S3Application:
         with incoming(self._site.home, call.made_bucket) as path:
             return await intake.content(request, body, path, then)
 
-    def _signed(self, request: Request) -> Signed | None:
+    def _signed(self, request: Request) -> Signature | None:
         if not self._site.keys:
             return None
         scope = request.scope

@@ -10,7 +10,7 @@ from typing import Any
 
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.request import Request
-from vizsla.serving.sigv4 import Signed
+from vizsla.serving.sigv4 import Signature
 
 _LONGEST_LINE = 16_384
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16})(?:;chunk-signature=([0-9a-f]{64}))?")
@@ -32,7 +32,7 @@ class Body:
         When the client leaves.
     """
 
-    def __init__(self, request: Request, receive: Any, signed: Signed | None) -> None:
+    def __init__(self, request: Request, receive: Any, signed: Signature | None) -> None:
         self.trailers: dict[str, str] = {}
         self.ended = False
         """Whether all of it was taken from the connection."""

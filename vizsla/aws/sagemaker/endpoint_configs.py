@@ -7,9 +7,9 @@ from typing import Any
 from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.sagemaker.models import MODELS
-from vizsla.aws.sagemaker.named import Named
+from vizsla.aws.sagemaker.named import Resource
 
-CONFIGS = Named("endpoint-config", "EndpointConfig", "endpoint configuration", "EndpointConfigs")
+CONFIGS = Resource("endpoint-config", "EndpointConfig", "endpoint configuration", "EndpointConfigs")
 
 
 def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:

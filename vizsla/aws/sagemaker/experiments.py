@@ -11,14 +11,14 @@ from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import invalid
 from vizsla.aws.records import Records
 from vizsla.aws.requests import moment, now, page, present
-from vizsla.aws.sagemaker.named import Named
+from vizsla.aws.sagemaker.named import Resource
 
 _LONGEST = 120
 _TAKEN = "{words} names must be unique within an AWS account and region: {arn} already exists."
 _MISSING = "ResourceNotFound"
-EXPERIMENTS = Named("experiment", "Experiment", "experiment", "ExperimentSummaries", _LONGEST, _TAKEN, _MISSING)
-TRIALS = Named("experiment-trial", "Trial", "trial", "TrialSummaries", _LONGEST, _TAKEN, _MISSING)
-COMPONENTS = Named(
+EXPERIMENTS = Resource("experiment", "Experiment", "experiment", "ExperimentSummaries", _LONGEST, _TAKEN, _MISSING)
+TRIALS = Resource("experiment-trial", "Trial", "trial", "TrialSummaries", _LONGEST, _TAKEN, _MISSING)
+COMPONENTS = Resource(
     "experiment-trial-component", "TrialComponent", "trial component", "TrialComponentSummaries", _LONGEST, _TAKEN,
     _MISSING,
 )  # fmt: skip
@@ -28,7 +28,7 @@ _OF_A_SUMMARY = ("Status", "StartTime", "EndTime")
 _TRIALS_OF_A_COMPONENT = "Trials"
 
 
-def create(kind: Named) -> Operation:
+def create(kind: Resource) -> Operation:
     """CreateExperiment, CreateTrial, CreateTrialComponent."""
 
     def operation(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def create(kind: Named) -> Operation:
     return operation
 
 
-def describe(kind: Named) -> Operation:
+def describe(kind: Resource) -> Operation:
     """DescribeExperiment, DescribeTrial, DescribeTrialComponent."""
 
     def operation(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def describe(kind: Named) -> Operation:
     return operation
 
 
-def described(ctx: Context, kind: Named, document: dict[str, Any]) -> dict[str, Any]:
+def described(ctx: Context, kind: Resource, document: dict[str, Any]) -> dict[str, Any]:
     """All that is known of one."""
     members = {name: value for name, value in document.items() if name not in ("Tags", _TRIALS_OF_A_COMPONENT)}
     if kind is COMPONENTS:
@@ -57,7 +57,7 @@ def described(ctx: Context, kind: Named, document: dict[str, Any]) -> dict[str, 
     return members | kind.row(ctx, document)
 
 
-def update(kind: Named) -> Operation:
+def update(kind: Resource) -> Operation:
     """UpdateExperiment, UpdateTrial, UpdateTrialComponent."""
 
     def operation(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def update(kind: Named) -> Operation:
     return operation
 
 
-def delete(kind: Named) -> Operation:
+def delete(kind: Resource) -> Operation:
     """DeleteExperiment, DeleteTrial, DeleteTrialComponent: of what nothing belongs to any more."""
 
     def operation(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _components(ctx: Context, trials: list[str] | None) -> Iterator[dict[str, An
             yield document
 
 
-def _page(ctx: Context, kind: Named, documents: Iterator[dict[str, Any]], request: dict[str, Any]) -> dict[str, Any]:
+def _page(ctx: Context, kind: Resource, documents: Iterator[dict[str, Any]], request: dict[str, Any]) -> dict[str, Any]:
     members = ("DisplayName", *(_OF_A_SUMMARY if kind is COMPONENTS else ()))
     rows = [kind.row(ctx, one) | {name: one[name] for name in members if name in one} for one in documents]
     return page(rows, request, key=kind.key, name=kind.field)
@@ -204,12 +204,12 @@ def _metrics(ctx: Context, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _by_name(kind: Named, request: dict[str, Any]) -> dict[str, Any]:
+def _by_name(kind: Resource, request: dict[str, Any]) -> dict[str, Any]:
     """The request with a name where it gives an ARN."""
     return request | present({kind.field: str(request.get(kind.field) or "").rpartition("/")[2] or None})
 
 
-def _arn(ctx: Context, kind: Named, name: str) -> dict[str, Any]:
+def _arn(ctx: Context, kind: Resource, name: str) -> dict[str, Any]:
     return {f"{kind.member}Arn": ctx.arn(kind.kind, name)}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError
 from vizsla.aws.requests import moment, now, page
-from vizsla.aws.sagemaker.named import Named
+from vizsla.aws.sagemaker.named import Resource
 
-CARDS = Named("model-card", "ModelCard", "model card", "ModelCardSummaries", missing="ResourceNotFound")
+CARDS = Resource("model-card", "ModelCard", "model card", "ModelCardSummaries", missing="ResourceNotFound")
 _VERSIONS = "Versions"
 
 

@@ -10,7 +10,7 @@ from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name
 from vizsla.aws.sagemaker import packages
 from vizsla.aws.sagemaker.local_document import checked_role, local_address, local_file, model_data
-from vizsla.aws.sagemaker.named import Named
+from vizsla.aws.sagemaker.named import Resource
 from vizsla.jobs.spec import local_path
 
 
@@ -24,7 +24,7 @@ class Served:
     environment: dict[str, str]
 
 
-MODELS = Named("model", "Model", "model", "Models")
+MODELS = Resource("model", "Model", "model", "Models")
 
 
 def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from vizsla.aws.requests import checked_name, moment, now, page
 
 
 @dataclass(frozen=True)
-class Named:
+class Resource:
     """One kind of them.
 
     Examples
     --------
-    >>> models = Named("model", "Model", "model", "Models")
+    >>> models = Resource("model", "Model", "model", "Models")
     >>> models.field
     'ModelName'
     """

@@ -10,7 +10,7 @@ from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import page
 from vizsla.aws.sagemaker import endpoints, experiments, packages, training
-from vizsla.aws.sagemaker.named import Named
+from vizsla.aws.sagemaker.named import Resource
 from vizsla.errors import VizslaError
 
 Row = dict[str, Any]
@@ -114,7 +114,7 @@ def _plain(rows: Callable[[Context], Iterable[Row]]) -> Callable[[Context], Iter
     return lambda ctx: ((row, row) for row in rows(ctx))
 
 
-def _named(kind: Named) -> Callable[[Context], Iterator[tuple[Row, Row]]]:
+def _named(kind: Resource) -> Callable[[Context], Iterator[tuple[Row, Row]]]:
     return _plain(lambda ctx: [experiments.described(ctx, kind, document) for document in kind.table(ctx).all()])
 
 

@@ -132,8 +132,8 @@ class View:
 
     @cached_property
     def others_share(self) -> float:
-        """Of the machine's cores, what processes beside the job took, in the mean of the training loop; nan where
-        unknown."""
+        """Of the machine's cores, what processes beside the job took, in the mean of the training loop; 0 or nan
+        where unknown."""
         n = int(self.core_numbers.shape[1])
         if not len(self.core_numbers) or not n:
             return float("nan")
