@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from vizsla.profiling import loaders
@@ -30,16 +29,15 @@ from vizsla.profiling.timeline import Timeline
 ENVIRONMENT = "VIZSLA_PROFILER_PROBE"
 """A JSON object: ``changes`` (texts), ``out`` (a file), ``seconds``; set where the process ends after the trial."""
 RESULT = "advice.json"
-_ORDER = (0, 1, 1, 0, 0, 1)
-"""Blocks without (0) and with (1) the change: what drifts meets both alike."""
+_ORDER = (0, 1, 1, 0, 0, 1, 1, 0)
+"""Blocks without (0) and with (1) the change, in pairs of neighbours: what drifts meets both alike."""
 _BLOCK_SECONDS, _LEAST_BLOCK, _MOST_BLOCK = 1.5, 6, 40
 _WARM_UP = 3
 _UNMEASURED = 9
 """Batches of a block with two workers that are not measured: before it is warm, and those that are fetched ahead."""
-_LEAST_BLOCKS = 2
+_STUDENT = {3: 4.303, 4: 3.182}
+"""By the number of pairs: the quantile 0.975 of Student's t with one degree of freedom less."""
 _MOST_EPOCHS = 20
-_RESAMPLES = 2000
-_CHUNK = 3
 _NOTHING = 1.02
 """A gain below this, or one whose interval holds 1, is none."""
 
@@ -113,6 +111,9 @@ class Probe:
             yield from iterate(loader)
             return
         before = self._timeline.steps
+        for change in self._changes:
+            if change.parameter in LOADER and getattr(loader, change.parameter, None) == change.to:
+                self._fail(change, "the loop's loader has it already")
         indices = list(loader.batch_sampler)
         position = 0
         warm_up: list[float] = []
@@ -178,7 +179,7 @@ class Probe:
         without, with_it = self._blocks[change.text]
         if change.text in self._failed:
             return _untried(change, self._failed[change.text])
-        if len(without) < _LEAST_BLOCKS or len(with_it) < _LEAST_BLOCKS:
+        if min(len(without), len(with_it)) not in _STUDENT:
             return _untried(change, "the time was over, or the epochs are too short")
         return compared(change, without, with_it)
 
@@ -269,27 +270,19 @@ class _Indices:
 
 
 def compared(change: Change, without: Sequence[Block], with_it: Sequence[Block]) -> Trial:
-    """The gain in images per second, with an interval by resampling runs of steps of each block."""
-    seconds = [np.array([s for b in blocks for s in b.seconds]) for blocks in (without, with_it)]
-    pictures = [np.array([p for b in blocks for p in b.pictures], np.float64) for blocks in (without, with_it)]
-    before, after = (float(p.sum() / s.sum()) for p, s in zip(pictures, seconds, strict=True))
-    rng = np.random.default_rng(0)
-    rates = [_resampled(s, p, rng) for s, p in zip(seconds, pictures, strict=True)]
-    low, high = np.percentile(rates[1] / rates[0], [2.5, 97.5]).tolist()
+    """The gain in images per second, with an interval by the pairs of neighbouring blocks.
+
+    What else a machine does lasts for some steps, so that those of a block are slow together: a block counts as one
+    measurement. The interval is Student's, of the mean of the logarithms of the pairs' ratios.
+    """
+    rates = [np.array([sum(b.pictures) / sum(b.seconds) for b in blocks]) for blocks in (without, with_it)]
+    pairs = min(map(len, rates))
+    ratios = np.log(rates[1][:pairs] / rates[0][:pairs])
+    half = _STUDENT[pairs] * float(ratios.std(ddof=1)) / math.sqrt(pairs)
+    gain, low, high = np.exp(float(ratios.mean()) + np.array([0.0, -half, half])).tolist()
+    before, after = (sum(sum(b.pictures) for b in s) / sum(sum(b.seconds) for b in s) for s in (without, with_it))
     memory = (max(b.memory for b in with_it) - max(b.memory for b in without)) >> 20
-    n = len(seconds[0]) + len(seconds[1])
-    return Trial(change.text, before, after, after / before, low, high, memory, n)
-
-
-def _resampled(
-    seconds: npt.NDArray[np.float64], pictures: npt.NDArray[np.float64], rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    """(resamples,) images per second: neighbouring steps are not independent, so that runs of them are drawn."""
-    n = len(seconds)
-    starts = rng.integers(0, max(1, n - _CHUNK + 1), (_RESAMPLES, math.ceil(n / _CHUNK)))
-    rows = np.minimum(starts[:, :, None] + np.arange(_CHUNK), n - 1).reshape(_RESAMPLES, -1)
-    result: npt.NDArray[np.float64] = pictures[rows].sum(1) / seconds[rows].sum(1)
-    return result
+    return Trial(change.text, before, after, gain, low, high, memory, sum(len(b.seconds) for b in (*without, *with_it)))
 
 
 def _untried(change: Change, why: str) -> Trial:
