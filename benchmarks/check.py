@@ -246,7 +246,7 @@ def s3(n: int) -> None:
     """Our sync against boto3 one object after another: ``get_object``, and ``download_file`` as scripts do it."""
     import obstore
 
-    from vizsla.data.s3_session import connect
+    from vizsla.s3_session import connect
 
     os.environ |= {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER"}
     with tempfile.TemporaryDirectory() as folder, _server(Path(folder) / "server") as endpoint:

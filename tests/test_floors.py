@@ -18,7 +18,9 @@ FLOORS = [
     "files",
     "archives",
     "document",
+    "s3_session",
     "cache",
+    "shared_cache",
     "findings",
     "notebook",
     "cluster",
@@ -53,8 +55,10 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names
+            if node.module != "vizsla" or not names <= FILES.keys():  # of the package itself, not of a file in it
+                found.add(node.module or "")
     return {name for name in found if name == "vizsla" or name.startswith("vizsla.")}
 
 

@@ -147,7 +147,7 @@ def shared_variables() -> dict[str, str]:
     """The settings of this process that hold for its work on other machines, too: no keys, and no share of this one."""
     found = {name: os.environ[name] for name in _SHARED if name in os.environ}
     if "VIZSLA_CACHE" in found:
-        found["VIZSLA_CACHE"] = str(settings().cache.absolute())
+        found["VIZSLA_CACHE"] = settings().cache_address
     return found
 
 

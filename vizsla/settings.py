@@ -21,7 +21,8 @@ class Settings:
     home: Path
     """Folder that holds one directory a job (``VIZSLA_HOME``; default ``./runs``); of a bucket, its mirror here."""
     cache: Path
-    """Backbones and features, safe to delete (``VIZSLA_CACHE``; default ``~/.cache/vizsla``)."""
+    """Backbones and features, safe to delete (``VIZSLA_CACHE``; default ``~/.cache/vizsla``); of a bucket, what is here
+    of it."""
     cache_bytes: int
     """Upper bound on the feature cache (``VIZSLA_CACHE_GB``; default 20)."""
     max_image_bytes: int
@@ -36,6 +37,13 @@ class Settings:
     """Threads for decoding and the engine (``VIZSLA_THREADS``; default: the cores this process may use)."""
     bucket: str | None = None
     """``s3://bucket/prefix`` where the jobs are, when ``VIZSLA_HOME`` says so and no folder."""
+    cache_bucket: str | None = None
+    """``s3://bucket/prefix`` where the cache is, when ``VIZSLA_CACHE`` says so and no folder."""
+
+    @property
+    def cache_address(self) -> str:
+        """``VIZSLA_CACHE`` for another process: the bucket, or the folder's path."""
+        return self.cache_bucket or str(self.cache.absolute())
 
     def home_folder(self, what: str) -> Path:
         """``home`` for something that needs a folder of this machine.
@@ -83,7 +91,7 @@ def _number(name: str, default: float, least: float) -> float:
 
 
 def _folder(name: str, default: str) -> Path:
-    text = os.environ.get(name) or default
+    text = (None if _bucket(name) else os.environ.get(name)) or default
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # neither HOME nor the system says where it is
@@ -104,9 +112,10 @@ def settings() -> Settings:
         When a variable does not hold a usable number, or a folder is below a home that is not there.
     """
     cache_base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    bucket, cache_bucket = _bucket("VIZSLA_HOME"), _bucket("VIZSLA_CACHE")
     cache = _folder("VIZSLA_CACHE", f"{cache_base}/vizsla")
-    address = os.environ.get("VIZSLA_HOME", "")
-    bucket = address.rstrip("/") if address.startswith("s3://") else None
+    if cache_bucket is not None:
+        cache = cache / "caches" / _name_of(cache_bucket)
     return Settings(
         home=_folder("VIZSLA_HOME", "runs") if bucket is None else cache.absolute() / "homes" / _name_of(bucket),
         cache=cache,
@@ -117,7 +126,13 @@ def settings() -> Settings:
         tracking=os.environ.get("VIZSLA_TRACKING", "").strip(),
         threads=int(_number("VIZSLA_THREADS", usable_cores(), 1)),
         bucket=bucket,
+        cache_bucket=cache_bucket,
     )
+
+
+def _bucket(name: str) -> str | None:
+    address = os.environ.get(name, "")
+    return address.rstrip("/") if address.startswith("s3://") else None
 
 
 def _name_of(bucket: str) -> str:

@@ -94,8 +94,10 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster
     os.environ |= {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER", "AWS_REGION": "us-east-1"}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     made = RayCluster(tmp_path_factory.mktemp("ray"))
-    made.add(2)
-    made.add(1)
+    with pytest.MonkeyPatch.context() as nodes:  # who shares the cache by a bucket alone, shares no folder
+        nodes.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("nodes")))
+        made.add(2)
+        made.add(1)
     os.environ["RAY_ADDRESS"] = made.address
     ray.init(address=made.address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR")
     yield made

@@ -186,3 +186,20 @@ def test_the_answers_of_a_transform_go_to_the_bucket(
     told = json.loads(said.stdout.splitlines()[-1])
     assert (told["inputs"], told["failed"], told["output"]) == (11, 0, f"{HOME}/answers/answers")
     assert len(list((server / "buckets" / "other" / "runs" / "answers" / "answers").rglob("*.out"))) == 11
+
+
+def test_features_of_nodes_are_in_the_bucket_for_all_machines(
+    server: Path, tmp_path: Path, folder_of_photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = folder_of_photos({"red": 40, "green": 40})
+    monkeypatch.setenv("VIZSLA_CACHE", "s3://other/cache")
+    told = []
+    for machine, executor in (("submits", "ray"), ("comes-later", "local")):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / machine))
+        network = ["--backbone", "test_resnet", "--random-init", "--name", machine]
+        done = vizsla("fit", photos, *network, "--executor", executor, "--json")
+        assert done.returncode == 0, done.stderr
+        told.append(json.loads(done.stdout.splitlines()[-1]))
+    assert [result["computed"] for result in told] == [80, 0]
+    assert told[0]["metrics"]["accuracy"] == told[1]["metrics"]["accuracy"]
+    assert list((server / "buckets/other/cache").rglob("*.features"))

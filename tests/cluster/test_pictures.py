@@ -13,6 +13,7 @@ import pytest
 from commandline import vizsla
 
 from vizsla.data.scan import scan
+from vizsla.data.scan_store import ScanStore
 from vizsla.errors import DataError
 from vizsla.images import Limits
 from vizsla.models.engine import OnnxEngine
@@ -106,6 +107,7 @@ def test_a_node_that_dies_costs_its_batch(
         sorted(p.relative_to(photos).as_posix() for p in photos.rglob("*.jpg")),
         np.arange(82),
         Limits.from_settings(),
+        ScanStore(tmp_path / "cache"),
     )
     rows = [next(outcomes)[0]]
     ray_cluster.kill(node)
@@ -119,6 +121,6 @@ def test_a_cache_that_nodes_do_not_share(
     look = ClusterLook("ray", tiny_backbone, tiny_backbone.path, tmp_path / "cache")
     monkeypatch.setattr("vizsla.workflow.cluster_look.write_json", lambda *_, **__: None)  # as if written elsewhere
     with pytest.raises(DataError, match=r"The cache cannot be seen on node .*cache") as caught:
-        list(look(photos, ["red/000.jpg"], np.arange(1), Limits.from_settings()))
+        list(look(photos, ["red/000.jpg"], np.arange(1), Limits.from_settings(), ScanStore(tmp_path / "cache")))
     assert "put pictures and cache (VIZSLA_CACHE) where all nodes see them" in str(caught.value.do)
     assert settings().cache.is_dir()

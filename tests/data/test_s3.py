@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import free_port, start_s3
-from vizsla.data import open_dataset, s3, s3_session
+from vizsla import s3_session
+from vizsla.data import open_dataset, s3
 from vizsla.data.s3_journal import Object
 from vizsla.errors import SourceError
 
@@ -42,7 +43,7 @@ def _login(monkeypatch, tmp_path):
 
 
 def store_of(endpoint, bucket="photos"):
-    from vizsla.data.s3_session import connect
+    from vizsla.s3_session import connect
 
     return connect(bucket, endpoint)
 

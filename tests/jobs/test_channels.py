@@ -12,11 +12,11 @@ import pytest
 from commandline import vizsla
 
 from tests.jobs.conftest import MakeSpec, run_to_end, source_of, wait_for
-from vizsla.data.s3_session import connect
 from vizsla.errors import JobError
 from vizsla.jobs.executors.local import LocalExecutor
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.spec_input import channels
+from vizsla.s3_session import connect
 
 pytestmark = pytest.mark.s3
 obstore = pytest.importorskip("obstore")

@@ -10,9 +10,10 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vizsla import s3_session
 from vizsla.archives import Member, is_archive, opened
 from vizsla.batch.manifest import Entry, read_manifest
-from vizsla.data import s3, s3_session
+from vizsla.data import s3
 from vizsla.data.progress import Progress
 from vizsla.data.tree import in_counts, is_picture, read_tree
 from vizsla.errors import DataError, ImageError, SourceError

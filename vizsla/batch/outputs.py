@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vizsla.data import s3_session
+from vizsla import s3_session
 from vizsla.errors import StorageError
 from vizsla.files import storage
 

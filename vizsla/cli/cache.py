@@ -18,7 +18,7 @@ def cache(
     """Show, bound or clear what is kept: features, backbones, pictures for training, sources fetched or unpacked.
 
     Everything here can be computed again and may be deleted at any time. VIZSLA_CACHE_GB (20) is the bound that
-    every run keeps to.
+    every run keeps to. Of a cache in a bucket, what is on this machine: the bucket is left as it is.
     """
     from dataclasses import asdict
     from datetime import datetime
@@ -62,10 +62,13 @@ def cache(
     out.print(f"{total / 1e9:.3f} GB of at most {s.cache_bytes / 1e9:g} GB (VIZSLA_CACHE_GB).")
     if removed:
         out.print(f"{removed / 1e6:,.1f} MB removed.")
+    if s.cache_bucket:
+        out.print(f"Features, backbones and scans are in {s.cache_bucket}, too: what lacks here is fetched from there.")
     if as_json:
         print_json(
             {
                 "cache": str(s.cache),
+                "bucket": s.cache_bucket,
                 "bytes": total,
                 "bound": s.cache_bytes,
                 "removed": removed,

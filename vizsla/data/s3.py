@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from vizsla import s3_session
 from vizsla.cache import filling, release, use
-from vizsla.data import s3_session
 from vizsla.data.progress import Progress
 from vizsla.data.s3_journal import Journal, Object
 from vizsla.data.tree import LABEL_ENDINGS

@@ -64,9 +64,9 @@ class Elsewhere(Protocol):
     """Looks at pictures on other machines, which see the same files, and keeps what the companion is for."""
 
     def __call__(
-        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits
+        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits, store: ScanStore
     ) -> Iterator[tuple[int, Outcome]]:
-        """The outcome of each of ``rows``, in any order."""
+        """The outcome of each of ``rows``, in any order; what ``store`` knows by its content is not decoded."""
         ...
 
 
@@ -146,7 +146,7 @@ def scan(
     outcomes: Iterator[tuple[int, Outcome]]
     if elsewhere is not None and not with_quality and len(pending):
         outcomes = itertools.takewhile(
-            lambda _: deadline is None or time.monotonic() <= deadline, elsewhere(root, paths, pending, limits)
+            lambda _: deadline is None or time.monotonic() <= deadline, elsewhere(root, paths, pending, limits, store)
         )
     else:
         look = Look(root, limits, store, with_quality, companion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import uuid
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vizsla import shared_cache
 from vizsla.data.inspection import RECORD
 from vizsla.files import replacing
 
@@ -58,9 +60,15 @@ class ScanStore:
             When the cache cannot be written.
         """
         if len(records):
-            _save(self.folder / f"{uuid.uuid4().hex}.npy", records)
+            self._write(records)
+
+    def _write(self, records: Records) -> None:
+        file = io.BytesIO()
+        np.save(file, records)
+        shared_cache.write(self.folder / f"{uuid.uuid4().hex}.npy", file.getvalue())
 
     def _load(self) -> None:
+        shared_cache.fetch(self.folder)
         paths = sorted(self.folder.glob("*.npy"))
         parts = [part for path in paths if (part := _read(path, RECORD)) is not None]
         if not parts:
@@ -72,9 +80,9 @@ class ScanStore:
         last = np.append(np.diff(words[order]) != 0, True)
         self._records, self._order, self._words = records, order[last], words[order[last]]
         if len(paths) > _MOST_SHARDS:
-            _save(self.folder / f"{uuid.uuid4().hex}.npy", records[self._order])
+            self._write(records[self._order])
             for path in paths:
-                path.unlink(missing_ok=True)
+                shared_cache.remove(path)
 
 
 class FileIndex:

@@ -92,7 +92,7 @@ def source_key(source: str | os.PathLike[str], endpoint_url: str | None = None) 
 def _address(url: str, endpoint_url: str | None) -> str:
     scheme, _, rest = url.partition("://")
     if scheme.lower() == "s3":
-        from vizsla.data import s3_session
+        from vizsla import s3_session
 
         service = s3_session.endpoint(endpoint_url)
         return f"s3://{rest.strip('/')}" + (f" at {service}" if service else "")

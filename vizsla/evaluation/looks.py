@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import uuid
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
-from vizsla.files import replacing
+from vizsla import shared_cache
 from vizsla.images import DecodedImage, readable_formats
 
 LOOK = np.dtype(
@@ -95,11 +96,18 @@ class LookStore:
 
     def __init__(self, cache: Path) -> None:
         self.folder = cache / "scans" / "looks1"
+        shared_cache.fetch(self.folder)
         parts = [part for path in sorted(self.folder.glob("*.npy")) if (part := _read(path)) is not None]
         looks = np.concatenate(parts) if parts else np.zeros(0, LOOK)
         words = np.ascontiguousarray(looks["sha256"]).view(np.uint64)[:, 0] if len(looks) else np.zeros(0, np.uint64)
         order = np.argsort(words, kind="stable")
         self._looks, self._words = looks[order], words[order]
+
+    def at(self, cache: Path) -> LookStore:
+        """The same records, with what is added lying in another cache."""
+        other = copy.copy(self)
+        other.folder = cache / "scans" / "looks1"
+        return other
 
     def find(self, sha256: npt.NDArray[np.uint8]) -> tuple[Looks, npt.NDArray[np.bool_]]:
         """The records of some contents (n, 32) uint8, and which of them are known, bool (n,)."""
@@ -118,8 +126,9 @@ class LookStore:
             When the cache cannot be written.
         """
         if looks:
-            with replacing(self.folder / f"{uuid.uuid4().hex}.npy", make_folder=True) as file:
-                np.save(file, np.stack(looks))
+            file = io.BytesIO()
+            np.save(file, np.stack(looks))
+            shared_cache.write(self.folder / f"{uuid.uuid4().hex}.npy", file.getvalue())
 
 
 def _read(path: Path) -> Looks | None:

@@ -19,7 +19,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vizsla.data import s3_session
+from vizsla import s3_session
 from vizsla.errors import JobError, VizslaError
 from vizsla.jobs.handover import load
 from vizsla.jobs.lease import LEASE_SECONDS, Lease, claim

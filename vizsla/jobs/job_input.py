@@ -46,7 +46,7 @@ def write_input(job: Path, spec: TrainingJobSpec) -> None:
 
 def _check_channels(spec: TrainingJobSpec) -> None:
     if spec.remote_channels:
-        from vizsla.data import s3_session  # with all that reads data: only where it is wanted
+        from vizsla import s3_session  # with all that reads data: only where it is wanted
 
         s3_session.obstore()
         for channel in spec.remote_channels:

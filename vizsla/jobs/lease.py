@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vizsla.data import s3_session
+from vizsla import s3_session
 from vizsla.jobs.mirror import LEASE, Mirror
 from vizsla.jobs.processes import Process, boot_id
 from vizsla.optional import require

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from vizsla.data import s3_session
+from vizsla import s3_session
 from vizsla.files import storage
 from vizsla.jobs.handover import ENVIRONMENT, FETCHED
 
@@ -74,7 +74,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def in_words(self, where: str) -> Iterator[None]:
-        """See :func:`vizsla.data.s3_session.in_words`."""
+        """See :func:`vizsla.s3_session.in_words`."""
         try:
             with s3_session.in_words(where):
                 yield
@@ -201,7 +201,7 @@ class Mirror:
         return f"{self._prefix}/{name}"
 
     def in_words(self) -> contextlib.AbstractContextManager[None]:
-        """See :func:`vizsla.data.s3_session.in_words`."""
+        """See :func:`vizsla.s3_session.in_words`."""
         return self.bucket.in_words(self.address)
 
     @contextlib.contextmanager

@@ -134,7 +134,7 @@ def variables(
         "PYTHONPATH": python_path(*first, *searched),
         "PYTHONUNBUFFERED": "1",
         **paths,
-        "VIZSLA_CACHE": str(settings().cache.absolute()),
+        "VIZSLA_CACHE": settings().cache_address,
         **own,
     }
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vizsla import shared_cache
 from vizsla.errors import ModelError
-from vizsla.files import sha256_file, write_bytes, write_json
+from vizsla.files import sha256_file
 from vizsla.images import Preprocessing
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.weights import BackboneSpec
@@ -47,9 +48,11 @@ class ExportedBackbone:
 def find_exported(spec: BackboneSpec, cache: Path) -> ExportedBackbone | None:
     """The export of an earlier run, if there is one and its content is what it was. Needs no torch."""
     index = _index(spec, cache)
+    shared_cache.fetch_files(index.parent, [index.name])
     try:
         entry = json.loads(index.read_text("utf-8"))
-        path = cache / "backbones" / f"{entry['sha256']}.onnx"
+        path = index.with_name(f"{entry['sha256']}.onnx")
+        shared_cache.fetch_files(index.parent, [path.name])
         if sha256_file(path) != entry["sha256"]:
             return None
         os.utime(path)  # used now: what bounds the cache looks at this
@@ -113,17 +116,15 @@ def export(
     _verify(content, backbone.module, backbone.preprocessing, name)
     sha256 = hashlib.sha256(content).hexdigest()
     path = cache / "backbones" / f"{sha256}.onnx"
-    write_bytes(path, content, make_folder=True)
-    write_json(
-        index or path.with_suffix(".json"),
-        {
-            "backbone": name,
-            "weights": weights,
-            "sha256": sha256,
-            "preprocessing": backbone.preprocessing.to_dict(),
-            "features": backbone.features,
-        },
-    )
+    shared_cache.write(path, content)
+    description = {
+        "backbone": name,
+        "weights": weights,
+        "sha256": sha256,
+        "preprocessing": backbone.preprocessing.to_dict(),
+        "features": backbone.features,
+    }
+    shared_cache.write(index or path.with_suffix(".json"), json.dumps(description, indent=2).encode())
     return ExportedBackbone(name, weights, path, sha256, backbone.preprocessing, backbone.features)
 
 

@@ -21,8 +21,9 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from vizsla import shared_cache
 from vizsla.cache import stat
-from vizsla.files import sha256_json, write_bytes, write_json
+from vizsla.files import sha256_json
 from vizsla.models.engine import Engine
 from vizsla.models.export import ExportedBackbone, exported
 
@@ -65,16 +66,23 @@ class FeatureSpace:
     def ready(self) -> Path:
         """The folder, made and described."""
         if not (self.folder / "space.json").is_file():
-            write_json(self.folder / "space.json", self._description, make_folder=True)
+            shared_cache.write(self.folder / "space.json", json.dumps(self._description, indent=2).encode())
         return self.folder
 
     def index(self) -> Index:
-        """What is stored at this moment."""
+        """What is stored at this moment.
+
+        Raises
+        ------
+        SourceError
+            When the cache is in a bucket that does not answer as it should.
+        """
+        shared_cache.fetch(self.folder)
         shards = []
         for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
             shard = _open_shard(path, self.features)
             if shard is None:
-                path.unlink(missing_ok=True)
+                shared_cache.remove(path)
             else:
                 shards.append(shard)
         return Index(shards)
@@ -84,8 +92,8 @@ class FeatureSpace:
 
         Raises
         ------
-        StorageError
-            When the file system refuses.
+        StorageError, SourceError
+            When the file system or the bucket refuses.
         """
         keys_array = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
         features = np.ascontiguousarray(features, np.float32)
@@ -93,7 +101,7 @@ class FeatureSpace:
         content = safetensors.numpy.save(
             {"keys": keys_array, "features": features}, metadata={"crc32": f"{checksum:08x}"}
         )
-        write_bytes(self.ready() / f"{uuid.uuid4().hex}{_SUFFIX}", content, make_folder=True)
+        shared_cache.write(self.ready() / f"{uuid.uuid4().hex}{_SUFFIX}", content)
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,21 @@ import numpy.typing as npt
 
 from vizsla.images import DecodedImage, Preprocessing
 from vizsla.models.engine import Engine
-from vizsla.training.cache import FeatureSpace
+from vizsla.training.cache import FeatureSpace, Index
 from vizsla.training.features import ShardWriter
 
 
 class FeatureCompanion:
     """Computes what a space lacks of the pictures that a scan looks at (:class:`vizsla.data.scan.Companion`).
 
-    ``computed`` pictures went through the backbone.
+    ``computed`` pictures went through the backbone. ``index`` is what the space holds, where that is known.
     """
 
-    def __init__(self, space: FeatureSpace, engine: Engine, preprocessing: Preprocessing) -> None:
+    def __init__(
+        self, space: FeatureSpace, engine: Engine, preprocessing: Preprocessing, index: Index | None = None
+    ) -> None:
         self._engine, self._preprocessing = engine, preprocessing
-        self._index, self._writer = space.index(), ShardWriter(space)
+        self._index, self._writer = space.index() if index is None else index, ShardWriter(space)
         self._lock = threading.Lock()
         self.computed = 0
 

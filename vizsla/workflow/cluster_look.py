@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.cluster import connect, nodes
+from vizsla.cluster import connect, nodes, shared_variables
 from vizsla.data.inspection import RECORD
 from vizsla.data.remarks import listening
 from vizsla.data.scan import Look, Outcome, Seen
@@ -32,6 +32,7 @@ from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
 from vizsla.optional import require
 from vizsla.parameters import spelled
+from vizsla.settings import settings
 from vizsla.workflow.look_companion import LookCompanion
 
 _MOST = 512
@@ -78,7 +79,6 @@ class ClusterLook:
         require("pyarrow", extra="ray", feature="Work on a Ray cluster")
         self._ray = connect(executor if "://" in executor else None)
         self._backbone, self._graph, self._cache = backbone, graph, cache.absolute()
-        self._with_looks = with_looks
         self._companion = LookCompanion.of(self._cache, backbone, OnnxEngine(graph), with_looks=with_looks)
         self.computed = 0
         self.seconds = 0.0
@@ -102,7 +102,7 @@ class ClusterLook:
         """Nothing waits here."""
 
     def __call__(
-        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits
+        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits, store: ScanStore
     ) -> Iterator[tuple[int, Outcome]]:
         """See :class:`vizsla.data.scan.Elsewhere`.
 
@@ -114,14 +114,20 @@ class ClusterLook:
         began, token = time.monotonic(), f"shared-{uuid.uuid4().hex}.json"
         write_json(self._cache / token, {}, make_folder=True)
         try:
-            for part in self._parts(root.absolute(), paths, rows, limits, token):
+            for part in self._parts(root.absolute(), paths, rows, limits, store, token):
                 yield from self._outcomes(part)
         finally:
             (self._cache / token).unlink(missing_ok=True)
             self.seconds += time.monotonic() - began
 
     def _parts(
-        self, root: Path, paths: Sequence[str], rows: npt.NDArray[np.int64], limits: Limits, token: str
+        self,
+        root: Path,
+        paths: Sequence[str],
+        rows: npt.NDArray[np.int64],
+        limits: Limits,
+        store: ScanStore,
+        token: str,
     ) -> Iterator[Any]:
         import pyarrow
         from ray import data
@@ -135,14 +141,17 @@ class ClusterLook:
             pyarrow.table({"row": chunk, "path": pyarrow.array([os.fsencode(paths[row]) for row in chunk], "binary")})
             for chunk in (rows[at : at + size] for at in range(0, len(rows), size))
         ]
+        here = settings()
         looker = {
             "root": root,
-            "cache": self._cache,
+            "cache": None if here.cache_bucket else self._cache,
             "limits": limits,
             "graph": self._ray.put(self._graph if isinstance(self._graph, bytes) else self._graph.read_bytes()),
             "backbone": replace(self._backbone, path=Path(self._backbone.path.name)),
             "token": token,
-            "with_looks": self._with_looks,
+            # Read once, here: a node holds them once for all of its actors.
+            "store": self._ray.put(store),
+            "known": self._ray.put(self._companion.known),
         }
         looked = data.from_arrow(blocks).map_batches(
             Looker,
@@ -151,6 +160,7 @@ class ClusterLook:
             batch_format="pyarrow",
             compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
             num_cpus=1,
+            runtime_env={"env_vars": shared_variables()} if here.cache_bucket else None,
         )
         try:
             yield from looked.iter_batches(batch_size=None, batch_format="pyarrow")
@@ -174,22 +184,25 @@ class Looker:
         self,
         *,
         root: Path,
-        cache: Path,
+        cache: Path | None,
         limits: Limits,
         graph: Any,
         backbone: ExportedBackbone,
         token: str,
-        with_looks: bool,
+        store: Any,
+        known: Any,
     ) -> None:
         import ray
 
         if not root.is_dir():
             raise DataError(_NOT_SEEN.format("pictures", socket.gethostname(), root))
-        if not (cache / token).exists():
+        if cache is None:  # in a bucket: the node has a folder of its own for it
+            cache = settings().cache
+        elif not (cache / token).exists():
             raise DataError(_NOT_SEEN.format("cache", socket.gethostname(), cache))
         engine = OnnxEngine(ray.get(graph))
-        self._companion = LookCompanion.of(cache, backbone, engine, with_looks=with_looks)
-        self._look = Look(root, limits, ScanStore(cache), False, self._companion)
+        self._companion = LookCompanion.knowing(ray.get(known), cache, backbone, engine)
+        self._look = Look(root, limits, ray.get(store), False, self._companion)
 
     def __call__(self, batch: Any) -> Any:
         """Records and errors of a batch; its features are stored when they are told."""
@@ -234,6 +247,6 @@ def _in_words(error: Exception) -> DataError:
         )
     return DataError(
         told.partition(": ")[2] or told,
-        do="put pictures and cache (VIZSLA_CACHE) where all nodes see them at the same path, or leave out "
-        + spelled("executor", "ray"),
+        do="put pictures and cache (VIZSLA_CACHE, or a bucket for it) where all nodes see them at the same path, or "
+        "leave out " + spelled("executor", "ray"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +12,40 @@ from vizsla.evaluation.looks import SHORT_SIDE, Looks, LookStore, look
 from vizsla.images import DecodedImage, Limits, Preprocessing, decode
 from vizsla.models.engine import Engine
 from vizsla.models.export import ExportedBackbone
-from vizsla.training.cache import FeatureSpace
+from vizsla.training.cache import FeatureSpace, Index
 from vizsla.training.feature_companion import FeatureCompanion
 
 _KEPT_AT_ONCE = 512
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is stored already: 16 bytes of memory a picture for its features, 100 for how it looks."""
+
+    features: Index
+    looks: LookStore | None
+
+
 class LookCompanion(FeatureCompanion):
     """Computes what is missing of the pictures that a scan opens (:class:`vizsla.data.scan.Companion`)."""
 
-    def __init__(
-        self, space: FeatureSpace, engine: Engine, preprocessing: Preprocessing, looks: LookStore | None
-    ) -> None:
-        super().__init__(space, engine, preprocessing)
-        self._store = looks
+    def __init__(self, space: FeatureSpace, engine: Engine, preprocessing: Preprocessing, known: Known) -> None:
+        super().__init__(space, engine, preprocessing, known.features)
+        self.known, self._store = known, known.looks
         self._pending: list[Looks] = []
 
     @classmethod
     def of(cls, cache: Path, backbone: ExportedBackbone, engine: Engine, *, with_looks: bool) -> LookCompanion:
         """Of what lies in ``cache``; the looks only where they are wanted."""
         space = FeatureSpace(cache, backbone, engine)
-        return cls(space, engine, backbone.preprocessing, LookStore(cache) if with_looks else None)
+        known = Known(space.index(), LookStore(cache) if with_looks else None)
+        return cls(space, engine, backbone.preprocessing, known)
+
+    @classmethod
+    def knowing(cls, known: Known, cache: Path, backbone: ExportedBackbone, engine: Engine) -> LookCompanion:
+        """Of what another process has read of its cache; what is computed goes to ``cache``."""
+        known = Known(known.features, None if known.looks is None else known.looks.at(cache))
+        return cls(FeatureSpace(cache, backbone, engine), engine, backbone.preprocessing, known)
 
     def missing(self, sha256: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Which pictures lack features, or how they look."""
