@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from vizsla.errors import DataError, StorageError, UsageError, VizslaError
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
 from vizsla.training.callbacks import Callback
-from vizsla.training.fine_tuning import layers, loop
+from vizsla.training.fine_tuning import layers, loop, schedule
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
 from vizsla.training.trained import EpochMetrics, Stop
@@ -55,6 +56,29 @@ def test_an_end_anywhere_leads_to_the_same_bits(setting: Setting, tmp_path: Path
     assert any("Training goes on after step" in note for note in setting.notes)
     assert bits(resumed) == bits(whole)
     assert resumed.trained.history == whole.trained.history
+
+
+class Slow(Callback):
+    """A machine that others use since the training was planned."""
+
+    def on_step(self, step: int) -> Stop | None:
+        time.sleep(0.1)
+        return None
+
+
+def test_on_a_machine_that_became_slower_the_learning_rate_still_falls_in_time(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "_LEAST_SECONDS", 0.0)
+    rates: list[float] = []
+    rate_at = layers.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda *asked: rates.append(rate_at(*asked)) or rates[-1])
+    config = replace(LAST, epochs=40)
+    training = setting.train(tmp_path / "job", config, Slow(), deadline=time.monotonic() + 8)
+    assert len(training.trained.history) < 40
+    assert training.trained.stop is None, "not cut off"
+    assert rates[-1] < 0.05 * max(rates)
+    assert any("there is time for" in note and "instead of 40" in note for note in setting.notes), setting.notes
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_others(setting: Setting, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ class Launcher(ABC):
         threads: int,
         on_step: Callable[[int, int], None],
         note: Callable[[str], None],
+        end: float | None = None,
     ) -> FineTuned:
         """What :func:`vizsla.training.fine_tuning.loop.fine_tune` does, in ``config.processes`` of their own.
 
@@ -139,6 +140,7 @@ class Launcher(ABC):
             threads=threads,
             watcher=callback.elsewhere(),
             door=door().name,
+            end=end,
         )
         desk = Desk(task, count, callback, on_step, note)
         lines = Lines((self.host, 0), key, count)

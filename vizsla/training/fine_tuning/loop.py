@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,7 @@ from vizsla.training.fine_tuning.group import Group
 from vizsla.training.fine_tuning.inputs import Inputs
 from vizsla.training.fine_tuning.layers import layer_groups, learning_rate, make_optimizer, thaw
 from vizsla.training.fine_tuning.network import Network, fill, swapped, tensors
+from vizsla.training.fine_tuning.pace import Pace
 from vizsla.training.head_data import HeadData, chunks
 from vizsla.training.sampling import batches
 from vizsla.training.temperature import best_temperature, losses
@@ -72,6 +74,7 @@ def fine_tune(
     on_step: Callable[[int, int], None] = lambda step, steps: None,
     note: Callable[[str], None] = lambda text: None,
     group: Group | None = None,
+    end: float | None = None,
 ) -> FineTuned:
     """Train until the epochs are done, a callback wishes to stop or patience ends, and keep the best epoch: the one
     with the lowest cross-entropy on the validation pictures at its best temperature.
@@ -81,6 +84,9 @@ def fine_tune(
     group:
         The processes that call this together, all with the same arguments but for the checkpoint and those who watch:
         what the first one's say holds for all.
+    end:
+        When the last epoch must be done, in seconds since 1970: where the machine is too slow for all of them there are
+        fewer, and the learning rate falls in time.
 
     Raises
     ------
@@ -90,20 +96,20 @@ def fine_tune(
     group = group or Group()
     device = next(network.parameters()).device
     epochs, per_epoch = config.epochs or 1, math.ceil(len(data.train) / config.batch_size)
-    total = epochs * per_epoch
+    pace = Pace(epochs * per_epoch, per_epoch, end, note)
     groups = layer_groups(network.head, network.named_weights())
     optimizer = make_optimizer(groups, config)
     loss_of = Loss(data, config, device)
     average = {name: p.detach().clone() for name, p in network.named_parameters()} if config.ema else {}
     progress = Progress(parts=config.accumulation, history=[*history])
     if (kept := group.agreed(None if checkpoint is None else checkpoint.load())) is not None:
-        restore(kept[1], network, optimizer, average, progress)
+        restore(kept[1], network, optimizer, average, progress, pace)
         for metrics in progress.history[len(history) :]:
             callback.on_epoch(metrics, epochs + len(history))
     stop: Stop | None = None
     stopped_by: StoppedBy = "epochs"
     callback.on_network(network, network.head.out_features)
-    while progress.step < total and stop is None and not out_of_patience(progress, config):
+    while progress.step < pace.total and stop is None and not out_of_patience(progress, config):
         epoch, first = divmod(progress.step, per_epoch)
         order = list(batches(data.train, data.labels, config.batch_size, config.seed, epoch, balanced=loss_of.sampled))
         network.prepare()
@@ -111,7 +117,7 @@ def fine_tune(
         replica = group.replica(network)
         drawn = callback.batches(inputs.epoch(order, [config.seed, epoch], first, group.share))
         for rows, batch in zip(order[first:], drawn, strict=True):
-            lr = learning_rate(progress.step / total, config) * progress.lr_factor
+            lr = learning_rate(pace.share(progress.step), config) * progress.lr_factor
             for layers, options in zip(groups, optimizer.param_groups, strict=True):
                 options["lr"] = layers.factor(config) * lr
             loss = take_step(replica, optimizer, loss_of, batch, rows, progress, config, note, group)
@@ -126,17 +132,22 @@ def fine_tune(
                 average[name].lerp_(parameter.detach(), 1 - config.ema)
             progress.step += 1
             progress.loss_sum, progress.pictures = progress.loss_sum + loss * len(rows), progress.pictures + len(rows)
-            on_step(progress.step, total)
+            on_step(progress.step, pace.total)
             if checkpoint is not None and progress.step % per_epoch:
-                checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
-            change, stop = group.agreed((callback.adjustment(), callback.on_step(progress.step)))
+                checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress, pace))
+            asked = callback.adjustment(), callback.on_step(progress.step), pace.fitting(progress.step)
+            change, stop, fitting = group.agreed(asked)
+            pace.change(progress.step, fitting)
             if change is not None:
                 adjust(change, network, progress, note)
             if stop is not None:
                 stopped_by = "watcher"
                 break
+            if progress.step >= pace.total:
+                break
         if stopped_by != "epochs":
             break
+        began = time.monotonic()
         with swapped(network, average):
             number = len(progress.history) + 1
             metrics = measure(network, inputs, data, number, progress.loss_sum / progress.pictures, group)
@@ -146,14 +157,16 @@ def fine_tune(
                 progress.best_epoch = number
                 progress.best = {name: p.detach().clone() for name, p in network.named_parameters()}
                 progress.best |= {name: b.detach().clone() for name, b in network.named_buffers()}
+        pace.evaluated(time.monotonic() - began)
+        epochs = math.ceil(pace.total / per_epoch)
         if (stop := group.agreed(callback.on_epoch(metrics, epochs + len(history)))) is not None:
             stopped_by = "watcher"
         if checkpoint is not None:
-            checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress))
+            checkpoint.offer(progress.step, lambda: state(network, optimizer, average, progress, pace))
     if stopped_by == "epochs":
         if checkpoint is not None:
-            checkpoint.write(progress.step, state(network, optimizer, average, progress))
-        if progress.step < total:
+            checkpoint.write(progress.step, state(network, optimizer, average, progress, pace))
+        if progress.step < pace.total:
             stopped_by = "patience"
     if progress.best:
         fill(network, progress.best)
@@ -293,7 +306,7 @@ def predict(network: Network, inputs: Inputs, rows: npt.NDArray[np.int64], group
 
 
 def state(
-    network: Network, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor], progress: Progress
+    network: Network, optimizer: torch.optim.Optimizer, average: dict[str, torch.Tensor], progress: Progress, pace: Pace
 ) -> State:
     """All that the following steps follow from, as arrays."""
     arrays = {f"network/{name}": tensor for name, tensor in tensors(network)}
@@ -313,6 +326,9 @@ def state(
         progress.parts,
         progress.best_epoch,
         progress.lr_factor,
+        pace.total,
+        pace.changed_at,
+        pace.share_then,
     )
     result["progress"] = np.array(counts, np.float64)
     return result
@@ -324,6 +340,7 @@ def restore(
     optimizer: torch.optim.Optimizer,
     average: dict[str, torch.Tensor],
     progress: Progress,
+    pace: Pace,
 ) -> None:
     """Go on from what :func:`state` gave."""
 
@@ -341,5 +358,8 @@ def restore(
         values.setdefault(int(at), {})[key] = tensor.reshape(()) if key == "step" else tensor  # no array is 0-d there
     optimizer.load_state_dict(optimizer.state_dict() | {"state": values})
     progress.history = [EpochMetrics(int(e), *rest) for e, *rest in arrays["history"].tolist()]
-    step, progress.loss_sum, pictures, parts, best, progress.lr_factor = arrays["progress"].tolist()
+    counts, steps = np.split(arrays["progress"], [6])
+    step, progress.loss_sum, pictures, parts, best, progress.lr_factor = counts.tolist()
     progress.step, progress.pictures, progress.parts, progress.best_epoch = map(int, (step, pictures, parts, best))
+    total, changed_at, pace.share_then = steps.tolist()
+    pace.total, pace.changed_at = int(total), int(changed_at)

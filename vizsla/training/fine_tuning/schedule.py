@@ -81,8 +81,10 @@ def stages(
     head: LinearHead,
     seconds: float | None,
     note: Callable[[str], None],
-) -> list[FineTuneConfig]:
-    """The stages, each with its cut, learning rate and epochs; what was decided before a kill stays.
+) -> list[tuple[FineTuneConfig, float | None]]:
+    """The stages, each with its cut, learning rate and epochs, and the part that it may take of the time
+    left then; what was
+    decided before a kill stays.
 
     Parameters
     ----------
@@ -101,7 +103,8 @@ def stages(
     try:
         stored = json.loads(path.read_text("utf-8"))
         if stored["asked"] == asked:
-            return [FineTuneConfig(**values) for values in stored["stages"]]
+            earlier = [FineTuneConfig(**values) for values in stored["stages"]]
+            return list(zip(earlier, stored["parts"], strict=True))
     except (OSError, ValueError, KeyError, TypeError):
         pass
     if seconds is not None and seconds < _LEAST_SECONDS:
@@ -110,6 +113,7 @@ def stages(
     train, valid = len(workshop.data.train), len(workshop.data.valid)
     cuts = cuts_for(workshop.backbone, config, config.views * train + valid, room(workshop.cache), note)
     planned = asked_for(config, cuts, workshop.device)
+    parts: list[float | None] = [None for _ in planned]
     if seconds is not None:
         examples = workshop.examples
         if (config.processes or 1) > 1:
@@ -119,8 +123,9 @@ def stages(
         words = "; ".join(f"{_words(stage)}, about {_minutes(took)}" for stage, took in timed)
         note(f"For the {_minutes(seconds)} that are left: {words or 'none of training the backbone; it stays frozen'}.")
         planned = [stage for stage, _ in timed]
-    write_json(path, {"asked": asked, "stages": [asdict(stage) for stage in planned]})
-    return planned
+        parts = [took / sum(later for _, later in timed[at:]) for at, (_, took) in enumerate(timed)]
+    write_json(path, {"asked": asked, "stages": [asdict(stage) for stage in planned], "parts": parts})
+    return list(zip(planned, parts, strict=True))
 
 
 def room(cache: Path) -> int:

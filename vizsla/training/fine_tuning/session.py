@@ -112,9 +112,10 @@ class Session:
         callback: Callback,
         checkpoint: Checkpoint,
         history: list[EpochMetrics],
+        end: float | None = None,
     ) -> tuple[TrainedHead, npt.NDArray[np.float32]]:
-        """Train one depth from a head on, after the epochs of ``history``; what came of it, and its logits of the
-        validation pictures. The backbone has the weights of the best epoch."""
+        """Train one depth from a head on, after the epochs of ``history``, until ``end`` in seconds since 1970; what
+        came of it, and its logits of the validation pictures. The backbone has the weights of the best epoch."""
         data = self.workshop.data
         body, inputs = self.workshop.inputs(config)
         network = Network.of(body, head, self.workshop.device)
@@ -139,6 +140,7 @@ class Session:
             checkpoint=checkpoint,
             on_step=self._on_progress,
             note=self._note,
+            end=end,
         )
         network.bfloat16 = False
         logits = predict(network, inputs, data.valid)

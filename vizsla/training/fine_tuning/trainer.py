@@ -109,13 +109,16 @@ class FineTuner(Trainer):
         seconds = None if self._deadline is None else self._deadline - time.monotonic()
         best, logits = session.start, session.logits
         history: list[EpochMetrics] = []
-        for stage in stages(self.folder, session.workshop, config, session.head, seconds, self._note):
+        for stage, part in stages(self.folder, session.workshop, config, session.head, seconds, self._note):
             before = session.weights
             assert isinstance(best.head, LinearHead)
             path = self.folder / f"{stage.depth}.checkpoint"
             identity = session.identity(stage, len(history))
             self._checkpoints.append(Checkpoint(path, identity, self._note, self._interval, "step"))
-            result, answers = session.train(stage, best.head, callback, self._checkpoints[-1], history)
+            end = None
+            if part is not None and self._deadline is not None:
+                end = time.time() + part * (self._deadline - time.monotonic())
+            result, answers = session.train(stage, best.head, callback, self._checkpoints[-1], history, end)
             if len(result.history) > len(history):
                 gain = Gain.of(logits, answers, session.labels)
                 self._note(f"Trained at depth {stage.depth}: {gain.words}")

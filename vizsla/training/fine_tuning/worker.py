@@ -152,6 +152,7 @@ class Task:
     """Of each process."""
     watcher: Elsewhere | None
     door: str
+    end: float | None
 
     def train(self, line: Line, device: torch.device) -> Result:
         """Train together with the other processes, to the same result as each of them.
@@ -186,6 +187,7 @@ class Task:
                 config,
                 history=self.history,
                 group=group,
+                end=self.end,
                 **watched,
             )
         return Result(result, {name: tensor.detach().cpu().numpy() for name, tensor in tensors(network)})
