@@ -86,6 +86,28 @@ def test_a_teachers_answers_are_no_labels(tmp_path: Path) -> None:
     assert "class_imbalance" not in spoken(tmp_path, net(), loss, batches(60))
 
 
+def test_a_model_that_has_learned_before_may_take_an_epoch_to_gain(tmp_path: Path) -> None:
+    """Its loss is flat while the learning rate warms up, as is that of labels that nothing follows from."""
+    generator = torch.Generator().manual_seed(3)
+
+    def flipped(share: float, count: int) -> list[Batch]:
+        found = []
+        for pictures, labels in batches(count):
+            others = torch.where(torch.rand(len(labels), generator=generator) < share, (labels + 1) % 4, labels)
+            found.append((pictures + labels.view(-1, 1, 1, 1) / 2, others))
+        return found
+
+    model, loss = net(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for pictures, labels in flipped(0.15, 1200):
+        optimizer.zero_grad()
+        loss(model(pictures), labels).backward()
+        optimizer.step()
+    assert "loss_not_decreasing" not in spoken(tmp_path / "warm", model, loss, 10 * flipped(0.15, 20), lr=1e-5)
+    told = spoken(tmp_path / "cold", net(), loss, flipped(0.75, 200), lr=1e-5)
+    assert "loss_not_decreasing" in told
+
+
 class Scaled(nn.Module):
     """A branch with layer scale, and a token of zeros."""
 

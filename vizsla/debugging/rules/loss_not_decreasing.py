@@ -15,12 +15,16 @@ from vizsla.findings import Severity
 
 _LEAST, _PATIENCE = 80, 3
 _LOW = 0.25
+_LEARNED, _MORE = 0.6, 4
+"""A loss that begins below that share of guessing's is that of a model that has learned before: it has less to gain,
+and its first epoch warms up. It gets so many times the steps."""
 
 
 @dataclass
 class LossNotDecreasing(TensorRule):
     """Fires where the mean of the last third of the training losses is not below that of the first third by more than
-    a standard error, three times in a row after 80 steps, and is not low already. AWS's: every ``num_steps`` steps, a
+    a standard error, three times in a row after 80 steps (320 where the model had learned before), and is not low
+    already. AWS's: every ``num_steps`` steps, a
     loss that did not fall by ``diff_percent`` since ``num_steps`` before."""
 
     use_losses_collection: bool = True
@@ -52,13 +56,18 @@ class LossNotDecreasing(TensorRule):
 
     def look(self, history: History) -> Iterable[RuleFinding | None]:
         series = history.losses
-        n = len(series)
-        if n < _LEAST or n - self._checked < max(5, n // 10) or history.step != series.steps[-1]:
+        n, chance = len(series), history.chance
+        had_learned = chance is not None and n >= _LEAST and np.mean(series.values[: _LEAST // 3]) < _LEARNED * chance
+        if (
+            n < _LEAST * (_MORE if had_learned else 1)
+            or n - self._checked < max(5, n // 10)
+            or history.step != series.steps[-1]
+        ):
             return
         self._checked = n
         values = series.values
         first, last = values[: n // 3], values[-(n // 3) :]
-        if not np.isfinite(values).all() or last.mean() < _LOW * (history.chance or first[: max(3, n // 20)].mean()):
+        if not np.isfinite(values).all() or last.mean() < _LOW * (chance or first[: max(3, n // 20)].mean()):
             return
         error = float(np.sqrt(first.var(ddof=1) / len(first) + last.var(ddof=1) / len(last)))
         fall = float(first.mean() - last.mean())
