@@ -122,5 +122,5 @@ def test_a_cache_that_nodes_do_not_share(
     monkeypatch.setattr("vizsla.workflow.cluster_look.write_json", lambda *_, **__: None)  # as if written elsewhere
     with pytest.raises(DataError, match=r"The cache cannot be seen on node .*cache") as caught:
         list(look(photos, ["red/000.jpg"], np.arange(1), Limits.from_settings(), ScanStore(tmp_path / "cache")))
-    assert "put pictures and cache (VIZSLA_CACHE) where all nodes see them" in str(caught.value.do)
+    assert "put pictures and cache (VIZSLA_CACHE, or a bucket for it) where all nodes" in str(caught.value.do)
     assert settings().cache.is_dir()
