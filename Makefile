@@ -53,7 +53,7 @@ $(RAY_STAMP): $(STAMP)
 	@test -x $(RAY_VENV)/bin/python || $(BIN)/python -m venv $(RAY_VENV)
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' > \
 	  "$$($(RAY_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vizsla_below.pth"
-	@$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'ray[default,data,serve,train]>=2.49,<3'
+	@$(RAY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'ray[default,data,serve,train]>=2.51,<3'
 	@rm -f $(RAY_VENV)/.ready-*
 	@touch $@
 

@@ -143,6 +143,13 @@ def nodes(ray: ModuleType) -> list[Node]:
     return sorted(found, key=lambda node: (node.gpus, node.cpus, node.memory), reverse=True)
 
 
+def actor_pool(size: int) -> Any:
+    """So many actors for work of Ray Data: all are asked for at once, and it begins with the first that has room."""
+    from ray import data
+
+    return data.ActorPoolStrategy(min_size=1, initial_size=size, max_size=size)
+
+
 def shared_variables() -> dict[str, str]:
     """The settings of this process that hold for its work on other machines, too: no keys, and no share of this one."""
     found = {name: os.environ[name] for name in _SHARED if name in os.environ}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.cluster import connect, nodes, shared_variables
+from vizsla.cluster import actor_pool, connect, nodes, shared_variables
 from vizsla.data.inspection import RECORD
 from vizsla.data.remarks import listening
 from vizsla.data.scan import Look, Outcome, Seen
@@ -158,7 +158,7 @@ class ClusterLook:
             fn_constructor_kwargs=looker,
             batch_size=size,
             batch_format="pyarrow",
-            compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
+            compute=actor_pool(min(cores, len(blocks))),
             num_cpus=1,
             runtime_env={"env_vars": shared_variables()} if here.cache_bucket else None,
         )

@@ -24,7 +24,7 @@ from vizsla.batch.journal import Journal
 from vizsla.batch.models import open_model
 from vizsla.batch.outputs import open_output
 from vizsla.batch.run import Run, Summary, Unit
-from vizsla.cluster import nodes, shared_variables
+from vizsla.cluster import actor_pool, nodes, shared_variables
 from vizsla.errors import ImageError, JobError, UsageError
 from vizsla.serving.faults import RequestError
 from vizsla.settings import settings
@@ -104,7 +104,7 @@ class ClusterRun(Run):
             ),
             batch_size=_BATCH,
             batch_format="pyarrow",
-            compute=data.ActorPoolStrategy(min_size=1, max_size=cores),
+            compute=actor_pool(cores),
             num_cpus=1,
         )
         for part in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
