@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import re
 import signal
@@ -36,6 +37,14 @@ _WAITING = 4
 _MOST_WAITING = 64
 _MODELS = 256
 """Models a replica tells Ray that it has."""
+_QUICK = {
+    "RAY_SERVE_PROXY_USE_GRPC": "1",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+}
+"""Ray Serve's own switches for many requests (its RAY_SERVE_THROUGHPUT_OPTIMIZED without HAProxy): the server's work is
+on threads of its own anyway. Proxies and replicas have the controller's."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,12 @@ def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas:
     from vizsla.serving.ray_router import ModelRouter
 
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(http_options={"host": options.host, "port": options.port})
+    more = {}
+    if "controller_options" in inspect.signature(serve.start).parameters:  # Ray's later versions
+        more["controller_options"] = {"runtime_env": {"env_vars": _QUICK}}
+    serve.start(
+        http_options={"host": options.host, "port": options.port}, logging_config={"enable_access_log": False}, **more
+    )
     replica = serve.deployment(
         name="server",
         ray_actor_options={"num_cpus": replicas.cpus},
