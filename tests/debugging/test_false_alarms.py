@@ -108,6 +108,30 @@ def test_a_model_that_has_learned_before_may_take_an_epoch_to_gain(tmp_path: Pat
     assert "loss_not_decreasing" in told
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_statistics_that_training_does_not_use_either_are_no_gap(tmp_path: Path, frozen: bool) -> None:
+    """Folded weights, whose statistics stay as they are, beside an evaluation on pictures of another normalisation."""
+    norm = nn.BatchNorm1d(24)
+    model, loss = net(norm), nn.CrossEntropyLoss()
+    norm.running_var.fill_(0.01)
+    hook = Hook(tmp_path)
+    hook.register_module(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    for step, (pictures, labels) in enumerate(batches(240)):
+        is_evaluation = step % 20 > 15
+        model.train(not is_evaluation)
+        norm.train(not is_evaluation and not frozen)
+        if is_evaluation:
+            with torch.no_grad():
+                loss(model(pictures if frozen else 20 * pictures), labels)
+            continue
+        optimizer.zero_grad()
+        loss(model(pictures), labels).backward()
+        optimizer.step()
+    hook.close()
+    assert ("batch_norm_gap" in {finding.rule for finding in evaluate(tmp_path).findings}) is not frozen
+
+
 class Scaled(nn.Module):
     """A branch with layer scale, and a token of zeros."""
 

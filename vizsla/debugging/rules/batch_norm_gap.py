@@ -19,7 +19,7 @@ _SETTLED = 100
 class BatchNormGap(BuiltIn):
     """Fires where, in the last recorded evaluation after 100 steps of training, the batches' means are on average more
     than ``distance`` of the kept standard deviations from the kept means, or the variances differ by more than
-    exp(``log_ratio``), in the middle one of the layers."""
+    exp(``log_ratio``), in the middle one of the layers. Statistics that training did not use either are no gap."""
 
     distance: float = 1.0
     log_ratio: float = 1.5
@@ -33,6 +33,9 @@ class BatchNormGap(BuiltIn):
     def conclude(self, history: History) -> Iterable[RuleFinding | None]:
         evaluated = [s for s, rows in history.rows["batch_norm"].items() if rows[0].mode == "EVAL"]
         if not evaluated or len(history.losses) < _SETTLED:
+            return
+        trained = (row for s, rows in history.rows["batch_norm"].items() if s not in evaluated for row in rows)
+        if not any(row.values and row.values[3] for row in trained):
             return
         rows = [row.values for row in history.at("batch_norm", evaluated[-1]) if row.values and not row.values[5]]
         if not rows:
