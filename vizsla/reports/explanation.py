@@ -87,7 +87,8 @@ def _mean(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     """The mean of pictures (h, w, 3), at the size of the first: a model of its own code sees them as they are."""
     height, width = pictures[0].shape[:2]
     same = [np.asarray(Image.fromarray(one).resize((width, height))) for one in pictures]
-    return np.mean(same, axis=0).astype(np.uint8)
+    mean: npt.NDArray[np.uint8] = np.mean(same, axis=0).astype(np.uint8)
+    return mean
 
 
 def _shown(e: Explanation) -> dict[str, Any]:
