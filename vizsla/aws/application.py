@@ -42,6 +42,9 @@ _JSON = {
 """What stands before the dot of ``X-Amz-Target``, and the module of that service."""
 _QUERY = {"sts": "vizsla.aws.sts", "iam": "vizsla.aws.iam", "monitoring": "vizsla.aws.metrics"}
 """Services that are asked by a form, by the name in the signature's scope."""
+_OFFERED = ("sagemaker", "logs", "monitoring", "ecr", *_QUERY)
+"""The names of services in a signature's scope, beside S3's."""
+_FORM = b"application/x-www-form-urlencoded"
 _METRICS = "sagemaker-metrics"
 _METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
 """The paths of that service, whose scope is that of the Runtime API."""
@@ -89,7 +92,8 @@ class Application:
     async def _answer(self, service: str, request: Request, headers: Mapping[bytes, bytes]) -> Response:
         target = headers.get(b"x-amz-target", b"").decode("latin-1")
         version = "1.0" if b"json-1.0" in headers.get(b"content-type", b"") else "1.1"
-        is_query = not target and service in _QUERY
+        is_form = headers.get(b"content-type", b"").startswith(_FORM) and service != "runtime"
+        is_query = not target and (service in _QUERY or is_form)
 
         def refusal(error: AwsError) -> Response:
             return xml_error(error, service) if is_query else json_error(error, version)
@@ -102,7 +106,7 @@ class Application:
             if service == _METRICS:
                 operation = _operation("vizsla.aws.sagemaker_metrics", request.url.path.strip("/"))
                 return json_answer(await self._call(operation, read_json(body)))
-            if is_query:
+            if is_query and service in _QUERY:
                 name, members = read_query(body or request.url.query.encode())
                 return xml_answer(name, await self._call(_operation(_QUERY[service], name), members), service)
             prefix, _, name = target.partition(".")
@@ -182,9 +186,10 @@ def _operation(module: str, name: str) -> Operation:
 
 
 def _unknown(service: str, target: str) -> str:
-    if not target:
+    if service in _OFFERED and not target:
         return f"The service {service!r} is not offered here in this protocol; a newer client speaks JSON."
-    return f"The operation {target!r} is not offered here."
+    what = f"operation {target!r}" if target else f"service {service!r}"
+    return f"The {what} is not offered here: there are SageMaker and its Runtime, S3, CloudWatch, STS, IAM and ECR."
 
 
 def _ask(operation: Operation, ctx: Context, members: dict[str, Any]) -> dict[str, Any]:
