@@ -22,6 +22,7 @@ from vizsla.aws import s3, sagemaker_runtime, signature
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.protocols import json_answer, json_error, read_json, read_query, xml_answer, xml_error
+from vizsla.aws.s3.places import BUCKETS
 from vizsla.aws.sagemaker.absent import words_of
 from vizsla.errors import VizslaError
 from vizsla.parameters import PYTHON, speaking
@@ -48,6 +49,7 @@ _FORM = b"application/x-www-form-urlencoded"
 _METRICS = "sagemaker-metrics"
 _METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
 """The paths of that service, whose scope is that of the Runtime API."""
+_DOOR = PYTHON.but(pass_through="--pass-through", data="the channel's S3Uri")
 _SCOPE = re.compile(rb"Credential=[^,\s]*/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
 _WHO = ("host", "origin")
 """The headers that tell a page of another site."""
@@ -195,9 +197,15 @@ def _unknown(service: str, target: str) -> str:
 def _ask(operation: Operation, ctx: Context, members: dict[str, Any]) -> dict[str, Any]:
     """Call an operation; what a room below refuses, in its own words, is a ValidationException."""
     try:
-        with speaking(PYTHON):
+        with speaking(_DOOR):
             return operation(ctx, members)
     except VizslaError as error:
-        raise invalid(str(error)) from error
+        raise invalid(_with_addresses(str(error), ctx)) from error
     except KeyError as error:
         raise invalid(f"1 validation error detected: {error} is missing in the request.") from error
+
+
+def _with_addresses(text: str, ctx: Context) -> str:
+    """With the ``s3://`` addresses that a client knows, where a room below names a bucket's folder."""
+    folder = f"{ctx.home / BUCKETS}/"
+    return text.replace(f"file://{folder}", "s3://").replace(folder, "s3://")
