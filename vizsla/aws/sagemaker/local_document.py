@@ -119,6 +119,29 @@ def training_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def processing_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """A CreateProcessingJob request as this machine runs it: the image is a name, the command is the request's own.
+
+    Raises
+    ------
+    AwsError
+        When a bucket is not here, or nothing says what to run.
+    """
+    document: dict[str, Any] = json.loads(json.dumps(request))
+    for entry in document.get("ProcessingInputs") or []:
+        if source := entry.get("S3Input"):
+            source["S3Uri"] = local_address(ctx, source["S3Uri"])
+    for entry in (document.get("ProcessingOutputConfig") or {}).get("Outputs") or []:
+        if target := entry.get("S3Output"):
+            output_address(ctx, target["S3Uri"])
+    application = document["AppSpecification"]
+    if not application.get("ContainerEntrypoint"):
+        image = _image(ctx, application.get("ImageUri"))
+        runner = "sh" if image.program.endswith(".sh") else "python"
+        application["ContainerEntrypoint"] = [runner, str(Path(image.folder, image.program))]
+    return document
+
+
 def _channel(document: dict[str, Any], name: str) -> Path | None:
     for channel in document.get("InputDataConfig") or []:
         if channel["ChannelName"] == name:
@@ -158,14 +181,18 @@ def _run_without_drivers(document: dict[str, Any], program: str) -> None:
 
 def _run_image(ctx: Context, document: dict[str, Any]) -> None:
     """What the table says of an image that brings its own entry point."""
-    name = (document.get("AlgorithmSpecification") or {}).get("TrainingImage")
+    image = _image(ctx, (document.get("AlgorithmSpecification") or {}).get("TrainingImage"))
+    document["HyperParameters"] |= {
+        _PROGRAM: json.dumps(image.program),
+        _SUBMIT_DIRECTORY: json.dumps(image.folder),
+    }
+
+
+def _image(ctx: Context, name: str | None) -> images.Image:
     image = None if name is None else images.find(ctx.state, str(name))
     if image is None:
         raise invalid(
             f"Nobody knows what the image {name!r} runs: there are no containers here, and the request names no "
             f"script. Say it once: vizsla aws image add {name} FOLDER SCRIPT"
         )
-    document["HyperParameters"] |= {
-        _PROGRAM: json.dumps(image.program),
-        _SUBMIT_DIRECTORY: json.dumps(image.folder),
-    }
+    return image
