@@ -18,6 +18,7 @@ _ROLE = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+")
 _PROGRAM, _SUBMIT_DIRECTORY = "sagemaker_program", "sagemaker_submit_directory"
 _DRIVERS, _CODE = "sm_drivers", "code"
 _DRIVERS_SETTINGS = "sourcecode.json"
+_DATA = "/opt/ml/input/data/"
 
 
 def local_address(ctx: Context, address: str) -> str:
@@ -109,7 +110,7 @@ def training_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     drivers = _channel(document, _DRIVERS)
     if _PROGRAM in values:
         folder = str(decoded(values).get(_SUBMIT_DIRECTORY) or "")
-        values[_SUBMIT_DIRECTORY] = json.dumps(local_address(ctx, folder))
+        values[_SUBMIT_DIRECTORY] = json.dumps(_from_channel(document, folder) or local_address(ctx, folder))
         if drivers is not None:
             _run_without_drivers(document, str(decoded(values)[_PROGRAM]))
     elif drivers is not None:
@@ -147,6 +148,15 @@ def _channel(document: dict[str, Any], name: str) -> Path | None:
         if channel["ChannelName"] == name:
             return local_path(channel["DataSource"]["S3DataSource"]["S3Uri"])
     return None
+
+
+def _from_channel(document: dict[str, Any], folder: str) -> str | None:
+    """Code that a job without network has as a channel: ``/opt/ml/input/data/code/sourcedir.tar.gz``."""
+    if not folder.startswith(_DATA):
+        return None
+    name, _, inside = folder.removeprefix(_DATA).partition("/")
+    channel = _channel(document, name)
+    return None if channel is None else str(channel if channel.is_file() else channel / inside)
 
 
 def _run_source_code(document: dict[str, Any], drivers: Path) -> None:
