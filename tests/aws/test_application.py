@@ -66,10 +66,21 @@ def test_an_operation_that_is_not_offered_is_named(ctx: Context) -> None:
 
 
 def test_a_client_that_speaks_another_protocol_is_told_so(ctx: Context) -> None:
-    authorization = _scope("sagemaker-featurestore")[b"authorization"].decode()
-    status, answer = _post(ctx, b"Action=PutRecord&Version=2017", Authorization=authorization)
+    status, answer = _post(ctx, b"Action=DescribeLogGroups", Authorization=_scope("logs")[b"authorization"].decode())
     assert status == 400
     assert "newer client" in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [("lambda", "list_functions"), ("dynamodb", "list_tables"), ("ec2", "describe_instances"), ("sns", "list_topics")],
+)
+def test_a_service_that_is_not_offered_says_so_in_its_own_protocol(
+    client: Clients, service: str, operation: str
+) -> None:
+    with pytest.raises(ClientError, match="is not offered here: there are SageMaker and") as caught:
+        getattr(client(service), operation)()
+    assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
 
 
 def test_a_body_that_is_no_json(ctx: Context) -> None:

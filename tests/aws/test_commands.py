@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from commandline import process, vizsla
 
+from tests.aws.conftest import sdk2, sdk3
+from tests.aws.s3.test_clients import command_line
 from vizsla.aws import client_environment
 from vizsla.aws.client_environment import STARTUP, environment, exports
 from vizsla.aws.context import Context
@@ -159,6 +161,34 @@ def test_the_clock_of_the_sdk_sleeps_less_and_runs_on() -> None:
     assert time.monotonic() - began < 5
     assert clock.time() - before >= 30
     assert clock.monotonic() > 0  # all else is time's own
+
+
+@pytest.mark.parametrize(("sdk", "module"), [(sdk2, "sagemaker.utils"), (sdk3, "sagemaker.core.common_utils")])
+def test_tuning_jobs_of_one_minute_have_names_of_their_own(ctx: Context, sdk: Callable[[], Path], module: str) -> None:
+    """The SDK names them by the minute; here one ends within it, and the cell is run again."""
+    code = (
+        f"import re, {module} as utils\n"
+        "name = utils.name_from_base('pytorch-training', 32, short=True)\n"
+        "assert re.fullmatch(r'pytorch-training-\\d{6}-\\d{6}', name), name\n"
+        "import boto3, logging\nlogging.basicConfig(level=logging.INFO)\nboto3.client('s3')\n"
+    )
+    done = process("aws", "run", "--", sdk(), "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "Found endpoint for" not in done.stderr, "nobody asked where clients find their address"
+
+
+def test_a_sync_into_a_bucket_that_is_not_here_makes_it(ctx: Context, tmp_path: Path) -> None:
+    """The list that it asks for comes before its first put."""
+    (tmp_path / "one.txt").write_text("one")
+    program = command_line()
+    done = process("aws", "run", "--", program, "s3", "sync", "--dryrun", tmp_path, "s3://not-yet/set")
+    assert done.returncode != 0
+    done = process("aws", "run", "--", program, "s3", "sync", tmp_path, "s3://of-its-author/set")
+    assert done.returncode == 0, done.stderr
+    assert (ctx.home / "buckets" / "of-its-author" / "set" / "one.txt").read_text() == "one"
+    assert not (ctx.home / "buckets" / "not-yet").exists()
+    done = process("aws", "run", "--", program, "s3", "sync", "s3://not-yet/set", tmp_path)
+    assert "aws s3 mb s3://not-yet" in done.stderr
 
 
 def test_the_hook_changes_nothing_but_what_it_names() -> None:

@@ -193,6 +193,8 @@ def test_taken_and_unknown_names(client: Clients, endpoint: str) -> None:
         assert caught.value.response["Error"]["Code"] == "ValidationException"
     with pytest.raises(ClientError, match="Endpoint nobody of account 000000000000 not found"):
         _ask(client, "nobody")
+    with pytest.raises(ClientError, match="AsyncInferenceConfig is not offered here: an endpoint answers at once"):
+        _config(client, "later", "dogs", AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://models/later"}})
     container = {"Image": IMAGE, "ModelDataUrl": "s3://models/nothing.tar.gz"}
     with pytest.raises(ClientError, match="Could not find model data"):
         sagemaker.create_model(ModelName="nothing", ExecutionRoleArn=ROLE, PrimaryContainer=container)

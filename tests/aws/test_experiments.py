@@ -105,8 +105,21 @@ def test_trainings_are_found_by_metric_and_hyperparameter(client: Clients, train
     assert names(named, SortBy="Metrics.loss", SortOrder="Ascending") == ["found-1", "found-0", "found-2"]
     assert names(named, SortBy="Metrics.loss", MaxResults=1) == ["found-2"]
     assert names({"Name": "HyperParameters.lr", "Operator": "Equals", "Value": "1"}) == ["found-1"]
-    assert sorted(names({"Name": "Tags.set", "Operator": "Exists"}, named)) == []
-    assert sorted(names({"Name": "Tags.Value", "Operator": "Equals", "Value": "roses"})) == ["found-1", "found-2"]
+    assert sorted(names({"Name": "Tags.set", "Operator": "Exists"}, named)) == ["found-1", "found-2"]
+    assert sorted(names({"Name": "Tags.set", "Operator": "Equals", "Value": "roses"})) == ["found-1", "found-2"]
+
+    def by(**expression: Any) -> list[str]:
+        found = sagemaker.search(Resource="TrainingJob", SearchExpression=expression)["Results"]
+        return sorted(one["TrainingJob"]["TrainingJobName"] for one in found)
+
+    some = [{"Filters": [{"Name": "HyperParameters.lr", "Operator": "Equals", "Value": lr}]} for lr in "02"]
+    assert by(SubExpressions=some, Operator="Or") == ["found-0", "found-2"]
+    assert by(SubExpressions=some) == []
+    uri = {"Name": "InputDataConfig.DataSource.S3DataSource.S3Uri", "Operator": "Contains", "Value": "data/train"}
+    channel = {"Name": "InputDataConfig.ChannelName", "Operator": "Equals", "Value": "train"}
+    inputs = {"NestedPropertyName": "InputDataConfig", "Filters": [uri, channel]}
+    assert by(NestedFilters=[inputs], Filters=[named]) == ["found-0", "found-1", "found-2"]
+    assert by(NestedFilters=[inputs | {"Filters": [uri, channel | {"Value": "valid"}]}]) == []
     sagemaker.delete_training_job(TrainingJobName="found-0")
     assert sorted(names(named)) == ["found-1", "found-2"]
     with pytest.raises(ClientError, match="Requested resource not found"):

@@ -150,7 +150,7 @@ def test_clarify_explains_a_model_of_its_own_code(client: Clients, bucket: str, 
 
 
 def test_other_images_and_configurations_are_refused_in_words(client: Clients, bucket: str) -> None:
-    with pytest.raises(ClientError, match="only Clarify's is known"):
+    with pytest.raises(ClientError, match="vizsla aws image add"):
         _processing(client, "other", BIAS, "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2")
     with pytest.raises(ClientError, match="label and facet are needed"):
         _processing(client, "no-label", {"dataset_type": "text/csv", "methods": {}})

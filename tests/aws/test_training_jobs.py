@@ -198,8 +198,10 @@ def test_what_the_sdk_asks_of_the_profiler_with_every_job(client: Clients, train
             "RuleEvaluatorImage": "503895931360.dkr.ecr.us-east-1.amazonaws.com/sagemaker-debugger-rules:latest",
             "RuleParameters": {"rule_to_invoke": name},
         }
-        for name in ("LowGPUUtilization", "ProfilerReport")
+        for name in ("LowGPUUtilization", "ProfilerReport", "StepOutlier")
     ]
+    rules[1]["RuleParameters"] |= {"StepOutlier_scan_interval_us": "60000000"}
+    rules[2]["RuleParameters"] |= {"stddev": "3", "mode": "None", "n_outliers": "10", "scan_interval_us": "60000000"}
     request = training("profiled", "import time\ntime.sleep(2)\nprint('loss: 1')")
     request |= {"ProfilerConfig": config, "ProfilerRuleConfigurations": rules}
     client("sagemaker").create_training_job(**request)
@@ -207,7 +209,7 @@ def test_what_the_sdk_asks_of_the_profiler_with_every_job(client: Clients, train
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert job["ProfilerConfig"] == config
     told = {one["RuleConfigurationName"]: one["RuleEvaluationStatus"] for one in job["ProfilerRuleEvaluationStatuses"]}
-    assert set(told) == {"LowGPUUtilization", "ProfilerReport"}
+    assert set(told) == {"LowGPUUtilization", "ProfilerReport", "StepOutlier"}
     assert told["ProfilerReport"] in ("NoIssuesFound", "IssuesFound")
     key = "out/profiled/rule-output/ProfilerReport/profiler-output/profiler-report.html"
     assert b"<html" in client("s3").get_object(Bucket="bucket", Key=key)["Body"].read()[:500]
@@ -253,6 +255,18 @@ def test_version_3_of_the_sdk_runs_its_entry_script_without_its_drivers(client: 
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert job["AlgorithmSpecification"]["ContainerEntrypoint"] == ["/bin/bash"]
     assert job["FinalMetricDataList"][0]["Value"] == 3
+
+
+def test_code_that_is_a_channel_because_the_job_has_no_network(client: Clients, training: Training) -> None:
+    """What the SDK sends with ``enable_network_isolation=True``."""
+    request = training("isolated", "import os\nprint('loss:', len(os.listdir(os.environ['SM_CHANNEL_TRAIN'])))")
+    packed = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/isolated/source/sourcedir.tar.gz"}
+    request["InputDataConfig"].append({"ChannelName": "code", "DataSource": {"S3DataSource": packed}})
+    request["HyperParameters"]["sagemaker_submit_directory"] = '"/opt/ml/input/data/code/sourcedir.tar.gz"'
+    client("sagemaker").create_training_job(**request, EnableNetworkIsolation=True)
+    job = _ended(client, "isolated")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["FinalMetricDataList"][0]["Value"] == 1
 
 
 def test_what_a_job_leaves_is_its_own(client: Clients, training: Training, ctx: Context) -> None:

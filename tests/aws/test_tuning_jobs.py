@@ -163,6 +163,37 @@ def test_unknown_and_taken_names(client: Clients, training: Training, tuned: dic
         sagemaker.create_hyper_parameter_tuning_job(**tuning_request("x" * 33, training("long-source", SCRIPT)))
 
 
+def test_the_best_of_all_may_be_one_of_the_search_that_was_gone_on_from(
+    client: Clients, training: Training, tuned: dict[str, Any]
+) -> None:
+    sagemaker = client("sagemaker")
+    request = tuning_request("goes-on", training("goes-on-source", SCRIPT.replace("average loss:", "average loss: 9")))
+    request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"] = 1
+    parents = [{"HyperParameterTuningJobName": tuned["HyperParameterTuningJobName"]}]
+    request["WarmStartConfig"] = {
+        "WarmStartType": "IdenticalDataAndAlgorithm",
+        "ParentHyperParameterTuningJobs": parents,
+    }
+    request["TrainingJobDefinition"]["CheckpointConfig"] = {"S3Uri": "s3://bucket/checkpoints-of-another"}
+    sagemaker.create_hyper_parameter_tuning_job(**request)
+    told = until(
+        lambda: sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="goes-on"),
+        "HyperParameterTuningJobStatus",
+        "InProgress",
+    )
+    assert told["HyperParameterTuningJobStatus"] == "Completed", told.get("FailureReason")
+    assert told["BestTrainingJob"]["TrainingJobName"].startswith("goes-on-")
+    assert told["OverallBestTrainingJob"] == tuned["BestTrainingJob"]
+
+
+def test_an_objective_that_nothing_defines_is_refused(client: Clients, training: Training) -> None:
+    """Before a trial runs in vain: ``identical_dataset_and_algorithm_tuner`` drops the definitions of the tuner."""
+    request = tuning_request("undefined", training("undefined-source", SCRIPT))
+    del request["TrainingJobDefinition"]["AlgorithmSpecification"]["MetricDefinitions"]
+    with pytest.raises(ClientError, match="Provide a metric in the metric definitions"):
+        client("sagemaker").create_hyper_parameter_tuning_job(**request)
+
+
 def test_searches_are_listed(client: Clients, tuned: dict[str, Any]) -> None:
     rows = client("sagemaker").list_hyper_parameter_tuning_jobs(NameContains="261129")
     (row,) = rows["HyperParameterTuningJobSummaries"]

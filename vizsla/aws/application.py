@@ -22,6 +22,7 @@ from vizsla.aws import s3, sagemaker_runtime, signature
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError, invalid
 from vizsla.aws.protocols import json_answer, json_error, read_json, read_query, xml_answer, xml_error
+from vizsla.aws.s3.places import BUCKETS
 from vizsla.aws.sagemaker.absent import words_of
 from vizsla.errors import VizslaError
 from vizsla.parameters import PYTHON, speaking
@@ -42,9 +43,13 @@ _JSON = {
 """What stands before the dot of ``X-Amz-Target``, and the module of that service."""
 _QUERY = {"sts": "vizsla.aws.sts", "iam": "vizsla.aws.iam", "monitoring": "vizsla.aws.metrics"}
 """Services that are asked by a form, by the name in the signature's scope."""
+_OFFERED = ("sagemaker", "logs", "monitoring", "ecr", *_QUERY)
+"""The names of services in a signature's scope, beside S3's."""
+_FORM = b"application/x-www-form-urlencoded"
 _METRICS = "sagemaker-metrics"
 _METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
 """The paths of that service, whose scope is that of the Runtime API."""
+_DOOR = PYTHON.but(pass_through="--pass-through", data="the channel's S3Uri")
 _SCOPE = re.compile(rb"Credential=[^,\s]*/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
 _WHO = ("host", "origin")
 """The headers that tell a page of another site."""
@@ -89,7 +94,8 @@ class Application:
     async def _answer(self, service: str, request: Request, headers: Mapping[bytes, bytes]) -> Response:
         target = headers.get(b"x-amz-target", b"").decode("latin-1")
         version = "1.0" if b"json-1.0" in headers.get(b"content-type", b"") else "1.1"
-        is_query = not target and service in _QUERY
+        is_form = headers.get(b"content-type", b"").startswith(_FORM) and service != "runtime"
+        is_query = not target and (service in _QUERY or is_form)
 
         def refusal(error: AwsError) -> Response:
             return xml_error(error, service) if is_query else json_error(error, version)
@@ -102,7 +108,7 @@ class Application:
             if service == _METRICS:
                 operation = _operation("vizsla.aws.sagemaker_metrics", request.url.path.strip("/"))
                 return json_answer(await self._call(operation, read_json(body)))
-            if is_query:
+            if is_query and service in _QUERY:
                 name, members = read_query(body or request.url.query.encode())
                 return xml_answer(name, await self._call(_operation(_QUERY[service], name), members), service)
             prefix, _, name = target.partition(".")
@@ -182,17 +188,24 @@ def _operation(module: str, name: str) -> Operation:
 
 
 def _unknown(service: str, target: str) -> str:
-    if not target:
+    if service in _OFFERED and not target:
         return f"The service {service!r} is not offered here in this protocol; a newer client speaks JSON."
-    return f"The operation {target!r} is not offered here."
+    what = f"operation {target!r}" if target else f"service {service!r}"
+    return f"The {what} is not offered here: there are SageMaker and its Runtime, S3, CloudWatch, STS, IAM and ECR."
 
 
 def _ask(operation: Operation, ctx: Context, members: dict[str, Any]) -> dict[str, Any]:
     """Call an operation; what a room below refuses, in its own words, is a ValidationException."""
     try:
-        with speaking(PYTHON):
+        with speaking(_DOOR):
             return operation(ctx, members)
     except VizslaError as error:
-        raise invalid(str(error)) from error
+        raise invalid(_with_addresses(str(error), ctx)) from error
     except KeyError as error:
         raise invalid(f"1 validation error detected: {error} is missing in the request.") from error
+
+
+def _with_addresses(text: str, ctx: Context) -> str:
+    """With the ``s3://`` addresses that a client knows, where a room below names a bucket's folder."""
+    folder = f"{ctx.home / BUCKETS}/"
+    return text.replace(f"file://{folder}", "s3://").replace(folder, "s3://")

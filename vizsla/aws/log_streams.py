@@ -22,7 +22,7 @@ from vizsla.jobs.directory import NAME_PATTERN, JobDirectory
 GROUPS = {
     "/aws/sagemaker/TrainingJobs": ("train",),
     "/aws/sagemaker/TransformJobs": ("transform",),
-    "/aws/sagemaker/ProcessingJobs": ("evaluate", "explain", "bias"),
+    "/aws/sagemaker/ProcessingJobs": ("evaluate", "explain", "bias", "process"),
 }
 """Log groups of jobs, and the kinds of jobs in each; what is no kind of another group is a processing job."""
 ENDPOINTS = "/aws/sagemaker/Endpoints/"

@@ -17,10 +17,13 @@ from vizsla.archives import pack
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.places import ensure_bucket, path_of
 from vizsla.errors import VizslaError
+from vizsla.jobs import processing_folders
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.pack import ARCHIVE, holds_anything
 from vizsla.profiling.layout import REPORT, REPORTS, output_of
 
+KINDS = ("train", "process")
+"""The jobs whose outputs are links in buckets."""
 DEBUG_OUTPUT, PROFILER_OUTPUT, RULE_OUTPUT = "debug-output", "profiler-output", "rule-output"
 _MARK = "published"
 """In ``.run`` of a job: its outputs lie in the buckets."""
@@ -46,7 +49,7 @@ def show_while_it_runs(home: Path, job: JobDirectory, document: dict[str, Any]) 
 
 
 def publish(home: Path, job: JobDirectory) -> None:
-    """Let the outputs of a training that has ended appear in the buckets that its document names; once.
+    """Let the outputs of a job that has ended appear in the buckets that its document names; once.
 
     They are links to the job's own files: what is written over them later, or deleted there, stays in the job.
     """
@@ -62,6 +65,8 @@ def publish(home: Path, job: JobDirectory) -> None:
 
 
 def _publish(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
+    for output in processing_folders.outputs(document):
+        link_tree(job.path / output.place, _place(home, output.address))
     if (address := _output_path(document)) is not None:
         folder = _place(home, f"{address}/{job.name}/output")
         link_file(job.output / ARCHIVE, folder / ARCHIVE)

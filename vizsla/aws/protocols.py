@@ -116,8 +116,8 @@ def xml_error(error: AwsError, service: str) -> Response:
     """A refusal of a Query request."""
     request_id = _request_id()
     text = (
-        f'<ErrorResponse xmlns="{NAMESPACES[service]}"><Error><Type>Sender</Type><Code>{escape(error.code)}</Code>'
-        f"<Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+        f'<ErrorResponse xmlns="{NAMESPACES.get(service, "")}"><Error><Type>Sender</Type>'
+        f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
     )
     return Response(text, error.status, {"x-amzn-RequestId": request_id}, media_type="text/xml")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vizsla.aws.context import REQUEST
-from vizsla.aws.outputs import publish
+from vizsla.aws.outputs import KINDS, publish
 from vizsla.errors import VizslaError
 from vizsla.files import write_json
 from vizsla.jobs import controller
@@ -98,7 +98,7 @@ class Runner:
             return replace(state, status="InProgress", reason=None, ended=None) if state.has_ended else state
         if not state.has_ended and job.name not in self._jobs:
             state = controller.executor_of(job).state(Handle.of(job))
-        if state.has_ended and job.kind == "train":
+        if state.has_ended and job.kind in KINDS:
             publish(self.home, job)
         return state
 
@@ -159,7 +159,7 @@ class Runner:
             self._wake.clear()
 
     def _look(self) -> list[JobDirectory]:
-        """Bring all jobs up to date; the trainings that have ended since."""
+        """Bring all jobs up to date; those that have ended since and leave something in buckets."""
         with self._lock:
             self._executor.poll([])
             ended = [job for job in self._jobs.values() if not job.path.exists() or job.state.has_ended]
@@ -167,4 +167,4 @@ class Runner:
                 del self._jobs[job.name]
             for name in [name for name, process in self._searches.items() if process.poll() is not None]:
                 del self._searches[name]
-        return [job for job in ended if job.path.exists() and job.kind == "train"]
+        return [job for job in ended if job.path.exists() and job.kind in KINDS]

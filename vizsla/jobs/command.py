@@ -51,6 +51,8 @@ def command_of(
         argv = [*(algorithm.container_entrypoint or []), *(algorithm.container_arguments or [])]
         argv[0] = str(python) if argv[0] == "python" else argv[0]
     shell = script.is_shell(argv)
+    if job.kind == "process":
+        argv = script.before(argv, "processing_folders")
     if environment is not None:
         argv = script.prepared(argv, spec, job.code, environment)
     condition = spec.stopping_condition
@@ -63,7 +65,8 @@ def command_of(
         metrics=[(definition.name, definition.regex) for definition in algorithm.metric_definitions or []],
         limit=None if condition is None else condition.max_runtime_in_seconds,
         grace=GRACE_SECONDS,
-        opt_ml=user is not None and (source_code.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict())),
+        opt_ml=job.kind == "process"
+        or (user is not None and (source_code.names_opt_ml(job.code) or "/opt/ml" in str(spec.to_dict()))),
         log_head=log_bytes[0],
         log_tail=log_bytes[1],
         pack=spec.output_data_config is None or spec.output_data_config.compression_type != "NONE",

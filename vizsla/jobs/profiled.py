@@ -83,9 +83,14 @@ def rule_parameters(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         if name.lower().startswith(REPORT_RULE.lower()):
             for key, value in values.items():
                 rule, _, parameter = key.partition("_")
-                if parameter and rule != "opt":
+                if parameter and rule != "opt" and not _is_ours_already(parameter, value):
                     result.setdefault(rule_class(rule).title(), {})[parameter] = value
         else:
-            own = {k: v for k, v in values.items() if k != "scan_interval_us"}
+            own = {k: v for k, v in values.items() if not _is_ours_already(k, v)}
             result.setdefault(rule_class(name).title(), {}).update(own)
     return result
+
+
+def _is_ours_already(parameter: str, value: str) -> bool:
+    """A training is judged once, when it has ended, and its steps are those of mode TRAIN."""
+    return parameter == "scan_interval_us" or (parameter == "mode" and value in ("None", "TRAIN"))

@@ -64,11 +64,10 @@ def page(
 
 
 def _summed(one: ClassSummary, explanations: Sequence[Explanation]) -> dict[str, Any]:
-    mean = np.mean([explanations[at].pixels for at in one.pictures], axis=0).astype(np.uint8)
     return {
         "label": one.label,
         "pictures": len(one.pictures),
-        "map": thumbnail(overlaid(mean, one.evidence), _SIDE),
+        "map": thumbnail(overlaid(_mean([explanations[at].pixels for at in one.pictures]), one.evidence), _SIDE),
         "rows": one.places.reshape(3, 3).tolist(),
         "most": float(one.places.max()),
         "border": one.border,
@@ -82,6 +81,14 @@ def _summed(one: ClassSummary, explanations: Sequence[Explanation]) -> dict[str,
             for p in one.parts
         ],
     }
+
+
+def _mean(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """The mean of pictures (h, w, 3), at the size of the first: a model of its own code sees them as they are."""
+    height, width = pictures[0].shape[:2]
+    same = [np.asarray(Image.fromarray(one).resize((width, height))) for one in pictures]
+    mean: npt.NDArray[np.uint8] = np.mean(same, axis=0).astype(np.uint8)
+    return mean
 
 
 def _shown(e: Explanation) -> dict[str, Any]:

@@ -11,9 +11,18 @@ from vizsla.aws.sagemaker.named import Resource
 
 CONFIGS = Resource("endpoint-config", "EndpointConfig", "endpoint configuration", "EndpointConfigs")
 
+_NOT_OFFERED = {
+    "AsyncInferenceConfig": "an endpoint answers at once; for many inputs there are transform jobs",
+    "ShadowProductionVariants": "a second variant with a weight takes a share of the requests",
+    "ExplainerConfig": "`vizsla explain`, or a Clarify processing job, explains what a model says",
+}
+
 
 def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """CreateEndpointConfig."""
+    for member, instead in _NOT_OFFERED.items():
+        if request.get(member):
+            raise invalid(f"{member} is not offered here: {instead}. Leave it out.")
     for variant in request.get("ProductionVariants") or []:
         if variant.get("ModelName"):
             MODELS.find(ctx, variant["ModelName"])

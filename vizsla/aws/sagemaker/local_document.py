@@ -18,6 +18,7 @@ _ROLE = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+")
 _PROGRAM, _SUBMIT_DIRECTORY = "sagemaker_program", "sagemaker_submit_directory"
 _DRIVERS, _CODE = "sm_drivers", "code"
 _DRIVERS_SETTINGS = "sourcecode.json"
+_DATA = "/opt/ml/input/data/"
 
 
 def local_address(ctx: Context, address: str) -> str:
@@ -109,7 +110,7 @@ def training_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     drivers = _channel(document, _DRIVERS)
     if _PROGRAM in values:
         folder = str(decoded(values).get(_SUBMIT_DIRECTORY) or "")
-        values[_SUBMIT_DIRECTORY] = json.dumps(local_address(ctx, folder))
+        values[_SUBMIT_DIRECTORY] = json.dumps(_from_channel(document, folder) or local_address(ctx, folder))
         if drivers is not None:
             _run_without_drivers(document, str(decoded(values)[_PROGRAM]))
     elif drivers is not None:
@@ -119,11 +120,43 @@ def training_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def processing_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """A CreateProcessingJob request as this machine runs it: the image is a name, the command is the request's own.
+
+    Raises
+    ------
+    AwsError
+        When a bucket is not here, or nothing says what to run.
+    """
+    document: dict[str, Any] = json.loads(json.dumps(request))
+    for entry in document.get("ProcessingInputs") or []:
+        if source := entry.get("S3Input"):
+            source["S3Uri"] = local_address(ctx, source["S3Uri"])
+    for entry in (document.get("ProcessingOutputConfig") or {}).get("Outputs") or []:
+        if target := entry.get("S3Output"):
+            output_address(ctx, target["S3Uri"])
+    application = document["AppSpecification"]
+    if not application.get("ContainerEntrypoint"):
+        image = _image(ctx, application.get("ImageUri"))
+        runner = "sh" if image.program.endswith(".sh") else "python"
+        application["ContainerEntrypoint"] = [runner, str(Path(image.folder, image.program))]
+    return document
+
+
 def _channel(document: dict[str, Any], name: str) -> Path | None:
     for channel in document.get("InputDataConfig") or []:
         if channel["ChannelName"] == name:
             return local_path(channel["DataSource"]["S3DataSource"]["S3Uri"])
     return None
+
+
+def _from_channel(document: dict[str, Any], folder: str) -> str | None:
+    """Code that a job without network has as a channel: ``/opt/ml/input/data/code/sourcedir.tar.gz``."""
+    if not folder.startswith(_DATA):
+        return None
+    name, _, inside = folder.removeprefix(_DATA).partition("/")
+    channel = _channel(document, name)
+    return None if channel is None else str(channel if channel.is_file() else channel / inside)
 
 
 def _run_source_code(document: dict[str, Any], drivers: Path) -> None:
@@ -158,14 +191,18 @@ def _run_without_drivers(document: dict[str, Any], program: str) -> None:
 
 def _run_image(ctx: Context, document: dict[str, Any]) -> None:
     """What the table says of an image that brings its own entry point."""
-    name = (document.get("AlgorithmSpecification") or {}).get("TrainingImage")
+    image = _image(ctx, (document.get("AlgorithmSpecification") or {}).get("TrainingImage"))
+    document["HyperParameters"] |= {
+        _PROGRAM: json.dumps(image.program),
+        _SUBMIT_DIRECTORY: json.dumps(image.folder),
+    }
+
+
+def _image(ctx: Context, name: str | None) -> images.Image:
     image = None if name is None else images.find(ctx.state, str(name))
     if image is None:
         raise invalid(
             f"Nobody knows what the image {name!r} runs: there are no containers here, and the request names no "
             f"script. Say it once: vizsla aws image add {name} FOLDER SCRIPT"
         )
-    document["HyperParameters"] |= {
-        _PROGRAM: json.dumps(image.program),
-        _SUBMIT_DIRECTORY: json.dumps(image.folder),
-    }
+    return image

@@ -1,5 +1,5 @@
-"""Processing jobs: Clarify's bias analysis is ours; any of our evaluations, explanations and analyses is told in AWS's
-words."""
+"""Processing jobs: scripts run as they are, and Clarify's analyses are ours; any of our evaluations, explanations and
+analyses is told in AWS's words."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vizsla.aws.context import Context
 from vizsla.aws.errors import invalid
 from vizsla.aws.requests import checked_name, moment, page, present
 from vizsla.aws.runners import request_of, runner_of
-from vizsla.aws.sagemaker.local_document import checked_role, local_file, output_address
+from vizsla.aws.sagemaker.local_document import checked_role, local_file, output_address, processing_document
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.spec import local_path
 
-KINDS = ("bias", "explain", "evaluate", "clarify")
+KINDS = ("bias", "explain", "evaluate", "process")
 
 
 def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -30,12 +30,16 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     arn = ctx.arn("processing-job", name)
     if (ctx.home / name).exists():
         raise taken("Processing job", arn)
-    if not images.is_clarify(request):
-        image = (request.get("AppSpecification") or {}).get("ImageUri")
-        raise invalid(
-            f"There are no containers here: of processing images only Clarify's is known, not {image!r}. "
-            "What measures a model is `vizsla evaluate`, `vizsla bias` and `vizsla explain`."
-        )
+    if images.is_clarify(request):
+        _submit_analysis(ctx, request)
+    else:
+        document = processing_document(ctx, request)
+        runner_of(ctx.home).submit(kind_of("process").spec(document), request, kind="process", document=document)
+    tags.keep(ctx, arn, request)
+    return {"ProcessingJobArn": arn}
+
+
+def _submit_analysis(ctx: Context, request: dict[str, Any]) -> None:
     inputs = {entry["InputName"]: entry for entry in request.get("ProcessingInputs") or []}
     config = local_file(ctx, _input(inputs, "analysis_config"))
     if config.is_dir():
@@ -43,11 +47,10 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     data = local_file(ctx, _input(inputs, "dataset"))
     asked = json.loads(config.read_bytes())
     analysis = analysis_of(ctx, asked, config, data, _output(ctx, request))
-    spec = kind_of(analysis.kind).spec(analysis.document).model_copy(update={"training_job_name": name})
+    name = {"training_job_name": request["ProcessingJobName"]}
+    spec = kind_of(analysis.kind).spec(analysis.document).model_copy(update=name)
     kept = request if analysis.note is None else request | {"ExitMessage": analysis.note}
     runner_of(ctx.home).submit(spec, kept, kind=analysis.kind, document=analysis.document)
-    tags.keep(ctx, arn, request)
-    return {"ProcessingJobArn": arn}
 
 
 def _input(inputs: dict[str, dict[str, Any]], name: str) -> str:

@@ -20,22 +20,43 @@ _NOT_OF_A_TRAINING = ("ProfilerRuleConfigurations", "ProfilerRuleEvaluationStatu
 
 
 def search(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Search, with filters that all (or, by ``Operator`` Or, some) hold."""
+    """Search: trainings and others for which an expression holds."""
     resource = request.get("Resource")
     if resource not in _RESOURCES:
         raise invalid(f"Search looks for {', '.join(_RESOURCES)} here, not for {resource}.")
     member, name, rows_of = _RESOURCES[resource]
     expression = request.get("SearchExpression") or {}
-    if expression.get("NestedFilters") or expression.get("SubExpressions"):
-        raise invalid("Search compares by Filters here: NestedFilters and SubExpressions are not offered.")
-    filters = expression.get("Filters") or []
-    every = any if expression.get("Operator") == "Or" and filters else all
-    found = [(row, known) for row, known in rows_of(ctx) if every(_holds(known, one) for one in filters)]
+    rows = (_tagged(ctx, row, known, row[f"{member}Arn"]) for row, known in rows_of(ctx))
+    found = [(row, known) for row, known in rows if _matches(known, expression)]
     by = request.get("SortBy") or "LastModifiedTime"
     found.sort(key=lambda pair: _order(next(_values(pair[1], name if by == "Name" else by), None)))
     if request.get("SortOrder") != "Ascending":
         found.reverse()
     return page([{member: row} for row, _ in found], request, key="Results", name=None)
+
+
+def _tagged(ctx: Context, row: Row, known: Row, arn: str) -> tuple[Row, Row]:
+    """With its tags, which are looked for as ``Tags.KEY``."""
+    its = tags.of(ctx, arn)
+    return row | {"Tags": its}, known | {"Tags": {one["Key"]: one["Value"] for one in its}}
+
+
+def _matches(known: Row, expression: dict[str, Any]) -> bool:
+    """Whether all (or, by ``Operator`` Or, some) parts of an expression hold; one without parts does."""
+    parts = [
+        *(_holds(known, one) for one in expression.get("Filters") or []),
+        *(_nested(known, one) for one in expression.get("NestedFilters") or []),
+        *(_matches(known, one) for one in expression.get("SubExpressions") or []),
+    ]
+    return any(parts) if parts and expression.get("Operator") == "Or" else all(parts)
+
+
+def _nested(known: Row, nested: dict[str, Any]) -> bool:
+    """Whether some member of a list holds all filters."""
+    prefix = nested["NestedPropertyName"] + "."
+    filters = [one | {"Name": one["Name"].removeprefix(prefix)} for one in nested.get("Filters") or []]
+    members = [*_values(known, prefix.rstrip("."))]
+    return any(all(_holds(member, one) for one in filters) for member in members)
 
 
 def _holds(row: Row, one: dict[str, Any]) -> bool:
@@ -61,7 +82,7 @@ _COMPARED: dict[str, Callable[[Any, str], bool]] = {
 
 
 def _values(value: Any, path: str) -> Iterator[Any]:
-    """What lies at ``Parents.ExperimentName``, ``HyperParameters.lr``, ``Metrics.loss``, ``Tags.Key``."""
+    """What lies at ``Parents.ExperimentName``, ``HyperParameters.lr``, ``Metrics.loss``, ``Tags.owner``."""
     if isinstance(value, list):
         for one in value:
             yield from _values(one, path)
@@ -94,7 +115,6 @@ def _trainings(ctx: Context) -> Iterator[tuple[Row, Row]]:
         except VizslaError:  # damaged, or removed meanwhile
             continue
         row = {name: value for name, value in told.items() if name not in _NOT_OF_A_TRAINING}
-        row["Tags"] = tags.of(ctx, told["TrainingJobArn"])
         yield row, row | {"Metrics": {one["MetricName"]: one["Value"] for one in row.get("FinalMetricDataList") or []}}
 
 

@@ -52,6 +52,12 @@ def _search(ctx: Context, request: dict[str, Any], found: dict[str, Any], name: 
     objective = config.get("HyperParameterTuningJobObjective") or found.get("TuningObjective")
     if not objective:
         raise invalid("HyperParameterTuningJobObjective is required: without it no trial is better than another.")
+    metrics = (found.get("AlgorithmSpecification") or {}).get("MetricDefinitions") or []
+    if objective.get("MetricName") not in [metric["Name"] for metric in metrics]:
+        raise invalid(
+            "A metric is required for this hyperparameter tuning job objective. Provide a metric in the metric "
+            f"definitions. There is none called {objective.get('MetricName')!r}."
+        )
     count = resources(found).get("InstanceCount") or 1
     if count > 1:
         raise invalid(f"InstanceCount is {count}; there is one instance, this machine.")
@@ -109,7 +115,7 @@ def describe(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
             "TrainingJobStatusCounters": counts,
             "ObjectiveStatusCounters": objectives,
             "BestTrainingJob": summary,
-            "OverallBestTrainingJob": summary,
+            "OverallBestTrainingJob": _best_of_all(ctx, asked, tuning) or summary,
             "FailureReason": state.reason if state.status == "Failed" else None,
         }
     )
@@ -216,6 +222,21 @@ def _as_request(tuning: TuningJob) -> dict[str, Any]:
             | {k: v for k, v in (document.get("AlgorithmSpecification") or {}).items() if k == "MetricDefinitions"},
         },
     }
+
+
+def _best_of_all(ctx: Context, asked: dict[str, Any], tuning: TuningJob) -> dict[str, Any] | None:
+    """The best training of a search and of those that it went on from, where all have the same data and script."""
+    warm = asked.get("WarmStartConfig") or {}
+    if warm.get("WarmStartType") != "IdenticalDataAndAlgorithm":
+        return None
+    rows = [] if (best := tuning.winner()) is None else [(best, tuning, asked)]
+    for parent in warm.get("ParentHyperParameterTuningJobs") or []:
+        job = find_job(ctx, parent["HyperParameterTuningJobName"], ("tune",))
+        if job is not None and (best := (earlier := load_tuning(job.path)).winner()) is not None:
+            rows.append((best, earlier, request_of(job) or _as_request(earlier)))
+    chosen = min if tuning.objective.direction == "minimize" else max
+    trial, search, request = chosen(rows, key=lambda row: row[0].value or 0.0, default=(None, tuning, asked))
+    return None if trial is None else _summary(ctx, request, trial, search)
 
 
 def _counters(trials: tuple[TrialRecord, ...]) -> tuple[dict[str, int], dict[str, int]]:

@@ -3,6 +3,9 @@
 - ``botocore.session``: the SageMaker SDK gives its STS client AWS's own address, which beats every variable.
 - ``sagemaker.session`` and the like: its clock. It sleeps 30 s before it looks at an endpoint that was there in two.
 - ``sagemaker.local.local_session``: local mode wants a container engine; here everything is local.
+- ``sagemaker.utils`` and the like: a tuning job is named by the minute. Here the next one starts in the same minute.
+- ``botocore.configprovider``: it tells of each client, at the level of notebooks, where it found its address.
+- ``awscli.customizations.s3.subcommands``: ``aws s3 sync`` asks for a list before its first put makes the bucket.
 - ``smdebug``: Vizsla's, which reads what Vizsla's jobs recorded.
 
 Nothing but the standard library: this runs in any Python that a person starts.
@@ -13,6 +16,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import sys
 import time
@@ -86,15 +90,45 @@ def _no_containers(module: ModuleType) -> None:
     module.LocalSession = LocalSession  # type: ignore[attr-defined]
 
 
+def _name_by_the_second(module: ModuleType) -> None:
+    module.sagemaker_short_timestamp = lambda: time.strftime("%y%m%d-%H%M%S")  # type: ignore[attr-defined]
+
+
+def _be_quiet(module: ModuleType) -> None:
+    logging.getLogger(module.__name__).setLevel(logging.WARNING)
+
+
+def _sync_makes_buckets(module: ModuleType) -> None:
+    """As a put does: a notebook that brings its pictures by ``aws s3 sync`` names a bucket of its author's."""
+    command = module.SyncCommand
+    run = command._run_main
+
+    def run_main(self: Any, parsed_args: Any, parsed_globals: Any) -> Any:
+        target = str(parsed_args.paths[-1])
+        if target.startswith("s3://") and not parsed_args.dryrun and not parsed_globals.endpoint_url:
+            s3 = self._session.create_client("s3")
+            try:
+                s3.create_bucket(Bucket=target[len("s3://") :].partition("/")[0])
+            except Exception as error:  # noqa: BLE001 - the command itself tells what is wrong with the name
+                logging.getLogger(__name__).debug("%s", error)
+        return run(self, parsed_args, parsed_globals)
+
+    command._run_main = run_main
+
+
 _CHANGES: dict[str, Callable[[ModuleType], None]] = {
     "botocore.session": _redirect,
+    "botocore.configprovider": _be_quiet,
     "botocore.waiter": _use_clock,
     "sagemaker.session": _use_clock,
     "sagemaker.core.resources": _use_clock,
     "sagemaker.core.helper.session_helper": _use_clock,
     "sagemaker.train.common_utils.trainer_wait": _use_clock,
     "sagemaker_core.main.resources": _use_clock,
+    "sagemaker.utils": _name_by_the_second,
+    "sagemaker.core.common_utils": _name_by_the_second,
     "sagemaker.local.local_session": _no_containers,
+    "awscli.customizations.s3.subcommands": _sync_makes_buckets,
 }
 
 
