@@ -162,9 +162,9 @@ class Runner:
         """Bring all jobs up to date; the trainings that have ended since."""
         with self._lock:
             self._executor.poll([])
-            ended = [job for job in self._jobs.values() if not job.path.exists() or job.state.has_ended]
+            ended = [j for j in self._jobs.values() if not j.is_there or (j.is_readable and j.state.has_ended)]
             for job in ended:
                 del self._jobs[job.name]
             for name in [name for name, process in self._searches.items() if process.poll() is not None]:
                 del self._searches[name]
-        return [job for job in ended if job.path.exists() and job.kind == "train"]
+        return [job for job in ended if job.is_there and job.kind == "train"]

@@ -75,6 +75,11 @@ class ControllerLock:
             raise
         self._held = bucket, job.name
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether the file of the lock was deleted, with its job; that of a job that was moved was not."""
+        return self._file >= 0 and os.fstat(self._file).st_nlink == 0
+
     def release(self) -> None:
         """Let another process control the job.
 
