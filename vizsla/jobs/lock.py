@@ -38,6 +38,9 @@ class ControllerLock:
         When another process controls the job.
     """
 
+    _file: int
+    _held: tuple[BucketHome, str] | None
+
     def __init__(self, job: Path, patience: float = _PATIENCE) -> None:
         path = job / LOCK
         with storage(path):
@@ -82,8 +85,7 @@ class ControllerLock:
         self._file = -1
 
     def _own(self, job: Path, file: int, patience: float) -> None:
-        self._file = file
-        self._held: tuple[BucketHome, str] | None = None
+        self._file, self._held = file, None
         os.ftruncate(file, 0)
         os.pwrite(file, f"process {os.getpid()}\n".encode(), 0)
         _HELD.add(self)
