@@ -137,16 +137,18 @@ def _make_folders(root: Path, folder: str) -> None:
             os.mkdir(place)
 
 
-def remove(root: Path, key: str) -> None:
+def remove(root: Path, key: str, check: Check | None = None) -> None:
     """Remove an object, and the folders that are empty then; nothing where there is none.
 
     Raises
     ------
     AwsError
-        For keys that cannot be files.
+        What ``check`` raises, and for keys that cannot be files.
     """
     plain = plain_file(root, key)
     with _CHANGE:
+        if check is not None:
+            check(etag_of(root, key))
         for path in (plain, beside_of(plain)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 if not os.path.isdir(path):  # a link to one is another's
