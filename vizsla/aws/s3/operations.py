@@ -65,7 +65,7 @@ _OTHERS_HEADERS = (
     "x-amz-if-match-size",
     "x-amz-if-match-last-modified-time",
 )
-"""The same of headers: to pass over these would keep, hide or lose what a client means to lock, to encrypt or to add to."""
+"""The same of headers: to pass over these would lose what a client means to lock, to hide or to add to."""
 
 
 def route_of(request: Request) -> Route:
