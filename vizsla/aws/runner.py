@@ -40,6 +40,7 @@ class Runner:
         self._searches: dict[str, subprocess.Popen[bytes]] = {}
         self._wake = threading.Event()
         self._over = False
+        self._told = ""
         self._thread = threading.Thread(target=self._watch, name="vizsla-jobs", daemon=True)
         self._thread.start()
 
@@ -97,8 +98,19 @@ class Runner:
         if not state.has_ended and job.name not in self._jobs:
             state = controller.executor_of(job).state(Handle.of(job))
         if state.has_ended and job.kind == "train":
-            publish(self.home, job)
+            self._publish(job)
         return state
+
+    def _publish(self, job: JobDirectory) -> None:
+        try:
+            publish(self.home, job)
+        except (OSError, VizslaError) as error:  # a full disk: the next look tries it again, and its state is told
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if str(error) != self._told:
+            print(f"vizsla: {error}", file=sys.stderr, flush=True)
+        self._told = str(error)
 
     def stop(self, job: JobDirectory, reason: str) -> None:
         """Ask a job to end, whoever controls it; returns at once."""
@@ -122,7 +134,7 @@ class Runner:
                         self._take_over(job)
                         names.append(job.name)
             except VizslaError as error:
-                print(f"vizsla: {error}", file=sys.stderr, flush=True)
+                self._tell(error)
         return names
 
     def _take_over(self, job: JobDirectory) -> None:
@@ -149,9 +161,9 @@ class Runner:
             idle = not self._jobs and not self._searches
             try:
                 for job in self._look():
-                    publish(self.home, job)
+                    self._publish(job)
             except Exception as error:  # noqa: BLE001 - one odd job must not end the watch over all others
-                print(f"vizsla: {error}", file=sys.stderr, flush=True)
+                self._tell(error)
             self._wake.wait(None if idle else _PAUSE_SECONDS)
             self._wake.clear()
 
