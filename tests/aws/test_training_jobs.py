@@ -176,6 +176,10 @@ def test_lists_come_in_pages_filtered_and_sorted(client: Clients, training: Trai
     assert "NextToken" not in rest
     pages = sagemaker.get_paginator("list_training_jobs").paginate(PaginationConfig={"PageSize": 1}, **options)
     assert sum(len(one["TrainingJobSummaries"]) for one in pages) == 3
+    with pytest.raises(ClientError, match=r"at 'maxResults' failed to satisfy.*less than or equal to 100"):
+        sagemaker.list_training_jobs(MaxResults=101)
+    with pytest.raises(ClientError, match="Invalid NextToken"):
+        sagemaker.list_training_jobs(NextToken="LTE=")
 
 
 def test_a_custom_image_runs_the_script_of_the_table(
