@@ -204,6 +204,19 @@ def test_a_job_that_is_damaged_by_hand_troubles_no_other(executor: LocalExecutor
     assert executor.state(damaged).status == "InProgress"
 
 
+def test_a_waiting_job_that_is_damaged_by_hand_troubles_no_other(
+    executor: LocalExecutor, script_spec: MakeSpec
+) -> None:
+    first = executor.submit(script_spec(GRACEFUL, name="first", instance="local"), "x")
+    damaged = executor.submit(script_spec(GRACEFUL, name="damaged", instance="local"), "x")
+    (damaged.path / "state.json").write_text("{")
+    other = executor.submit(script_spec("print('up')", name="other", instance="local"), "x")
+    wait_for(lambda: is_up(first))
+    executor.stop(first)
+    assert run_to_end(executor, other)[0].status == "Completed"
+    shutil.rmtree(damaged.path)
+
+
 def test_a_job_that_began_again_is_not_removed(
     executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,9 +171,17 @@ class Runner:
         """Bring all jobs up to date; the trainings that have ended since."""
         with self._lock:
             self._executor.poll([])
-            ended = [j for j in self._jobs.values() if not j.is_there or (j.is_readable and j.state.has_ended)]
+            ended = [job for job in self._jobs.values() if _is_over(job)]
             for job in ended:
                 del self._jobs[job.name]
             for name in [name for name, process in self._searches.items() if process.poll() is not None]:
                 del self._searches[name]
         return [job for job in ended if job.is_there and job.kind == "train"]
+
+
+def _is_over(job: JobDirectory) -> bool:
+    """Whether there is nothing more to look after: it has ended, or was removed by hand."""
+    try:
+        return job.state.has_ended
+    except VizslaError:
+        return not job.is_there

@@ -341,7 +341,7 @@ class Executor(ABC):
                 self._ended[controlled.job.name] = state
                 self._release(controlled)
         is_full = False
-        for controlled in [c for c in self._jobs.values() if not c.running and c.job.is_readable]:
+        for controlled in [c for c in self._jobs.values() if not c.running]:
             reason = attempts.stop_reason(controlled.job)
             if reason is not None:
                 self._stop_waiting(controlled, reason)
@@ -377,9 +377,9 @@ class Executor(ABC):
             self._start(job, controlled.spec, share)
         except (OSError, VizslaError) as error:  # no disk, no process: this job's failure, not its controller's
             reason = f"it could not be started: {error}".splitlines()[0]
-            self._ended[job.name] = job.state.then("Failed", reason)
             self._release(controlled)
-            with contextlib.suppress(VizslaError):
+            with contextlib.suppress(VizslaError):  # a full disk, or a job that was damaged by hand
+                self._ended[job.name] = job.state.then("Failed", reason)
                 job.set_state("Failed", reason)
                 tracking.begin(job)
                 tracking.end(job)
