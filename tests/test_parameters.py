@@ -106,8 +106,7 @@ def options() -> set[str]:
 
 
 COMMAND_ALONE = (
-    "accept advise apply batch_strategy change dry_run group pass_through pictures replicas request set "
-    "split_type to variant weight"
+    "accept advise apply batch_strategy change dry_run group pictures replicas request set split_type to variant weight"
 ).split()
 """Of verbs that only the command line has: transform, models, endpoints, profile, aws."""
 

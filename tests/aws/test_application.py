@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.parsers import create_parser
 
 from tests.aws.conftest import until
 from vizsla.aws.application import service_of
@@ -66,21 +68,54 @@ def test_an_operation_that_is_not_offered_is_named(ctx: Context) -> None:
 
 
 def test_a_client_that_speaks_another_protocol_is_told_so(ctx: Context) -> None:
-    status, answer = _post(ctx, b"Action=DescribeLogGroups", Authorization=_scope("logs")[b"authorization"].decode())
+    authorization = _scope("ecr")[b"authorization"].decode()
+    status, answer = _post(ctx, b"Action=DescribeRepositories", Authorization=authorization)
     assert status == 400
     assert "newer client" in answer["message"]
+    connection = http.client.HTTPConnection(urlsplit(ctx.address).netloc, timeout=10)
+    sent = {"Smithy-Protocol": "rpc-v2-cbor", "Authorization": _scope("monitoring")[b"authorization"].decode()}
+    connection.request("POST", "/service/X/operation/ListMetrics", b"\xa0", sent)
+    response = connection.getresponse()
+    raw = {"body": response.read(), "headers": dict(response.getheaders()), "status_code": response.status}
+    parsed = create_parser("smithy-rpc-v2-cbor").parse(raw, None)
+    assert parsed["Error"]["Message"] == "RPC v2 CBOR is not spoken here; JSON and Query are."
 
 
 @pytest.mark.parametrize(
-    ("service", "operation"),
-    [("lambda", "list_functions"), ("dynamodb", "list_tables"), ("ec2", "describe_instances"), ("sns", "list_topics")],
+    ("service", "operation"), [("ec2", "describe_instances"), ("sns", "list_topics"), ("lambda", "list_functions")]
 )
-def test_a_service_that_is_not_offered_says_so_in_its_own_protocol(
+def test_a_service_that_is_not_offered_is_named_in_its_own_protocol(
     client: Clients, service: str, operation: str
 ) -> None:
-    with pytest.raises(ClientError, match="is not offered here: there are SageMaker and") as caught:
+    with pytest.raises(ClientError, match=f"The service '{service}' is not offered here. Offered are SageMaker,"):
         getattr(client(service), operation)()
-    assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
+
+
+def test_members_of_a_wrong_type_are_the_clients_fault(ctx: Context) -> None:
+    body = b'{"TrainingJobName": "a", "AlgorithmSpecification": 5}'
+    status, answer = _post(ctx, body, X_Amz_Target="SageMaker.CreateTrainingJob")
+    assert (status, answer["__type"]) == (400, "SerializationException")
+    assert answer["message"].startswith("Invalid type for parameter AlgorithmSpecification, value: 5")
+
+
+def test_a_form_that_contradicts_itself(ctx: Context) -> None:
+    connection = http.client.HTTPConnection(urlsplit(ctx.address).netloc, timeout=10)
+    sent = {"Authorization": _scope("iam")[b"authorization"].decode()}
+    connection.request("POST", "/", b"Action=GetRole&RoleName=a&RoleName.member.1=b", sent)
+    response = connection.getresponse()
+    assert (response.status, b"MalformedQueryString" in response.read()) == (400, True)
+
+
+def test_a_client_that_leaves_in_its_body_is_no_fault_of_the_server(
+    ctx: Context, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host, port = urlsplit(ctx.address).hostname, urlsplit(ctx.address).port
+    with socket.create_connection((host, port)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: SageMaker.ListModels\r\n")
+        connection.sendall(b"Content-Length: 100\r\n\r\n{")
+        time.sleep(0.1)
+    time.sleep(0.2)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_body_that_is_no_json(ctx: Context) -> None:

@@ -180,6 +180,16 @@ def test_filters(client: Clients, job: JobDirectory) -> None:
     assert "give words" in words
 
 
+def test_half_a_line_of_a_full_disk_loses_no_other_metric(client: Clients, ctx: Context) -> None:
+    cloudwatch = client("cloudwatch")
+    cloudwatch.put_metric_data(Namespace="torn", MetricData=[{"MetricName": "one", "Value": 1.0}])
+    with open(ctx.state / "metrics/torn.jsonl", "a") as file:
+        file.write('{"name": "ha')
+    cloudwatch.put_metric_data(Namespace="torn", MetricData=[{"MetricName": "two", "Value": 2.0}])
+    names = [metric["MetricName"] for metric in cloudwatch.list_metrics(Namespace="torn")["Metrics"]]
+    assert names == ["one", "two"]
+
+
 def test_groups_and_streams_that_are_not_there(client: Clients, ctx: Context) -> None:
     logs = client("logs")
     code, words = refused(logs.describe_log_streams, logGroupName="/aws/lambda/x")

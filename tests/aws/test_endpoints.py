@@ -170,6 +170,8 @@ def test_a_model_that_cannot_be_loaded_fails_its_endpoint_in_words(client: Clien
     told = until(lambda: client("sagemaker").describe_endpoint(EndpointName="broken"), "EndpointStatus", "Creating")
     assert told["EndpointStatus"] == "Failed"
     assert "torn weights" in told["FailureReason"]
+    with pytest.raises(ClientError, match="which has failed: delete it and create it again"):
+        client("sagemaker").update_endpoint(EndpointName="broken", EndpointConfigName="broken")
     client("sagemaker").delete_endpoint(EndpointName="broken")
 
 

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from vizsla.aws.application import operations_of
+from vizsla.aws.context import Context
 from vizsla.aws.sagemaker.operations import PLACES, operation_at
 
 Clients = Callable[[str], Any]
@@ -83,3 +84,16 @@ def test_model_cards_have_versions(client: Clients) -> None:
     sagemaker.delete_model_card(ModelCardName="roses")
     with pytest.raises(ClientError, match="Could not find model card"):
         sagemaker.describe_model_card(ModelCardName="roses")
+
+
+def test_a_record_that_is_damaged_hides_no_other(client: Clients, ctx: Context) -> None:
+    sagemaker, cards = client("sagemaker"), ctx.state / "model-card"
+    for name in ("whole", "torn"):
+        sagemaker.create_model_card(ModelCardName=name, Content="{}", ModelCardStatus="Draft")
+    (cards / "torn.json").write_bytes(b"")
+    assert [one["ModelCardName"] for one in sagemaker.list_model_cards()["ModelCardSummaries"]] == ["whole"]
+    with pytest.raises(ClientError, match=r"'torn' cannot be read: (.|\n)*torn.json") as caught:
+        sagemaker.describe_model_card(ModelCardName="torn")
+    assert caught.value.response["Error"]["Code"] == "ValidationException"
+    sagemaker.delete_model_card(ModelCardName="torn")
+    sagemaker.create_model_card(ModelCardName="torn", Content="{}", ModelCardStatus="Draft")

@@ -120,8 +120,22 @@ def test_the_end_of_its_time_is_told(client: Clients, training: Training) -> Non
                 ]
             },
             "ValidationException",
-            "elsewhere",
+            "vizsla aws run --pass-through.*s3://elsewhere/x",
         ),
+        (
+            {"OutputDataConfig": {"S3OutputPath": "/tmp/out"}},
+            "ValidationException",
+            "at 'outputDataConfig.s3OutputPath'",
+        ),
+        ({"OutputDataConfig": {"S3OutputPath": "s3:///out"}}, "ValidationException", "regular expression pattern"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://a_b/out"}}, "ValidationException", "bucket is not valid: 'a_b'"),
+        ({"OutputDataConfig": {"S3OutputPath": "s3://bucket/../x"}}, "ValidationException", "may not be '..'"),
+        (
+            {"DebugHookConfig": {"S3OutputPath": "s3://a_b"}},
+            "ValidationException",
+            "debugHookConfig.s3OutputPath s3://a_b",
+        ),
+        ({"CheckpointConfig": {"S3Uri": "here"}}, "ValidationException", "at 'checkpointConfig.s3Uri'"),
         (
             {"ResourceConfig": {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 1}},
             "ValidationException",
@@ -162,6 +176,10 @@ def test_lists_come_in_pages_filtered_and_sorted(client: Clients, training: Trai
     assert "NextToken" not in rest
     pages = sagemaker.get_paginator("list_training_jobs").paginate(PaginationConfig={"PageSize": 1}, **options)
     assert sum(len(one["TrainingJobSummaries"]) for one in pages) == 3
+    with pytest.raises(ClientError, match=r"at 'maxResults' failed to satisfy.*less than or equal to 100"):
+        sagemaker.list_training_jobs(MaxResults=101)
+    with pytest.raises(ClientError, match="Invalid NextToken"):
+        sagemaker.list_training_jobs(NextToken="LTE=")
 
 
 def test_a_custom_image_runs_the_script_of_the_table(
@@ -280,6 +298,29 @@ def test_what_a_job_leaves_is_its_own(client: Clients, training: Training, ctx: 
     assert model.read_bytes() == before
     s3.delete_object(Bucket="bucket", Key=key)
     assert model.read_bytes() == before
+
+
+def test_outputs_below_an_address_that_is_an_object_itself(client: Clients, training: Training) -> None:
+    client("s3").put_object(Bucket="bucket", Key="both", Body=b"an object")
+    request = training("below", OutputDataConfig={"S3OutputPath": "s3://bucket/both"})
+    client("sagemaker").create_training_job(**request | {"DebugHookConfig": {"S3OutputPath": "s3://bucket/both"}})
+    assert _ended(client, "below")["TrainingJobStatus"] == "Completed"
+    assert client("s3").head_object(Bucket="bucket", Key="both/below/output/model.tar.gz")["ContentLength"] > 0
+    assert client("s3").get_object(Bucket="bucket", Key="both")["Body"].read() == b"an object"
+
+
+def test_a_job_whose_outputs_cannot_be_put_into_the_bucket_is_told_all_the_same(
+    client: Clients, training: Training, ctx: Context, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client("s3").create_bucket(Bucket="odd")
+    (ctx.home / "buckets/odd/.s3@out").mkdir()
+    (ctx.home / "buckets/odd/out").write_text("no folder, and none can be made")
+    client("sagemaker").create_training_job(
+        **training("unpublished", OutputDataConfig={"S3OutputPath": "s3://odd/out"})
+    )
+    assert _ended(client, "unpublished")["TrainingJobStatus"] == "Completed"
+    assert _ended(client, "unpublished")["TrainingJobStatus"] == "Completed"
+    assert capfd.readouterr().err.count("vizsla: ") == 1
 
 
 def test_checkpoints_lie_in_the_bucket_while_a_job_runs_and_the_next_job_goes_on(

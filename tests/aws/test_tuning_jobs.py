@@ -150,6 +150,22 @@ def test_a_search_is_stopped(client: Clients, training: Training) -> None:
         sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="slow")
 
 
+def test_a_search_that_is_stopped_at_once_never_begins(client: Clients, training: Training, ctx: Context) -> None:
+    sagemaker = client("sagemaker")
+    sagemaker.create_hyper_parameter_tuning_job(**tuning_request("at-once", training("at-once-source", SCRIPT)))
+    (row,) = sagemaker.list_hyper_parameter_tuning_jobs(NameContains="at-once")["HyperParameterTuningJobSummaries"]
+    assert row["HyperParameterTuningJobStatus"] == "InProgress"
+    sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="at-once")
+    ended = until(
+        lambda: sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="at-once"),
+        "HyperParameterTuningJobStatus",
+        "InProgress",
+        "Stopping",
+    )
+    assert ended["HyperParameterTuningJobStatus"] == "Stopped"
+    assert not load_tuning(str(ctx.home / "at-once")).trials
+
+
 def test_unknown_and_taken_names(client: Clients, training: Training, tuned: dict[str, Any]) -> None:
     sagemaker = client("sagemaker")
     with pytest.raises(ClientError) as caught:

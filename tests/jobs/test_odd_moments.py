@@ -168,6 +168,55 @@ def test_a_killed_search_is_resumed_as_a_search(tmp_path: Path) -> None:
     assert caught.value.do == "`vizsla tune resume search`"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_job_whose_folder_is_removed_by_hand_ends_and_troubles_no_other(
+    executor: LocalExecutor, script_spec: MakeSpec, whole: bool
+) -> None:
+    removed = executor.submit(script_spec(GRACEFUL, name="removed"), "x")
+    other = executor.submit(script_spec(GRACEFUL, name="other"), "x")
+    waiting = executor.submit(script_spec(GRACEFUL, name="waiting"), "x")
+    wait_for(lambda: is_up(removed) and is_up(other))
+    processes = attempts.running(JobDirectory(removed.path), 1)
+    assert processes is not None
+    if whole:
+        shutil.rmtree(removed.path)
+    else:
+        (removed.path / "state.json").unlink()
+    shutil.rmtree(waiting.path)
+    executor.poll([other])
+    wait_for(lambda: not Process(processes.group, processes.group_started).alive)
+    wait_for(lambda: not Process(processes.supervisor, processes.supervisor_started).alive)
+    assert executor.capacity().free_cpus == 1
+    again = executor.submit(script_spec(GRACEFUL, name="waiting"), "x")
+    wait_for(lambda: is_up(again))
+    assert executor.state(other).status == "InProgress"
+
+
+def test_a_job_that_is_damaged_by_hand_troubles_no_other(executor: LocalExecutor, script_spec: MakeSpec) -> None:
+    damaged = executor.submit(script_spec(GRACEFUL, name="damaged"), "x")
+    state = (damaged.path / "state.json").read_bytes()
+    (damaged.path / "state.json").write_text("{")
+    other = executor.submit(script_spec("print('up')", name="other"), "x")
+    assert run_to_end(executor, other)[0].status == "Completed"
+    with pytest.raises(JobError, match="cannot be read"):
+        executor.state(damaged)
+    (damaged.path / "state.json").write_bytes(state)
+    assert executor.state(damaged).status == "InProgress"
+
+
+def test_a_waiting_job_that_is_damaged_by_hand_troubles_no_other(
+    executor: LocalExecutor, script_spec: MakeSpec
+) -> None:
+    first = executor.submit(script_spec(GRACEFUL, name="first", instance="local"), "x")
+    damaged = executor.submit(script_spec(GRACEFUL, name="damaged", instance="local"), "x")
+    (damaged.path / "state.json").write_text("{")
+    other = executor.submit(script_spec("print('up')", name="other", instance="local"), "x")
+    wait_for(lambda: is_up(first))
+    executor.stop(first)
+    assert run_to_end(executor, other)[0].status == "Completed"
+    shutil.rmtree(damaged.path)
+
+
 def test_a_job_that_began_again_is_not_removed(
     executor: LocalExecutor, script_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,13 +15,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from vizsla.aws import s3, sagemaker_runtime, signature
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError, invalid
-from vizsla.aws.protocols import json_answer, json_error, read_json, read_query, xml_answer, xml_error
+from vizsla.aws.members import wrong_types
+from vizsla.aws.protocols import cbor_error, json_answer, json_error, read_json, read_query, xml_answer, xml_error
 from vizsla.aws.s3.places import BUCKETS
 from vizsla.aws.sagemaker.absent import words_of
 from vizsla.errors import VizslaError
@@ -43,9 +44,6 @@ _JSON = {
 """What stands before the dot of ``X-Amz-Target``, and the module of that service."""
 _QUERY = {"sts": "vizsla.aws.sts", "iam": "vizsla.aws.iam", "monitoring": "vizsla.aws.metrics"}
 """Services that are asked by a form, by the name in the signature's scope."""
-_OFFERED = ("sagemaker", "logs", "monitoring", "ecr", *_QUERY)
-"""The names of services in a signature's scope, beside S3's."""
-_FORM = b"application/x-www-form-urlencoded"
 _METRICS = "sagemaker-metrics"
 _METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
 """The paths of that service, whose scope is that of the Runtime API."""
@@ -94,35 +92,48 @@ class Application:
     async def _answer(self, service: str, request: Request, headers: Mapping[bytes, bytes]) -> Response:
         target = headers.get(b"x-amz-target", b"").decode("latin-1")
         version = "1.0" if b"json-1.0" in headers.get(b"content-type", b"") else "1.1"
-        is_form = headers.get(b"content-type", b"").startswith(_FORM) and service != "runtime"
-        is_query = not target and (service in _QUERY or is_form)
+        is_query = not target and service in _QUERY
+        is_form = is_query or (not target and b"x-www-form-urlencoded" in headers.get(b"content-type", b""))
+        is_cbor = headers.get(b"smithy-protocol") == b"rpc-v2-cbor"
 
         def refusal(error: AwsError) -> Response:
-            return xml_error(error, service) if is_query else json_error(error, version)
+            if is_cbor:
+                return cbor_error(error)
+            return xml_error(error, service) if is_form else json_error(error, version)
 
         try:
+            if is_cbor:
+                raise AwsError("UnknownOperationException", "RPC v2 CBOR is not spoken here; JSON and Query are.")
             body = await _body(request, _MAX_PAYLOAD if service == "runtime" else _MAX_BODY)
             if service == "runtime":  # the endpoint's own server looks at the signature
                 return await self._invoke(request, body)
             self._check_signature(request, body)
             if service == _METRICS:
-                operation = _operation("vizsla.aws.sagemaker_metrics", request.url.path.strip("/"))
-                return json_answer(await self._call(operation, read_json(body)))
-            if is_query and service in _QUERY:
+                name = request.url.path.strip("/")
+                return json_answer(await self._call("vizsla.aws.sagemaker_metrics", name, read_json(body)))
+            if is_query:
                 name, members = read_query(body or request.url.query.encode())
-                return xml_answer(name, await self._call(_operation(_QUERY[service], name), members), service)
+                return xml_answer(name, await self._call(_QUERY[service], name, members), service)
             prefix, _, name = target.partition(".")
             if prefix not in _JSON:
                 raise AwsError("UnknownOperationException", _unknown(service, target))
-            return json_answer(await self._call(_operation(_JSON[prefix], name), read_json(body)), version)
+            return json_answer(await self._call(_JSON[prefix], name, read_json(body)), version)
         except AwsError as error:
             return refusal(error)
+        except ClientDisconnect:
+            return Response()  # nobody reads it
         except Exception as error:  # noqa: BLE001 - a fault of ours is told, and does not end the server
             traceback.print_exc(file=sys.stderr)
             return refusal(AwsError("InternalFailure", f"{type(error).__name__}: {error}", 500))
 
-    async def _call(self, operation: Operation, members: dict[str, Any]) -> dict[str, Any]:
-        return await run_in_threadpool(_ask, operation, self._ctx, members)
+    async def _call(self, module: str, name: str, members: dict[str, Any]) -> dict[str, Any]:
+        operation = _operation(module, name)
+        try:
+            return await run_in_threadpool(_ask, operation, self._ctx, members)
+        except (AttributeError, TypeError, ValueError) as error:
+            if (words := await run_in_threadpool(wrong_types, module, name, members)) is None:
+                raise
+            raise AwsError("SerializationException", words) from error
 
     async def _invoke(self, request: Request, body: bytes) -> Response:
         raw = request.scope.get("raw_path") or request.url.path.encode()
@@ -187,11 +198,15 @@ def _operation(module: str, name: str) -> Operation:
     return known[name]
 
 
+_OFFERED = "Offered are SageMaker, SageMaker Runtime, S3, CloudWatch, CloudWatch Logs, STS, IAM and ECR."
+
+
 def _unknown(service: str, target: str) -> str:
-    if service in _OFFERED and not target:
+    if target:
+        return f"The operation {target!r} is not offered here. {_OFFERED}"
+    if service in ("logs", "ecr"):
         return f"The service {service!r} is not offered here in this protocol; a newer client speaks JSON."
-    what = f"operation {target!r}" if target else f"service {service!r}"
-    return f"The {what} is not offered here: there are SageMaker and its Runtime, S3, CloudWatch, STS, IAM and ECR."
+    return f"The service {service!r} is not offered here. {_OFFERED}"
 
 
 def _ask(operation: Operation, ctx: Context, members: dict[str, Any]) -> dict[str, Any]:

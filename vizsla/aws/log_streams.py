@@ -7,6 +7,7 @@ given: clients go on by the last time that they have seen, and by how many event
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -75,9 +76,10 @@ class Stream:
         if whole > seen:
             moment = max(last + 1, int(status.st_mtime * 1000))
             marks.append((whole, moment))
-            self.marks_file.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.marks_file, "a") as file:
-                file.write(f"{whole} {moment}\n")
+            with contextlib.suppress(OSError):  # on a full disk logs are read all the same
+                self.marks_file.parent.mkdir(parents=True, exist_ok=True)
+                with open(self.marks_file, "a") as file:
+                    file.write(f"{whole} {moment}\n")
         return marks
 
     def _whole_lines(self, seen: int, size: int) -> int:

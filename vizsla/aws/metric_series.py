@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
@@ -139,8 +141,9 @@ def put(ctx: Context, namespace: str, rows: Iterable[dict[str, Any]]) -> None:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     with _WRITE, storage(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "a") as written:
-            written.write(text)
+        with open(file, "ab+") as written:
+            is_torn = written.tell() > 0 and os.pread(written.fileno(), 1, written.tell() - 1) != b"\n"
+            written.write(("\n" if is_torn else "").encode() + text.encode())
 
 
 def _put_rows(ctx: Context, namespace: str) -> Iterator[dict[str, Any]]:
@@ -150,7 +153,8 @@ def _put_rows(ctx: Context, namespace: str) -> Iterator[dict[str, Any]]:
         return
     with file:
         for line in file:
-            yield json.loads(line)
+            with contextlib.suppress(ValueError):  # half a line, of a full disk
+                yield json.loads(line)
 
 
 def _file(ctx: Context, namespace: str) -> Path:

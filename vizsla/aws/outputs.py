@@ -15,7 +15,8 @@ from typing import Any
 
 from vizsla.archives import pack
 from vizsla.aws.errors import AwsError
-from vizsla.aws.s3.places import ensure_bucket, path_of
+from vizsla.aws.s3.objects import make_folders
+from vizsla.aws.s3.places import ensure_bucket, path_of, split
 from vizsla.errors import VizslaError
 from vizsla.jobs import processing_folders
 from vizsla.jobs.directory import JobDirectory
@@ -43,8 +44,9 @@ def show_while_it_runs(home: Path, job: JobDirectory, document: dict[str, Any]) 
     ):
         address = (document.get(config) or {}).get("S3OutputPath") or ""
         if address.startswith("s3://"):
-            place = _place(home, f"{address.rstrip('/')}/{job.name}/{name}")
-            place.parent.mkdir(parents=True, exist_ok=True)
+            root = ensure_bucket(home, split(address)[0])
+            place = path_of(home, f"{address.rstrip('/')}/{job.name}/{name}")
+            make_folders(root, str(place.parent))
             _link_folder(folder, place)
 
 
@@ -66,22 +68,24 @@ def publish(home: Path, job: JobDirectory) -> None:
 
 def _publish(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
     for output in processing_folders.outputs(document):
-        link_tree(job.path / output.place, _place(home, output.address))
+        link_tree(job.path / output.place, ensure_bucket(home, split(output.address)[0]), path_of(home, output.address))
     if (address := _output_path(document)) is not None:
-        folder = _place(home, f"{address}/{job.name}/output")
-        link_file(job.output / ARCHIVE, folder / ARCHIVE)
+        root = ensure_bucket(home, split(address)[0])
+        folder = path_of(home, f"{address}/{job.name}/output")
+        link_file(job.output / ARCHIVE, root, folder / ARCHIVE)
         if (document.get("OutputDataConfig") or {}).get("CompressionType") == "NONE":
-            link_tree(job.model, folder / "model")
+            link_tree(job.model, root, folder / "model")
         if holds_anything(job.output / "data"):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(root, str(folder))
             pack(job.output / "data", folder / "output.tar.gz")
         for rule in document.get("ProfilerRuleConfigurations") or []:
             name = rule["RuleConfigurationName"]
             if name.startswith("ProfilerReport"):
-                _link_report(job, _place(home, f"{address}/{job.name}/{RULE_OUTPUT}/{name}/{PROFILER_OUTPUT}"))
+                place = path_of(home, f"{address}/{job.name}/{RULE_OUTPUT}/{name}/{PROFILER_OUTPUT}")
+                _link_report(job, root, place)
 
 
-def _link_report(job: JobDirectory, to: Path) -> None:
+def _link_report(job: JobDirectory, root: Path, to: Path) -> None:
     """The profiler's report, and what each of its rules says, written first where nobody has done so yet."""
     profile = output_of(job.path)
     if not (profile / REPORT).is_file():
@@ -89,8 +93,8 @@ def _link_report(job: JobDirectory, to: Path) -> None:
 
         with contextlib.suppress(VizslaError):  # nothing was recorded
             profile_job(job)
-    link_file(profile / REPORT, to / REPORT)
-    link_tree(profile / REPORTS, to / REPORTS)
+    link_file(profile / REPORT, root, to / REPORT)
+    link_tree(profile / REPORTS, root, to / REPORTS)
 
 
 def _output_path(document: dict[str, Any]) -> str | None:
@@ -98,24 +102,19 @@ def _output_path(document: dict[str, Any]) -> str | None:
     return address.rstrip("/") if address.startswith("s3://") else None
 
 
-def _place(home: Path, address: str) -> Path:
-    """The path of an address, in a bucket that is made where there is none."""
-    ensure_bucket(home, address.removeprefix("s3://").partition("/")[0])
-    return path_of(home, address)
-
-
-def link_tree(folder: Path, to: Path) -> None:
-    """Let the files of a folder appear in another."""
+def link_tree(folder: Path, root: Path, to: Path) -> None:
+    """Let the files of a folder appear in another, in the bucket ``root``."""
     for inside, _, names in os.walk(folder):
         for name in names:
-            link_file(Path(inside, name), to / Path(inside).relative_to(folder) / name)
+            link_file(Path(inside, name), root, to / Path(inside).relative_to(folder) / name)
 
 
-def link_file(file: Path, to: Path) -> None:
-    """Let a file appear under another name too: as a link, on another disk as a copy. Nothing where there is none."""
+def link_file(file: Path, root: Path, to: Path) -> None:
+    """Let a file appear under another name too, in the bucket ``root``: as a link, on another disk as a copy. Nothing
+    where there is none."""
     if not file.is_file():
         return
-    to.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(root, str(to.parent))
     draft = to.with_name(f".{to.name}.{os.getpid()}.tmp")
     draft.unlink(missing_ok=True)
     try:

@@ -67,6 +67,21 @@ def json_error(error: AwsError, version: str = "1.1") -> Response:
     )
 
 
+def cbor_error(error: AwsError) -> Response:
+    """A refusal in CBOR (RFC 8949), for clients that speak nothing else: a map of two texts."""
+
+    def text(words: str) -> bytes:
+        raw = words.encode()
+        return b"\x79" + len(raw).to_bytes(2, "big") + raw
+
+    return Response(
+        b"\xa2" + text("__type") + text(error.code) + text("message") + text(error.message),
+        status_code=error.status,
+        headers={"x-amzn-RequestId": _request_id(), "smithy-protocol": "rpc-v2-cbor"},
+        media_type="application/cbor",
+    )
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.timestamp()
@@ -80,17 +95,29 @@ def read_query(body: bytes) -> tuple[str, dict[str, Any]]:
     --------
     >>> read_query(b"Action=GetRole&RoleName=me&Version=2010-05-08")
     ('GetRole', {'RoleName': 'me'})
+
+    Raises
+    ------
+    AwsError
+        MalformedQueryString.
     """
-    pairs = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
-    action = pairs.pop("Action", "")
-    pairs.pop("Version", None)
     tree: dict[str, Any] = {}
-    for name, text in pairs.items():
-        place, parts = tree, name.split(".")
-        for part in parts[:-1]:
-            place = place.setdefault(part, {})
-        place[parts[-1]] = text
-    return action, {name: _listed(value) for name, value in tree.items()}
+    try:
+        pairs = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+        action = pairs.pop("Action", "")
+        pairs.pop("Version", None)
+        for name, text in pairs.items():
+            place, parts = tree, name.split(".")
+            for part in parts[:-1]:
+                place = place.setdefault(part, {})
+            place[parts[-1]] = text
+        return action, {name: _listed(value) for name, value in tree.items()}
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:  # a name that is both text and a tree, a list of no numbers
+        raise AwsError("MalformedQueryString", "The names of the query string contradict each other.") from error
 
 
 def _listed(value: Any) -> Any:
@@ -114,10 +141,10 @@ def xml_answer(action: str, members: Mapping[str, Any], service: str) -> Respons
 
 def xml_error(error: AwsError, service: str) -> Response:
     """A refusal of a Query request."""
-    request_id = _request_id()
+    request_id, namespace = _request_id(), NAMESPACES.get(service, "")
     text = (
-        f'<ErrorResponse xmlns="{NAMESPACES.get(service, "")}"><Error><Type>Sender</Type>'
-        f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+        f'<ErrorResponse xmlns="{namespace}"><Error><Type>Sender</Type><Code>{escape(error.code)}</Code>'
+        f"<Message>{escape(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
     )
     return Response(text, error.status, {"x-amzn-RequestId": request_id}, media_type="text/xml")
 

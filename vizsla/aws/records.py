@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vizsla.errors import VizslaError
 from vizsla.files import storage, write_json
 
 
@@ -41,11 +43,26 @@ class Records:
         return True
 
     def find(self, name: str) -> dict[str, Any] | None:
-        """The document of that name."""
+        """The document of that name.
+
+        Raises
+        ------
+        VizslaError
+            When its file is damaged.
+        """
+        place = self._place(name)
         try:
-            found: dict[str, Any] = json.loads(self._place(name).read_bytes())
+            found = json.loads(place.read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError("it is no JSON object")
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise VizslaError(
+                f"What is kept of {name!r} cannot be read: {error}.",
+                where=place,
+                do="delete it, or that file, and make it again",
+            ) from error
         return found
 
     def replace(self, name: str, document: dict[str, Any]) -> None:
@@ -62,10 +79,11 @@ class Records:
         return True
 
     def all(self) -> Iterator[dict[str, Any]]:
-        """All documents, by name."""
+        """All documents, by name; those whose files are damaged hide no others."""
         for place in sorted(self.folder.glob("[!.]*.json")):
-            if (found := self.find(place.stem)) is not None:
-                yield found
+            with contextlib.suppress(VizslaError):
+                if (found := self.find(place.stem)) is not None:
+                    yield found
 
     def _place(self, name: str) -> Path:
         return self.folder / f"{name}.json"

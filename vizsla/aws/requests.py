@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from vizsla.aws.errors import AwsError, invalid
+from vizsla.aws.errors import invalid
 
 NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9])*"
 _PAGE = 10
 """Rows of a page where nobody says how many: AWS's."""
+_LARGEST_PAGE = 100
 
 Row = dict[str, Any]
 
@@ -72,6 +74,11 @@ def page(
         The member of the answer that holds the rows.
     name:
         The member of a row that is its name; None where the rows are chosen and in order already.
+
+    Raises
+    ------
+    AwsError
+        For a size or a token that no page has.
     """
     chosen = [row for row in rows if name is None or _fits(row, request, name)]
     if name is not None:
@@ -79,7 +86,13 @@ def page(
         descending = (request.get("SortOrder") or "Descending") == "Descending"
         chosen.sort(key=_sort_key(by, name), reverse=descending)
     start = _offset(request.get("NextToken"))
-    size = int(request.get("MaxResults") or _PAGE)
+    size = _PAGE if request.get("MaxResults") is None else int(request["MaxResults"])
+    if not 1 <= size <= _LARGEST_PAGE:
+        bound = f"less than or equal to {_LARGEST_PAGE}" if size > 1 else "greater than or equal to 1"
+        raise invalid(
+            f"1 validation error detected: Value '{size}' at 'maxResults' failed to satisfy constraint: "
+            f"Member must have value {bound}"
+        )
     answer: dict[str, Any] = {key: chosen[start : start + size]}
     if start + size < len(chosen):
         answer["NextToken"] = base64.urlsafe_b64encode(str(start + size).encode()).decode()
@@ -135,7 +148,7 @@ def _seconds(value: datetime | float | str) -> float:
 def _offset(token: str | None) -> int:
     if not token:
         return 0
-    try:
-        return int(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        raise AwsError("ValidationException", "Invalid NextToken.") from None
+    with contextlib.suppress(binascii.Error, ValueError):
+        if (offset := int(base64.b64decode(token, altchars=b"-_", validate=True))) >= 0:
+            return offset
+    raise invalid("Invalid NextToken.")

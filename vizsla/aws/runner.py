@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import Handle
 from vizsla.jobs.executors import open_executor
 from vizsla.jobs.handover import GRACE_SECONDS
-from vizsla.jobs.lock import take
+from vizsla.jobs.lock import ControllerLock, take
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
 from vizsla.version import python_path
@@ -41,6 +40,7 @@ class Runner:
         self._searches: dict[str, subprocess.Popen[bytes]] = {}
         self._wake = threading.Event()
         self._over = False
+        self._told = ""
         self._thread = threading.Thread(target=self._watch, name="vizsla-jobs", daemon=True)
         self._thread.start()
 
@@ -70,21 +70,23 @@ class Runner:
         self._jobs[job.name] = job
         self._wake.set()
 
-    def search(self, job: JobDirectory, request: dict[str, Any]) -> None:
+    def search(self, job: JobDirectory, lock: ControllerLock, request: dict[str, Any]) -> None:
         """Let a tuning job run that was made already: as a process of its own, which outlives this one."""
         write_json(job.path / REQUEST, request)
-        self._start_search(job)
+        self._start_search(job, lock)
 
-    def _start_search(self, job: JobDirectory) -> None:
-        with open(job.run / "search.log", "ab") as log:
+    def _start_search(self, job: JobDirectory, lock: ControllerLock) -> None:
+        with open(job.run / "search.log", "ab") as log, lock.handing_over() as (file, handed):
             process = subprocess.Popen(
                 [sys.executable, "-m", "vizsla", "tune", "resume", job.name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=(file,),
                 env=os.environ
-                | {"VIZSLA_HOME": str(self.home), "PYTHONPATH": python_path(os.environ.get("PYTHONPATH"))},
+                | {"VIZSLA_HOME": str(self.home), "PYTHONPATH": python_path(os.environ.get("PYTHONPATH"))}
+                | handed,
             )
         with self._lock:
             self._searches[job.name] = process
@@ -93,18 +95,22 @@ class Runner:
     def state(self, job: JobDirectory) -> State:
         """The state of any job here, brought up to date; what an ended one left lies in its buckets."""
         state = job.state
-        if self._is_searching(job):
-            # The process that begins a search finds it without a controller first.
-            return replace(state, status="InProgress", reason=None, ended=None) if state.has_ended else state
         if not state.has_ended and job.name not in self._jobs:
             state = controller.executor_of(job).state(Handle.of(job))
         if state.has_ended and job.kind in KINDS:
-            publish(self.home, job)
+            self._publish(job)
         return state
 
-    def _is_searching(self, job: JobDirectory) -> bool:
-        process = self._searches.get(job.name)
-        return process is not None and process.poll() is None
+    def _publish(self, job: JobDirectory) -> None:
+        try:
+            publish(self.home, job)
+        except (OSError, VizslaError) as error:  # a full disk: the next look tries it again, and its state is told
+            self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        if str(error) != self._told:
+            print(f"vizsla: {error}", file=sys.stderr, flush=True)
+        self._told = str(error)
 
     def stop(self, job: JobDirectory, reason: str) -> None:
         """Ask a job to end, whoever controls it; returns at once."""
@@ -124,16 +130,19 @@ class Runner:
                 if not before.has_ended and (lock := take(job.path)) is not None:
                     lock.release()
                     after = controller.executor_of(job).state(Handle.of(job))
-                    if not after.has_ended or before.status == "Pending":
+                    if not after.has_ended or (before.status == "Pending" and after.status == "Failed"):
                         self._take_over(job)
                         names.append(job.name)
             except VizslaError as error:
-                print(f"vizsla: {error}", file=sys.stderr, flush=True)
+                self._tell(error)
         return names
 
     def _take_over(self, job: JobDirectory) -> None:
         if job.kind == "tune":
-            self._start_search(job)
+            lock = ControllerLock(job.path)
+            if job.state.has_ended:
+                job.set_state("Pending")
+            self._start_search(job, lock)
             return
         with self._lock:
             self._executor.resume(Handle.of(job))
@@ -152,9 +161,9 @@ class Runner:
             idle = not self._jobs and not self._searches
             try:
                 for job in self._look():
-                    publish(self.home, job)
+                    self._publish(job)
             except Exception as error:  # noqa: BLE001 - one odd job must not end the watch over all others
-                print(f"vizsla: {error}", file=sys.stderr, flush=True)
+                self._tell(error)
             self._wake.wait(None if idle else _PAUSE_SECONDS)
             self._wake.clear()
 
@@ -162,9 +171,17 @@ class Runner:
         """Bring all jobs up to date; those that have ended since and leave something in buckets."""
         with self._lock:
             self._executor.poll([])
-            ended = [job for job in self._jobs.values() if not job.path.exists() or job.state.has_ended]
+            ended = [job for job in self._jobs.values() if _is_over(job)]
             for job in ended:
                 del self._jobs[job.name]
             for name in [name for name, process in self._searches.items() if process.poll() is not None]:
                 del self._searches[name]
-        return [job for job in ended if job.path.exists() and job.kind in KINDS]
+        return [job for job in ended if job.is_there and job.kind in KINDS]
+
+
+def _is_over(job: JobDirectory) -> bool:
+    """Whether there is nothing more to look after: it has ended, or was removed by hand."""
+    try:
+        return job.state.has_ended
+    except VizslaError:
+        return not job.is_there

@@ -160,6 +160,10 @@ def kill(job: JobDirectory, processes: Processes) -> None:
     """
     if processes.group_started is not None and Process(processes.group, processes.group_started).alive:
         signal_group(processes.group, signal.SIGKILL)
+    _kill_marked(job)
+
+
+def _kill_marked(job: JobDirectory) -> None:
     for _ in range(_KILL_TURNS):  # one may fork while the others are looked for
         pids = processes_with("VIZSLA_JOB_DIR", str(job.path.absolute()))
         for pid in pids:
@@ -170,7 +174,10 @@ def kill(job: JobDirectory, processes: Processes) -> None:
 
 
 def end_by_force(job: JobDirectory) -> None:
-    """Kill whatever stands for the attempt, and what it left running."""
+    """Kill whatever stands for the attempt, and what it left running; also where the job's files are gone."""
+    if not job.is_there:
+        _kill_marked(job)
+        return
     state = job.state
     processes = running(job, state.attempts)
     if processes is not None:

@@ -226,6 +226,20 @@ class JobDirectory:
         """What ``state.json`` holds now."""
         return read_state(self.path / "state.json")
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it was not removed by hand, in whole or in part."""
+        return (self.path / "state.json").exists()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its state can be read: it was not damaged by hand either."""
+        try:
+            _ = self.state
+        except JobError:
+            return False
+        return True
+
     def set_state(self, status: Status, reason: str | None = None, **facts: Any) -> State:
         """Replace the state. Only the job's controller does this.
 

@@ -69,13 +69,16 @@ def resuming_here(job: JobDirectory) -> Iterator[JobDirectory]:
     JobError
         When another process controls it, it is completed, or somebody stopped it.
     """
-    settle(job)  # an attempt that was killed is over
-    lock = ControllerLock(job.path)
+    lock = ControllerLock.handed(job.path)
+    if lock is None:
+        settle(job)  # an attempt that was killed is over
+        lock = ControllerLock(job.path)
     try:
         if (bucket := bucket_home(job.path.parent)) is not None:  # it may have run, and its trials, on another machine
             bucket.fetch(job.name)
             bucket.refresh_all()
-        forget_stop(job)
+        if job.state.has_ended:
+            forget_stop(job)
         with _recorded(job):
             yield job
     finally:

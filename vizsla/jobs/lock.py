@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from vizsla.jobs.bucket import BucketHome
 
 LOCK = ".run/lock"
+_HANDED = "VIZSLA_JOB_LOCK"
+"""The variable that tells a process which open file is the lock that it was handed."""
 _PATIENCE = 1.0
 
 
@@ -35,24 +38,56 @@ class ControllerLock:
         When another process controls the job.
     """
 
+    _file: int
+    _held: tuple[BucketHome, str] | None
+
     def __init__(self, job: Path, patience: float = _PATIENCE) -> None:
-        self._held: tuple[BucketHome, str] | None = None
         path = job / LOCK
         with storage(path):
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            _lock(self._file, patience)
+            _lock(file, patience)
         except OSError as error:
-            os.close(self._file)
-            self._file = -1
+            os.close(file)
             who = holder(job)
             raise JobError(
                 f"Job {job.name!r} is controlled by another process" + (f" ({who})." if who else "."),
                 where=job,
                 do=f"watch it with `vizsla jobs logs -f {job.name}`, or end it with `vizsla jobs stop {job.name}`",
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0)
+        self._own(job, file, patience)
+
+    @classmethod
+    def handed(cls, job: Path) -> ControllerLock | None:
+        """The lock that the process which started this one has held for it (:meth:`handing_over`); None without one."""
+        try:
+            file = int(os.environ.get(_HANDED, ""))
+            if not os.path.samestat(os.fstat(file), os.stat(job / LOCK)):
+                return None
+        except (ValueError, OSError):
+            return None
+        del os.environ[_HANDED]
+        os.set_inheritable(file, False)
+        lock = cls.__new__(cls)
+        lock._own(job, file, _PATIENCE)
+        return lock
+
+    @contextlib.contextmanager
+    def handing_over(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Hand the lock to a process that the block starts with this file left open, and these variables: whoever looks
+        before that process has begun finds the job controlled. Not of a job whose home is a bucket."""
+        try:
+            yield self._file, {_HANDED: str(self._file)}
+        except BaseException:
+            self.release()
+            raise
+        os.close(self._file)  # closing leaves it to the process; LOCK_UN would end it
+        self._file = -1
+
+    def _own(self, job: Path, file: int, patience: float) -> None:
+        self._file, self._held = file, None
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"process {os.getpid()}\n".encode(), 0)
         _HELD.add(self)
         if not job.name.startswith("."):  # a new job's folder has another name until it is complete
             self.hold(job, patience)
@@ -74,6 +109,11 @@ class ControllerLock:
             self.release()
             raise
         self._held = bucket, job.name
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the file of the lock was deleted, with its job; that of a job that was moved was not."""
+        return self._file >= 0 and os.fstat(self._file).st_nlink == 0
 
     def release(self) -> None:
         """Let another process control the job.

@@ -10,6 +10,39 @@ from vizsla.files import storage
 from vizsla.jobs.events import Handle
 from vizsla.jobs.home import bucket_home
 from vizsla.jobs.lock import take
+from vizsla.jobs.states import ENDED
+
+
+def refuse_link(handle: Handle) -> None:
+    """A link to a job is not removed in its place.
+
+    Raises
+    ------
+    JobError
+        When it is one.
+    """
+    if handle.path.is_symlink():
+        raise JobError(
+            f"{handle.name!r} is a link to a job.",
+            where=handle.path,
+            do=f"name the job itself, {handle.path.resolve()}; a link is removed by `rm`",
+        )
+
+
+def refuse_unended(handle: Handle, status: str) -> None:
+    """A job that has not ended is not removed.
+
+    Raises
+    ------
+    JobError
+        When its ``status`` says so.
+    """
+    if status not in ENDED:
+        raise JobError(
+            f"Job {handle.name!r} is {status}: it cannot be removed.",
+            where=handle.path,
+            do=f"stop it first: `vizsla jobs stop {handle.name}`",
+        )
 
 
 def remove(handle: Handle, check: Callable[[], None]) -> None:

@@ -21,6 +21,7 @@ from vizsla.jobs.here import resuming_here, running_here
 from vizsla.jobs.hyperparameter_input import HyperparameterInput, read_hyperparameters
 from vizsla.jobs.hyperparameters import encoded
 from vizsla.jobs.kinds import kind_of
+from vizsla.jobs.lock import ControllerLock, create_locked
 from vizsla.jobs.slots import Capacity
 from vizsla.jobs.spec import ResourceConfig, TrainingJobSpec
 from vizsla.jobs.spec_input import names_no_place, part_channels, typed_script_spec
@@ -202,8 +203,8 @@ def tune_script(request: ScriptSearch, observer: Observer) -> ScriptSearchResult
         return _run(request, job, observer)
 
 
-def make_job(request: ScriptSearch) -> JobDirectory:
-    """The job of a search that another process will run: ``vizsla tune resume`` begins it.
+def make_job(request: ScriptSearch) -> tuple[JobDirectory, ControllerLock]:
+    """The job of a search that another process will run, and its lock for that: ``vizsla tune resume`` begins it.
 
     Raises
     ------
@@ -212,7 +213,7 @@ def make_job(request: ScriptSearch) -> JobDirectory:
     """
     _problem(request.spec, searched(request))
     document = tuning_document(request.search, request.spec)
-    return JobDirectory.create("tune", request.base_name, document, settings().home, request.name)
+    return create_locked("tune", request.base_name, document, settings().home, request.name)
 
 
 def resume_script(name: str | os.PathLike[str], observer: Observer) -> ScriptSearchResult:

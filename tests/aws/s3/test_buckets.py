@@ -40,6 +40,14 @@ def test_making_finding_and_removing(s3: Any, door: Door) -> None:
     assert refused(s3.head_bucket, Bucket="made.here-1")[:2] == ("404", "Not Found")
 
 
+def test_buckets_come_in_pages(s3: Any) -> None:
+    names = [f"page-{number}" for number in range(5)]
+    for name in names:
+        s3.create_bucket(Bucket=name)
+    pages = list(s3.get_paginator("list_buckets").paginate(Prefix="page-", PaginationConfig={"PageSize": 2}))
+    assert [[row["Name"] for row in page["Buckets"]] for page in pages] == [names[:2], names[2:4], names[4:]]
+
+
 @pytest.mark.parametrize("name", ["ab", "Upper", "a..b", "-ab", "ab-", "192.168.1.1", "a_b", "x" * 64])
 def test_names_that_no_bucket_has(s3: Any, name: str) -> None:
     with pytest.raises((exceptions.ClientError, exceptions.ParamValidationError)) as caught:

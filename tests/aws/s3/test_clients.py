@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,32 @@ def test_presigned_addresses(locked_door: Door) -> None:
     assert fetch(url) == (200, "new")
     status, text = fetch(client.generate_presigned_url("get_object", name, ExpiresIn=60).replace("=60", "=61"))
     assert status == 403
+
+
+def test_addresses_that_boto3_presigns_by_itself(locked_door: Door) -> None:
+    client = locked_door.client()
+    name = {"Bucket": "photos", "Key": "own ü+x.html"}
+    client.put_object(**name, Body=b"<p>")
+    url = client.generate_presigned_url("get_object", name | {"ResponseContentType": "text/plain; a"}, ExpiresIn=60)
+    assert "AWSAccessKeyId" in url
+    assert fetch(url) == (200, "<p>")
+    for wrong, code in {
+        url.replace("own", "other"): "SignatureDoesNotMatch",
+        url.replace("text", "pest"): "SignatureDoesNotMatch",
+        url.replace("S3RVER", "NOBODY"): "InvalidAccessKeyId",
+        client.generate_presigned_url("get_object", name, ExpiresIn=-1): "Request has expired",
+    }.items():
+        status, text = fetch(wrong)
+        assert (status, code in text) == (403, True), text
+    assert fetch(url.replace("/photos/", "/"), host="others.localhost")[0] == 403
+    there = replace(locked_door, url="http://localhost:1").client(s3={"addressing_style": "virtual"})
+    hosted = there.generate_presigned_url("get_object", name)
+    path = hosted.removeprefix("http://photos.localhost:1")
+    assert fetch(locked_door.url + path, host="photos.localhost") == (200, "<p>")
+    put = client.generate_presigned_url("put_object", name | {"Metadata": {"a": "b"}, "ContentType": "text/css"})
+    status, text = fetch(put, b"new", **{"x-amz-meta-a": "b", "content-type": "text/css"})
+    assert status == 200, text
+    assert client.head_object(**name)["Metadata"] == {"a": "b"}
 
 
 def test_keys_that_are_wrong(locked_door: Door) -> None:

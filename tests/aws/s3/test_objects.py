@@ -155,6 +155,30 @@ def test_conditions_of_writing(s3: Any, bucket: str) -> None:
     assert s3.get_object(**put)["Body"].read() == b"3"
 
 
+def test_conditions_of_deleting(s3: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="kept", Body=b"new")["ETag"]
+    assert refused(s3.delete_object, Bucket=bucket, Key="kept", IfMatch='"old"')[0] == "PreconditionFailed"
+    many = {"Objects": [{"Key": "kept", "ETag": '"old"'}, {"Key": "gone", "ETag": etag}]}
+    answer = s3.delete_objects(Bucket=bucket, Delete=many)
+    assert {error["Key"]: error["Code"] for error in answer["Errors"]} == {
+        "kept": "PreconditionFailed",
+        "gone": "NoSuchKey",
+    }
+    s3.delete_object(Bucket=bucket, Key="kept", IfMatch=etag)
+    assert refused(s3.get_object, Bucket=bucket, Key="kept")[0] == "NoSuchKey"
+
+
+def test_a_copy_has_the_checksum_that_is_asked_for(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"abc")
+    copied = s3.copy_object(Bucket=bucket, Key="b", CopySource=f"{bucket}/a", ChecksumAlgorithm="SHA256")
+    expected = "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="
+    assert copied["CopyObjectResult"]["ChecksumSHA256"] == expected
+    assert s3.head_object(Bucket=bucket, Key="b", ChecksumMode="ENABLED")["ChecksumSHA256"] == expected
+    itself = {"Bucket": bucket, "Key": "a", "CopySource": f"{bucket}/a"}
+    assert refused(s3.copy_object, **itself)[0] == "InvalidRequest"
+    s3.copy_object(**itself, StorageClass="STANDARD_IA")
+
+
 def test_copies(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="a ü/x+y", Body=b"hello", ContentType="text/plain", Metadata={"k": "v"})
     copied = s3.copy_object(Bucket=bucket, Key="b", CopySource={"Bucket": bucket, "Key": "a ü/x+y"})
@@ -237,3 +261,17 @@ def test_what_is_not_offered_is_said(s3: Any, bucket: str) -> None:
     assert refused(s3.get_bucket_policy, Bucket=bucket)[0] == "NotImplemented"
     assert refused(s3.get_object, Bucket=bucket, Key="none")[0::2] == ("NoSuchKey", 404)
     assert refused(s3.head_object, Bucket=bucket, Key="none")[:2] == ("404", "Not Found")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": "2099-01-01"},
+        {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32},
+        {"WriteOffsetBytes": 1},
+    ],
+)
+def test_what_would_be_promised_and_not_kept_is_refused(s3: Any, bucket: str, asked: dict[str, Any]) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"old")
+    assert refused(s3.put_object, Bucket=bucket, Key="a", Body=b"new", **asked)[0] == "NotImplemented"
+    assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"old"

@@ -7,12 +7,13 @@ import contextlib
 import errno
 import logging
 import os
+import time
 import uuid
 from dataclasses import replace
 from typing import Any
 
 from vizsla.aws.errors import AwsError
-from vizsla.aws.s3 import intake, xml
+from vizsla.aws.s3 import intake, presigned_v2, xml
 from vizsla.aws.s3.body import Body, ClientGoneError
 from vizsla.aws.s3.calls import Answer, Call, Content, Site
 from vizsla.aws.s3.conditions import NotModifiedError
@@ -82,6 +83,9 @@ class S3Application:
 
     def _signed(self, request: Request) -> Signature | None:
         if not self._site.keys:
+            return None
+        if presigned_v2.is_presigned(request):
+            presigned_v2.verify(request, self._site.keys, time.time())
             return None
         scope = request.scope
         return verify(

@@ -11,19 +11,29 @@ from vizsla.aws.s3.calls import Answer, Call, document, iso
 from vizsla.aws.s3.listing import is_empty
 from vizsla.aws.s3.places import BUCKETS, bucket_place, ensure_bucket
 
+_MOST_BUCKETS = 10_000
+
 
 def list_buckets(call: Call) -> Answer:
-    """All of them, by name."""
-    folder = call.site.home / BUCKETS
-    places = sorted(folder.iterdir()) if folder.is_dir() else []
-    buckets = [
-        {"Name": place.name, "CreationDate": iso(os.lstat(place).st_mtime)}
-        for place in places
-        if place.is_dir() and not place.name.startswith(".")
+    """All of them by name, or a page of those that begin with a prefix."""
+    request, folder = call.request, call.site.home / BUCKETS
+    prefix, after = request.query.get("prefix", ""), request.query.get("continuation-token", "")
+    places = [
+        place
+        for place in (sorted(folder.iterdir()) if folder.is_dir() else [])
+        if place.is_dir() and not place.name.startswith(".") and place.name.startswith(prefix) and place.name > after
     ]
+    page = places[: request.number("max-buckets", _MOST_BUCKETS, _MOST_BUCKETS, 1)]
     return document(
         "ListAllMyBucketsResult",
-        {"Owner": {"ID": call.site.account, "DisplayName": "vizsla"}, "Buckets": {"Bucket": buckets}},
+        {
+            "Owner": {"ID": call.site.account, "DisplayName": "vizsla"},
+            "Buckets": {
+                "Bucket": [{"Name": place.name, "CreationDate": iso(os.lstat(place).st_mtime)} for place in page]
+            },
+            "ContinuationToken": page[-1].name if len(page) < len(places) else None,
+            "Prefix": prefix or None,
+        },
     )
 
 

@@ -7,12 +7,14 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.crc import CRC32, CRC32C, CRC64NVME, Crc
 
 HEADER = "x-amz-checksum-"
+_BLOCK = 1 << 20
 _CRCS = {"crc32": CRC32, "crc32c": CRC32C, "crc64nvme": CRC64NVME}
 
 
@@ -71,12 +73,33 @@ def asked(headers: Mapping[str, str]) -> tuple[str, str | None] | None:
     if not named:
         return None
     if len(named) > 1 or named[0] not in ALGORITHMS:
-        raise AwsError(
-            "InvalidRequest",
-            f"Expecting a single x-amz-checksum- header, of {', '.join(sorted(ALGORITHMS))}; these came: "
-            f"{', '.join(sorted(named))[:200]}.",
-        )
+        raise _unknown(named)
     return named[0], headers.get(HEADER + named[0])
+
+
+def _unknown(named: Sequence[str]) -> AwsError:
+    return AwsError(
+        "InvalidRequest",
+        f"Expecting a single x-amz-checksum- header, of {', '.join(sorted(ALGORITHMS))}; these came: "
+        f"{', '.join(sorted(named))[:200]}.",
+    )
+
+
+def checksum_of(path: Path, algorithm: str) -> str:
+    """That of a file.
+
+    Raises
+    ------
+    AwsError
+        InvalidRequest for an algorithm nobody knows.
+    """
+    if algorithm not in ALGORITHMS:
+        raise _unknown([algorithm])
+    digest = ALGORITHMS[algorithm]()
+    with open(path, "rb") as file:
+        while data := file.read(_BLOCK):
+            digest.update(data)
+    return base64_of(digest.digest())
 
 
 class Checks:

@@ -122,31 +122,34 @@ def put_in_place(root: Path, key: str, temporary: Path, check: Check | None = No
                 raise AwsError(
                     "NoSuchBucket", "The specified bucket does not exist: it was just deleted.", 404
                 ) from error
-            _make_folders(root, os.path.dirname(target))
+            make_folders(root, os.path.dirname(target))
             os.replace(temporary, target)
 
 
-def _make_folders(root: Path, folder: str) -> None:
-    """Make the folders above an object; an object that has the name of one is put beside it."""
+def make_folders(root: Path, folder: str) -> None:
+    """Make the folders above an object, from its bucket down; an object that has the name of one is put beside it."""
     place = str(root)
     for name in os.path.relpath(folder, root).split("/"):
         place = f"{place}/{name}"
         if not os.path.isdir(place):
             if os.path.lexists(place):
                 os.replace(place, beside_of(place))
-            os.mkdir(place)
+            with contextlib.suppress(FileExistsError):  # made by another meanwhile
+                os.mkdir(place)
 
 
-def remove(root: Path, key: str) -> None:
+def remove(root: Path, key: str, check: Check | None = None) -> None:
     """Remove an object, and the folders that are empty then; nothing where there is none.
 
     Raises
     ------
     AwsError
-        For keys that cannot be files.
+        What ``check`` raises, and for keys that cannot be files.
     """
     plain = plain_file(root, key)
     with _CHANGE:
+        if check is not None:
+            check(etag_of(root, key))
         for path in (plain, beside_of(plain)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 if not os.path.isdir(path):  # a link to one is another's

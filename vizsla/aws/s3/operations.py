@@ -56,6 +56,16 @@ _OTHERS = frozenset(
     "website".split()
 )
 """Parts of S3 that are asked for in the query and are not here."""
+_OTHERS_HEADERS = (
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-bucket-object-lock-enabled",
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-write-offset-bytes",
+    "x-amz-if-match-size",
+    "x-amz-if-match-last-modified-time",
+)
+"""The same of headers: to pass over these would lose what a client means to lock, to hide or to add to."""
 
 
 def route_of(request: Request) -> Route:
@@ -70,6 +80,9 @@ def route_of(request: Request) -> Route:
     foreign = sorted(_OTHERS & query.keys())
     if foreign and (foreign != ["versionId"] or query["versionId"] != "null"):
         raise AwsError("NotImplemented", f"S3's {foreign[0]!r} is not offered here: buckets are folders.", 501)
+    for header in _OTHERS_HEADERS:
+        if request.headers.get(header, "").lower() not in ("", "false", "off"):
+            raise AwsError("NotImplemented", f"{header} is not offered here: buckets are folders.", 501)
     if not request.bucket:
         if request.method in ("GET", "HEAD") and not request.key:
             return Route(buckets.list_buckets)

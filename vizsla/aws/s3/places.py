@@ -12,7 +12,6 @@ from vizsla.aws.context import STATE
 from vizsla.aws.errors import AwsError
 from vizsla.aws.s3.keys import BESIDE, INNER, names_of, part_of
 from vizsla.files import storage
-from vizsla.parameters import spelled
 
 BUCKETS = "buckets"
 """The folder below the home that holds them."""
@@ -68,8 +67,8 @@ def no_such_bucket(place: Path) -> AwsError:
     return AwsError(
         "NoSuchBucket",
         f"The specified bucket does not exist here: there is no folder {place}{link}. It is not fetched from AWS "
-        f"(that needs {spelled('pass_through')}). `aws s3 mb s3://{place.name}` makes it, and so does the first object "
-        "that is put into it; a link at that place makes a folder of yours the bucket.",
+        f"(that needs `vizsla aws run --pass-through`). `aws s3 mb s3://{place.name}` makes it, and so does the first "
+        "object that is put into it; a link at that place makes a folder of yours the bucket.",
         404,
     )
 

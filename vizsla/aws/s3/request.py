@@ -92,13 +92,13 @@ def request_of(scope: Any) -> Request:
         )
     except (UnicodeDecodeError, ValueError) as error:
         raise AwsError("InvalidURI", "Couldn't parse the specified URI: it is not UTF-8, quoted.") from error
-    bucket, key = _of_host(headers.get("host", "")), path.removeprefix("/")
+    bucket, key = bucket_of_host(headers.get("host", "")), path.removeprefix("/")
     if not bucket:
         bucket, _, key = key.partition("/")
     return Request(scope["method"], bucket, key, dict(pairs), headers, scope)
 
 
-def _of_host(host: str) -> str:
+def bucket_of_host(host: str) -> str:
     """The bucket in ``photos.localhost:4566`` and ``photos.s3.us-east-1.amazonaws.com``."""
     name = host.rpartition(":")[0] if ":" in host else host
     if _PATH_STYLE.fullmatch(name):

@@ -12,7 +12,7 @@ from vizsla.aws.errors import AwsError
 from vizsla.aws.s3 import conditions, xml
 from vizsla.aws.s3 import metadata as meta
 from vizsla.aws.s3.calls import Answer, Call, document, iso
-from vizsla.aws.s3.checksums import headers_of
+from vizsla.aws.s3.checksums import checksum_of, headers_of
 from vizsla.aws.s3.keys import names_of
 from vizsla.aws.s3.metadata import Metadata
 from vizsla.aws.s3.objects import OpenObject, copy_range, etag_of, incoming, open_object, put_in_place, remove
@@ -20,6 +20,8 @@ from vizsla.aws.s3.places import find_bucket
 from vizsla.aws.s3.uploads import md5_of
 
 _MOST_KEYS = 1000
+_CHANGES = ("x-amz-storage-class", "x-amz-server-side-encryption")
+"""Headers that make a copy of an object to itself legal; all objects here are of one class, on this disk."""
 
 
 def check_put(call: Call) -> None:
@@ -46,7 +48,7 @@ def copy_object(call: Call) -> Answer:
     root = call.made_bucket
     with opened_source(call) as source:
         same = source_of(call) == (request.bucket, request.key)
-        if same and directive == "COPY":
+        if same and directive == "COPY" and not any(header in request.headers for header in _CHANGES):
             raise AwsError(
                 "InvalidRequest",
                 "This copy request is illegal because it is trying to copy an object to itself without changing the "
@@ -59,7 +61,8 @@ def copy_object(call: Call) -> Answer:
                 meta.keep(target.fileno(), made)
                 modified = path.stat().st_mtime
             put_in_place(root, request.key, path, conditions.of_write(request.headers))
-    return document("CopyObjectResult", {"ETag": f'"{made.etag}"', "LastModified": iso(modified)})
+    sums = {f"Checksum{name.upper()}": value for name, value in made.checksums.items()}
+    return document("CopyObjectResult", {"ETag": f'"{made.etag}"', "LastModified": iso(modified), **sums})
 
 
 def _copied_metadata(call: Call, source: OpenObject, directive: str, path: Path) -> Metadata:
@@ -71,6 +74,9 @@ def _copied_metadata(call: Call, source: OpenObject, directive: str, path: Path)
     if "-" in etag:  # of an upload in parts, or of a job's file: the copy is one piece
         etag = md5_of(path)
     checksums = {name: value for name, value in old.checksums.items() if "-" not in value}
+    wanted = call.request.headers.get("x-amz-checksum-algorithm", "").lower()
+    if wanted and wanted not in checksums:
+        checksums = {wanted: checksum_of(path, wanted)}
     return Metadata(etag, headers, user, checksums)
 
 
@@ -108,7 +114,7 @@ def opened_source(call: Call) -> Iterator[OpenObject]:
 
 def delete_object(call: Call) -> Answer:
     """Nothing is there afterwards, whether there was something or not."""
-    remove(call.bucket, call.request.key)
+    remove(call.bucket, call.request.key, conditions.of_write(call.request.headers))
     return Answer(204)
 
 
@@ -122,9 +128,9 @@ def delete_objects(call: Call) -> Answer:
         )
     deleted, errors = [], []
     for entry in entries:
-        key = _key(entry)
+        key, etag = _key(entry), xml.text(entry, "ETag")
         try:
-            remove(bucket, key)
+            remove(bucket, key, conditions.of_write({"if-match": etag} if etag else {}))
             deleted.append({"Key": key})
         except AwsError as error:
             errors.append({"Key": key, "Code": error.code, "Message": error.message})

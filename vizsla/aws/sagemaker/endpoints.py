@@ -226,11 +226,13 @@ def _created(folder: EndpointFolder | None) -> float | None:
 
 
 def _in_service(ctx: Context, name: str) -> EndpointFolder:
-    folder = _folder(ctx, name)
-    if folder is None:
-        raise invalid(f'Could not find endpoint "{ctx.arn("endpoint", name)}".')
-    if ctx.arn("endpoint", name) in _CREATING or folder.status() != "InService":
-        raise invalid(f'Cannot update in-progress endpoint "{ctx.arn("endpoint", name)}".')
+    folder, record, arn = _folder(ctx, name), table(ctx).find(name), ctx.arn("endpoint", name)
+    if folder is None and record is None:
+        raise invalid(f'Could not find endpoint "{arn}".')
+    if (status := _status(ctx, name, record or {}, folder)) == "Failed":
+        raise invalid(f'Cannot update endpoint "{arn}", which has failed: delete it and create it again.')
+    if folder is None or status != "InService":
+        raise invalid(f'Cannot update in-progress endpoint "{arn}".')
     return folder
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from vizsla.aws import images
 from vizsla.aws.context import Context
 from vizsla.aws.errors import AwsError, invalid
-from vizsla.aws.s3.places import ensure_bucket, path_of, split
+from vizsla.aws.s3.keys import names_of
+from vizsla.aws.s3.places import check_bucket_name, ensure_bucket, path_of, split
 from vizsla.jobs.hyperparameters import decoded
 from vizsla.jobs.spec import file_uri, local_path
 
 _ROLE = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+")
+_OUTPUT = re.compile(r"s3://([^/]+)/?(.*)")
 _PROGRAM, _SUBMIT_DIRECTORY = "sagemaker_program", "sagemaker_submit_directory"
 _DRIVERS, _CODE = "sm_drivers", "code"
 _DRIVERS_SETTINGS = "sourcecode.json"
@@ -39,14 +41,38 @@ def local_address(ctx: Context, address: str) -> str:
         raise invalid(f"{error.message} ({address})") from error
 
 
-def output_address(ctx: Context, address: str) -> str:
-    """The same for what is written there: a bucket that is not here is made.
+def check_output(address: str, member: str) -> None:
+    """That what a job writes could lie there.
+
+    Raises
+    ------
+    AwsError
+        In AWS's words.
+    """
+    if address.startswith("file://"):
+        return
+    if not _OUTPUT.fullmatch(address):
+        raise invalid(
+            f"1 validation error detected: Value '{address}' at '{member}' failed to satisfy constraint: "
+            f"Member must satisfy regular expression pattern: {_OUTPUT.pattern}"
+        )
+    bucket, key = split(address)
+    try:
+        check_bucket_name(bucket)
+        names_of(key)
+    except AwsError as error:
+        raise invalid(f"{error.message} ({member} {address})") from error
+
+
+def output_address(ctx: Context, address: str, member: str) -> str:
+    """The same as :func:`local_address` for what is written there: a bucket that is not here is made.
 
     Raises
     ------
     AwsError
         When nothing can be called so.
     """
+    check_output(address, member)
     if address.startswith("s3://"):
         ensure_bucket(ctx.home, split(address)[0])
     return local_address(ctx, address)
@@ -103,9 +129,12 @@ def training_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         source = (channel.get("DataSource") or {}).get("S3DataSource")
         if source:
             source["S3Uri"] = local_address(ctx, source["S3Uri"])
+    for config in ("OutputDataConfig", "DebugHookConfig", "ProfilerConfig"):
+        if address := (document.get(config) or {}).get("S3OutputPath"):
+            check_output(address, f"{config[0].lower()}{config[1:]}.s3OutputPath")
     checkpoints = document.get("CheckpointConfig") or {}
     if checkpoints.get("S3Uri"):
-        checkpoints["S3Uri"] = output_address(ctx, checkpoints["S3Uri"])
+        checkpoints["S3Uri"] = output_address(ctx, checkpoints["S3Uri"], "checkpointConfig.s3Uri")
     values = document.setdefault("HyperParameters", {})
     drivers = _channel(document, _DRIVERS)
     if _PROGRAM in values:
@@ -134,7 +163,7 @@ def processing_document(ctx: Context, request: dict[str, Any]) -> dict[str, Any]
             source["S3Uri"] = local_address(ctx, source["S3Uri"])
     for entry in (document.get("ProcessingOutputConfig") or {}).get("Outputs") or []:
         if target := entry.get("S3Output"):
-            output_address(ctx, target["S3Uri"])
+            output_address(ctx, target["S3Uri"], "processingOutputConfig.outputs.s3Output.s3Uri")
     application = document["AppSpecification"]
     if not application.get("ContainerEntrypoint"):
         image = _image(ctx, application.get("ImageUri"))

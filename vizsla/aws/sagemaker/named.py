@@ -72,8 +72,11 @@ class Resource:
         """
         document = self.table(ctx).find(name)
         if document is None:
-            raise AwsError(self.missing, f'Could not find {self.words} "{ctx.arn(self.kind, name)}".')
+            raise self._missing(ctx, name)
         return document
+
+    def _missing(self, ctx: Context, name: str) -> AwsError:
+        return AwsError(self.missing, f'Could not find {self.words} "{ctx.arn(self.kind, name)}".')
 
     def describe(self, ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         """What was said of one."""
@@ -83,8 +86,8 @@ class Resource:
     def delete(self, ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         """Forget one."""
         name = self.named_in(request)
-        self.find(ctx, name)
-        self.table(ctx).remove(name)
+        if not self.table(ctx).remove(name):
+            raise self._missing(ctx, name)
         return {}
 
     def list(self, ctx: Context, request: dict[str, Any]) -> dict[str, Any]:

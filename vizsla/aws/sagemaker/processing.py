@@ -16,6 +16,7 @@ from vizsla.aws.requests import checked_name, moment, page, present
 from vizsla.aws.runners import request_of, runner_of
 from vizsla.aws.sagemaker.local_document import checked_role, local_file, output_address, processing_document
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
+from vizsla.files import storage
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.spec import local_path
@@ -66,10 +67,11 @@ def _output(ctx: Context, request: dict[str, Any]) -> Path:
     address = next((one["S3Output"]["S3Uri"] for one in outputs if one.get("S3Output")), None)
     if address is None:
         raise invalid("ProcessingOutputConfig names no output.")
-    path = local_path(output_address(ctx, address))
+    path = local_path(output_address(ctx, address, "processingOutputConfig.outputs.s3Output.s3Uri"))
     if path is None:
         raise invalid(f"Results cannot be written to {address}.")
-    path.mkdir(parents=True, exist_ok=True)
+    with storage(path):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 

@@ -38,7 +38,7 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     source = document["TransformInput"]["DataSource"]["S3DataSource"]
     source["S3Uri"] = local_address(ctx, source["S3Uri"])
     output = document["TransformOutput"]
-    output["S3OutputPath"] = output_address(ctx, output["S3OutputPath"])
+    output["S3OutputPath"] = output_address(ctx, output["S3OutputPath"], "transformOutput.s3OutputPath")
     output.pop("KmsKeyId", None)
     document["ModelName"] = served.place
     document["Environment"] = served.environment | (request.get("Environment") or {}) | {ALLOW_CODE: "1"}

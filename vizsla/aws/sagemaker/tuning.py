@@ -39,8 +39,7 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         raise taken("Hyperparameter tuning job", arn)
     found = definition(request)
     checked_role(found)
-    job = make_job(_search(ctx, request, found, name))
-    runner_of(ctx.home).search(job, request)
+    runner_of(ctx.home).search(*make_job(_search(ctx, request, found, name)), request)
     tags.keep(ctx, arn, request)
     return {"HyperParameterTuningJobArn": arn}
 

@@ -23,11 +23,11 @@ from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.lock import ControllerLock, create_locked, holder
 from vizsla.jobs.log_reader import LogPosition, read_log_after
 from vizsla.jobs.own_job import OwnJob
-from vizsla.jobs.removal import remove
+from vizsla.jobs.removal import refuse_link, refuse_unended, remove
 from vizsla.jobs.rule_watch import RuleWatch, check_rules
 from vizsla.jobs.slots import Capacity, Share
 from vizsla.jobs.spec import TrainingJobSpec, local_path
-from vizsla.jobs.states import ENDED, State
+from vizsla.jobs.states import State
 from vizsla.settings import settings
 
 
@@ -97,6 +97,7 @@ class Executor(ABC):
         VizslaError
             For a request that cannot run here, or a name that exists; nothing is left behind.
         """
+        self._let_go_of_removed()  # their names are free
         spec.check_program()
         check_rules(spec)
         self._check(spec)
@@ -252,22 +253,12 @@ class Executor(ABC):
         JobError
             Otherwise.
         """
-        if handle.path.is_symlink():
-            raise JobError(
-                f"{handle.name!r} is a link to a job.",
-                where=handle.path,
-                do=f"name the job itself, {handle.path.resolve()}; a link is removed by `rm`",
-            )
+        refuse_link(handle)
         try:
             status = self.state(handle).status
         except JobError:
             status = "InProgress" if self._still_runs(JobDirectory(handle.path)) else "Failed"
-        if status not in ENDED:
-            raise JobError(
-                f"Job {handle.name!r} is {status}: it cannot be removed.",
-                where=handle.path,
-                do=f"stop it first: `vizsla jobs stop {handle.name}`",
-            )
+        refuse_unended(handle, status)
 
     def remove(self, handle: Handle) -> None:
         """Delete a job that has ended, or whose files are damaged, with everything in its directory.
@@ -342,7 +333,8 @@ class Executor(ABC):
         """Conclude what has ended, then start what there is room for, first come first served."""
         if self.bucket is not None:
             self.bucket.check()
-        for controlled in [c for c in self._jobs.values() if c.running]:
+        self._let_go_of_removed()
+        for controlled in [c for c in self._jobs.values() if c.running and c.job.is_readable]:
             self._watch(controlled).look()
             state = self._finish(controlled.job, controlled.job.state)
             if state is not None:
@@ -358,6 +350,14 @@ class Executor(ABC):
                     self._try_start(controlled, share)
             else:
                 is_full = True  # those behind it wait for it, but may be stopped
+
+    def _let_go_of_removed(self) -> None:
+        """End what runs of jobs whose folders were removed by hand; one that was moved goes on at its new place."""
+        for controlled in [c for c in self._jobs.values() if not c.job.is_there]:
+            if controlled.lock.is_removed or controlled.job.path.exists():
+                with contextlib.suppress(VizslaError):
+                    self._kill(controlled.job)
+            self._release(controlled)
 
     def _finish(self, job: JobDirectory, state: State) -> State | None:
         ended = self._conclude(job, state)
@@ -377,9 +377,9 @@ class Executor(ABC):
             self._start(job, controlled.spec, share)
         except (OSError, VizslaError) as error:  # no disk, no process: this job's failure, not its controller's
             reason = f"it could not be started: {error}".splitlines()[0]
-            self._ended[job.name] = job.state.then("Failed", reason)
             self._release(controlled)
-            with contextlib.suppress(VizslaError):
+            with contextlib.suppress(VizslaError):  # a full disk, or a job that was damaged by hand
+                self._ended[job.name] = job.state.then("Failed", reason)
                 job.set_state("Failed", reason)
                 tracking.begin(job)
                 tracking.end(job)
