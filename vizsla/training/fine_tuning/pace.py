@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 _LOOKS_AN_EPOCH = 4
 _RESERVE = 0.02
-"""Of the time from the first look on, what stays free: after the last look steps may take longer, and a training that is
-cut off then loses the epoch that it is in."""
+"""Of the time from the first look on, what stays free: steps after the last look may take longer, and a training that
+is cut off loses the epoch that it is in."""
 _SHORT = 0.95
 """Of the steps that were planned, below which a person is told."""
 
