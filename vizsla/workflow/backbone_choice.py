@@ -48,6 +48,8 @@ _SHARE = 0.12
 """Of the time that is left, what trying may take."""
 _SHARE_ALONE, _LEAST_ALONE = 0.07, 480.0
 """The same where there is one backbone only; it is tried where there are so many seconds, and its depth is open."""
+_MEASURING = 0.3
+"""Of a trial's time, what measuring may take."""
 _MOST_FEATURES = 0.6
 """Of the time that is left, what the features of all pictures may take."""
 _TIMED_SECONDS = 1.0
@@ -301,10 +303,13 @@ class Chooser:
         train, valid = (len(self._dataset.rows(split)) for split in ("train", "valid"))
         cuts = schedule.cuts_for(backbone, config, config.views * train + valid, schedule.room(self._cache))
         planned = schedule.asked_for(config, cuts, workshop.device)
-        costs = schedule.measure(backbone, workshop.examples, planned, cuts, head, self._threads, workshop.device)
+        began, device = time.monotonic(), workshop.device
+        costs = schedule.measure(
+            backbone, workshop.examples, planned, cuts, head, self._threads, device, seconds=_MEASURING * seconds
+        )
         tried = None
         if costs.last:
-            tried = pilot(workshop, planned[0], head, costs, seconds)
+            tried = pilot(workshop, planned[0], head, costs, seconds - (time.monotonic() - began))
         left = self._left if self._deadline is not None else 1e9
         timed = schedule.within(
             planned,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
 from vizsla.training.fine_tuning.pace import Pace
@@ -52,6 +53,16 @@ def test_others_that_come_in_the_middle() -> None:
     assert 280 <= step <= 320
     assert now <= 425
     assert len(notes) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_steps_that_take_now_more_and_now_less_are_done_in_time(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pace, step, now = Pace(PLANNED, PER_EPOCH, 420.0), 0, 0.0
+    while step < pace.total:
+        step, now = step + 1, now + 2 * rng.uniform(0.7, 1.3)
+        pace.change(step, pace.fitting(step, now))
+    assert 0.9 * 420 < now <= 420, "whoever watches the end would have cut the last epoch off"
 
 
 def test_without_an_end_the_steps_are_those_that_were_planned() -> None:

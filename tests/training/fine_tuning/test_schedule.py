@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from tests.training.fine_tuning.conftest import Setting
 from vizsla.errors import StorageError, UsageError
@@ -15,6 +19,7 @@ from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning import schedule
 from vizsla.training.fine_tuning.config import FineTuneConfig, training_config
 from vizsla.training.fine_tuning.cost import Cost
+from vizsla.training.fine_tuning.network import Network
 from vizsla.training.fine_tuning.schedule import Costs, LastCost, cuts_for, within
 
 LAST = FineTuneConfig("last", cut="layer4.0").resolved()
@@ -75,6 +80,28 @@ def test_what_was_decided_before_a_kill_stays(setting: Setting, tmp_path: Path) 
     stored["stages"][0]["epochs"] = 2
     path.write_text(json.dumps(stored))
     assert len(setting.train(tmp_path / "a", config).trained.history) == 2
+
+
+def test_measuring_takes_a_part_of_the_time_and_counts(setting: Setting, tmp_path: Path, monkeypatch: Any) -> None:
+    cost = schedule.cost
+
+    def busy(network: Network, example: torch.Tensor) -> Cost:
+        time.sleep(1.5)
+        return cost(network, example)
+
+    monkeypatch.setattr(schedule, "cost", busy)
+    monkeypatch.setattr(schedule, "_LEAST_SECONDS", 0.0)
+    backbone = load_backbone(setting.spec)
+    cuts = cuts_for(backbone, FineTuneConfig("auto"), 36, 10**9)
+    assert len(cuts) > 1
+    asked = FineTuneConfig("auto", batch_size=8, views=2)
+    setting.train(tmp_path, asked, deadline=time.monotonic() + 10)
+    (note,) = (note for note in setting.notes if "that are left" in note)
+    left = float(re.findall(r"For the (\d+) s", note)[0])
+    assert left <= 10 - 3, (
+        "of one cut and of all blocks: the other cuts were left out, and the time is told that is left"
+    )
+    assert left > 3
 
 
 def test_a_full_disk_gets_a_smaller_cut_or_is_told(setting: Setting) -> None:

@@ -208,6 +208,45 @@ def test_with_depth_auto_all_blocks_follow_the_last_ones(setting: Setting, tmp_p
     assert any(note.startswith("Trained at depth full: ") for note in setting.notes)
 
 
+class EndsAllBlocks(Callback):
+    """Stops the training of all blocks, which comes after three epochs of the last ones, within its first epoch."""
+
+    epochs = 0
+
+    def on_epoch(self, metrics: EpochMetrics, epochs: int | None) -> Stop | None:
+        self.epochs = metrics.epoch
+        return None
+
+    def on_step(self, step: int) -> Stop | None:
+        return Stop("test", "it is enough") if self.epochs == 3 and step == 2 else None
+
+
+def test_where_all_blocks_end_before_their_first_epoch_the_last_blocks_are_the_model(
+    setting: Setting, tmp_path: Path
+) -> None:
+    last = setting.train(tmp_path / "last", LAST)
+    both = setting.train(tmp_path / "both", replace(LAST, depth="auto"), EndsAllBlocks())
+    assert both.trained.stop is not None
+    assert bits(both) == bits(last), "no backbone that is half way elsewhere, below the head of another"
+    assert "Depth full had no epoch to its end: what was before is kept." in setting.notes
+
+
+def test_where_all_blocks_diverge_at_once_the_last_blocks_are_the_model(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate_at = layers.learning_rate
+
+    def crazy(share: float, config: FineTuneConfig) -> float:
+        return 1e30 if config.depth == "full" else rate_at(share, config)
+
+    monkeypatch.setattr(loop, "learning_rate", crazy)
+    both = setting.train(tmp_path / "both", replace(LAST, depth="auto", clip=None))
+    assert bits(both) == bits(setting.train(tmp_path / "again", replace(LAST, clip=None)))
+    assert any(
+        "Training diverged in step" in note and "went back to what was before it" in note for note in setting.notes
+    )
+
+
 def test_folded_statistics_are_told_and_left(setting: Setting, tmp_path: Path) -> None:
     setting.train(tmp_path / "a", replace(FULL, epochs=1))
     assert any("batch normalisation is folded into the convolutions" in note for note in setting.notes)

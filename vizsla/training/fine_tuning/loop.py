@@ -91,7 +91,7 @@ def fine_tune(
     Raises
     ------
     VizslaError
-        When the first epoch diverges.
+        When the first epoch diverges, and none of ``history`` was before it.
     """
     group = group or Group()
     device = next(network.parameters()).device
@@ -125,7 +125,7 @@ def fine_tune(
             if not math.isfinite(loss):
                 whole = group.mean(float(torch.isfinite(batch).all())) == 1
                 cause = f"lr={config.lr:g} is too high for it" if whole else "what the blocks get holds no numbers"
-                diverged(progress, cause, note)
+                diverged(progress, cause, note, earlier=bool(history))
                 stopped_by = "divergence"
                 break
             for name, parameter in network.named_parameters() if average else ():
@@ -269,20 +269,21 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def diverged(progress: Progress, cause: str, note: Callable[[str], None]) -> None:
-    """Say that the loss is no number, and what is kept.
+def diverged(progress: Progress, cause: str, note: Callable[[str], None], *, earlier: bool) -> None:
+    """Say that the loss is no number, and what is kept. ``earlier``: whether another training came before this one.
 
     Raises
     ------
     VizslaError
         When there is no epoch to go back to.
     """
-    if not progress.best:
+    if not progress.best and not earlier:
         raise VizslaError(
             f"Training diverged: in step {progress.step + 1} the loss is no longer a number, as {cause}.",
             do=f"lower {spelled('lr')}; nothing but this training is lost",
         )
-    note(f"Training diverged in step {progress.step + 1}, as {cause}: it went back to epoch {progress.best_epoch}.")
+    back = f"epoch {progress.best_epoch}" if progress.best else "what was before it"
+    note(f"Training diverged in step {progress.step + 1}, as {cause}: it went back to {back}.")
 
 
 def measure(

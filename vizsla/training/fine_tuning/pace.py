@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _LOOKS_AN_EPOCH = 4
+_RESERVE = 0.02
+"""Of the time from the first look on, what stays free: steps after the last look may take longer, and a training that
+is cut off loses the epoch that it is in."""
 _SHORT = 0.95
 """Of the steps that were planned, below which a person is told."""
 
@@ -42,6 +45,7 @@ class Pace:
     share_then: float = 0.0
     """Where the number was changed last, and how far the training was then."""
     _looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_LOOKS_AN_EPOCH + 1))
+    _began: float | None = None
     _evaluation: float = 0.0
     _told: bool = False
 
@@ -62,12 +66,14 @@ class Pace:
         if self.end is None or step % max(1, self.per_epoch // _LOOKS_AN_EPOCH):
             return self.total
         now = time.time() if now is None else now
+        self._began = now if self._began is None else self._began
+        end = self.end - _RESERVE * (self.end - self._began)
         self._looks.append((now, step))
         (began, first), steps = self._looks[0], step - self._looks[0][1]
         if steps <= 0:
             return self.total
         each = (now - began) / (step - first) + self._evaluation / self.per_epoch
-        more = int((self.end - now - self._evaluation) / max(each, 1e-9))
+        more = int((end - now - self._evaluation) / max(each, 1e-9))
         return min(self.planned, step + max(0, more))
 
     def change(self, step: int, total: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ FILE = "fine-tuning.json"
 _TIMED_PICTURES = 8
 _LEAST_SECONDS = 20.0
 """Measuring what training costs takes some of them."""
+_MEASURING = 0.1
+"""Of the time that is left, what measuring may take: cuts that are not measured by then are not chosen."""
 _START_SECONDS = 10.0
 """Until processes that share a stage have started."""
 _MARGIN = 0.95
@@ -118,10 +121,22 @@ def stages(
         examples = workshop.examples
         if (config.processes or 1) > 1:
             seconds -= _START_SECONDS * len(planned)
-        costs = measure(workshop.backbone, examples, planned, cuts, head, workshop.threads, workshop.device)
+        began = time.monotonic()
+        costs = measure(
+            workshop.backbone,
+            examples,
+            planned,
+            cuts,
+            head,
+            workshop.threads,
+            workshop.device,
+            seconds=_MEASURING * seconds,
+        )
+        seconds -= time.monotonic() - began
         timed = within(planned, costs, train, valid, seconds, auto=config.is_open)
         words = "; ".join(f"{_words(stage)}, about {_minutes(took)}" for stage, took in timed)
-        note(f"For the {_minutes(seconds)} that are left: {words or 'none of training the backbone; it stays frozen'}.")
+        words = words or "too few for an epoch of training the backbone; it stays frozen"
+        note(f"For the {_minutes(max(0.0, seconds))} that are left: {words}.")
         planned = [stage for stage, _ in timed]
         parts = [took / sum(later for _, later in timed[at:]) for at, (_, took) in enumerate(timed)]
     write_json(path, {"asked": asked, "stages": [asdict(stage) for stage in planned], "parts": parts})
@@ -266,9 +281,19 @@ def measure(
     head: LinearHead,
     threads: int,
     device: torch.device,
+    *,
+    seconds: float = math.inf,
 ) -> Costs:
     """Time a few pictures at each depth that is planned, and at each cut; what is not planned costs nothing.
-    ``examples`` are pictures that can be read: some of them are decoded."""
+
+    Parameters
+    ----------
+    examples:
+        Pictures that can be read: some of them are decoded.
+    seconds:
+        After which no cut but the first one is begun with.
+    """
+    end = time.monotonic() + seconds
     last: dict[str, LastCost] = {}
     full = Cost(0.0, 0.0)
     recipe = Recipe(planned[0].augmentation, planned[0].flip, backbone.preprocessing)
@@ -285,6 +310,8 @@ def measure(
             continue
         trunk_seconds = _trunk_seconds(backbone, cuts[0], threads)
         for cut in cuts:
+            if last and time.monotonic() > end:
+                break
             network, example = _timed_network(backbone, cut, head, device)
             network.bfloat16 = stage.precision == "bfloat16"
             trunk = trunk_seconds * (1 - cut.share) / (1 - cuts[0].share)

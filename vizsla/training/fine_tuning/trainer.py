@@ -119,13 +119,17 @@ class FineTuner(Trainer):
             if part is not None and self._deadline is not None:
                 end = time.time() + part * (self._deadline - time.monotonic())
             result, answers = session.train(stage, best.head, callback, self._checkpoints[-1], history, end)
+            kept = False
             if len(result.history) > len(history):
                 gain = Gain.of(logits, answers, session.labels)
+                kept = gain.kept
                 self._note(f"Trained at depth {stage.depth}: {gain.words}")
-                if gain.kept:
-                    best, logits = result, answers
-                else:
-                    session.weights = before
+            else:
+                self._note(f"Depth {stage.depth} had no epoch to its end: what was before is kept.")
+            if kept:
+                best, logits = result, answers
+            else:
+                session.weights = before
             history = result.history
             if result.stop is not None:
                 best = replace(best, stop=result.stop)
