@@ -131,7 +131,7 @@ def test_a_script_that_fails_says_why(client: Clients, bucket: str) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"S3Uri": "s3://nobody/set", "LocalPath": "/opt/ml/processing/in"}, r"that needs `vizsla aws run --pass-through`"),
+        ({"S3Uri": "s3://nobody/set", "LocalPath": "/opt/ml/processing/in"}, r"needs `vizsla aws run --pass-through`"),
         ({"S3Uri": "s3://pictures/nothing", "LocalPath": "/opt/ml/processing/in"}, r"where: s3://pictures/nothing"),
         ({"S3Uri": "s3://pictures/set", "LocalPath": "/data"}, r"paths below /opt/ml/processing"),
         ({"S3Uri": "s3://pictures/set", "LocalPath": "/opt/ml/processing/../x"}, r"paths below /opt/ml/processing"),
