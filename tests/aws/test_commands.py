@@ -163,6 +163,24 @@ def test_the_clock_of_the_sdk_sleeps_less_and_runs_on() -> None:
     assert clock.monotonic() > 0  # all else is time's own
 
 
+def test_who_gives_up_after_a_time_gives_up_after_that_time(ctx: Context) -> None:
+    """A waiter counts its looks, a resource of version 3 its seconds: both look more often here, as long as at AWS."""
+    clock: Any = _hook().Clock(runs_on=False)
+    before = clock.time()
+    clock.sleep(30)
+    assert clock.time() - before < 5
+    code = (
+        "import boto3, time\nfrom botocore.exceptions import WaiterError\nbegan = time.monotonic()\n"
+        "try:\n    boto3.client('s3').get_waiter('bucket_exists').wait(\n"
+        "        Bucket='nobodys', WaiterConfig={'Delay': 1, 'MaxAttempts': 3})\n"
+        "except WaiterError as error:\n    print(error, time.monotonic() - began)\n"
+    )
+    done = process("aws", "run", "--", sys.executable, "-c", code)
+    words, _, seconds = done.stdout.strip().rpartition(" ")
+    assert "Max attempts exceeded" in words, done.stderr
+    assert 1.9 < float(seconds) < 10
+
+
 @pytest.mark.parametrize(("sdk", "module"), [(sdk2, "sagemaker.utils"), (sdk3, "sagemaker.core.common_utils")])
 def test_tuning_jobs_of_one_minute_have_names_of_their_own(ctx: Context, sdk: Callable[[], Path], module: str) -> None:
     """The SDK names them by the minute; here one ends within it, and the cell is run again."""

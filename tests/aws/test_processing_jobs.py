@@ -10,6 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.aws.conftest import IMAGE, ROLE, archive, until
+from vizsla.aws.context import Context
+from vizsla.jobs.directory import JobDirectory
 from vizsla.reports.pdf import find_browser
 
 Clients = Callable[[str], Any]
@@ -59,7 +61,7 @@ BIAS: dict[str, Any] = {
 }
 
 
-def test_clarifys_bias_of_a_table(client: Clients, bucket: str) -> None:
+def test_clarifys_bias_of_a_table(client: Clients, bucket: str, ctx: Context) -> None:
     methods = BIAS["methods"] | {"post_training_bias": {"methods": "all"}}
     facets = [*BIAS["facet"], {"name_or_index": "None"}]  # what a notebook sends that names no second one
     request = _processing(client, "bias", BIAS | {"methods": methods, "facet": facets})
@@ -77,6 +79,7 @@ def test_clarifys_bias_of_a_table(client: Clients, bucket: str) -> None:
     assert b"<html" in s3.get_object(Bucket=bucket, Key="bias/report.html")["Body"].read()[:300]
     if find_browser() is not None:
         assert s3.get_object(Bucket=bucket, Key="bias/report.pdf")["Body"].read()[:5] == b"%PDF-"
+    assert JobDirectory(ctx.home / "bias").state.reason is None, "nobody misses a model"
     (row,) = sagemaker.list_processing_jobs(StatusEquals="Completed")["ProcessingJobSummaries"]
     assert row["ProcessingJobName"] == "bias"
     with pytest.raises(ClientError, match="already exists"):
@@ -152,6 +155,8 @@ def test_clarify_explains_a_model_of_its_own_code(client: Clients, bucket: str, 
 def test_other_images_and_configurations_are_refused_in_words(client: Clients, bucket: str) -> None:
     with pytest.raises(ClientError, match="vizsla aws image add"):
         _processing(client, "other", BIAS, "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2")
+    with pytest.raises(ClientError, match=r"shap of a table \(dataset_type text/csv\) is not computed here"):
+        _processing(client, "values", BIAS | {"methods": {"shap": {"num_samples": 20}}})
     with pytest.raises(ClientError, match="label and facet are needed"):
         _processing(client, "no-label", {"dataset_type": "text/csv", "methods": {}})
     with pytest.raises(ClientError, match="Could not find requested job"):

@@ -36,8 +36,14 @@ def analysis_of(ctx: Context, asked: dict[str, Any], config: Path, data: Path, o
     AwsError
         When it asks for what is not computed here, or for a model that is not here.
     """
-    if asked.get("dataset_type") == PICTURES or "shap" in (asked.get("methods") or {}):
+    methods = asked.get("methods") or {}
+    if asked.get("dataset_type") == PICTURES:
         return _explain(ctx, asked, data, output)
+    if left_out := [name for name in ("shap", "pdp", "asymmetric_shapley_value") if name in methods]:
+        raise invalid(
+            f"{left_out[0]} of a table (dataset_type {asked.get('dataset_type')}) is not computed here: there are the "
+            f"bias of tables and SHAP of pictures (dataset_type {PICTURES})."
+        )
     answered, note = _answerable(asked)
     parsed = parse_analysis_config(answered, str(config))
     if answered != asked:

@@ -36,7 +36,7 @@ def default_model_fn(model_dir: str) -> Any:
         if len(files) != 1:
             names = ", ".join(path.name for path in files) or "none"
             raise FileNotFoundError(
-                "inference.py has no model_fn, which asks for one .pth or .pt file of TorchScript beside code/; "
+                "the code has no model_fn, which asks for one .pth or .pt file of TorchScript beside code/; "
                 f"there are: {names}"
             )
         file = files[0]
@@ -44,7 +44,7 @@ def default_model_fn(model_dir: str) -> Any:
         return torch.jit.load(str(file), map_location=_device())
     except RuntimeError as error:
         raise ValueError(  # torch's own words, of a damaged checkpoint, are on stderr
-            f"inference.py has no model_fn, which asks for TorchScript, and {file.name} is none or damaged; weights of "
+            f"the code has no model_fn, which asks for TorchScript, and {file.name} is none or damaged; weights of "
             "torch.save want a model_fn that builds the network and loads them"
         ) from error
 

@@ -2,6 +2,7 @@
 
 - ``botocore.session``: the SageMaker SDK gives its STS client AWS's own address, which beats every variable.
 - ``sagemaker.session`` and the like: its clock. It sleeps 30 s before it looks at an endpoint that was there in two.
+- ``botocore.waiter``: it looks more often, and gives up after the same time.
 - ``sagemaker.local.local_session``: local mode wants a container engine; here everything is local.
 - ``sagemaker.utils`` and the like: a tuning job is named by the minute. Here the next one starts in the same minute.
 - ``botocore.configprovider``: it tells of each client, at the level of notebooks, where it found its address.
@@ -28,14 +29,15 @@ _SHORTEST, _SHARE, _PAUSE = 0.1, 0.05, 5.0
 
 
 class Clock:
-    """Stands for the module ``time``: sleeps less, and its time runs on by what was not slept.
+    """Stands for the module ``time``: sleeps less, and its time runs on by what was not slept (``runs_on``) for those
+    who look at something every 30 s, but not for those who give up after a time.
 
     A sleep takes a twentieth of what the whole wait has taken so far, at least 0.1 s and at most what is asked for. A
     wait is over when nobody sleeps for 5 s.
     """
 
-    def __init__(self) -> None:
-        self._skipped = 0.0
+    def __init__(self, runs_on: bool = True) -> None:
+        self._runs_on, self._skipped = runs_on, 0.0
         self._began = self._last = 0.0
 
     def __getattr__(self, name: str) -> Any:
@@ -50,10 +52,15 @@ class Clock:
         now = time.monotonic()
         if now - self._last > _PAUSE:
             self._began = now
-        nap = min(seconds, max(_SHORTEST, _SHARE * (now - self._began)))
+        nap = _nap(seconds, now - self._began)
         time.sleep(nap)
         self._last = time.monotonic()
-        self._skipped += seconds - nap
+        if self._runs_on:
+            self._skipped += seconds - nap
+
+
+def _nap(seconds: float, waited: float) -> float:
+    return min(seconds, max(_SHORTEST, _SHARE * waited))
 
 
 def _redirect(module: ModuleType) -> None:
@@ -70,6 +77,28 @@ def _redirect(module: ModuleType) -> None:
 
 def _use_clock(module: ModuleType) -> None:
     module.time = Clock()  # type: ignore[attr-defined]
+
+
+def _sleep_less(module: ModuleType) -> None:
+    module.time = Clock(runs_on=False)  # type: ignore[attr-defined]
+
+
+def _look_more_often(module: ModuleType) -> None:
+    """A waiter counts its looks: it has as many as fit into the time that it would have waited."""
+    _sleep_less(module)
+    wait = module.Waiter.wait
+
+    def wait_as_long(self: Any, **arguments: Any) -> Any:
+        config = dict(arguments.get("WaiterConfig") or {})
+        delay = float(config.get("Delay", self.config.delay))
+        most = int(config.get("MaxAttempts", self.config.max_attempts))
+        waited, naps = 0.0, 0
+        while waited < delay * (most - 1):
+            waited, naps = waited + _nap(delay, waited), naps + 1
+        config["MaxAttempts"] = max(most, naps + 1)
+        return wait(self, **arguments | {"WaiterConfig": config})
+
+    module.Waiter.wait = wait_as_long
 
 
 def _no_containers(module: ModuleType) -> None:
@@ -119,12 +148,12 @@ def _sync_makes_buckets(module: ModuleType) -> None:
 _CHANGES: dict[str, Callable[[ModuleType], None]] = {
     "botocore.session": _redirect,
     "botocore.configprovider": _be_quiet,
-    "botocore.waiter": _use_clock,
+    "botocore.waiter": _look_more_often,
     "sagemaker.session": _use_clock,
-    "sagemaker.core.resources": _use_clock,
+    "sagemaker.core.resources": _sleep_less,
     "sagemaker.core.helper.session_helper": _use_clock,
-    "sagemaker.train.common_utils.trainer_wait": _use_clock,
-    "sagemaker_core.main.resources": _use_clock,
+    "sagemaker.train.common_utils.trainer_wait": _sleep_less,
+    "sagemaker_core.main.resources": _sleep_less,
     "sagemaker.utils": _name_by_the_second,
     "sagemaker.core.common_utils": _name_by_the_second,
     "sagemaker.local.local_session": _no_containers,

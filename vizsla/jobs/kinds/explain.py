@@ -5,4 +5,4 @@ from __future__ import annotations
 from vizsla.jobs.kinds.base import Kind
 from vizsla.jobs.processing import spec_of
 
-KIND = Kind(spec_of)
+KIND = Kind(spec_of, leaves_model=False)
