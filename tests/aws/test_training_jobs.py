@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -242,6 +243,14 @@ def test_tags(client: Clients, training: Training) -> None:
     assert {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]} == {"a": "1", "b": "2"}
     sagemaker.delete_tags(ResourceArn=arn, TagKeys=["a"])
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "b", "Value": "2"}]
+
+
+def test_tags_that_many_add_at_once_are_all_kept(client: Clients) -> None:
+    sagemaker, arn = client("sagemaker"), "arn:aws:sagemaker:us-east-1:000000000000:model/tagged-by-many"
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(24):
+            threads.submit(sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": f"key-{number}", "Value": ""}])
+    assert len(sagemaker.list_tags(ResourceArn=arn)["Tags"]) == 24
 
 
 def test_version_3_of_the_sdk_runs_its_entry_script_without_its_drivers(client: Clients, training: Training) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -175,6 +176,12 @@ def test_unknown_and_taken_names(client: Clients, training: Training, tuned: dic
     with pytest.raises(ClientError, match="already exists") as caught:
         sagemaker.create_hyper_parameter_tuning_job(**again)
     assert caught.value.response["Error"]["Code"] == "ResourceInUse"
+    many = tuning_request("by-many", training("many-source", SCRIPT))
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(sagemaker.create_hyper_parameter_tuning_job, **many) for _ in range(8)]
+    refusals = [one.exception() for one in asked if one.exception() is not None]
+    assert [isinstance(one, ClientError) and one.response["Error"]["Code"] for one in refusals] == ["ResourceInUse"] * 7
+    sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="by-many")
     with pytest.raises(ClientError, match="less than or equal to 32"):
         sagemaker.create_hyper_parameter_tuning_job(**tuning_request("x" * 33, training("long-source", SCRIPT)))
 

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from vizsla.errors import VizslaError
 from vizsla.files import storage, write_json
+
+Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
+_CHANGE = threading.RLock()
+
+
+def one_at_a_time(change: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """For what reads a document and puts another in its place: of two at once neither is lost."""
+
+    @functools.wraps(change)
+    def alone(*arguments: Arguments.args, **named: Arguments.kwargs) -> Answer:
+        with _CHANGE:
+            return change(*arguments, **named)
+
+    return alone
 
 
 class Records:

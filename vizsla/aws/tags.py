@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vizsla.aws.context import Context
-from vizsla.aws.records import Records
+from vizsla.aws.records import Records, one_at_a_time
 from vizsla.files import sha256_json
 
 
@@ -36,6 +36,7 @@ def list_tags(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     return {"Tags": of(ctx, request["ResourceArn"])}
 
 
+@one_at_a_time
 def add(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """AddTags: one of a key that is there takes its place."""
     arn, new = request["ResourceArn"], {tag["Key"]: tag["Value"] for tag in request["Tags"]}
@@ -45,6 +46,7 @@ def add(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     return {"Tags": rows}
 
 
+@one_at_a_time
 def delete(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DeleteTags."""
     arn = request["ResourceArn"]

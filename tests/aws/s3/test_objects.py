@@ -129,6 +129,15 @@ def test_ranges(s3: Any, bucket: str) -> None:
     assert "bytes=10- of 10 bytes" in words
 
 
+def test_an_object_is_one_part(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"0123456789")
+    part = s3.get_object(Bucket=bucket, Key="a", PartNumber=1)
+    assert (part["Body"].read(), part["ContentRange"]) == (b"0123456789", "bytes 0-9/10")
+    assert s3.head_object(Bucket=bucket, Key="a", PartNumber=1)["ContentLength"] == 10
+    assert refused(s3.get_object, Bucket=bucket, Key="a", PartNumber=2)[::2] == ("InvalidPartNumber", 416)
+    assert refused(s3.get_object, Bucket=bucket, Key="a", PartNumber=1, Range="bytes=0-1")[0] == "InvalidRequest"
+
+
 def test_conditions_of_reading(s3: Any, bucket: str) -> None:
     etag = s3.put_object(Bucket=bucket, Key="a", Body=b"x")["ETag"]
     modified = s3.head_object(Bucket=bucket, Key="a")["LastModified"]

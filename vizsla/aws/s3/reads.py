@@ -9,6 +9,7 @@ from vizsla.aws.s3 import conditions
 from vizsla.aws.s3.calls import Answer, Call, object_headers
 from vizsla.aws.s3.checksums import headers_of
 from vizsla.aws.s3.objects import OpenObject, open_object
+from vizsla.aws.s3.request import Request
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _OVERRIDES = {
@@ -36,10 +37,6 @@ def head_object(call: Call) -> Answer:
 
 def _read(call: Call, *, body: bool) -> Answer:
     request = call.request
-    if "partNumber" in request.query:
-        raise AwsError(
-            "NotImplemented", "Reading a part of an object by its number is not offered; ask for a range.", 501
-        )
     found = open_object(call.bucket, request.key)
     kept = False
     try:
@@ -48,7 +45,10 @@ def _read(call: Call, *, body: bool) -> Answer:
         for parameter, name in _OVERRIDES.items():
             if parameter in request.query:
                 headers[name] = request.query[parameter]
-        start, count, partial = _range(request.headers.get("range", ""), found)
+        if "partNumber" in request.query:
+            start, count, partial = _part(request, found)
+        else:
+            start, count, partial = _range(request.headers.get("range", ""), found)
         if partial:
             headers["content-range"] = f"bytes {start}-{start + count - 1}/{found.size}"
         elif request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
@@ -59,6 +59,15 @@ def _read(call: Call, *, body: bool) -> Answer:
     finally:
         if not kept:
             found.close()
+
+
+def _part(request: Request, found: OpenObject) -> tuple[int, int, bool]:
+    """The same of a part by its number: an object is one file here, and one part."""
+    if "range" in request.headers:
+        raise AwsError("InvalidRequest", "Cannot specify both Range header and partNumber query parameter.")
+    if request.number("partNumber", 1, 10_000, 1) != 1:
+        raise AwsError("InvalidPartNumber", "The requested partnumber is not satisfiable: the object is one part.", 416)
+    return 0, found.size, found.size > 0
 
 
 def _range(header: str, found: OpenObject) -> tuple[int, int, bool]:

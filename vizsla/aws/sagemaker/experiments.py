@@ -9,7 +9,7 @@ from typing import Any
 from vizsla.aws import tags
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import invalid
-from vizsla.aws.records import Records
+from vizsla.aws.records import Records, one_at_a_time
 from vizsla.aws.requests import moment, now, page, present
 from vizsla.aws.sagemaker.named import Resource
 
@@ -60,6 +60,7 @@ def described(ctx: Context, kind: Resource, document: dict[str, Any]) -> dict[st
 def update(kind: Resource) -> Operation:
     """UpdateExperiment, UpdateTrial, UpdateTrialComponent."""
 
+    @one_at_a_time
     def operation(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         name = kind.named_in(request)
         document = kind.find(ctx, name)
@@ -145,6 +146,7 @@ def disassociate(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     return _associated(ctx, request, wanted=False)
 
 
+@one_at_a_time
 def _associated(ctx: Context, request: dict[str, Any], *, wanted: bool) -> dict[str, Any]:
     trial, name = TRIALS.find(ctx, TRIALS.named_in(request))["TrialName"], COMPONENTS.named_in(request)
     document = COMPONENTS.find(ctx, name)
@@ -165,6 +167,7 @@ def search_record(ctx: Context, document: dict[str, Any]) -> dict[str, Any]:
     return described(ctx, COMPONENTS, document) | {"Parents": parents(ctx, document)} | with_tags
 
 
+@one_at_a_time
 def put_metrics(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """BatchPutMetrics of the service sagemaker-metrics: values of a component, summed up by name."""
     name = COMPONENTS.named_in(request)

@@ -7,6 +7,7 @@ from typing import Any
 
 from vizsla.aws.context import Context, Operation
 from vizsla.aws.errors import AwsError
+from vizsla.aws.records import one_at_a_time
 from vizsla.aws.requests import moment, now, page
 from vizsla.aws.sagemaker.named import Resource
 
@@ -22,6 +23,7 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     return CARDS.create(ctx, request | {_VERSIONS: [version]})
 
 
+@one_at_a_time
 def update(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
     """UpdateModelCard: another content is another version; a status belongs to the newest."""
     name = _name(request)

@@ -14,6 +14,7 @@ from vizsla.aws.runners import request_of, runner_of
 from vizsla.aws.sagemaker.local_document import checked_role, training_document
 from vizsla.aws.sagemaker.training import aws_status, each, find_job, stop_job, taken
 from vizsla.aws.sagemaker.trials import answered_definition, definition, resources, tuned_texts
+from vizsla.errors import JobError
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.tuning.limits import SearchLimits
@@ -39,7 +40,14 @@ def create(ctx: Context, request: dict[str, Any]) -> dict[str, Any]:
         raise taken("Hyperparameter tuning job", arn)
     found = definition(request)
     checked_role(found)
-    runner_of(ctx.home).search(*make_job(_search(ctx, request, found, name)), request)
+    search = _search(ctx, request, found, name)
+    try:
+        job, lock = make_job(search)
+    except JobError as error:
+        if (ctx.home / name / "job.json").exists():  # made by another request meanwhile
+            raise taken("Hyperparameter tuning job", arn) from error
+        raise
+    runner_of(ctx.home).search(job, lock, request)
     tags.keep(ctx, arn, request)
     return {"HyperParameterTuningJobArn": arn}
 
