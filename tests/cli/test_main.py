@@ -15,6 +15,7 @@ import pytest
 from vizsla import __version__
 from vizsla.cli.main import VERBS
 from vizsla.data.layouts import FOLDERS, LAYOUTS
+from vizsla.workflow.fit import _Fit
 
 Folder = Callable[..., Path]
 
@@ -276,3 +277,17 @@ def test_a_file_in_the_place_of_a_folder_of_ours(
     said = "is a file, not a folder" if place == "file" else "is a link to 'nowhere', where nothing is"
     assert f"{place}' {said}" in done.stderr
     assert variable in done.stderr
+
+
+def test_ctrl_c_says_how_the_job_goes_on(
+    folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(fit: _Fit) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Fit, "run", pressed)
+    words = ("fit", folder_of_photos(), "--backbone", "test_resnet", "--random-init", "--name", "mine")
+    done = vizsla(*words, code=130)
+    assert "vizsla: Job 'mine' was stopped: interrupted from the keyboard." in done.stderr
+    assert "`vizsla jobs resume mine` goes on with it" in done.stderr
+    assert json.loads((tmp_path / "runs" / "mine" / "state.json").read_text())["status"] == "Stopped"

@@ -15,11 +15,15 @@ from tests.workflow.test_train import same_result
 from vizsla.cli.hyperparameters import OPTIONS
 from vizsla.errors import VizslaError
 from vizsla.training import checkpoint
+from vizsla.training.fine_tuning import schedule
 from vizsla.training.fine_tuning.config import HYPERPARAMETERS, FineTuneConfig
+from vizsla.training.fine_tuning.cost import Cost
 from vizsla.training.fine_tuning.gain import Gain
+from vizsla.training.fine_tuning.schedule import Costs, LastCost
 from vizsla.workflow.document import from_spec, to_spec
 from vizsla.workflow.fit import fit
 from vizsla.workflow.observer import Silent
+from vizsla.workflow.plan import plan
 from vizsla.workflow.request import FitRequest, FitResult
 
 Folder = Callable[..., Path]
@@ -142,3 +146,14 @@ def test_minutes_end_it(folder_of_photos: Folder) -> None:
     result = fit(FitRequest.of(data, {}, minutes=0.7, backbone="test_resnet", random_init=True), notes)
     assert np.isfinite(result.evaluation.loss.value)
     assert any("that are left: " in text or "no time left" in text for text in notes.texts)
+
+
+def test_a_plan_of_some_minutes_leaves_time_for_what_is_not_training(
+    folder_of_photos: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = Costs({"layer4.0": LastCost(Cost(0.02, 0.01), 0.005)}, Cost(0.05, 0.01))
+    monkeypatch.setattr(schedule, "measure", lambda *asked, **more: costs)
+    data = folder_of_photos({"red": 24, "green": 24})
+    planned = plan(FitRequest.of(data, {}, minutes=0.5, backbone="test_resnet", random_init=True))
+    assert "epochs at depth last" in " ".join(stage.what for stage in planned.stages)
+    assert planned.seconds <= 30 - 12, "the last twelve are for exporting, saving and proving what was trained"

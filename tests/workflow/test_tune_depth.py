@@ -71,6 +71,7 @@ def test_the_best_trial_is_the_model(folder_of_photos: Folder, monkeypatch: pyte
     assert isinstance(again, FineTuneConfig)
     assert again.lr == pytest.approx(winner.params["lr"])
     assert "The best trial beside the frozen backbone: of the validation pictures" in " ".join(seen.notes)
+    assert "It is the best of 3 on these same pictures: expect less on others." in " ".join(seen.notes)
     assert not list((result.job / "checkpoints").glob("trial-*.checkpoint"))
 
 

@@ -53,6 +53,14 @@ class _Verbs(typer.core.TyperGroup):
         for name, line in VERBS.items():
             self.add_command(_Verb(name, help=line))
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            if error.args:  # what was interrupted, and how it goes on
+                print(f"\nvizsla: {error}", file=sys.stderr)
+            raise
+
 
 def _show_version(asked: bool) -> None:
     if asked:

@@ -97,16 +97,9 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
                 raise AskedToStop
             yield
     except KeyboardInterrupt:
-        job.set_state("Stopped", "interrupted from the keyboard")
-        raise
+        raise KeyboardInterrupt(_stopped(job, "interrupted from the keyboard")) from None
     except AskedToStop:
-        reason = stop_reason(job) or "stopped on request"
-        job.set_state("Stopped", reason)
-        raise JobError(
-            f"Job {job.name!r} was stopped: {reason}.",
-            where=job.path,
-            do=f"`{job.resume_command}` goes on with it",
-        ) from None
+        raise _stopped(job, stop_reason(job) or "stopped on request") from None
     except BaseException as error:
         words = str(error) if isinstance(error, VizslaError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(VizslaError):  # a full disk must not hide the first error
@@ -118,6 +111,13 @@ def _recorded(job: JobDirectory) -> Iterator[None]:
     finally:
         job.close()
         tracking.end(job)
+
+
+def _stopped(job: JobDirectory, reason: str) -> JobError:
+    job.set_state("Stopped", reason)
+    return JobError(
+        f"Job {job.name!r} was stopped: {reason}.", where=job.path, do=f"`{job.resume_command}` goes on with it"
+    )
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ class FineTuningSearch(Search):
         for metrics in best.head.history:
             callback.on_epoch(metrics, len(best.head.history))
         gain = Gain.of(session.logits, best.logits, session.labels)
-        observer.note(f"The best trial beside the frozen backbone: {gain.words}")
+        observer.note(f"The best trial beside the frozen backbone: {gain.words}{_chosen(len(self.result.trials))}")
         session.weights = best.weights
         training = session.result(best.head if gain.kept else session.start, best.head.history)
         return replace(training, began=session.spec)
@@ -151,6 +151,11 @@ class _FirstStores(Callback):
             self._seen.add(name)
             known = name != "epochs"
             self._observer.stage(name if known else "trials", total if known else self._trials)
+
+
+def _chosen(trials: int) -> str:
+    """What an interval does not know of the best of several."""
+    return f" It is the best of {trials} on these same pictures: expect less on others." if trials > 1 else ""
 
 
 def _canonical(base: FineTuneConfig, values: Mapping[str, Value]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from vizsla.workflow.speed import images_per_second
 _SAMPLE_HASHED, _EXAMPLES = 256, 8
 _SAMPLE_SECONDS = 2.0
 _EXPORT_SECONDS = 8.0
+_AFTER_SECONDS = 12.0
+"""To export a backbone that was trained, run it over the test pictures, and save and prove the model."""
 _SCAN_SECONDS = 0.005
 """Looking at one picture on one thread, at most (docs/data.md)."""
 _ITERATIONS = 150
@@ -121,19 +123,22 @@ def plan(request: FitRequest, observer: Observer | None = None) -> Plan:
     rate = images_per_second(dataset, rows, preprocessing, engine, settings().threads, _SAMPLE_SECONDS)
     missing = round(len(dataset) * (1 - cached))
     train = len(dataset.rows("train"))
-    head, words = _training(request, weights, dataset, features)
     tested = len(dataset.rows("test"))
+    scan = len(dataset) * _SCAN_SECONDS / settings().threads
+    extraction, evaluation = missing / rate + len(dataset) * 2e-4, 1.0 + tested * _TEST_SECONDS
+    left = _left(request.minutes, reading + scan + backbone.seconds + extraction + evaluation)
+    head, words = _training(request, weights, dataset, features, left)
     stages = (
         Stage("dataset", f"{len(dataset):,} pictures of {len(dataset.classes)} classes", reading),
-        Stage("scan", "every picture that was not looked at before", len(dataset) * _SCAN_SECONDS / settings().threads),
+        Stage("scan", "every picture that was not looked at before", scan),
         backbone,
         Stage(
             "features",
             f"about {missing:,} pictures at {rate:.0f} a second; about {100 * cached:.0f} % are in the cache",
-            missing / rate + len(dataset) * 2e-4,
+            extraction,
         ),
         Stage("head", f"{words} on {train:,} pictures", 0.2 + head),
-        Stage("evaluation", f"{tested:,} test pictures, model and report", 1.0 + tested * _TEST_SECONDS),
+        Stage("evaluation", f"{tested:,} test pictures, model and report", evaluation),
     )
     return Plan(len(dataset), dataset.classes, cached, rate, stages, tuple(warnings))
 
@@ -152,8 +157,17 @@ def _head_seconds(config: HeadConfig, train: int, features: int, classes: int) -
     return _ITERATIONS * (time.monotonic() - began) / max(1, trained.iterations) * train / len(rows)
 
 
-def _training(request: FitRequest, spec: BackboneSpec, dataset: Dataset, features: int) -> tuple[float, str]:
-    """The seconds of training, and what it is."""
+def _left(minutes: float | None, besides: float) -> float:
+    """The seconds that training has, where all the rest takes ``besides``."""
+    if minutes is None:
+        return _ENOUGH_SECONDS
+    return max(0.0, 60 * minutes - besides - min(_AFTER_SECONDS, 30 * minutes))
+
+
+def _training(
+    request: FitRequest, spec: BackboneSpec, dataset: Dataset, features: int, left: float
+) -> tuple[float, str]:
+    """The seconds of training, of those that are left for it, and what it is."""
     config, classes = request.head, len(dataset.classes)
     train, valid = len(dataset.rows("train")), len(dataset.rows("valid"))
     if not isinstance(config, FineTuneConfig):
@@ -168,8 +182,7 @@ def _training(request: FitRequest, spec: BackboneSpec, dataset: Dataset, feature
     planned = schedule.asked_for(config, cuts, best_device())
     examples = [dataset[int(row)] for row in dataset.rows("train")[:: max(1, train // _EXAMPLES)][:_EXAMPLES]]
     costs = schedule.measure(untrained, examples, planned, cuts, head, settings().threads, best_device())
-    seconds = _ENOUGH_SECONDS if request.minutes is None else 60 * request.minutes
-    timed = schedule.within(planned, costs, train, valid, seconds, auto=config.is_open)
+    timed = schedule.within(planned, costs, train, valid, left, auto=config.is_open)
     words = "; then ".join(f"{stage.epochs} epochs at depth {stage.depth}" for stage, _ in timed)
     return sum(took for _, took in timed), words or "the head alone, as the time allows no more,"
 
