@@ -38,3 +38,14 @@ def test_what_is_kept_and_said(before: float, after: float, kept: bool, words: s
 def test_how_sure_the_answers_sound_does_not_count() -> None:
     before = logits(2, 0.9, 0)
     assert Gain.of(before, 10 * before, LABELS).loss == pytest.approx(0, abs=1e-6)
+
+
+def test_the_best_of_several_is_kept_no_more_often_by_chance_than_one() -> None:
+    """The least of n independent errors is below the bound as often as one is below its own."""
+    rng = np.random.default_rng(0)
+    for among in (1, 3, 8):
+        kept = [Gain(loss, 1.0, 0.5, 0.5, among).kept for loss in rng.normal(size=(20_000, among)).min(axis=1)]
+        assert np.mean(kept) == pytest.approx(0.159, abs=0.01)
+    assert Gain(-0.02, 0.012, 0.5, 0.5).kept
+    assert not Gain(-0.02, 0.012, 0.5, 0.5, among=8).kept
+    assert Gain(-0.03, 0.012, 0.5, 0.5, among=8).kept

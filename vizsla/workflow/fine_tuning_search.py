@@ -108,7 +108,7 @@ class FineTuningSearch(Search):
         best = runner.trained(self.result.winner)
         for metrics in best.head.history:
             callback.on_epoch(metrics, len(best.head.history))
-        gain = Gain.of(session.logits, best.logits, session.labels)
+        gain = Gain.of(session.logits, best.logits, session.labels, len(self.result.trials))
         observer.note(f"The best trial beside the frozen backbone: {gain.words}{_chosen(len(self.result.trials))}")
         session.weights = best.weights
         training = session.result(best.head if gain.kept else session.start, best.head.history)

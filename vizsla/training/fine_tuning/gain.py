@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -13,26 +14,35 @@ from vizsla.training.temperature import best_temperature, losses
 @dataclass(frozen=True)
 class Gain:
     """What fine-tuning changed on the validation pictures: the mean of the losses' differences, picture by picture,
-    each answer at its best temperature, with its standard error; and the share that is right, before and after."""
+    each answer at its best temperature, with its standard error; and the share that is right, before and after.
+    ``among`` is of how many trainings these pictures chose this one."""
 
     loss: float
     error: float
     before: float
     after: float
+    among: int = 1
 
     @classmethod
-    def of(cls, before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> Gain:
+    def of(
+        cls,
+        before: npt.NDArray[np.float32],
+        after: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int32],
+        among: int = 1,
+    ) -> Gain:
         """From logits (n, classes) before and after."""
         own = [losses(logits, labels, best_temperature(logits, labels)) for logits in (before, after)]
         difference = own[1] - own[0]
         error = float(difference.std(ddof=1) / np.sqrt(len(labels))) if len(labels) > 1 else float("inf")
         right = [float((logits.argmax(axis=1) == labels).mean()) for logits in (before, after)]
-        return cls(float(difference.mean()), error, *right)
+        return cls(float(difference.mean()), error, right[0], right[1], among)
 
     @property
     def kept(self) -> bool:
-        """Whether the loss fell by more than a standard error: what was trained answers as quickly as what was not."""
-        return self.loss < -self.error
+        """Whether the loss fell by more than a standard error: what was trained answers as quickly as what was not. Of
+        several trainings the best falls by chance, too: by more than is as likely as that of one."""
+        return self.loss < -self.error * NormalDist().inv_cdf(NormalDist().cdf(1) ** (1 / self.among))
 
     @property
     def words(self) -> str:
