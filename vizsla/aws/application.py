@@ -47,7 +47,7 @@ _QUERY = {"sts": "vizsla.aws.sts", "iam": "vizsla.aws.iam", "monitoring": "vizsl
 _METRICS = "sagemaker-metrics"
 _METRICS_PATHS = ("/BatchPutMetrics", "/BatchGetMetrics")
 """The paths of that service, whose scope is that of the Runtime API."""
-_DOOR = PYTHON.but(pass_through="--pass-through", data="the channel's S3Uri")
+_DOOR = PYTHON.but(data="the channel's S3Uri")
 _SCOPE = re.compile(rb"Credential=[^,\s]*/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
 _WHO = ("host", "origin")
 """The headers that tell a page of another site."""
