@@ -4,7 +4,9 @@
     python -m benchmarks.fine_tuning --only speed
 
 A peer runs in an environment of its own, made like this: python -m venv ~/.cache/vizsla/peers/fastai, then
-~/.cache/vizsla/peers/fastai/bin/pip install fastai timm. `plain` runs in ours. All use the same weights and photos.
+~/.cache/vizsla/peers/fastai/bin/pip install fastai timm fastprogress==1.0.3. For autogluon it is autogluon.multimodal
+"setuptools<81", and then again --force-reinstall torch==2.13.0 "numpy<2.5", which torchvision there was built for.
+`plain` runs in ours. All use the same weights and photos.
 """
 
 from __future__ import annotations
