@@ -83,7 +83,7 @@ def test_a_training_of_the_backbone_is_watched_without_asking(folder_of_photos: 
 
     data, notes = folder_of_photos({"red": 30, "green": 30}), Notes()
     with pytest.raises(VizslaError, match="diverged"):
-        fit(request(data, head=replace(LAST, lr=1e6, clip=None), name="watched"), notes)
+        fit(request(data, head=replace(LAST, lr=1e6, clip=0.0), name="watched"), notes)
     job = tmp_path / "runs" / "watched"
     trial = create_trial(job)
     losses = trial.tensor("training_loss_output_0").values(modes.TRAIN)

@@ -96,7 +96,7 @@ OPTIONS: dict[str, tuple[object, Any]] = {
         float | None,
         _option(_BACKBONE, "Share of the steps over which the learning rate rises; 0.2 by default."),
     ),
-    "clip": (float | None, _option(_BACKBONE, "Largest norm of the gradient; 1 by default.")),
+    "clip": (float | None, _option(_BACKBONE, "Largest norm of the gradient, 0 for any; 1 by default.")),
     "accumulation": (int | None, _option(_BACKBONE, "Parts in which a step takes its pictures; 1 by default.")),
     "ema": (float | None, _option(_BACKBONE, "Keep a moving average of the weights, such as 0.99; none by default.")),
     "mixup": (float | None, _option(_BACKBONE, "Blend pairs of pictures, by Beta(a, a); 0 (the default) does not.")),

@@ -53,7 +53,7 @@ _ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "layer_decay": (lambda v: _number(v) and 0 < v <= 1, "0 < layer_decay <= 1"),
     "unfreeze": (lambda v: _number(v) and v >= 0, "a number of epochs of at least 0"),
     "warmup": (lambda v: _number(v) and 0 <= v < 1, "a share of the steps, 0 <= warmup < 1"),
-    "clip": (lambda v: _number(v) and v > 0, "a number above 0, such as 1"),
+    "clip": (lambda v: _number(v) and v >= 0, "a number of at least 0, such as 1; 0 bounds nothing"),
     "accumulation": (lambda v: isinstance(v, int) and v >= 1, "a whole number of at least 1"),
     "ema": (lambda v: _number(v) and 0 <= v < 1, "0 <= ema < 1"),
     "mixup": (lambda v: _number(v) and v >= 0, "a number of at least 0, such as 0.2"),

@@ -117,7 +117,7 @@ def test_two_make_the_steps_of_one_until_a_callback_stops_them(setting: Setting,
 @pytest.mark.slow
 def test_what_a_process_refuses_is_said_once_in_its_words(setting: Setting, tmp_path: Path) -> None:
     with pytest.raises(VizslaError) as caught:
-        setting.train(tmp_path / "a", replace(FULL, processes=2, lr=1e30, clip=None, warmup=0.0))
+        setting.train(tmp_path / "a", replace(FULL, processes=2, lr=1e30, clip=0.0, warmup=0.0))
     assert "Training diverged: in step" in caught.value.what
     assert "lower lr" in str(caught.value.do)
 

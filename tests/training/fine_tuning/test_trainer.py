@@ -133,6 +133,14 @@ def test_blocks_below_learn_less_and_later(setting: Setting) -> None:
     assert not network.body.module.conv1[0].weight.requires_grad
 
 
+def test_a_gradient_that_is_not_bounded_stays_so_in_the_jobs_document(setting: Setting, tmp_path: Path) -> None:
+    unbounded = replace(LAST, clip=0.0)
+    assert FineTuneConfig(**unbounded.to_dict()) == unbounded
+    bounded, free, tight = (setting.train(tmp_path / f"{c}", replace(LAST, clip=c)) for c in (1.0, 0.0, 1e-6))
+    assert len({bits(bounded), bits(free), bits(tight)}) == 3
+    assert tight.trained.history[-1].train_loss > free.trained.history[-1].train_loss
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
     config = FineTuneConfig("full", lr=1.0, warmup=0.25)
     rates = [layers.learning_rate(share / 100, config) for share in range(100)]
@@ -165,7 +173,7 @@ def test_too_little_memory_halves_the_parts_and_not_the_step(
 
 def test_a_loss_that_is_no_number_names_its_cause(setting: Setting, tmp_path: Path) -> None:
     with pytest.raises(VizslaError) as caught:
-        setting.train(tmp_path / "a", replace(FULL, lr=1e30, clip=None, warmup=0.0))
+        setting.train(tmp_path / "a", replace(FULL, lr=1e30, clip=0.0, warmup=0.0))
     assert "Training diverged: in step" in caught.value.what
     assert "lr=1e+30 is too high" in caught.value.what
     assert "lower lr" in str(caught.value.do)
@@ -240,8 +248,8 @@ def test_where_all_blocks_diverge_at_once_the_last_blocks_are_the_model(
         return 1e30 if config.depth == "full" else rate_at(share, config)
 
     monkeypatch.setattr(loop, "learning_rate", crazy)
-    both = setting.train(tmp_path / "both", replace(LAST, depth="auto", clip=None))
-    assert bits(both) == bits(setting.train(tmp_path / "again", replace(LAST, clip=None)))
+    both = setting.train(tmp_path / "both", replace(LAST, depth="auto", clip=0.0))
+    assert bits(both) == bits(setting.train(tmp_path / "again", replace(LAST, clip=0.0)))
     assert any(
         "Training diverged in step" in note and "went back to what was before it" in note for note in setting.notes
     )

@@ -29,7 +29,7 @@ class FineTuneConfig:
     The learning rate rises over the first ``warmup`` share of the steps to ``lr`` and falls along a cosine to 0; each
     block has ``layer_decay`` times that of the block above it, and trains once ``unfreeze`` epochs have passed for each
     block above it. ``batch_size`` pictures make a step, in ``accumulation`` parts. ``clip`` bounds the gradient's norm;
-    None does not. ``ema`` above 0 evaluates and keeps a moving average of the weights. ``mixup`` blends pairs of
+    0 does not. ``ema`` above 0 evaluates and keeps a moving average of the weights. ``mixup`` blends pairs of
     pictures (Beta(a, a), arXiv:1710.09412), ``cutmix`` lays a box of one over the other (arXiv:1905.04899); of both,
     each step draws one. ``batch_norm``: whether batch normalisation keeps the statistics of its
     pretraining (``frozen``), learns new ones (``train``, depth full only) or as suits the weights (``auto``).
@@ -71,7 +71,7 @@ class FineTuneConfig:
     nesterov: bool = False
     label_smoothing: float = 0.1
     balance: Balance = "none"
-    clip: float | None = 1.0
+    clip: float = 1.0
     accumulation: int = 1
     ema: float = 0.0
     mixup: float = 0.0
@@ -83,7 +83,7 @@ class FineTuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self, open_names=("cut", "lr", "epochs", "clip", "patience", "processes"))
+        check(self, open_names=("cut", "lr", "epochs", "patience", "processes"))
         if self.processes is not None and self.processes > self.batch_size:
             raise UsageError(
                 f"A batch of {self.batch_size} pictures cannot be shared by {self.processes} processes.",

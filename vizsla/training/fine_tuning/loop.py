@@ -258,7 +258,7 @@ def take_step(
             )
     total = group.mean(total)
     if math.isfinite(total):
-        if config.clip is not None:
+        if config.clip:
             nn.utils.clip_grad_norm_([p for p in replica.parameters() if p.grad is not None], config.clip)
         optimizer.step()
     return total / weight
