@@ -202,15 +202,28 @@ def _predict(model: Any, loader: Any) -> Any:
 
 def autogluon(task: dict[str, Any]) -> None:
     """``MultiModalPredictor.fit`` with a time limit, and the backbone that all use: it takes timm's names only, so the
-    file of the weights is put in the place of what it would fetch."""
+    file of the weights is put in the place of what it would fetch, with the normalisation that they were trained with.
+    The statistics of batch normalisation stay frozen, as with the others."""
     import tempfile
 
     import pandas
+    import torch
     from autogluon.multimodal import MultiModalPredictor
     from autogluon.multimodal.models import timm_image
 
-    named, overlay = timm_image.create_model, {"file": str(Path(task["weights"]) / "model.safetensors")}
-    timm_image.create_model = lambda name, **how: named(name, pretrained_cfg_overlay=overlay, **how)
+    folder, made = Path(task["weights"]), timm_image.create_model
+    told = json.loads((folder / "config.json").read_bytes())["pretrained_cfg"]
+    overlay = {"file": str(folder / "model.safetensors")} | {name: told[name] for name in ("mean", "std")}
+
+    def create_model(name: str, **how: Any) -> Any:
+        model = made(name, pretrained_cfg_overlay=overlay, **how)
+        for module in model.modules():  # whatever mode is asked for, its statistics stay as they are
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.__class__ = type("Frozen", (type(module),), {"train": lambda self, mode=True: self})
+                module.training = False
+        return model
+
+    timm_image.create_model = create_model
     clock = Clock()
     frames = {split: pandas.DataFrame(task[split], columns=["image", "label"]) for split in ("train", "valid", "test")}
     predictor = MultiModalPredictor(label="label", problem_type="multiclass", path=tempfile.mkdtemp())
@@ -220,7 +233,7 @@ def autogluon(task: dict[str, Any]) -> None:
         time_limit=60 * task["minutes"],
         hyperparameters={
             "model.names": ["timm_image"],
-            "model.timm_image.checkpoint_name": Path(task["weights"]).name.split(".")[0],
+            "model.timm_image.checkpoint_name": folder.name.split(".")[0],
         },
     )
     clock.tell(lambda: {s: predictor.evaluate(frames[s], metrics=["acc"])["acc"] for s in ("valid", "test")})
