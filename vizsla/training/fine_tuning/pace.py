@@ -69,8 +69,8 @@ class Pace:
         self._began = now if self._began is None else self._began
         end = self.end - _RESERVE * (self.end - self._began)
         self._looks.append((now, step))
-        (began, first), steps = self._looks[0], step - self._looks[0][1]
-        if steps <= 0:
+        began, first = self._looks[0]
+        if step == first:
             return self.total
         each = (now - began) / (step - first) + self._evaluation / self.per_epoch
         more = int((end - now - self._evaluation) / max(each, 1e-9))
