@@ -85,8 +85,8 @@ def stages(
     seconds: float | None,
     note: Callable[[str], None],
 ) -> list[tuple[FineTuneConfig, float | None]]:
-    """The stages, each with its cut, learning rate and epochs, and the part that it may take of the time left then; what
-    was decided before a kill stays.
+    """The stages, each with its cut, learning rate and epochs, and the part that it may take of the time left then;
+    what was decided before a kill stays.
 
     Parameters
     ----------
