@@ -22,15 +22,7 @@ _AT_ONCE = 16
 
 
 def fetch(folder: Path) -> None:
-    """Fetch the files that the bucket has for a folder of the cache and that are not here; without one, nothing.
-
-    Raises
-    ------
-    SourceError
-        When the bucket does not answer as it should.
-    StorageError
-        When the disk is full.
-    """
+    """:func:`fetch_files` of all that the bucket has for a folder of the cache; without a bucket, nothing."""
     if settings().cache_bucket is None:
         return
     store, where = _store()
@@ -54,10 +46,11 @@ def fetch_files(folder: Path, names: Sequence[str]) -> None:
     if settings().cache_bucket is None:
         return
     store, where = _store()
+    key = _key(folder)
 
     def one(name: str) -> None:
         with s3_session.in_words(where), contextlib.suppress(FileNotFoundError):
-            content = bytes(s3_session.obstore().get(store, f"{_key(folder)}/{name}").bytes())
+            content = bytes(s3_session.obstore().get(store, f"{key}/{name}").bytes())
             write_bytes(folder / name, content, make_folder=True)
 
     missing = [name for name in names if not (folder / name).exists()]

@@ -44,8 +44,7 @@ def show_while_it_runs(home: Path, job: JobDirectory, document: dict[str, Any]) 
     ):
         address = (document.get(config) or {}).get("S3OutputPath") or ""
         if address.startswith("s3://"):
-            root = ensure_bucket(home, split(address)[0])
-            place = path_of(home, f"{address.rstrip('/')}/{job.name}/{name}")
+            root, place = _place(home, f"{address.rstrip('/')}/{job.name}/{name}")
             make_folders(root, str(place.parent))
             _link_folder(folder, place)
 
@@ -68,10 +67,9 @@ def publish(home: Path, job: JobDirectory) -> None:
 
 def _publish(home: Path, job: JobDirectory, document: dict[str, Any]) -> None:
     for output in processing_folders.outputs(document):
-        link_tree(job.path / output.place, ensure_bucket(home, split(output.address)[0]), path_of(home, output.address))
+        link_tree(job.path / output.place, *_place(home, output.address))
     if (address := _output_path(document)) is not None:
-        root = ensure_bucket(home, split(address)[0])
-        folder = path_of(home, f"{address}/{job.name}/output")
+        root, folder = _place(home, f"{address}/{job.name}/output")
         link_file(job.output / ARCHIVE, root, folder / ARCHIVE)
         if (document.get("OutputDataConfig") or {}).get("CompressionType") == "NONE":
             link_tree(job.model, root, folder / "model")
@@ -100,6 +98,11 @@ def _link_report(job: JobDirectory, root: Path, to: Path) -> None:
 def _output_path(document: dict[str, Any]) -> str | None:
     address = (document.get("OutputDataConfig") or {}).get("S3OutputPath") or ""
     return address.rstrip("/") if address.startswith("s3://") else None
+
+
+def _place(home: Path, address: str) -> tuple[Path, Path]:
+    """The bucket of an address, which is made where there is none, and the path."""
+    return ensure_bucket(home, split(address)[0]), path_of(home, address)
 
 
 def link_tree(folder: Path, root: Path, to: Path) -> None:

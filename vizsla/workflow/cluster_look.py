@@ -151,7 +151,7 @@ class ClusterLook:
             "token": token,
             # Read once, here: a node holds them once for all of its actors.
             "store": self._ray.put(store),
-            "known": self._ray.put(self._companion.known),
+            "contents": self._ray.put(self._companion.contents),
         }
         looked = data.from_arrow(blocks).map_batches(
             Looker,
@@ -190,7 +190,7 @@ class Looker:
         backbone: ExportedBackbone,
         token: str,
         store: Any,
-        known: Any,
+        contents: Any,
     ) -> None:
         import ray
 
@@ -201,7 +201,7 @@ class Looker:
         elif not (cache / token).exists():
             raise DataError(_NOT_SEEN.format("cache", socket.gethostname(), cache))
         engine = OnnxEngine(ray.get(graph))
-        self._companion = LookCompanion.knowing(ray.get(known), cache, backbone, engine)
+        self._companion = LookCompanion.with_contents(ray.get(contents), cache, backbone, engine)
         self._look = Look(root, limits, ray.get(store), False, self._companion)
 
     def __call__(self, batch: Any) -> Any:

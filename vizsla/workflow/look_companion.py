@@ -19,7 +19,7 @@ _KEPT_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Known:
+class CacheContents:
     """What is stored already: 16 bytes of memory a picture for its features, 100 for how it looks."""
 
     features: Index
@@ -29,23 +29,27 @@ class Known:
 class LookCompanion(FeatureCompanion):
     """Computes what is missing of the pictures that a scan opens (:class:`vizsla.data.scan.Companion`)."""
 
-    def __init__(self, space: FeatureSpace, engine: Engine, preprocessing: Preprocessing, known: Known) -> None:
-        super().__init__(space, engine, preprocessing, known.features)
-        self.known, self._store = known, known.looks
+    def __init__(
+        self, space: FeatureSpace, engine: Engine, preprocessing: Preprocessing, contents: CacheContents
+    ) -> None:
+        super().__init__(space, engine, preprocessing, contents.features)
+        self.contents, self._store = contents, contents.looks
         self._pending: list[Looks] = []
 
     @classmethod
     def of(cls, cache: Path, backbone: ExportedBackbone, engine: Engine, *, with_looks: bool) -> LookCompanion:
         """Of what lies in ``cache``; the looks only where they are wanted."""
         space = FeatureSpace(cache, backbone, engine)
-        known = Known(space.index(), LookStore(cache) if with_looks else None)
-        return cls(space, engine, backbone.preprocessing, known)
+        contents = CacheContents(space.index(), LookStore(cache) if with_looks else None)
+        return cls(space, engine, backbone.preprocessing, contents)
 
     @classmethod
-    def knowing(cls, known: Known, cache: Path, backbone: ExportedBackbone, engine: Engine) -> LookCompanion:
+    def with_contents(
+        cls, contents: CacheContents, cache: Path, backbone: ExportedBackbone, engine: Engine
+    ) -> LookCompanion:
         """Of what another process has read of its cache; what is computed goes to ``cache``."""
-        known = Known(known.features, None if known.looks is None else known.looks.at(cache))
-        return cls(FeatureSpace(cache, backbone, engine), engine, backbone.preprocessing, known)
+        contents = CacheContents(contents.features, None if contents.looks is None else contents.looks.at(cache))
+        return cls(FeatureSpace(cache, backbone, engine), engine, backbone.preprocessing, contents)
 
     def missing(self, sha256: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
         """Which pictures lack features, or how they look."""
