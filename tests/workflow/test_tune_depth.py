@@ -165,6 +165,8 @@ def test_a_depth_alone_searches_the_usual(tmp_path: Path) -> None:
         ({"backbone": "1..2"}, {}, {}, "A backbone is no number"),
         ({"depth": "head,last"}, {}, {}, "depth='head' is no depth of a trial"),
         ({"views": "0..4"}, {}, {}, "views=0"),
+        ({"depth": "last,full", "cut": "layer3.0,layer4.0"}, {}, {}, "means nothing where all blocks train"),
+        ({"lr": "0.1..0.2"}, {"cut": "layer9.0"}, {}, "The backbone has no block 'layer9.0'"),
         ({"lr": "0.1..0.2"}, {"lr": 0.1, "depth": "last"}, {}, "Parameter 'lr' comes twice"),
         ({"lr": "0.1..0.2"}, {"depth": "last"}, {"seeds": 3}, "seeds=3 is for heads"),
         ({"lr": "0.1..0.2"}, {"depth": "last"}, {"finalists": 2}, "finalists=2 is for heads"),

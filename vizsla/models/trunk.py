@@ -92,6 +92,23 @@ def choose_cut(cuts: Sequence[Cut], place: str | None) -> Cut:
     return max(late, key=lambda cut: cut.share)
 
 
+def trace(network: nn.Module) -> fx.Graph:
+    """The way that pictures take through a network in evaluation mode, as timm's networks can be traced.
+
+    Raises
+    ------
+    ModelError
+        When the way depends on the pictures.
+    """
+    try:
+        return _Tracer().trace(network)
+    except Exception as error:  # what a network's code may raise when it is traced has no common class
+        raise ModelError(
+            f"This backbone cannot be cut: torch.fx cannot trace it ({str(error).splitlines()[0]}).",
+            do=f"train the head alone, or all of it: {spelled('depth', 'head')} or {spelled('depth', 'full')}",
+        ) from error
+
+
 class _Tracer(fx.Tracer):  # type: ignore[misc]
     def __init__(self) -> None:
         import timm.models
@@ -122,13 +139,7 @@ class DividedBackbone:
     def __init__(self, backbone: TorchBackbone) -> None:
         self.backbone = backbone
         self.features = Features(backbone.module).eval()
-        try:
-            self._graph = _Tracer().trace(self.features)
-        except Exception as error:  # what a network's code may raise when it is traced has no common class
-            raise ModelError(
-                f"This backbone cannot be cut: torch.fx cannot trace it ({str(error).splitlines()[0]}).",
-                do=f"train the head alone, or all of it: {spelled('depth', 'head')} or {spelled('depth', 'full')}",
-            ) from error
+        self._graph = trace(self.features)
         self._nodes = list(self._graph.nodes)
         self._at = _places(self._nodes)
         self.cuts = self._costs()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 from vizsla.errors import UsageError
 from vizsla.training.fine_tuning.config import FineTuneConfig, training_config
@@ -95,15 +96,29 @@ def backbones(space: Space) -> tuple[str, ...]:
     return tuple(map(str, parameter.values))
 
 
+def cuts(space: Space | None) -> tuple[str, ...]:
+    """The blocks before which trials cut the backbone; none where they are left open."""
+    if space is None:
+        return ()
+    parameter = space.parameters.get("cut")
+    named = parameter.values if isinstance(parameter, CategoricalParameter) else [space.static.get("cut")]
+    return tuple(str(place) for place in named if place is not None)
+
+
 def check_fine_tuning_space(base: FineTuneConfig, space: Space) -> None:
-    """That every value the space holds can be trained with.
+    """That every value the space holds can be trained with, at every depth it holds.
 
     Raises
     ------
     UsageError
         For the first that cannot; the message names the parameter.
     """
-    for name, p in space.parameters.items():
-        values = p.values if isinstance(p, CategoricalParameter) else (p.min_value, p.max_value)
-        for value in values:
-            fine_tune_config(base, dict(space.static) | {name: value})
+    values = {
+        name: p.values if isinstance(p, CategoricalParameter) else (p.min_value, p.max_value)
+        for name, p in space.parameters.items()
+    }
+    depth = next((name for name in values if head_name(name) == "depth"), None)
+    depths: Sequence[dict[str, Value]] = [{}] if depth is None else [{depth: value} for value in values[depth]]
+    for at_depth, name in product(depths, values):
+        for value in values[name]:
+            fine_tune_config(base, dict(space.static) | at_depth | {name: value})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import product
 
 from vizsla.images import Preprocessing
 from vizsla.models.export_process import BackboneExport
 from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import FineTuneConfig
-from vizsla.training.fine_tuning.trainer import launcher_for
+from vizsla.training.fine_tuning.trainer import check_cut, launcher_for
 from vizsla.training.look import FeatureLook
-from vizsla.tuning.fine_tuning_space import check_fine_tuning_space
+from vizsla.tuning.fine_tuning_space import check_fine_tuning_space, cuts
 from vizsla.tuning.head_space import check_space, default_space
 from vizsla.tuning.strategies import warm_up
 from vizsla.workflow.cluster_look import ClusterLook, is_elsewhere
@@ -60,6 +61,10 @@ class Start:
             warm_up(request.tune.strategy, request.tune.limits.trials)
         elif isinstance(request.head, FineTuneConfig) and (request.head.processes or 1) > 1:
             launcher_for(request.executor, settings().home).processes(request.head)
+        if isinstance(request.head, FineTuneConfig):
+            searched = () if request.tune is None else cuts(request.tune.space)
+            for spec, place in product(self._specs, filter(None, (request.head.cut, *searched))):
+                check_cut(spec, place)
         # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
         deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
         self._source = open_source(request.data_request(deadline), observer, watch)

@@ -128,6 +128,8 @@ def test_minutes_alone_ask_for_the_best_that_they_allow() -> None:
         ({"views": 3}, "views means nothing where the head alone is trained.", "leave views out, or name a depth"),
         ({"depth": "last", "head": "cosine"}, "head='cosine' is for a head that is trained alone.", "leave head or"),
         ({"depth": "full", "optimizer": "lbfgs"}, "optimizer='lbfgs' is for a head", "leave optimizer or depth out"),
+        ({"depth": "full", "cut": "blocks.5"}, "cut='blocks.5' means nothing where all blocks train.", "leave cut out"),
+        ({"depth": "last", "batch_norm": "train"}, "batch_norm='train' means nothing where the last", "or name depth="),
         ({"depth": "deep"}, "depth='deep' cannot be used.", None),
         ({"depth": "full", "layer_decay": 2}, "layer_decay=2 cannot be used.", None),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ import torch
 
 from tests.training.fine_tuning.conftest import Setting
 from vizsla.errors import DataError, StorageError, UsageError, VizslaError
+from vizsla.models.engine import OnnxEngine
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
 from vizsla.training.callbacks import Callback
-from vizsla.training.fine_tuning import layers, loop, schedule
+from vizsla.training.fine_tuning import layers, loop, schedule, stage
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
 from vizsla.training.trained import EpochMetrics, Stop
@@ -113,6 +115,45 @@ def test_no_disk_for_the_activations(
     assert caught.value.what.startswith("There is no room for the activations before layer2.0: 0.0 GB")
     assert "lower views" in str(caught.value.do)
     assert not list(small_disk.iterdir()), "said before any picture is decoded"
+
+
+def test_a_disk_that_fills_up_before_all_blocks_train_leaves_what_the_last_ones_gained(
+    setting: Setting, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = stage.Workshop.inputs
+
+    def inputs(workshop: stage.Workshop, config: FineTuneConfig) -> Any:
+        return make(replace(workshop, cache=small_disk) if config.depth == "full" else workshop, config)
+
+    monkeypatch.setattr(stage.Workshop, "inputs", inputs)
+    (small_disk / "other").write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize - 4096))
+    training = setting.train(tmp_path / "a", FineTuneConfig("auto", epochs=2, batch_size=8, views=1, lr=3e-3))
+    assert isinstance(training.trained.config, FineTuneConfig)
+    assert training.trained.config.depth == "last"
+    assert any(note.startswith("Depth full cannot train: The disk is full") for note in setting.notes), setting.notes
+
+
+def test_what_training_begins_with_ends_in_time_too(setting: Setting, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(schedule, "_LEAST_SECONDS", 0.0)
+    make = OnnxEngine.activations
+
+    def slow(engine: OnnxEngine, pictures: Any) -> Any:
+        if "activations" in setting.notes:
+            time.sleep(0.5)  # another program came, after the time was planned
+        return make(engine, pictures)
+
+    class Phases(Callback):
+        def on_phase(self, name: str, total: int | None) -> None:
+            setting.notes.append(name)
+
+    monkeypatch.setattr(OnnxEngine, "activations", slow)
+    monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "cache"))
+    began = time.monotonic()
+    training = setting.train(tmp_path / "a", LAST, Phases(), deadline=began + 4)
+    assert time.monotonic() - began < 8, "36 pictures at half a second would take 18 s"
+    assert training.backbone is setting.frozen.backbone
+    assert training.trained.stop is not None
+    assert "before there was anything to train on at depth last" in training.trained.stop.reason
 
 
 def test_blocks_below_learn_less_and_later(setting: Setting) -> None:

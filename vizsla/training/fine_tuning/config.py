@@ -84,6 +84,21 @@ class FineTuneConfig:
 
     def __post_init__(self) -> None:
         check(self, open_names=("cut", "lr", "epochs", "patience", "processes"))
+        if self.depth == "full" and self.cut is not None:
+            raise UsageError(
+                f"cut={self.cut!r} means nothing where all blocks train.",
+                parameter="cut",
+                allowed="with depth last or auto",
+                do=f"leave {spelled('cut')} out, or name {spelled('depth', 'last')}",
+            )
+        if self.depth == "last" and self.batch_norm == "train":
+            raise UsageError(
+                "batch_norm='train' means nothing where the last blocks train: the statistics before the cut stay as "
+                "they are.",
+                parameter="batch_norm",
+                allowed="auto or frozen; train with depth full or auto",
+                do=f"leave {spelled('batch_norm')} out, or name {spelled('depth', 'full')}",
+            )
         if self.processes is not None and self.processes > self.batch_size:
             raise UsageError(
                 f"A batch of {self.batch_size} pictures cannot be shared by {self.processes} processes.",
@@ -96,6 +111,11 @@ class FineTuneConfig:
     def is_open(self) -> bool:
         """Whether depth and epochs follow from the time there is."""
         return self.depth == "auto" and self.epochs is None
+
+    def at(self, depth: Depth, cut: str | None = None) -> FineTuneConfig:
+        """The same at another depth, without what means nothing there."""
+        own = {"batch_norm": "auto"} if depth == "last" and self.batch_norm == "train" else {}
+        return replace(self, depth=depth, cut=None if depth == "full" else cut, **own)
 
     def resolved(self) -> FineTuneConfig:
         """With the learning rate and the epochs that suit the depth, where they were left open."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import nn
 
+from vizsla.models.folding import Pass, folded
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.trunk import Features
 
@@ -23,6 +24,8 @@ class Network(nn.Module):  # type: ignore[misc]
     def __init__(self, body: nn.Module, head: nn.Linear) -> None:
         super().__init__()
         self.body, self.head = body, head
+        self._frozen: Pass = body.__call__
+        """The body where statistics stay: no module, as its parameters are the body's."""
 
     @classmethod
     def of(cls, body: nn.Module, head: LinearHead, device: torch.device) -> Network:
@@ -31,6 +34,7 @@ class Network(nn.Module):  # type: ignore[misc]
         network = cls(body, linear)
         fill(network, {"head.weight": torch.from_numpy(head.weight), "head.bias": torch.from_numpy(head.bias)})
         network.to(device, memory_format=torch.channels_last).eval().requires_grad_(True)
+        network._frozen = folded(network.body)
         return network
 
     def named_weights(self) -> Iterable[tuple[str, nn.Parameter]]:
@@ -46,7 +50,8 @@ class Network(nn.Module):  # type: ignore[misc]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.bfloat16):
-            logits: torch.Tensor = self.head(self.body(inputs))
+            features = self.body(inputs) if self.trains_statistics else self._frozen(inputs)
+            logits: torch.Tensor = self.head(features)
         return logits.float()
 
 

@@ -53,7 +53,7 @@ def pilot(workshop: Workshop, config: FineTuneConfig, head: LinearHead, costs: C
     if count < min(_LEAST_PICTURES, len(data.train)):
         return None
     began = time.monotonic()
-    short = replace(config, depth="last", cut=place, epochs=_EPOCHS, views=_VIEWS, patience=None, unfreeze=0.0)
+    short = replace(config.at("last", place), epochs=_EPOCHS, views=_VIEWS, patience=None, unfreeze=0.0)
     short = short.resolved()
     workshop = replace(workshop, data=replace(data, train=data.train[:count]))
     body, inputs = workshop.inputs(short)

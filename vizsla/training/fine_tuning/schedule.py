@@ -212,7 +212,7 @@ def asked_for(config: FineTuneConfig, cuts: Sequence[Cut], device: torch.device)
         cut = cuts[0] if depth == "last" and cuts else None
         if depth == "last" and cut is None:
             continue
-        stage = replace(config, depth=depth, cut=None if cut is None else cut.place).resolved()
+        stage = config.at(depth, None if cut is None else cut.place).resolved()
         if stage.precision == "auto":
             stage = replace(stage, precision="bfloat16" if gains_from_bfloat16(device) else "float32")
         stages.append(stage)

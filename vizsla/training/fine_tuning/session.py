@@ -48,6 +48,8 @@ class Session:
         Told (done, total) of the phase that runs.
     launcher:
         Starts the processes of a training that is shared by several.
+    deadline:
+        A moment of ``time.monotonic()``, after which no more inputs are made.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Session:
         on_progress: Callable[[int, int], None],
         note: Callable[[str], None],
         launcher: Launcher,
+        deadline: float | None = None,
     ) -> None:
         data = frozen.data
         if not len(data.valid):
@@ -88,7 +91,16 @@ class Session:
         self.spec, self._frozen, self._cache = spec, frozen, cache
         self._on_progress, self._note, self.launcher = on_progress, note, launcher
         self.workshop = Workshop(
-            self.backbone, frozen.backbone.sha256, pictures, data, cache, threads, best_device(), callback, on_progress
+            self.backbone,
+            frozen.backbone.sha256,
+            pictures,
+            data,
+            cache,
+            threads,
+            best_device(),
+            callback,
+            on_progress,
+            deadline,
         )
 
     @property
@@ -115,7 +127,15 @@ class Session:
         end: float | None = None,
     ) -> tuple[TrainedHead, npt.NDArray[np.float32]]:
         """Train one depth from a head on, after the epochs of ``history``, until ``end`` in seconds since 1970; what
-        came of it, and its logits of the validation pictures. The backbone has the weights of the best epoch."""
+        came of it, and its logits of the validation pictures. The backbone has the weights of the best epoch.
+
+        Raises
+        ------
+        DeadlineError
+            When the deadline passes before there is anything to train on.
+        StorageError
+            When the disk cannot hold what it trains on.
+        """
         data = self.workshop.data
         body, inputs = self.workshop.inputs(config)
         network = Network.of(body, head, self.workshop.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,16 @@ from vizsla.training.head_data import HeadData
 _EXAMPLES = 8
 
 
+class DeadlineError(Exception):
+    """The time was over before there was anything to train on."""
+
+
 @dataclass(frozen=True)
 class Workshop:
     """What every stage works with: a backbone, the pictures and their labels, and the machine.
 
-    ``on_progress`` is told (done, total) of the phase that runs.
+    ``on_progress`` is told (done, total) of the phase that runs. ``deadline``: a moment of ``time.monotonic()``, after
+    which no more inputs are made.
     """
 
     backbone: TorchBackbone
@@ -46,6 +52,7 @@ class Workshop:
     device: torch.device
     callback: Callback
     on_progress: Callable[[int, int], None]
+    deadline: float | None = None
 
     @property
     def examples(self) -> list[Path]:
@@ -54,7 +61,15 @@ class Workshop:
         return [self.pictures.paths[int(row)] for row in rows[:: max(1, len(rows) // _EXAMPLES)][:_EXAMPLES]]
 
     def inputs(self, config: FineTuneConfig) -> tuple[nn.Module, Inputs]:
-        """The blocks that train, and their inputs: those behind the cut, or all of them."""
+        """The blocks that train, and their inputs: those behind the cut, or all of them.
+
+        Raises
+        ------
+        DeadlineError
+            When the deadline passes meanwhile.
+        StorageError
+            When the disk cannot hold them.
+        """
         recipe = Recipe(config.augmentation, config.flip, self.backbone.preprocessing)
         if config.depth == "last":
             return self._last(config, choose_cut(divide(self.backbone).cuts, config.cut), recipe)
@@ -84,7 +99,7 @@ class Workshop:
         def on_done(count: int) -> None:
             nonlocal done
             done += count
-            self.on_progress(done, total)
+            self._progress(done, total)
 
         self.callback.on_phase("activations", total)
         files = []
@@ -106,8 +121,13 @@ class Workshop:
             self.backbone.preprocessing,
             threads=self.threads,
             as_model_input=as_model_input,
-            on_progress=self.on_progress,
+            on_progress=self._progress,
         )
+
+    def _progress(self, done: int, total: int) -> None:
+        self.on_progress(done, total)
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise DeadlineError
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vizsla.errors import StorageError
 from vizsla.models.heads.linear import LinearHead
 from vizsla.models.weights import BackboneSpec
 from vizsla.training.callbacks import Callback, Callbacks, Deadline
@@ -15,7 +16,7 @@ from vizsla.training.checkpoint import Checkpoint, interval
 from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.gain import Gain
 from vizsla.training.fine_tuning.pictures import Pictures
-from vizsla.training.trained import EpochMetrics
+from vizsla.training.trained import EpochMetrics, Stop
 from vizsla.training.trainer import Frozen, Trainer, Training
 
 if TYPE_CHECKING:
@@ -38,6 +39,22 @@ def launcher_for(executor: str, folder: Path) -> Launcher:
     from vizsla.training.fine_tuning.torchrun import Torchrun
 
     return Torchrun()
+
+
+def check_cut(spec: BackboneSpec, place: str) -> None:
+    """That a backbone can be cut before a block. Imports torch.
+
+    Raises
+    ------
+    UsageError
+        When it has no such block.
+    ModelError
+        When it cannot be cut.
+    """
+    from vizsla.models.backbone import load_backbone
+    from vizsla.models.trunk import choose_cut, divide
+
+    choose_cut(divide(load_backbone(spec)).cuts, place)
 
 
 class FineTuner(Trainer):
@@ -89,6 +106,7 @@ class FineTuner(Trainer):
     def train(self, frozen: Frozen, callback: Callback) -> Training:
         from vizsla.training.fine_tuning.schedule import stages
         from vizsla.training.fine_tuning.session import Session
+        from vizsla.training.fine_tuning.stage import DeadlineError
 
         session = Session(
             self._spec,
@@ -102,6 +120,7 @@ class FineTuner(Trainer):
             on_progress=self._on_progress,
             note=self._note,
             launcher=launcher_for(self._executor, self.folder),
+            deadline=self._deadline,
         )
         callback.on_phase("plan", None)
         config = replace(self._config, processes=session.launcher.processes(self._config))
@@ -118,7 +137,17 @@ class FineTuner(Trainer):
             end = None
             if part is not None and self._deadline is not None:
                 end = time.time() + part * (self._deadline - time.monotonic())
-            result, answers = session.train(stage, best.head, callback, self._checkpoints[-1], history, end)
+            try:
+                result, answers = session.train(stage, best.head, callback, self._checkpoints[-1], history, end)
+            except DeadlineError:
+                over = f"the time was over before there was anything to train on at depth {stage.depth}"
+                best = replace(best, stop=Stop("minutes", over))
+                break
+            except StorageError as error:
+                if self._config.depth != "auto":
+                    raise
+                self._note(f"Depth {stage.depth} cannot train: {error.what} What was before is kept. {error.where}")
+                continue
             kept = False
             if len(result.history) > len(history):
                 gain = Gain.of(logits, answers, session.labels)
