@@ -171,6 +171,7 @@ def _ours(spec: Any, pictures: list[Path], cache: Path, depth: Any) -> float:
     body, inputs = workshop.inputs(config)
     network = Network.of(body, head, device)
     network.bfloat16 = config.precision == "bfloat16"
+    network.trains_statistics = depth == "full"  # as with weights whose statistics are not folded, and as plain PyTorch
     steps: list[float] = []
 
     def on_step(step: int, total: int) -> None:
