@@ -1,4 +1,4 @@
-"""Tracking as a user has it, over a database that is made once."""
+"""Tracking as a user has it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import wait_for
-from vizsla.jobs import recorder, tracking
-
-
-@pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of MLflow's in which nothing is recorded yet; to make one takes seconds."""
-    pytest.importorskip("mlflow")
-    made = tmp_path_factory.mktemp("tables") / "mlflow.db"
-    recorder.make_database(f"sqlite:///{made}")
-    return made
+from vizsla.jobs import tracking
 
 
 @pytest.fixture

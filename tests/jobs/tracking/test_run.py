@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -83,12 +85,14 @@ def test_runs_of_an_earlier_version_are_not_written_again(tmp_path: Path, tracke
 
 
 @pytest.mark.parametrize("name", ["50%20?", "a?b=c#d"])
-def test_jobs_may_lie_in_any_folder(tmp_path: Path, tracked: None, name: str) -> None:
+def test_jobs_may_lie_in_any_folder(tmp_path: Path, tracked: None, tables: Path, name: str) -> None:
     home = tmp_path / name
     job = JobDirectory.create("train", "x", {}, home, "mine")
+    shutil.copy(tables, home / "mlflow.db")
     job.set_state("Failed", "exit code 1")
     uri = tracking.tracking_uri(home)
     assert uri is not None
     assert Recorder(uri, home).record(job).has_ended
-    assert (home / "mlflow.db").is_file()
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database:
+        assert database.execute("SELECT name FROM runs").fetchall() == [("mine",)]
     assert list((home / "mlartifacts").rglob("job.json"))
