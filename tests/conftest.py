@@ -128,6 +128,18 @@ def tiny_backbone(_own_cache: None) -> ExportedBackbone:
     return ensure_exported(BackboneSpec.resolve("test_resnet", random_init=True), settings().cache)
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow's in which nothing is recorded yet; to make one takes seconds."""
+    pytest.importorskip("mlflow")
+    from vizsla.jobs.recorder import make_database
+    from vizsla.jobs.tracking import sqlite_address
+
+    file = tmp_path_factory.mktemp("tables") / "mlflow.db"
+    make_database(sqlite_address(file))
+    return file
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A real headless Chromium. No longer than a module: its event loop would be in the way of other tests'."""

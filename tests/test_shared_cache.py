@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from commandline import process, vizsla
 
 from vizsla import s3_session, shared_cache
 from vizsla.errors import SourceError
@@ -86,10 +85,11 @@ def test_a_second_machine_computes_nothing(
 ) -> None:
     photos = folder_of_photos({"red": 16, "green": 16})
     machine("one")
-    first = run("fit", photos, "--backbone", "test_resnet", "--random-init", "--name", "first", "--json")
+    words = ("fit", photos, "--backbone", "test_resnet", "--random-init", "--json", "--name")
+    first = answer(vizsla(*words, "first"))
     assert first["computed"] == 32
     machine("two")
-    second = run("fit", photos, "--backbone", "test_resnet", "--random-init", "--name", "second", "--json")
+    second = answer(process(*words, "second"))
     assert second["computed"] == 0
     assert second["metrics"]["accuracy"] == first["metrics"]["accuracy"]
     stored = keys(settings().cache_address)
@@ -98,11 +98,9 @@ def test_a_second_machine_computes_nothing(
     store = s3_session.connect("photos", None)
     obstore.put(store, f"caches/ours/{tmp_path.name}/{shard}", b"damaged")
     machine("three")
-    third = run("fit", photos, "--backbone", "test_resnet", "--random-init", "--name", "third", "--json")
-    assert third["computed"] == 32
+    assert answer(vizsla(*words, "third"))["computed"] == 32
     assert shard not in keys(settings().cache_address)
-    shown = run("cache", "--json")
-    assert shown["bucket"] == settings().cache_address
+    assert answer(vizsla("cache", "--json"))["bucket"] == settings().cache_address
 
 
 def test_a_bucket_that_is_not_there_is_told_before_anything_is_computed(
@@ -115,10 +113,7 @@ def test_a_bucket_that_is_not_there_is_told_before_anything_is_computed(
     assert "s3://nobody-made-this/cache" in str(caught.value)
 
 
-def run(*words: Any) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "vizsla", *map(str, words)], env=dict(os.environ), capture_output=True, text=True
-    )
+def answer(done: CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr + done.stdout
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

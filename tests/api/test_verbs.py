@@ -12,8 +12,6 @@ import pytest
 
 import vizsla
 from tests.batch.conftest import save_model
-from vizsla.jobs.recorder import make_database
-from vizsla.jobs.tracking import sqlite_address
 from vizsla.models.export import ExportedBackbone
 
 
@@ -44,13 +42,11 @@ def test_a_folder_is_transformed_and_read_as_a_table(
 
 
 def test_a_model_is_registered_approved_exported_and_deployed(
-    model: Path, folder_of_photos: Callable[..., Path], tmp_path: Path
+    model: Path, folder_of_photos: Callable[..., Path], tables: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("mlflow")
     home = Path(os.environ["VIZSLA_HOME"])
     home.mkdir(parents=True, exist_ok=True)
-    make_database(sqlite_address(tmp_path / "mlflow.db"))
-    shutil.copy(tmp_path / "mlflow.db", home / "mlflow.db")
+    shutil.copy(tables, home / "mlflow.db")
     photos = folder_of_photos({"red": 2, "blue": 1})
     done = vizsla.register(model, "colours", pictures=photos)
     assert (done.package.name, done.package.status) == ("colours/1", "PendingManualApproval")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,6 @@ from botocore.exceptions import ClientError
 from tests.aws.conftest import ROLE, until
 from tests.batch.conftest import save_model
 from vizsla.aws.context import Context
-from vizsla.jobs.recorder import make_database
-from vizsla.jobs.tracking import sqlite_address
 from vizsla.models.model import load
 
 pytest.importorskip("mlflow")
@@ -24,11 +23,16 @@ Clients = Callable[[str], Any]
 
 
 def test_a_version_of_vizsla_models_is_approved_and_served(
-    client: Clients, ctx: Context, tmp_path: Path, tiny_backbone: Any, folder_of_photos: Callable[..., Path]
+    client: Clients,
+    ctx: Context,
+    tables: Path,
+    tmp_path: Path,
+    tiny_backbone: Any,
+    folder_of_photos: Callable[..., Path],
 ) -> None:
     from vizsla.workflow.registration import register
 
-    make_database(sqlite_address(ctx.home / "mlflow.db"))
+    shutil.copy(tables, ctx.home / "mlflow.db")
     model = save_model(tmp_path / "model", tiny_backbone, 1)
     photos = folder_of_photos({"rose": 4, "tulip": 4})
     register(str(model), "flowers", pictures=str(photos))

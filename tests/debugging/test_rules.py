@@ -27,11 +27,11 @@ from vizsla.debugging.trial import Trial
 from vizsla.errors import UsageError
 
 torch = pytest.importorskip("torch")
-RUNS = Path(__file__).resolve().parents[2] / "benchmarks" / "debugger_runs.py"
+RUNS = Path(__file__).resolve().parents[2] / "benchmarks" / "debugger_runs" / "__init__.py"
 
 
 def _runs() -> ModuleType:
-    """The benchmark's own file: tests run without the benchmarks on their path."""
+    """The benchmark's own runs: tests run without the benchmarks on their path."""
     spec = importlib.util.spec_from_file_location("debugger_runs", RUNS)
     assert spec is not None
     assert spec.loader is not None

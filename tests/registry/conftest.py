@@ -13,18 +13,8 @@ import pytest
 from commandline import vizsla
 
 from tests.batch.conftest import save_model
-from vizsla.jobs.recorder import make_database
-from vizsla.jobs.tracking import sqlite_address
 
 pytest.importorskip("mlflow")
-
-
-@pytest.fixture(scope="session")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's empty tables: to make them takes seconds."""
-    file = tmp_path_factory.mktemp("tables") / "mlflow.db"
-    make_database(sqlite_address(file))
-    return file
 
 
 @pytest.fixture(autouse=True)

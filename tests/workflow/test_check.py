@@ -131,12 +131,14 @@ def test_without_cleanvision_a_note_says_what_was_not_looked_for(folder_of_photo
     assert "vizsla[check]" in result.stderr.replace("\n", "")
 
 
-@pytest.fixture
-def planted_run(flowers: Path, tmp_path: Path):
-    planted = clean(flowers, tmp_path / "my flowers & co")
+@pytest.fixture(scope="module")
+def planted_run(flowers: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Photos with things wrong with them, and what the command says of them."""
+    place = tmp_path_factory.mktemp("planted")
+    planted = clean(flowers, place / "my flowers & co")
     for name in ("truncated", "leak_near", "two_labels", "dark", "copies_exact", "not_an_image"):
         KINDS[name](planted, flowers)
-    result = CliRunner().invoke(app, ["check", str(planted.root), "--json"])
+    result = CliRunner().invoke(app, ["check", str(planted.root), "--json"], env={"VIZSLA_HOME": str(place / "runs")})
     assert result.exit_code == 0, result.output
     return planted, result
 

@@ -70,12 +70,24 @@ def resume(job: Path) -> str:
     return (job / "logs.txt").read_bytes()[said:].decode()
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, write_photos: Folder) -> Path:
+    return write_photos(tmp_path_factory.mktemp("data") / "photos", {"red": 30, "green": 30})
+
+
+@pytest.fixture(scope="module")
+def reference(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The job of a fit of these photos that nothing disturbed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIZSLA_HOME", str(tmp_path_factory.mktemp("reference")))
+        patch.setenv("VIZSLA_TRACKING", "off")
+        return fit(request(photos)).job
+
+
 def test_a_resumed_fit_goes_on_after_the_last_epoch_that_was_kept(
-    folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
-    reference = fit(request(data)).job
-    job = ended_after(9, data, tmp_path / "runs", monkeypatch)
+    job = ended_after(9, photos, tmp_path / "runs", monkeypatch)
     lines = (job / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (job / "metrics.jsonl").write_bytes(b"".join(lines[:13]) + lines[13][:20])  # as a kill between two writes leaves it
     assert "note: Training goes on after epoch 8.\n" in resume(job)
@@ -100,11 +112,9 @@ def test_a_fit_resumed_on_other_data_trains_from_its_first_epoch(
 
 
 def test_a_damaged_checkpoint_is_told_and_costs_its_epochs_only(
-    folder_of_photos: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
-    reference = fit(request(data)).job
-    job = ended_after(9, data, tmp_path / "runs", monkeypatch)
+    job = ended_after(9, photos, tmp_path / "runs", monkeypatch)
     os.truncate(job / FILE, 500)
     assert "note: The checkpoint head.checkpoint is damaged: training begins with its first epoch.\n" in resume(job)
     same_result(reference, job)

@@ -80,6 +80,20 @@ def test_an_option_on_data_among_the_hyperparameters_of_fit(tmp_path: Path, opti
     assert caught.value.do == do
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, write_photos: Folder) -> Path:
+    return write_photos(tmp_path_factory.mktemp("data") / "photos", {"red": 30, "green": 30})
+
+
+@pytest.fixture(scope="module")
+def reference(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The job of a fit of these photos in this process, which nothing disturbed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIZSLA_HOME", str(tmp_path_factory.mktemp("reference")))
+        patch.setenv("VIZSLA_TRACKING", "off")
+        return fit(request(photos)).job
+
+
 def same_result(one: Path, other: Path) -> None:
     """Both jobs ended with the same bits."""
     heads = [artifact.load(job / "model").head for job in (one, other)]
@@ -91,16 +105,14 @@ def same_result(one: Path, other: Path) -> None:
     assert sorted(values[0], key=str) == sorted(values[1], key=str), "every metric once, with the same value"
 
 
-def test_fit_in_this_process_and_train_in_its_own_end_alike(folder_of_photos: Folder, tmp_path: Path) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
-    here = fit(request(data))
+def test_fit_in_this_process_and_train_in_its_own_end_alike(photos: Path, reference: Path, tmp_path: Path) -> None:
     executor = LocalExecutor(tmp_path / "jobs")
-    handle = executor.submit(to_spec(request(data)), "photos")
+    handle = executor.submit(to_spec(request(photos)), "photos")
     state, _ = run_to_end(executor, handle)
     assert state.status == "Completed", state.reason
-    same_result(here.job, handle.path)
-    assert "evaluation" in (here.job / "logs.txt").read_text()
-    assert JobDirectory.open(here.job).document["HyperParameters"]["lr"] == "0.01"
+    same_result(reference, handle.path)
+    assert "evaluation" in (reference / "logs.txt").read_text()
+    assert JobDirectory.open(reference).document["HyperParameters"]["lr"] == "0.01"
 
 
 def test_a_failure_in_its_own_process_comes_in_the_words_of_fit(folder_of_photos: Folder, tmp_path: Path) -> None:
@@ -155,12 +167,10 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_result(
 
 
 def test_killed_once_while_it_trains_and_resumed_it_ends_with_the_same_result(
-    folder_of_photos: Folder, tmp_path: Path
+    photos: Path, reference: Path, tmp_path: Path
 ) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
-    reference = fit(request(data)).job
     executor = LocalExecutor(tmp_path / "jobs")
-    handle = executor.submit(to_spec(request(data)), "photos")
+    handle = executor.submit(to_spec(request(photos)), "photos")
     wait_for(lambda: any(read_metrics(handle.path / "metrics.jsonl")))
     found = attempts.running(JobDirectory(handle.path), 1)
     assert found is not None
@@ -199,10 +209,8 @@ def in_process(data: Path, until: str, pause: float = 0) -> subprocess.Popen[str
     return process
 
 
-def test_a_fit_that_was_killed_is_resumed_as_a_job_of_its_own(folder_of_photos: Folder, tmp_path: Path) -> None:
-    data = folder_of_photos({"red": 30, "green": 30})
-    reference = fit(request(data)).job
-    process = in_process(data, "features")
+def test_a_fit_that_was_killed_is_resumed_as_a_job_of_its_own(photos: Path, reference: Path, tmp_path: Path) -> None:
+    process = in_process(photos, "features")
     process.kill()
     process.wait()
     path = tmp_path / "runs" / "mine"

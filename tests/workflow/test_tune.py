@@ -41,14 +41,18 @@ def request(photos: Path, name: str | None = "tune-it", trials: int = 10, **opti
     return FitRequest(photos, "test_resnet", None, True, StepConfig(epochs=3), name=name, tune=search)
 
 
-@pytest.fixture
-def photos(folder_of_photos: Callable[..., Path]) -> Path:
-    return folder_of_photos({"red": 24, "green": 24, "blue": 24})
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, write_photos: Callable[..., Path]) -> Path:
+    return write_photos(tmp_path_factory.mktemp("data") / "photos", {"red": 24, "green": 24, "blue": 24})
 
 
-@pytest.fixture
-def tuned(photos: Path) -> FitResult:
-    return fit(request(photos))
+@pytest.fixture(scope="module")
+def tuned(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+    """A search that has ended, in a home of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIZSLA_HOME", str(tmp_path_factory.mktemp("tuned")))
+        patch.setenv("VIZSLA_TRACKING", "off")
+        return fit(request(photos))
 
 
 def test_a_search_ends_in_a_measured_saved_model(tuned: FitResult, photos: Path) -> None:
@@ -76,7 +80,7 @@ def test_a_search_ends_in_a_measured_saved_model(tuned: FitResult, photos: Path)
 def test_what_is_exported_trains_the_same_head(tuned: FitResult, photos: Path) -> None:
     from vizsla.tuning.head_space import head_config
 
-    best = load_tuning("tune-it").best_hyperparameters()
+    best = load_tuning(tuned.job).best_hyperparameters()
     again = fit(FitRequest(photos, "test_resnet", None, True, head_config(StepConfig(epochs=3), best)))
     first, second = load(tuned.model), load(again.model)
     for picture in list((photos / "blue").glob("*.jpg"))[:3]:
@@ -113,16 +117,17 @@ def test_another_space_in_the_same_study_is_refused(photos: Path, tmp_path: Path
 
 
 def test_a_later_search_learns_from_an_earlier_one(tuned: FitResult, photos: Path, folder_of_photos: Any) -> None:
-    same = fit(request(photos, name="again", warm_start=("tune-it",), trials=2))
+    earlier = (str(tuned.job),)
+    same = fit(request(photos, name="again", warm_start=earlier, trials=2))
     assert same.search is not None
     assert "searched the same data: its " in same.search.notes[0]
     assert len(same.search.trials) == 2
-    longer = replace(request(photos, name="longer", warm_start=("tune-it",), trials=5), head=StepConfig(epochs=5))
+    longer = replace(request(photos, name="longer", warm_start=earlier, trials=5), head=StepConfig(epochs=5))
     found = fit(longer).search
     assert found is not None
     assert "trained with other fixed hyperparameters" in found.notes[0]
     other = folder_of_photos({"red": 20, "green": 22}, name="others")
-    transferred = fit(request(other, name="other", warm_start=("tune-it",), trials=5))
+    transferred = fit(request(other, name="other", warm_start=earlier, trials=5))
     assert transferred.search is not None
     assert "searched other data" in transferred.search.notes[0]
     assert tuned.search is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,16 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> BackboneSpec:
     return BackboneSpec.resolve("test_resnet", path)
 
 
-@pytest.fixture
-def setting(folder_of_photos: Callable[..., Path], tiny_backbone: ExportedBackbone, spec: BackboneSpec) -> Setting:
-    data = open_dataset(folder_of_photos(splits={"train": {"red": 12, "blue": 12}, "valid": {"red": 6, "blue": 6}}))
+@pytest.fixture(scope="session")
+def colours(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_photos: Callable[..., Path],
+    tiny_backbone: ExportedBackbone,
+    spec: BackboneSpec,
+) -> Setting:
+    """The pictures and the features of all tests, which only read them."""
+    splits = {"train": {"red": 12, "blue": 12}, "valid": {"red": 6, "blue": 6}}
+    data = open_dataset(write_photos(tmp_path_factory.mktemp("colours") / "photos", splits=splits))
     engine = OnnxEngine(tiny_backbone.path)
     space = FeatureSpace(settings().cache, tiny_backbone, engine)
     extraction = extract(data, space, tiny_backbone.preprocessing, engine, threads=2)
@@ -75,6 +82,12 @@ def setting(folder_of_photos: Callable[..., Path], tiny_backbone: ExportedBackbo
     )
     keys = np.array([list(hashlib.sha256(data[row].read_bytes()).digest()) for row in range(len(data))], np.uint8)
     return Setting(data, Frozen(tiny_backbone, head_data, "colours", "ab" * 32), Pictures(data, keys), spec)
+
+
+@pytest.fixture
+def setting(colours: Setting) -> Setting:
+    """The same with notes of its own."""
+    return replace(colours, notes=[])
 
 
 @pytest.fixture(autouse=True)
