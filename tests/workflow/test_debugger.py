@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vizsla.jobs.directory import JobDirectory
-from vizsla.training.trained import Stop
+from vizsla.training.trained import EpochMetrics, Stop
 from vizsla.workflow.debugger import Debugger
 
 torch = pytest.importorskip("torch")
@@ -68,3 +68,23 @@ def test_a_documents_own_rules_and_compat_hold_here_too(tmp_path: Path) -> None:
     for thread in (t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()):
         thread.join()  # as the process does at its end
     assert told_of.read_text() == "heard\n"
+
+
+def test_after_one_depth_the_rules_begin_anew_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vizsla.workflow.debugger._SECONDS", 0.0)
+    job = JobDirectory.create("train", "flowers", {}, tmp_path / "runs")
+    job.output.mkdir(exist_ok=True)
+    told: list[str] = []
+    debugger = Debugger(job, told.append)
+    for _ in ("last", "full"):
+        net = torch.nn.Linear(8, 3)
+        debugger.on_network(net, 3)
+        for epoch in (1, 2):
+            for _ in range(3):
+                loss = torch.nn.functional.cross_entropy(net(torch.randn(6, 8)), torch.tensor([0, 1, 2] * 2))
+                debugger.on_loss(loss.item())
+                loss.backward()
+            debugger.on_step(3 * epoch)
+            debugger.on_epoch(EpochMetrics(epoch, 1.0, 1.0, 0.5), 2)
+    debugger.close()
+    assert told == []

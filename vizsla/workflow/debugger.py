@@ -37,7 +37,7 @@ class Debugger(Callback):
 
     def __init__(self, job: JobDirectory, note: Note) -> None:
         self._job, self._note = job, note
-        self._asked = RulesOfJob.of(job.document.get("DebugRuleConfigurations") or ())
+        self._asked = self._rules()
         self._hook: Any = None
         self._evaluation: Evaluation | None = None
         self._due = 0.0
@@ -45,10 +45,14 @@ class Debugger(Callback):
         self._adjust: Adjust | None = None
         self.findings: list[RuleFinding] = []
 
+    def _rules(self) -> RulesOfJob:
+        return RulesOfJob.of(self._job.document.get("DebugRuleConfigurations") or ())
+
     def on_network(self, network: Any, classes: int) -> None:
         from vizsla.debugging.hook import Hook
 
         self.close()  # a depth has ended, another begins
+        self._asked = self._rules()  # they remember what they have seen
         folder = self._job.output / "debug"
         self._hook = hook = Hook(folder, out_of_job=True, watches_losses=False)
         hook.describe(classes=classes, loss={"name": "cross_entropy", "reduction": "mean"})
