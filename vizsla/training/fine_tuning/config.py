@@ -114,8 +114,9 @@ class FineTuneConfig:
 
     def at(self, depth: Depth, cut: str | None = None) -> FineTuneConfig:
         """The same at another depth, without what means nothing there."""
-        own = {"batch_norm": "auto"} if depth == "last" and self.batch_norm == "train" else {}
-        return replace(self, depth=depth, cut=None if depth == "full" else cut, **own)
+        means_nothing = depth == "last" and self.batch_norm == "train"
+        batch_norm = "auto" if means_nothing else self.batch_norm
+        return replace(self, depth=depth, cut=None if depth == "full" else cut, batch_norm=batch_norm)
 
     def resolved(self) -> FineTuneConfig:
         """With the learning rate and the epochs that suit the depth, where they were left open."""

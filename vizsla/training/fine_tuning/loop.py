@@ -23,6 +23,7 @@ from vizsla.training.fine_tuning.config import FineTuneConfig
 from vizsla.training.fine_tuning.group import Group
 from vizsla.training.fine_tuning.inputs import Inputs
 from vizsla.training.fine_tuning.layers import layer_groups, learning_rate, make_optimizer, thaw
+from vizsla.training.fine_tuning.memory import kept_memory
 from vizsla.training.fine_tuning.network import Network, fill, swapped, tensors
 from vizsla.training.fine_tuning.pace import Pace
 from vizsla.training.head_data import HeadData, chunks
@@ -62,6 +63,7 @@ class FineTuned:
     steps: int
 
 
+@kept_memory()
 def fine_tune(
     network: Network,
     inputs: Inputs,

@@ -25,6 +25,7 @@ from vizsla.settings import settings
 from vizsla.training.fine_tuning.augmentation import Recipe
 from vizsla.training.fine_tuning.config import Depth, FineTuneConfig
 from vizsla.training.fine_tuning.cost import Cost, cost, picture_cost
+from vizsla.training.fine_tuning.memory import kept_memory
 from vizsla.training.fine_tuning.network import Network
 from vizsla.training.fine_tuning.stage import Workshop, gains_from_bfloat16
 
@@ -272,6 +273,7 @@ def _epochs(before: float, epoch: float, seconds: float, most: int) -> tuple[int
     return epochs, before + epochs * epoch
 
 
+@kept_memory()
 def measure(
     backbone: TorchBackbone,
     examples: Sequence[Path],
