@@ -140,7 +140,7 @@ def heat_map(
     margin, cell, width = 230, 14, max(6, min(20, 480 // len(columns)))
     parts = []
     for i, name in enumerate(rows):
-        parts.append(f'<text x="{margin - 6}" y="{i * cell + 11}" text-anchor="end">{escape(_short(name, 34))}</text>')
+        parts.append(f'<text x="{margin - 6}" y="{i * cell + 11}" text-anchor="end">{escape(_end(name))}</text>')
         for j, value in enumerate(values[i].tolist()):
             if math.isfinite(value):
                 share = (value - low) / (high - low) if high > low else 0.5
@@ -237,3 +237,8 @@ def _legend(entries: Sequence[tuple[str, str]]) -> Markup:
 
 def _short(name: str, most: int = 18) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _end(name: str, most: int = 30) -> str:
+    """Of the name of a layer, what tells it from others."""
+    return name if len(name) <= most else "…" + name[1 - most :]
