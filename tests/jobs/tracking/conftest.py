@@ -29,16 +29,3 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 def recorded(home: Path) -> None:
     """Wait until nothing is left to record."""
     wait_for(lambda: not list(tracking.due(home)), 300)
-
-
-def recorder_of(home: Path) -> int | None:
-    """The process that records ``home``."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if str(home).encode() in words and b"vizsla.jobs.recorder" in words:
-                return int(entry.name)
-    return None

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import os
-import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from commandline import vizsla
 
-from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
-from tests.jobs.tracking.conftest import recorder_of
 from vizsla.jobs import tracking
-from vizsla.jobs.executors.local import LocalExecutor
+from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.recorder import SyncCounts, sync
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -42,23 +40,21 @@ def failing_server() -> Iterator[str]:
 
 
 def test_a_server_that_fails_holds_no_other_job_up(
-    executor: LocalExecutor, script_spec: MakeSpec, tracked: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tracked: None, by_hand: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = executor.home
+    home = tmp_path / "runs"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with failing_server() as address:
-        monkeypatch.setenv("VIZSLA_TRACKING", address)
-        bad = executor.submit(script_spec("print(1)", name="a-bad-one"), "x")
-        run_to_end(executor, bad)
-        monkeypatch.setenv("VIZSLA_TRACKING", "")
-        run_to_end(executor, executor.submit(script_spec("print(1)", name="good"), "x"))
-        error = bad.path / ".run" / "tracking-error.json"
-        wait_for(lambda: [job.name for job in tracking.due(home)] == ["a-bad-one"] and error.exists(), 300)
-        pid = recorder_of(home)
-    if pid is not None:
-        os.kill(pid, signal.SIGKILL)
+        for name, uri in (("a-bad-one", address), ("good", "")):
+            monkeypatch.setenv("VIZSLA_TRACKING", uri)
+            job = JobDirectory.create("train", "x", {}, home, name)
+            tracking.begin(job)
+            job.set_state("Failed", "exit code 1")
+        assert sync(home) == SyncCounts(failed=1)
+    assert [job.name for job in tracking.due(home)] == ["a-bad-one"]
     client = mlflow.MlflowClient(tracking.tracking_uri(home))
     assert [run.info.run_name for run in client.search_runs(["1"])] == ["good"]
-    shown = vizsla("jobs", "show", bad.path).stdout
+    shown = vizsla("jobs", "show", home / "a-bad-one").stdout
     assert "not recorded" in shown
     assert address in shown
     assert "the disk of the server is full" in shown

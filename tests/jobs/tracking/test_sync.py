@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import MakeSpec, run_to_end, wait_for
-from tests.jobs.tracking.conftest import recorded, recorder_of
+from tests.jobs.tracking.conftest import recorded
 from vizsla.jobs import tracking
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors.local import LocalExecutor
@@ -122,6 +122,19 @@ def test_one_syncs_and_one_waits(tmp_path: Path) -> None:
     again = tracking.take_turn(tmp_path)
     assert again is not None
     os.close(again)
+
+
+def recorder_of(home: Path) -> int | None:
+    """The process that records ``home``."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if str(home).encode() in words and b"vizsla.jobs.recorder" in words:
+                return int(entry.name)
+    return None
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import torch
 from tests.training.fine_tuning.conftest import Setting
 from vizsla.errors import StorageError, UsageError
 from vizsla.models.backbone import load_backbone
+from vizsla.training.callbacks import Callback
 from vizsla.training.config import LbfgsConfig
 from vizsla.training.fine_tuning import schedule
 from vizsla.training.fine_tuning.config import FineTuneConfig, training_config
@@ -82,6 +83,13 @@ def test_what_was_decided_before_a_kill_stays(setting: Setting, tmp_path: Path) 
     assert len(setting.train(tmp_path / "a", config).trained.history) == 2
 
 
+class EndsAtOnce(Callback):
+    """Ends the training where it begins: what is tested comes before."""
+
+    def on_step(self, step: int) -> None:
+        raise KeyboardInterrupt
+
+
 def test_measuring_takes_a_part_of_the_time_and_counts(setting: Setting, tmp_path: Path, monkeypatch: Any) -> None:
     cost = schedule.cost
 
@@ -95,7 +103,8 @@ def test_measuring_takes_a_part_of_the_time_and_counts(setting: Setting, tmp_pat
     cuts = cuts_for(backbone, FineTuneConfig("auto"), 36, 10**9)
     assert len(cuts) > 1
     asked = FineTuneConfig("auto", batch_size=8, views=2)
-    setting.train(tmp_path, asked, deadline=time.monotonic() + 10)
+    with pytest.raises(KeyboardInterrupt):
+        setting.train(tmp_path, asked, EndsAtOnce(), deadline=time.monotonic() + 10)
     (note,) = (note for note in setting.notes if "that are left" in note)
     left = float(re.findall(r"For the (\d+) s", note)[0])
     assert left <= 10 - 3, (
