@@ -88,13 +88,13 @@ class RayCluster:
             node = subprocess.Popen(
                 asked, stdout=file, stderr=file, env=os.environ | {"PATH": paths}, start_new_session=True
             )
-        wait_for(is_up, 40)
+        wait_for(is_up, 90)
         try:
             yield
         finally:
             os.killpg(node.pid, signal.SIGTERM)
             node.wait(20)
-            wait_for(lambda: not is_up(), 40)
+            wait_for(lambda: not is_up(), 90)
 
     @contextlib.contextmanager
     def reaping(self, nodes: list[Any]) -> Iterator[None]:
