@@ -2,6 +2,8 @@
 # docker build -f packaging/docker/ray.Dockerfile -t vizsla-ray .
 FROM python:3.12-slim
 
+# KubeRay looks by wget whether a node is well.
+RUN apt-get update && apt-get install --yes --no-install-recommends wget && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 vizsla && mkdir -p /shared && chown vizsla /shared
 COPY dist/*.whl /tmp/
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \

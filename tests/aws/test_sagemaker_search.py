@@ -109,6 +109,20 @@ def test_the_request_is_printed_with_what_it_may_cost(tmp_path: Path) -> None:
     assert not (tmp_path / "here" / "runs").exists(), "nothing is made and nothing is sent"
 
 
+@pytest.mark.usefixtures("account")
+def test_a_grid_costs_all_of_its_combinations(tmp_path: Path) -> None:
+    said = vizsla(
+        *("tune", f"training={tmp_path / 'photos'}", "kind=a,b", "layers=1,2,3", "--script", tmp_path / "hpo.py"),
+        *("--metric", r"loss=loss: ([0-9.]+)", "--minimize", "--strategy", "grid", "--max-parallel-jobs", 2),
+        *("--instance-type", "ml.m5.large", "--executor", "sagemaker", "--dry-run", "--json"),
+    )
+    assert said.returncode == 0, said.stderr
+    told = json.loads(said.stdout)
+    limit = told["request"]["TrainingJobDefinition"]["StoppingCondition"]["MaxRuntimeInSeconds"]
+    assert "MaxNumberOfTrainingJobs" not in told["request"]["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    assert told["cost"]["most"] == pytest.approx(6 * 0.12 * limit / 3600)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("door")
 def test_a_search_runs_there_and_its_best_model_comes_back(tmp_path: Path) -> None:

@@ -6,7 +6,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 
 from tests.conftest import free_port
 from vizsla.cluster import NAMESPACE
+from vizsla.jobs.conformance.scripts import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
@@ -65,6 +69,34 @@ class RayCluster:
         self.cluster.remove_node(node, allow_graceful=False)
 
     @contextlib.contextmanager
+    def apart(self, cpus: int, folder: Path, log: Path) -> Iterator[None]:
+        """A node of so many CPUs, which no other has, that sees another folder in the place of ``folder``: as a host of
+        its own would."""
+        import ray
+
+        def is_up() -> bool:
+            return any(node["Resources"].get("CPU") == cpus for node in ray.nodes() if node["Alive"])
+
+        folder.mkdir(parents=True, exist_ok=True)
+        start = (
+            f"mount -t tmpfs tmpfs {folder} && exec ray start --address={self.address} --num-cpus={cpus} --block "
+            "--object-store-memory=80000000 --disable-usage-stats"
+        )
+        paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        asked = ["unshare", "--mount", "sh", "-c", start]
+        with open(log, "wb") as file:
+            node = subprocess.Popen(
+                asked, stdout=file, stderr=file, env=os.environ | {"PATH": paths}, start_new_session=True
+            )
+        wait_for(is_up, 90)
+        try:
+            yield
+        finally:
+            os.killpg(node.pid, signal.SIGTERM)
+            node.wait(20)
+            wait_for(lambda: not is_up(), 90)
+
+    @contextlib.contextmanager
     def reaping(self, nodes: list[Any]) -> Iterator[None]:
         """Take the exit codes of raylets that may die in the block: what they ran sees only then that they are gone,
         as these are this process's children."""
@@ -83,6 +115,24 @@ class RayCluster:
         finally:
             over.set()
             thread.join()
+
+
+@pytest.fixture
+def no_room(ray_cluster: RayCluster) -> Iterator[None]:
+    """Work that takes the three cores of the nodes that are there from the start."""
+    import ray
+
+    @ray.remote(num_cpus=1)
+    class Holder:
+        def here(self) -> None:
+            """Answers as soon as it has its core."""
+
+    holders = [Holder.remote() for _ in range(3)]
+    ray.get([holder.here.remote() for holder in holders])
+    yield
+    for holder in holders:
+        ray.kill(holder)
+    wait_for(lambda: ray.available_resources().get("CPU", 0) >= 3)
 
 
 @pytest.fixture(scope="session")

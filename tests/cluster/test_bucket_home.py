@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -74,14 +75,25 @@ class TestRayInBucket(ExecutorConformance):
         return open_executor("ray")
 
 
+@pytest.fixture
+def hosts() -> Iterator[contextlib.ExitStack]:
+    """Nodes that end with the test."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
 def test_nodes_that_share_no_path(
-    executor: Executor, script_spec: Scripts, tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+    executor: Executor,
+    script_spec: Scripts,
+    tmp_path: Path,
+    ray_cluster: Any,
+    hosts: contextlib.ExitStack,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The log is read from another machine while it runs, and its node dies in the middle."""
     go = tmp_path / "go"
-    nodes = [apart(ray_cluster, tmp_path, 5), apart(ray_cluster, tmp_path, 6)]
-    for node in nodes:
-        next(node)
+    for cpus in (5, 6):
+        hosts.enter_context(ray_cluster.apart(cpus, tmp_path / "machines" / "a", tmp_path / f"node-{cpus}.txt"))
     handle = executor.submit(script_spec(EPOCHS.replace("GO", repr(str(go))), instance="local-5cpu"), "moves")
     wait_for(lambda: says(executor, handle, "begins after 0"))
     monkeypatch.setenv("VIZSLA_CACHE", str(tmp_path / "machines" / "b"))
@@ -98,29 +110,6 @@ def test_nodes_that_share_no_path(
     assert [event.metric.value for event in events if hasattr(event, "metric")] == [1, 2, 3, 4, 5], "every epoch once"
     assert "restart 1 of 3" in executor.logs(handle)[0]
     assert (executor.fetch(handle, "model") / "w.bin").read_text() == "w"
-    for node in nodes:
-        next(node, None)
-
-
-def apart(ray_cluster: Any, tmp_path: Path, cpus: int) -> Iterator[str]:
-    """A node of so many CPUs whose cache is its own, as that of another host."""
-    cache = tmp_path / "machines" / "a"
-    cache.mkdir(parents=True, exist_ok=True)
-    start = (
-        f"mount -t tmpfs tmpfs {cache} && exec ray start --address={ray_cluster.address} --num-cpus={cpus} --block "
-        "--object-store-memory=80000000 --disable-usage-stats"
-    )
-    environment = os.environ | {"PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]}
-    with open(tmp_path / f"node-{cpus}.txt", "wb") as log:
-        asked = ["unshare", "--mount", "sh", "-c", start]
-        node = subprocess.Popen(asked, stdout=log, stderr=log, env=environment, start_new_session=True)
-    import ray
-
-    wait_for(lambda: any(n["Resources"].get("CPU") == cpus for n in ray.nodes() if n["Alive"]), 40)
-    yield f"local-{cpus}cpu"
-    os.killpg(node.pid, signal.SIGTERM)
-    node.wait(20)
-    wait_for(lambda: not any(n["Resources"].get("CPU") == cpus for n in ray.nodes() if n["Alive"]), 40)
 
 
 def test_credentials_that_expire_while_a_job_runs(executor: Executor, script_spec: Scripts, server: Path) -> None:
@@ -152,6 +141,24 @@ def test_the_commands(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "mine is Stopped: stopped by `vizsla jobs stop`" in stopped.stderr
     assert "up\n" in vizsla("jobs", "logs", "-f", "mine").stdout
     assert vizsla("jobs", "rm", "mine").returncode == 0
+
+
+def test_another_attempt_finds_the_channels_of_the_first(server: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (server / "buckets" / "photos" / "set").mkdir(exist_ok=True)
+        (server / "buckets" / "photos" / "set" / name).write_text("x")
+    script = tmp_path / "source" / "t.py"
+    script.parent.mkdir()
+    script.write_text(
+        "import os, pathlib\nprint(sorted(os.listdir(os.environ['SM_CHANNEL_TRAINING'])), flush=True)\n"
+        "done = pathlib.Path(os.environ['VIZSLA_JOB_DIR'], 'checkpoints', 'done')\n"
+        "first = not done.exists(); done.touch(); assert not first\n"
+    )
+    asked = ("train", "--script", script, "--data", "s3://photos/set", "--executor", "ray", "--name", "mine")
+    assert vizsla(*asked, "--instance-type", "local-1cpu").returncode == 1
+    again = vizsla("jobs", "resume", "mine")
+    assert again.returncode == 0, again.stderr
+    assert vizsla("jobs", "logs", "mine").stdout.count("['a.txt', 'b.txt']") == 2
 
 
 def test_a_search_of_a_script(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +193,21 @@ def test_the_answers_of_a_transform_go_to_the_bucket(
     told = json.loads(said.stdout.splitlines()[-1])
     assert (told["inputs"], told["failed"], told["output"]) == (11, 0, f"{HOME}/answers/answers")
     assert len(list((server / "buckets" / "other" / "runs" / "answers" / "answers").rglob("*.out"))) == 11
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_model_of_the_bucket_is_found_on_a_node_that_shares_no_path(
+    server: Path, tmp_path: Path, ray_cluster: Any, folder_of_photos: Callable[..., Path], hosts: contextlib.ExitStack
+) -> None:
+    photos = folder_of_photos({"red": 20, "green": 20})
+    shutil.copytree(photos, server / "buckets" / "photos" / "set")
+    trained = vizsla("fit", photos, "--backbone", "test_resnet", "--random-init", "--name", "trained")
+    assert trained.returncode == 0, trained.stderr
+    hosts.enter_context(ray_cluster.apart(5, tmp_path / "machines" / "a", tmp_path / "node.txt"))
+    said = vizsla("transform", "trained", "s3://photos/set", "--executor", "ray", "--name", "answers", "--json")
+    assert said.returncode == 0, said.stderr
+    told = json.loads(said.stdout.splitlines()[-1])
+    assert (told["model"], told["inputs"], told["failed"]) == ("trained", 40, 0)
 
 
 def test_features_of_nodes_are_in_the_bucket_for_all_machines(

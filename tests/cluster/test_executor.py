@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 from commandline import vizsla
 
+from vizsla import cluster
 from vizsla.errors import JobError, UsageError
 from vizsla.jobs.conformance.scripts import Scripts, run_to_end, says, stop_all, wait_for
 from vizsla.jobs.directory import JobDirectory
@@ -93,6 +96,7 @@ def test_a_job_that_takes_its_node_down_each_time_is_given_up(
     assert state.status == "Failed"
     assert str(state.reason).startswith("its node was lost 2 times, and it is not started again by itself: ")
     assert f"`vizsla jobs resume {handle.name}` goes on from what was finished" in str(state.reason)
+    assert "where a node ran out of memory, reserve some: an instance type such as local-2cpu-8gb" in str(state.reason)
     assert "restart 1 of 1" in executor.logs(handle)[0]
 
 
@@ -150,6 +154,46 @@ def test_a_job_outlives_the_process_that_submitted_it(executor: Any, script_spec
     assert executor.logs(handle)[0].count("up\n") == 1
 
 
+def test_a_job_outlives_another_version_of_vizsla(
+    executor: Any, script_spec: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed where somebody looks at it, while it runs."""
+    handle = executor.submit(script_spec("import time\nprint('up', flush=True)\ntime.sleep(600)"), "long")
+    wait_for(lambda: executor.poll([handle]) and says(executor, handle, "up"))
+    executor.close()
+    for module in ("ray_keeper", "executors.ray"):
+        monkeypatch.setattr(f"vizsla.jobs.{module}.VERSION", "99.0")
+    later = open_executor("ray", executor.home)
+    assert later.state(handle).status == "InProgress"
+    later.resume(handle)
+    time.sleep(1)
+    later.poll([handle])
+    assert later.state(handle).status == "InProgress"
+    later.stop(handle, grace=0)
+    assert run_to_end(later, handle)[0].status == "Stopped"
+
+
+def test_a_search_goes_on_when_the_only_node_that_holds_its_trials_dies(
+    executor: Any, script_spec: Scripts, ray_cluster: Any, tmp_path: Path
+) -> None:
+    """It asks for the room there is at each step; the node may come back."""
+    node, go = ray_cluster.add(4), tmp_path / "go"
+    text = f"import os, time\nprint('up', flush=True)\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)"
+    handle = executor.submit(script_spec(text, instance="local-4cpu"), "trial")
+    wait_for(lambda: executor.poll([handle]) and says(executor, handle, "up"))
+    assert executor.capacity().machine == (4, 0)
+    ray_cluster.kill(node)
+    wait_for(lambda: executor.capacity().cpus == 3)
+    assert executor.capacity().machine == (4, 0)
+    assert executor.capacity().free_cpus == 0
+    go.touch()
+    node = ray_cluster.add(4)
+    try:
+        assert run_to_end(executor, handle)[0].status == "Completed"
+    finally:
+        ray_cluster.kill(node)
+
+
 def test_a_process_that_is_killed_on_a_node_takes_its_job_with_it(executor: Any, script_spec: Scripts) -> None:
     text = "import os, time\nprint(os.getpid(), flush=True)\nwhile not os.path.exists('go'): time.sleep(0.05)"
     handle = executor.submit(script_spec(text), "killed")
@@ -194,42 +238,97 @@ def test_no_cluster_at_the_address(tmp_path: Path, script_spec: Scripts, monkeyp
         open_executor("local://x:1", tmp_path)
 
 
-def test_another_version_of_ray(ray_cluster: Any, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import ray\nray.__version__ = '1.2.3'\n")
+@pytest.mark.parametrize("through", ["node", "client"])
+@pytest.mark.parametrize(
+    ("change", "ours"),
+    [
+        ("ray.__version__ = '1.2.3'", "; here it is Ray 1.2.3 on Python 3."),
+        ("utils.compute_version_info = lambda: (ray.__version__, '3.9.7')", " on Python 3.9.7."),
+    ],
+    ids=["Ray", "Python"],
+)
+def test_another_version(ray_cluster: Any, tmp_path: Path, through: str, change: str, ours: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(f"import ray\nimport ray._private.utils as utils\n{change}\n")
+    address = ray_cluster.address if through == "node" else f"ray://127.0.0.1:{ray_cluster.client_port}"
+    code = (
+        "import sys\nfrom vizsla.cluster import connect\nfrom vizsla.errors import VizslaError\n"
+        "try:\n    connect(sys.argv[1])\nexcept VizslaError as error:\n    print(error)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    said = subprocess.run(
+        [sys.executable, "-c", code, address], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
+    ).stdout
+    assert f"The cluster at {address} runs Ray 2." in said
+    assert ours in said
+    assert "do: install the versions of the cluster here" in said
+
+
+def test_a_cluster_that_wants_a_token(ray_cluster: Any, tmp_path: Path) -> None:
     code = (
         "from vizsla.cluster import connect\nfrom vizsla.errors import VizslaError\n"
         "try:\n    connect()\nexcept VizslaError as error:\n    print(error)\n"
     )
-    paths = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
-    ).stdout
-    assert f"The cluster at {ray_cluster.address} runs Ray 2." in said
-    assert "; here it is Ray 1.2.3 on Python 3." in said
-    assert "do: install the versions of the cluster here" in said
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stdout
+    assert f"There is no way to the Ray cluster at {ray_cluster.address}: " in said
+    assert "do: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, which whoever runs the cluster knows" in said
+
+
+def test_a_host_that_is_silent_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for each job of a cluster that was shut down, in a list of them."""
+    monkeypatch.setattr(cluster, "_KNOCK_SECONDS", 1.0)
+    with contextlib.ExitStack() as sockets:
+        silent = sockets.enter_context(socket.socket())
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        for _ in range(4):  # nobody takes them: there is no room for another
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        began = time.monotonic()
+        for _ in range(5):
+            with pytest.raises(JobError, match=r"There is no Ray cluster at .*: timed out"):
+                cluster._knock(f"127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - began < 2
+
+
+def test_a_cluster_without_a_node_for_jobs(tmp_path: Path) -> None:
+    """A head alone, whose workers are not up yet."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "hpo.py").write_text("print('loss=1')")
+    code = (
+        "import sys, ray\nfrom vizsla.cli.main import main\n"
+        "ray.init(address='local', num_cpus=0, include_dashboard=False, log_to_driver=False)\nmain()\n"
+    )
+    asked = ["tune", f"training={tmp_path / 'data'}", "lr=0.1,0.2", "--script", str(tmp_path / "hpo.py")]
+    asked += ["--metric", "loss=loss=(.*)", "--minimize", "--executor", "ray"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run([sys.executable, "-c", code, *asked], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "No node of the Ray cluster has a CPU for work." in done.stderr
+    assert "do: add a node (`ray start --address=HOST:6379` on it), or wait until one is up" in done.stderr
+
+
+def test_a_job_has_the_gpus_that_ray_gives_it(executor: Any, script_spec: Scripts, ray_cluster: Any) -> None:
+    node = ray_cluster.cluster.add_node(num_cpus=3, num_gpus=3, object_store_memory=100 << 20)
+    text = "import os\nprint(f\"{os.environ['CUDA_VISIBLE_DEVICES']!r} {os.environ['SM_NUM_GPUS']}\")"
+    logs = []
+    for instance in ("local-3cpu-2gpu", "local-3cpu"):
+        handle = executor.submit(script_spec(text, instance=instance), "gpus")
+        state, _ = run_to_end(executor, handle)
+        assert state.status == "Completed", state.reason
+        logs.append(executor.logs(handle)[0].split())
+    ray_cluster.kill(node)
+    assert logs[0][0] in ("'0,1'", "'0,2'", "'1,2'")
+    assert logs[0][1] == "2"
+    assert logs[1] == ["''", "0"]
 
 
 @pytest.fixture
 def apart(ray_cluster: Any, tmp_path: Path) -> Iterator[str]:
-    """The name of a resource of a node that sees another folder of the jobs: as a host of its own would."""
-    home = tmp_path / "runs"
-    home.mkdir()
-    start = (
-        f"mount -t tmpfs tmpfs {home} && exec ray start --address={ray_cluster.address} --num-cpus=5 --block "
-        "--object-store-memory=80000000 --disable-usage-stats"
-    )
-    bin_folder = str(Path(sys.executable).parent)
-    environment = os.environ | {"PATH": bin_folder + os.pathsep + os.environ["PATH"]}
-    with open(tmp_path / "node.txt", "wb") as log:
-        asked = ["unshare", "--mount", "sh", "-c", start]
-        node = subprocess.Popen(asked, stdout=log, stderr=log, env=environment, start_new_session=True)
-    import ray
-
-    wait_for(lambda: any(n["Resources"].get("CPU") == 5 for n in ray.nodes() if n["Alive"]), 40)
-    yield "local-5cpu"
-    os.killpg(node.pid, signal.SIGTERM)
-    node.wait(20)
-    wait_for(lambda: not any(n["Resources"].get("CPU") == 5 for n in ray.nodes() if n["Alive"]), 40)
+    """The size of a node that sees another folder of the jobs."""
+    with ray_cluster.apart(5, tmp_path / "runs", tmp_path / "node.txt"):
+        yield "local-5cpu"
 
 
 def test_a_home_that_nodes_do_not_share(executor: Any, script_spec: Scripts, apart: str) -> None:

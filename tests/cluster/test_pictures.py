@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,7 +123,21 @@ def test_a_cache_that_nodes_do_not_share(
 ) -> None:
     look = ClusterLook("ray", tiny_backbone, tiny_backbone.path, tmp_path / "cache")
     monkeypatch.setattr("vizsla.workflow.cluster_look.write_json", lambda *_, **__: None)  # as if written elsewhere
-    with pytest.raises(DataError, match=r"The cache cannot be seen on node .*cache") as caught:
+    with pytest.raises(DataError, match=r"The cache cannot be seen on node ") as caught:
         list(look(photos, ["red/000.jpg"], np.arange(1), Limits.from_settings(), ScanStore(tmp_path / "cache")))
+    assert caught.value.where == str(tmp_path / "cache")
     assert "put pictures and cache (VIZSLA_CACHE, or a bucket for it) where all nodes" in str(caught.value.do)
     assert settings().cache.is_dir()
+
+
+def test_an_object_store_that_is_full_and_cannot_spill() -> None:
+    code = (
+        "import numpy, ray\nfrom vizsla.errors import VizslaError\nfrom vizsla.workflow.cluster_work import put\n"
+        "ray.init(address='local', num_cpus=1, include_dashboard=False, object_store_memory=80 << 20,\n"
+        "         log_to_driver=False, _system_config={'local_fs_capacity_threshold': 0.0})\n"
+        "try:\n    put(ray, numpy.zeros(200 << 20, numpy.uint8))\nexcept VizslaError as error:\n    print(error)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "Ray's object store is full, and so is the disk that it spills to." in done.stdout, done.stderr
+    assert "do: free that disk (below /tmp/ray of the node), or start the nodes with a larger store" in done.stdout

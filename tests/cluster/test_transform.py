@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from commandline import vizsla
 
+from tests.conftest import free_port, start_s3
 from tests.serving.conftest import write_model
 from vizsla.jobs.directory import JobDirectory
 from vizsla.models.export import ExportedBackbone
@@ -69,3 +70,31 @@ def test_a_stopped_transform_goes_on_and_a_dead_node_costs_its_batch(
     killed.join()
     assert (result["inputs"], result["failed"]) == (181, 1)
     assert len(outputs(result["output"])) == 181
+
+
+@pytest.mark.usefixtures("no_room")
+@pytest.mark.parametrize(("hidden", "words"), [("photos", "The inputs"), ("answers", "The folder of the answers")])
+def test_a_folder_that_a_node_does_not_see(
+    model: Path, photos: Path, ray_cluster: Any, tmp_path: Path, hidden: str, words: str
+) -> None:
+    """It would answer each input with an error, or keep the answers for itself."""
+    with ray_cluster.apart(4, tmp_path / hidden, tmp_path / "node.txt"):
+        said = vizsla("transform", model, photos, "--output", tmp_path / "answers", "--executor", "ray")
+    assert said.returncode == 1
+    assert f"{words} cannot be seen on node" in said.stderr
+    assert "put them where all nodes see them at the same path, or into a bucket: s3://..." in said.stderr
+    assert not list((tmp_path / "answers").rglob("*"))
+
+
+def test_a_bucket_that_is_full(
+    model: Path, photos: Path, ray_cluster: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    server = start_s3(small_disk, port)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
+    said = vizsla("transform", model, photos, "--output", "s3://other/answers", "--executor", "ray")
+    server.terminate()
+    server.wait(10)
+    assert said.returncode == 1
+    assert "The store is full." in said.stderr
+    assert "make room there, then" in said.stderr

@@ -82,7 +82,12 @@ class PodVolume(Strict):
     claim: Claim = Field(alias="persistentVolumeClaim")
 
 
+class PodSecurity(Strict):
+    group: int = Field(alias="fsGroup", ge=0)
+
+
 class Pod(Strict):
+    security: PodSecurity = Field(alias="securityContext")
     containers: list[Container] = Field(min_length=1)
     volumes: list[PodVolume]
 
@@ -146,7 +151,10 @@ def test_the_compose_file() -> None:
 
 
 def test_the_kuberay_manifest() -> None:
-    cluster = RayCluster.model_validate(load("kuberay.yaml")).spec
+    manifest = RayCluster.model_validate(load("kuberay.yaml"))
+    cluster = manifest.spec
+    selected = f"-l ray.io/cluster={manifest.metadata.name},ray.io/node-type=head "
+    assert selected in (FOLDER / "kuberay.yaml").read_text(), "the pod in which its first lines run a command"
     assert cluster.head.start["num-cpus"] == "0", "the head holds no jobs"
     for group in (cluster.head, *cluster.workers):
         pod = group.template.spec
@@ -154,7 +162,11 @@ def test_the_kuberay_manifest() -> None:
         assert mounted == {volume.name for volume in pod.volumes}
         for container in pod.containers:
             assert container.resources.requests.keys() == container.resources.limits.keys()
+    image = (FOLDER.parents[1] / "packaging" / "docker" / "ray.Dockerfile").read_text()
+    assert f"--uid {cluster.head.template.spec.security.group} " in image, "who runs there may write what is mounted"
+    assert " wget " in image, "by which KubeRay looks whether a node is well"
     for workers in cluster.workers:
+        assert workers.template.spec.security == cluster.head.template.spec.security
         assert workers.least <= workers.replicas <= workers.most
 
 

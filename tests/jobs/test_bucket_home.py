@@ -87,7 +87,7 @@ def test_only_what_changed_is_moved(tmp_path: Path) -> None:
     }.items():
         (here.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (here.folder / name).write_text(text)
-    (here.folder / "model" / "link").symlink_to("m.bin")
+    (here.folder / "model" / "link").symlink_to(tmp_path)
     here.send()
     assert names_there() == {"j/logs.txt", "j/model/m.bin"}
     assert other.fetch() == ["logs.txt"], "a model is not wanted by who only looks"
@@ -265,6 +265,47 @@ def test_credentials_that_expire_in_the_middle(server: Path, tmp_path: Path, scr
     (server / "expired").unlink()
     NodeFolder(f"{HOME}/j", node.folder).begin()
     assert there("j/checkpoints/1.txt") == b"work"
+
+
+def test_a_channel_that_one_node_has_fetched_is_not_there_on_another(server: Path, tmp_path: Path) -> None:
+    """What says so stays where the data are: an attempt elsewhere would train on an empty folder."""
+    node = NodeFolder(f"{HOME}/j", tmp_path / "node" / "j", patience=0.0)
+    node.begin()
+    with node.sending():
+        (node.folder / ".run" / "fetched-training.json").write_text("{}")
+        (node.folder / ".run" / "process.json").write_text("{}")
+    assert there("j/.run/process.json") == b"{}"
+    assert there("j/.run/fetched-training.json") is None
+
+
+def test_odd_files_of_a_script_keep_nothing_from_being_sent(server: Path, tmp_path: Path) -> None:
+    """A pipe, links, a name that is no text, and files that end as those of SQLite do: of dbm or LMDB, or torn."""
+    contents = {"index.db": b"of another kind", "none.db": b"", "torn.db": b"SQLite format 3\0torn"}
+    contents[os.fsdecode(b"caf\xe9.txt")] = b"latin"
+    node = NodeFolder(f"{HOME}/j", tmp_path / "node" / "j", patience=0.0)
+    node.begin()
+    with node.sending():
+        os.mkfifo(node.folder / "model" / "pipe")
+        (node.folder / "model" / "last.db").symlink_to("index.db")
+        (node.folder / "model" / "elsewhere").symlink_to(tmp_path)
+        (node.folder / "model" / "passwd").symlink_to("/etc/passwd")
+        for name, content in contents.items():
+            (node.folder / "model" / name).write_bytes(content)
+    sent = [there(f"j/model/{name}") for name in ("index.db", "none.db", "torn.db", "caf\ufffd.txt", "pipe")]
+    assert sent == [*contents.values(), None]
+    assert there("j/model/last.db") == contents["index.db"], "as of a framework that links its last checkpoint"
+    assert there("j/model/passwd") is None
+
+
+def test_a_node_whose_disk_is_full_sends_what_there_is(small_disk: Path, server: Path) -> None:
+    node = NodeFolder(f"{HOME}/j", small_disk / "j", patience=0.0)
+    node.begin()
+    with node.sending():
+        (node.folder / "checkpoints" / "1.txt").write_text("work")
+        with pytest.raises(OSError, match="No space left"):
+            (node.folder / "model" / "w.bin").write_bytes(bytes(1 << 20))
+    assert there("j/checkpoints/1.txt") == b"work"
+    assert not node.folder.exists()
 
 
 def test_a_store_that_is_full(small_disk: Path, server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

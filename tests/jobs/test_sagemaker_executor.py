@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,14 +11,15 @@ from pathlib import Path
 
 import pytest
 from commandline import vizsla
+from PIL import Image
 
 from jobs.sagemaker_server import SageMaker
-from vizsla.errors import JobError, UsageError
+from vizsla.errors import JobError, StorageError, UsageError
 from vizsla.jobs.conformance.scripts import Scripts, metrics_of, run_to_end, says, wait_for
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.events import LogEvent
 from vizsla.jobs.executors.sagemaker import SageMakerExecutor
-from vizsla.jobs.sagemaker_account import problems
+from vizsla.jobs.sagemaker_account import Account, problems
 from vizsla.jobs.sagemaker_document import name_at_aws
 from vizsla.models.model import load
 
@@ -146,6 +148,16 @@ def test_only_what_changed_is_sent(
     assert last.endswith("photos ['a.jpg', 'rose']")
 
 
+def test_a_file_whose_name_is_no_text_is_named(
+    aws: SageMaker, executor: SageMakerExecutor, script_spec: Scripts, photos: Path
+) -> None:
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"latin")
+    spec = script_spec(TRAINS, {"lr": 1}, data={"training": photos}, instance="ml.m5.large")
+    state, _ = run_to_end(executor, executor.submit(spec, "odd"))
+    assert state.status == "Failed"
+    assert "A file's name is no text, as an object's must be: 'caf\\udce9.jpg'." in str(state.reason)
+
+
 def test_a_failure_a_stop_and_another_attempt(
     aws: SageMaker, executor: SageMakerExecutor, script_spec: Scripts
 ) -> None:
@@ -205,6 +217,15 @@ def test_credentials_that_expire_in_the_middle(
     assert run_to_end(other, handle)[0].status == "Completed"
 
 
+def test_a_disk_that_is_full_when_the_model_comes_back(aws: SageMaker, script_spec: Scripts, small_disk: Path) -> None:
+    text = "import os\nopen(os.environ['SM_MODEL_DIR'] + '/w.bin', 'wb').write(os.urandom(1 << 20))"
+    executor = SageMakerExecutor(small_disk / "runs", look_seconds=0.05)
+    handle = executor.submit(script_spec(text, instance="ml.m5.large"), "large")
+    with pytest.raises(StorageError, match="The disk is full"):
+        run_to_end(executor, handle)
+    assert executor.state(handle).status == "InProgress", "it is looked at again, when there is room"
+
+
 def test_a_batch_transform_runs_there(
     aws: SageMaker, executor: SageMakerExecutor, photos: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +276,41 @@ def test_a_dry_run_sends_nothing_and_tells_the_cost(aws: SageMaker, tmp_path: Pa
     assert "--executor sagemaker" in local.stderr
 
 
+def test_a_dry_run_of_the_built_in_training_tells_how_fast_it_was_here(
+    aws: SageMaker, folder_of_photos: Callable[..., Path], paint: Callable[..., Image.Image]
+) -> None:
+    photos = folder_of_photos({"red": 20, "green": 20})
+    paint(20_191).save(photos / "red" / "own.jpg")  # which no other test has left in the cache
+    here = vizsla("fit", photos, "--backbone", "test_resnet", "--random-init", "--name", "here")
+    assert here.returncode == 0, here.stderr
+    asked = ("--executor", "sagemaker", "--instance-type", "ml.m5.large", "--dry-run", "--json")
+    said = vizsla("train", photos, *asked)
+    assert said.returncode == 0, said.stderr
+    told = json.loads(said.stdout)["here"]
+    assert told["job"] == "here"
+    assert told["metrics"]["images_per_second"] > 0
+    said = vizsla("train", folder_of_photos(name="others"), *asked)
+    assert json.loads(said.stdout)["here"] is None
+
+
+def test_prices_may_be_written_without_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = tmp_path / "account.toml"
+    account.write_text('[prices]\nml.m5.large = 0.12\n"ml.m5.xlarge" = 1\nml.g4dn.xlarge = 0.736\n')
+    monkeypatch.setenv("VIZSLA_SAGEMAKER", str(account))
+    assert Account.read().prices == {"ml.m5.large": 0.12, "ml.m5.xlarge": 1, "ml.g4dn.xlarge": 0.736}
+
+
+def test_a_name_that_aws_has_given_already(
+    aws: SageMaker, executor: SageMakerExecutor, script_spec: Scripts, tmp_path: Path
+) -> None:
+    """That of a job that was removed here, or of a colleague's."""
+    for home in ("runs", "elsewhere"):
+        runs = SageMakerExecutor(tmp_path / home, look_seconds=0.05)
+        state, _ = run_to_end(runs, runs.submit(script_spec("print(1)", name="mine", instance="ml.m5.large"), "x"))
+    assert state.status == "Failed"
+    assert "AWS has one of this name already, and gives no name twice" in str(state.reason)
+
+
 def test_what_cannot_be_sent_is_said_before_there_is_a_job(
     aws: SageMaker, executor: SageMakerExecutor, script_spec: Scripts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +324,14 @@ def test_what_cannot_be_sent_is_said_before_there_is_a_job(
         executor.submit(script_spec("print(1)", instance="ml.m5.large"), "x")
     wrong = tmp_path / "wrong.toml"
     monkeypatch.setenv("VIZSLA_SAGEMAKER", str(wrong))
-    for text, words in (("roles = 1", "'roles' cannot be meant"), ("[prices]\nx = 'y'", "The price of 'x'")):
+    for text, words in (
+        ("roles = 1", "'roles' cannot be meant"),
+        ("role = 1", "'role' cannot be meant"),
+        ("[prices]\nx = 'y'", "The price of 'x' cannot be 'y'"),
+        ("[prices]\nml.m5.large = true", "The price of 'ml.m5.large' cannot be True"),
+        ("[prices]\nx = nan", "The price of 'x' cannot be nan"),
+        ("[prices]\nx = -1", "The price of 'x' cannot be -1"),
+    ):
         wrong.write_text(text)
         with pytest.raises(UsageError, match=words):
             executor.submit(script_spec("print(1)", instance="ml.m5.large"), "x")

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import sqlite3
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,8 @@ _LIGHT_FOLDERS = (".run", "output")
 _HEAVY = ("output/data/", "output/debug/tensors/")
 _NOT_MOVED = ("input/data", FETCHED, ENVIRONMENT, ".run/slots")
 """Folders of a machine's own: links, what lies in other buckets, what was installed."""
+_ARE_HERE = ".run/fetched-"
+"""Of the files that say which channels lie there: another machine has to fetch its own."""
 STOP = ".run/stop.json"
 """A request to stop: where the job runs it is asked for alone, and never sent."""
 _JOURNAL = ".run/moved.json"
@@ -46,6 +49,7 @@ ANSWERS = "answers"
 """Where a batch transform's answers go, of which there may be millions: never listed with the rest."""
 _REST = 10.0
 """Times what sending a file took, until it is sent again: a log of 60 MB is replaced as a whole each time."""
+_SQLITE = b"SQLite format 3\0"
 _Known = dict[str, tuple[int, int, str]]
 """Size in bytes, time in ns, and ETag, by name."""
 
@@ -124,7 +128,7 @@ class Mirror:
         with self._turn() as known:
             wanted = _is_light if folder is None else functools.partial(_is_in, folder)
             listed = self._list_light() if folder is None else self._list(folder)
-            there = {name: etag for name, etag in listed if wanted(name) and name not in self._not_moved}
+            there = {name: etag for name, etag in listed if wanted(name) and self._is_moved(name)}
             todo = [name for name, etag in there.items() if name not in known or known[name][2] != etag]
             came: list[str] = []
             for part in _last_apart(todo):
@@ -197,8 +201,8 @@ class Mirror:
         self._lock.unlink(missing_ok=True)
 
     def key(self, name: str) -> str:
-        """The key of a file's object."""
-        return f"{self._prefix}/{name}"
+        """The key of a file's object; what is no text in a file's name cannot be in a key."""
+        return f"{self._prefix}/{os.fsencode(name).decode('utf-8', 'replace')}"
 
     def in_words(self) -> contextlib.AbstractContextManager[None]:
         """See :func:`vizsla.s3_session.in_words`."""
@@ -220,8 +224,9 @@ class Mirror:
                 yield known
             finally:
                 if known != before and self.folder.is_dir():
-                    journal.parent.mkdir(exist_ok=True)
-                    journal.write_text(json.dumps(known))
+                    with contextlib.suppress(OSError):  # a full disk: the next turn compares all anew
+                        journal.parent.mkdir(exist_ok=True)
+                        journal.write_text(json.dumps(known))
 
     def _list(self, folder: str, *, answers: bool = False) -> Iterator[tuple[str, str]]:
         """Names and ETags of a folder, or of one file."""
@@ -267,11 +272,18 @@ class Mirror:
             for name in names:
                 place = str(inside / name)
                 temporary = name.startswith(".") and name.endswith(".tmp")
-                if place in self._not_moved or temporary or name.endswith((".db-journal", ".db-wal", ".db-shm")):
+                if not self._is_moved(place) or temporary or name.endswith((".db-journal", ".db-wal", ".db-shm")):
                     continue
                 path = self.folder / place
-                if not path.is_symlink() and (facts := _facts(path)) is not None:
+                if (facts := _facts(path)) is not None and self._is_own(path):
                     yield place, facts
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether it is a file of the job, or a link to one, such as ``last.ckpt``: that is moved as a file."""
+        return not path.is_symlink() or path.resolve().is_relative_to(self.folder.resolve())
+
+    def _is_moved(self, name: str) -> bool:
+        return name not in self._not_moved and not name.startswith(_ARE_HERE)
 
     def _each(
         self, move: Callable[[str], tuple[int, int, str] | None], names: list[str]
@@ -319,24 +331,38 @@ class Mirror:
 
 @contextlib.contextmanager
 def _still(path: Path) -> Iterator[Path]:
-    """A file to read; of a database that others write to just now, a copy as it is between two writes."""
-    if path.suffix != ".db":
+    """A file to read; of an SQLite database that others write to just now, a copy as it is between two writes."""
+    if path.suffix != ".db" or not _is_sqlite(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="vizsla-") as folder:
         copy = Path(folder) / path.name
-        with (
-            contextlib.closing(sqlite3.connect(path)) as database,
-            contextlib.closing(sqlite3.connect(copy)) as into,
-        ):
-            database.backup(into)
+        try:
+            with (
+                contextlib.closing(sqlite3.connect(path)) as database,
+                contextlib.closing(sqlite3.connect(copy)) as into,
+            ):
+                database.backup(into)
+        except sqlite3.Error:  # damaged, or locked for long
+            copy = path
         yield copy
+
+
+def _is_sqlite(path: Path) -> bool:
+    """By its first bytes: other libraries' files have names that end so, too."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return False
 
 
 def _facts(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except OSError:
+        return None
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a socket that a script has made
         return None
     return status.st_size, status.st_mtime_ns
 

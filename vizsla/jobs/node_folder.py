@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vizsla.errors import JobError, SourceError
+from vizsla.errors import JobError, SourceError, StorageError
 from vizsla.files import storage, write_bytes
 from vizsla.jobs.directory import FOLDERS
 from vizsla.jobs.mirror import STOP, TURN_SECONDS, Mirror
@@ -76,7 +76,7 @@ class NodeFolder:
 
     def _send(self) -> None:
         while not self._over.wait(TURN_SECONDS):
-            with contextlib.suppress(SourceError):  # the next turn may be let in; the last one will say
+            with contextlib.suppress(SourceError, StorageError):  # the next turn may be let in; the last one will say
                 self._mirror.send()
                 request, stop = self._mirror.read(STOP), self.folder / STOP
                 if request is not None and not (stop.exists() and stop.read_bytes() == request):

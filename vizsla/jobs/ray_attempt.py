@@ -32,6 +32,8 @@ from vizsla.version import VERSION
 
 TOKEN, STARTS = "ray.json", "ray-starts.jsonl"
 """In ``.run``: how a node knows that it sees this very directory, and the nodes on which attempts were started."""
+MEMORY = "where a node ran out of memory, reserve some: an instance type such as local-2cpu-8gb"
+"""What else may have happened: Ray ends what runs on a node then."""
 _LOOK_SECONDS = 0.25
 _PATIENCE = 5.0
 """How long a directory may take to appear on a node: file systems of networks remember what was not there."""
@@ -123,7 +125,9 @@ def _run_in(job: JobDirectory, task: Task) -> None:
         write_input(job.path, spec)
     before = starts(job, task.attempt)
     if len(before) > task.restarts:
-        raise JobError(f"It was started {len(before)} times and lost its node each time: {gone_through(before)}.")
+        raise JobError(
+            f"It was started {len(before)} times and lost its node each time: {gone_through(before)}.", do=MEMORY
+        )
     with open(job.run / STARTS, "a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(Start(task.attempt, _node(), os.getpid()))) + "\n")
     if before:
@@ -134,13 +138,12 @@ def _run_in(job: JobDirectory, task: Task) -> None:
         )
         with open(job.logs, "a", encoding="utf-8") as log:
             log.write(f"\n[vizsla: {words}]\n")
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")  # Ray's choice of them
     command = command_of(
         job,
         spec,
         task.attempt,
         cpus=max(1, task.cpus),
-        gpus=None if gpus is None else tuple(int(part) for part in gpus.split(",") if part.isdigit()),
+        gpus=_gpus(),
         ends_with_parent=True,
     )
     supervisor = attempts.launch(job, command)
@@ -149,6 +152,14 @@ def _run_in(job: JobDirectory, task: Task) -> None:
     finally:
         supervisor.kill()
         supervisor.wait()
+
+
+def _gpus() -> tuple[int, ...] | None:
+    """Ray's choice of them; None where they are named otherwise, and its variables say which."""
+    import ray
+
+    names = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    return tuple(sorted(map(int, names))) if all(name.isdigit() for name in names) else None
 
 
 def _watch(job: JobDirectory, supervisor: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from vizsla.cluster import NAMESPACE
+from vizsla.cluster import NAMESPACE, ON_HEAD
 from vizsla.errors import JobError
 from vizsla.jobs.ray_attempt import run_attempt
 from vizsla.version import VERSION
@@ -71,37 +71,39 @@ def _end(task: Any) -> str:
 
 
 class Keepers:
-    """The keeper of a cluster, from outside."""
+    """The keepers of a cluster, from outside: one of each version of Vizsla that has submitted jobs."""
 
     def __init__(self, ray: ModuleType) -> None:
         self._ray = ray
-        self._keeper = (
-            ray.remote(Keeper)
-            .options(
-                name=f"keeper-{VERSION}",
+        self._keepers: dict[str, Any] = {}
+        self._of(VERSION)
+
+    def submit(self, path: str, task: dict[str, Any], options: dict[str, Any]) -> None:
+        """See :meth:`Keeper.submit`; the keeper is that of this version."""
+        self._ask(self._of(VERSION).submit.remote(path, task, options))
+
+    def cancel(self, path: str, version: str, *, force: bool = False) -> None:
+        """See :meth:`Keeper.cancel`."""
+        self._ask(self._of(version).cancel.remote(path, force))
+
+    def ended(self, paths: Sequence[str], version: str) -> dict[str, str]:
+        """See :meth:`Keeper.ended`."""
+        answer: dict[str, str] = self._ask(self._of(version).ended.remote(list(paths)))
+        return answer
+
+    def _of(self, version: str) -> Any:
+        if version not in self._keepers:
+            options = self._ray.remote(Keeper).options(
+                name=f"keeper-{version}",
                 namespace=NAMESPACE,
                 lifetime="detached",
                 get_if_exists=True,
                 max_restarts=-1,
                 max_task_retries=-1,
-                num_cpus=0,
-                resources={"node:__internal_head__": 0.001},
+                **ON_HEAD,
             )
-            .remote()
-        )
-
-    def submit(self, path: str, task: dict[str, Any], options: dict[str, Any]) -> None:
-        """See :meth:`Keeper.submit`."""
-        self._ask(self._keeper.submit.remote(path, task, options))
-
-    def cancel(self, path: str, *, force: bool = False) -> None:
-        """See :meth:`Keeper.cancel`."""
-        self._ask(self._keeper.cancel.remote(path, force))
-
-    def ended(self, paths: Sequence[str]) -> dict[str, str]:
-        """See :meth:`Keeper.ended`."""
-        answer: dict[str, str] = self._ask(self._keeper.ended.remote(list(paths)))
-        return answer
+            self._keepers[version] = options.remote()
+        return self._keepers[version]
 
     def _ask(self, question: Any) -> Any:
         exceptions = self._ray.exceptions

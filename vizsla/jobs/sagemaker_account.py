@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -64,10 +65,20 @@ class Account:
             raise UsageError(f"The account's file cannot be read: {error}.", where=f"{VARIABLE}={place}") from error
         for name, value in values.items():
             if name not in _KEYS or not isinstance(value, _KEYS[name]):
-                raise UsageError(f"{name!r} cannot be meant.", where=place, allowed=", ".join(_KEYS))
-        prices = {str(kind): price for kind, price in values.pop("prices", {}).items()}
-        if wrong := [kind for kind, price in prices.items() if not isinstance(price, int | float) or price < 0]:
-            raise UsageError(f"The price of {wrong[0]!r} is no number.", where=place, allowed="the price of an hour")
+                raise UsageError(
+                    f"{name!r} cannot be meant.",
+                    where=place,
+                    allowed=", ".join(key if kind is str else f"[{key}]" for key, kind in _KEYS.items())
+                    + "; all but the prices are texts",
+                )
+        prices = dict(_prices(values.pop("prices", {})))
+        for kind, price in prices.items():
+            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
+                raise UsageError(
+                    f"The price of {kind!r} cannot be {price!r:.80}.",
+                    where=place,
+                    allowed='what an hour costs, such as "ml.g4dn.xlarge" = 0.736',
+                )
         return cls(**values, prices=prices)
 
     def place(self) -> tuple[str, str]:
@@ -86,6 +97,15 @@ class Account:
                 allowed='a TOML file with role = "arn:...", bucket = "my-bucket/vizsla", image = "..."',
             )
         return bucket, prefix.strip("/") + "/" if prefix.strip("/") else ""
+
+
+def _prices(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """By the type, also where it is written without quotes: TOML takes its points for tables."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _prices(value, f"{above}{name}.")
+        else:
+            yield above + name, value
 
 
 class Clients:
@@ -162,6 +182,9 @@ def in_words(job: str | None = None, resume: str | None = None) -> Iterator[None
             what, do = "It is not said in which region of AWS.", "set AWS_DEFAULT_REGION"
         elif code in ("AccessDenied", "AccessDeniedException"):
             what, do = f"AWS refuses it: {error}.", "ask for this right, or use another profile"
+        elif code == "ResourceInUse" or "already existing" in str(error):
+            what = f"AWS has one of this name already, and gives no name twice: {error}."
+            do = "choose another name; of a job that was removed here, or of somebody else's, the name is still in use"
         elif code == "ResourceLimitExceeded":
             what, do = f"The account's limit is reached: {error}.", "ask AWS for a higher quota, or wait"
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -35,9 +36,17 @@ class Request:
     def seconds(self) -> int | None:
         """The longest time it may run; None where there is no limit."""
         limit = self._one.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
-        many = self._limits.get("MaxNumberOfTrainingJobs", 1)
-        turns = -(-many // self._limits.get("MaxParallelTrainingJobs", 1))
+        turns = -(-self._trials // self._limits.get("MaxParallelTrainingJobs", 1))
         return None if limit is None else min(int(limit) * turns, self._limits.get("MaxRuntimeInSeconds", sys.maxsize))
+
+    @property
+    def _trials(self) -> int:
+        """How many there may be: of a grid, which counts itself, all combinations."""
+        config = self.parameters.get("HyperParameterTuningJobConfig", {})
+        values = config.get("ParameterRanges", {}).get("CategoricalParameterRanges", ())
+        if config.get("Strategy") == "Grid":
+            return math.prod(len(one["Values"]) for one in values)
+        return int(self._limits.get("MaxNumberOfTrainingJobs", 1))
 
     @property
     def _one(self) -> dict[str, Any]:
@@ -47,7 +56,7 @@ class Request:
 
     @property
     def _limits(self) -> dict[str, Any]:
-        """Of a search, how many trials there may be, and for how long."""
+        """Of a search, how many trials there may be, at once and in all, and for how long."""
         limits: dict[str, Any] = self.parameters.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
         return limits
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vizsla.archives import Bounds, unpack
+from vizsla.files import storage
 from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.pack import ARCHIVE
 from vizsla.jobs.sagemaker_account import code_of
@@ -37,24 +38,39 @@ def read_logs(logs: Any, operation: str, name: str, cursors: dict[str, str]) -> 
 
 
 def fetch_outputs(s3: Any, job: JobDirectory, description: dict[str, Any]) -> None:
-    """Bring back the model of a training, unpacked as well, and ``output.tar.gz``; of a transform its outputs."""
-    artifacts = description.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-    if artifacts:
-        if _fetch(s3, artifacts, job.output / ARCHIVE):
-            unpack(job.output / ARCHIVE, job.model, Bounds())
-        archive = job.output / "output.tar.gz"
-        if _fetch(s3, artifacts.removesuffix(ARCHIVE) + archive.name, archive):
-            unpack(archive, job.output / "data", Bounds())
-    place = description.get("TransformOutput", {}).get("S3OutputPath")
-    if place:
-        bucket, prefix = _parts(place)
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix.rstrip("/") + "/"):
-            for entry in page.get("Contents", ()):
-                name = entry["Key"][len(prefix.rstrip("/")) + 1 :]
-                target = (job.output / name).resolve()
-                if name and target.is_relative_to(job.output.resolve()):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    s3.download_file(bucket, entry["Key"], str(target))
+    """Bring back the model of a training, unpacked as well, and ``output.tar.gz``; of a transform its outputs.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full.
+    """
+    with storage(job.output):
+        _fetch_model(s3, job, description.get("ModelArtifacts", {}).get("S3ModelArtifacts"))
+        _fetch_answers(s3, job, description.get("TransformOutput", {}).get("S3OutputPath"))
+
+
+def _fetch_model(s3: Any, job: JobDirectory, address: str | None) -> None:
+    if not address:
+        return
+    if _fetch(s3, address, job.output / ARCHIVE):
+        unpack(job.output / ARCHIVE, job.model, Bounds())
+    archive = job.output / "output.tar.gz"
+    if _fetch(s3, address.removesuffix(ARCHIVE) + archive.name, archive):
+        unpack(archive, job.output / "data", Bounds())
+
+
+def _fetch_answers(s3: Any, job: JobDirectory, place: str | None) -> None:
+    if not place:
+        return
+    bucket, prefix = _parts(place)
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix.rstrip("/") + "/"):
+        for entry in page.get("Contents", ()):
+            name = entry["Key"][len(prefix.rstrip("/")) + 1 :]
+            target = (job.output / name).resolve()
+            if name and target.is_relative_to(job.output.resolve()):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                s3.download_file(bucket, entry["Key"], str(target))
 
 
 def _fetch(s3: Any, address: str, to: Path) -> bool:

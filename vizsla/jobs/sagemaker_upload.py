@@ -113,6 +113,8 @@ def upload_data(
     files = dict(_files(source))
     if not files:
         raise JobError("There are no files to send.", where=source)
+    if (odd := next((name for name in files if not _is_text(name)), None)) is not None:
+        raise JobError(f"A file's name is no text, as an object's must be: {odd!r:.300}.", where=source, do="rename it")
     there = dict(_listing(s3, bucket, place))
     todo = [name for name, path in files.items() if not _is_there(path, sent.get(name), there.get(name))]
     size = sum(files[name].stat().st_size for name in todo)
@@ -151,6 +153,14 @@ def _is_there(path: Path, sent: list[Any] | None, there: tuple[int, str] | None)
 def _facts(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(record: Path) -> dict[str, list[Any]]:

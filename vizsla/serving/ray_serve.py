@@ -13,16 +13,19 @@ import inspect
 import logging
 import re
 import signal
+import socket
 import threading
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vizsla.cluster import connect, nodes
-from vizsla.errors import JobError, UsageError
+from vizsla.cluster import connect, nodes, own_error, shared_variables
+from vizsla.errors import JobError, ModelError, UsageError
 from vizsla.serving.faults import RequestError
 from vizsla.serving.named_model import named_model
 from vizsla.serving.offer import Offer
@@ -31,7 +34,10 @@ from vizsla.serving.shelves import Shelf
 from vizsla.settings import settings
 
 APPLICATION = "vizsla"
+_SERVED_BY = b"vizsla-served-by"
+"""In the cluster's store: a name of the command that served last."""
 _START_SECONDS = 600.0
+_LOOK_SECONDS = 0.2
 _WAITING = 4
 """Requests that a replica takes for each of its cores before another replica is wanted."""
 _MOST_WAITING = 64
@@ -79,7 +85,7 @@ def serve_on_ray(
     on_start: Callable[[str], object] = lambda address: None,
     until: threading.Event | None = None,
 ) -> None:
-    """Serve until SIGTERM, SIGINT or ``until``; the replicas end then.
+    """Serve until SIGTERM, SIGINT or ``until``; the replicas end then, unless others were put in their place.
 
     Parameters
     ----------
@@ -87,7 +93,9 @@ def serve_on_ray(
         The models and the folder of models, as :meth:`vizsla.serving.offer.Offer.of` takes them; every node must see
         them.
     options:
-        For each replica; its ``host`` and ``port`` are those of Ray's proxy.
+        For each replica; its ``host`` and ``port`` are those of Ray's proxy, where no other runs there already.
+    on_start:
+        Is told where that listens, in words.
 
     Raises
     ------
@@ -103,42 +111,83 @@ def serve_on_ray(
     models, folder = offer
     offer = [_everywhere(model) for model in models], None if folder is None else _everywhere(folder)
     over = until or threading.Event()
+    from ray.experimental import internal_kv
+
+    from vizsla.serving.ray_place import place_of
+
+    before, mine = _is_served(), uuid.uuid4().bytes
+    with _ending(over):
+        try:
+            deploy(offer, options, replicas, over)
+            if not over.is_set():
+                internal_kv._internal_kv_put(_SERVED_BY, mine, overwrite=True)
+                on_start(place_of(ray, options))
+            elif not before:  # an update that was broken off leaves what was served
+                _withdraw()
+        except BaseException:
+            if not before:
+                _withdraw()
+            raise
+        over.wait()
+        if internal_kv._internal_kv_get(_SERVED_BY) == mine:
+            _withdraw()
+
+
+@contextlib.contextmanager
+def _ending(over: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set it in the block; only the main thread can be told so."""
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: over.set())
-    deploy(offer, options, replicas)
-    on_start(f"http://{options.host}:{options.port}")
-    over.wait()
+        before = {number: signal.signal(number, lambda *_: over.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _withdraw() -> None:
+    """Serve no longer."""
     from ray import serve
 
+    if not _is_served():
+        return
     serve.delete(APPLICATION)
     if not serve.status().applications:  # its proxy listens at the port of whoever came first, until it ends
         serve.shutdown()
 
 
-def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas: Replicas) -> None:
+def deploy(
+    offer: tuple[list[str], str | None], options: ServeOptions, replicas: Replicas, over: threading.Event | None = None
+) -> None:
     """Let the cluster that this process is connected to serve these models, in place of what it has served.
+
+    Parameters
+    ----------
+    over:
+        Ends the wait for the replicas.
 
     Raises
     ------
     JobError
         When no replica can start.
+    UsageError
+        When Ray Serve runs there already, and lets others ask than ``options`` do.
     """
     from ray import serve
     from ray.serve.config import RequestRouterConfig
 
+    from vizsla.serving.ray_place import started
     from vizsla.serving.ray_router import ModelRouter
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     more = {}
     if "controller_options" in inspect.signature(serve.start).parameters:  # Ray's later versions
         more["controller_options"] = {"runtime_env": {"env_vars": _QUICK}}
-    serve.start(
-        http_options={"host": options.host, "port": options.port}, logging_config={"enable_access_log": False}, **more
-    )
+    started(options, logging_config={"enable_access_log": False}, **more)
     replica = serve.deployment(
         name="server",
-        ray_actor_options={"num_cpus": replicas.cpus},
+        ray_actor_options={"num_cpus": replicas.cpus, "runtime_env": {"env_vars": _variables()}},
         max_ongoing_requests=_MOST_WAITING * replicas.cpus,
         request_router_config=RequestRouterConfig(request_router_class=ModelRouter),
         autoscaling_config={
@@ -147,11 +196,64 @@ def deploy(offer: tuple[list[str], str | None], options: ServeOptions, replicas:
             "target_ongoing_requests": _WAITING * replicas.cpus,
         },
     )(serve.ingress(_builder(offer, options, replicas.cpus))(_Replica))
+    _run(replica.bind(), over or threading.Event())
+
+
+def _variables() -> dict[str, str]:
+    """The settings of this process that hold for replicas: what they fetch they keep in caches of their nodes."""
+    now, found = settings(), shared_variables()
+    if now.cache_bucket is None:
+        found.pop("VIZSLA_CACHE", None)
+    return found | {"VIZSLA_HOME": now.bucket or str(now.home.absolute())}  # a registry without a server lies there
+
+
+def _run(application: Any, over: threading.Event) -> None:
+    """Wait until it runs, in a thread of its own: Ray Serve waits for ever where there is no room."""
+    from ray import serve
+
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            serve.run(application, name=APPLICATION, route_prefix="/")
+        except Exception as error:  # noqa: BLE001 - it is told below
+            failures.append(error)
+
+    thread, end = threading.Thread(target=run, daemon=True), time.monotonic() + _START_SECONDS
+    thread.start()
+    while thread.is_alive() and not over.is_set() and time.monotonic() < end:
+        thread.join(_LOOK_SECONDS)
+    if over.is_set() or not (failures or thread.is_alive()):
+        return
+    if (own := own_error(_messages())) is not None:
+        raise own
+    if failures:
+        lines = [line for line in str(failures[0]).splitlines() if line.strip()] or [type(failures[0]).__name__]
+        raise JobError(
+            f"The replicas could not start: {lines[-1].strip()}", do="`serve status` tells more"
+        ) from failures[0]
+    raise JobError(
+        f"The replicas have not started for {_START_SECONDS:g} s. {_messages()}".strip(),
+        do="let jobs that take the cores end, add a node, or ask for fewer replicas",
+    )
+
+
+def _messages() -> str:
+    """What Ray Serve says of the replicas."""
+    from ray import serve
+
+    told = serve.status().applications.get(APPLICATION)
+    return "" if told is None else "\n".join(one.message for one in told.deployments.values())
+
+
+def _is_served() -> bool:
+    """Whether the cluster serves ours, whoever has begun that."""
+    from ray import exceptions, serve
+
     try:
-        serve.run(replica.bind(), name=APPLICATION, route_prefix="/")
-    except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise JobError(f"The replicas could not start: {lines[-1].strip()}", do="`serve status` tells more") from error
+        return APPLICATION in serve.status().applications
+    except exceptions.RayActorError:  # somebody has shut it down since this process asked last
+        return False
 
 
 def _everywhere(place: str) -> str:
@@ -191,6 +293,13 @@ def _builder(offer: tuple[list[str], str | None], options: ServeOptions, cpus: i
     def build() -> Any:
         now = settings()
         there = Offer.of(*offer, now.cache)
+        for name in there.pinned:
+            if not (place := there.shelf.locate(name)).exists():
+                raise ModelError(
+                    f"Node {socket.gethostname()} does not see the model.",
+                    where=place,
+                    do="put it where all nodes see it at the same path, or into a bucket: s3://...",
+                )
         server = Server(replace(plain, shelf=there.shelf, pinned=there.pinned), replace(now, threads=cpus))
         return HeldModels(server.app, there.shelf)
 

@@ -100,12 +100,20 @@ class FineTuningRunner:
             return [TrialOutcome(trial.number, reason=error.what, cost=time.monotonic() - began)]
         return [self._outcome(trial, trained, time.monotonic() - began)]
 
+    @property
+    def best(self) -> TrialResult | None:
+        """What the best of the trials that have run here ended with."""
+        return None if self._best is None else self._best[2]
+
     def trained(self, trial: TrialRecord) -> TrialResult:
         """What a trial ended with: kept, or, where another process has run it, of its checkpoint, or else trained
         again to the same bits."""
         if self._best is not None and self._best[0] == trial.number:
             return self._best[2]
         return self._train(trial.params, trial.number, Callback())
+
+    def close(self) -> None:
+        """Nothing runs between two steps."""
 
     def _train(self, params: Mapping[str, Value], number: int, callback: Callback) -> TrialResult:
         values = self._static | dict(params)

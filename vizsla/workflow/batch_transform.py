@@ -102,9 +102,7 @@ def transform_in(directory: JobDirectory, job: TransformJob) -> Summary:
             join = b"\n" if job.assembles_lines else b""
             run: Run
             if _is_on_cluster(directory) and inputs.has_addresses and not job.holds_records:
-                place = None if output is None else _place(directory, job)
-                ray = connect()
-                run = ClusterRun(ray, job, locate_model(job.model_name), place, answerer, journal, join, log.progress)
+                run = ClusterRun(connect(), job, _for_nodes(output), answerer, journal, join, log.progress)
             else:
                 run = Run(
                     answerer,
@@ -152,6 +150,13 @@ def _output(directory: JobDirectory, job: TransformJob) -> Output | None:
     if place is None:
         raise StorageError("Outputs cannot be written there.", where=address, allowed="a path or an s3:// address")
     return Folder(place.expanduser())
+
+
+def _for_nodes(output: Output | None) -> str | None:
+    """Where the answers go, for other machines."""
+    if isinstance(output, Folder):
+        return str(output.root.absolute())
+    return output.address if isinstance(output, Bucket) else None
 
 
 def _place(directory: JobDirectory, job: TransformJob) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vizsla.cluster import actor_pool, connect, nodes, shared_variables
+from vizsla.cluster import connect, cores, shared_variables, told
 from vizsla.data.inspection import RECORD
 from vizsla.data.remarks import listening
 from vizsla.data.scan import Look, Outcome, Seen
@@ -28,16 +28,19 @@ from vizsla.data.scan_store import ScanStore
 from vizsla.errors import DataError, ImageError, UsageError
 from vizsla.files import write_json
 from vizsla.images import DecodedImage, Limits
+from vizsla.jobs import executors
 from vizsla.models.engine import OnnxEngine
 from vizsla.models.export import ExportedBackbone
 from vizsla.optional import require
 from vizsla.parameters import spelled
 from vizsla.settings import settings
+from vizsla.workflow.cluster_work import actor_pool, is_seen, parts, put
 from vizsla.workflow.look_companion import LookCompanion
 
 _MOST = 512
 """Pictures of a batch: what is lost with a node, and what one file of the cache holds."""
 _BATCHES_A_CORE = 4
+_UNSEEN = "cannot be seen on node"
 
 
 def is_elsewhere(executor: str) -> bool:
@@ -53,7 +56,10 @@ def is_elsewhere(executor: str) -> bool:
     if executor.partition("://")[0] == "ray":
         return True
     raise UsageError(
-        f"Pictures are not looked at by {executor!r}.", parameter="executor", allowed="local, ray, ray://HOST:PORT"
+        f"Pictures are not looked at by {executor!r}.",
+        parameter="executor",
+        allowed="local, ray, ray://HOST:PORT",
+        do="`vizsla train DATA` runs all of a training there" if executor in executors.names() else None,
     )
 
 
@@ -64,7 +70,7 @@ class ClusterLook:
     Raises
     ------
     JobError
-        When there is no way to the cluster.
+        When there is no way to the cluster, or it has no core.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class ClusterLook:
     ) -> None:
         require("pyarrow", extra="ray", feature="Work on a Ray cluster")
         self._ray = connect(executor if "://" in executor else None)
+        self._cores = cores(self._ray)
         self._backbone, self._graph, self._cache = backbone, graph, cache.absolute()
         self._companion = LookCompanion.of(self._cache, backbone, OnnxEngine(graph), with_looks=with_looks)
         self.computed = 0
@@ -116,6 +123,13 @@ class ClusterLook:
         try:
             for part in self._parts(root.absolute(), paths, rows, limits, store, token):
                 yield from self._outcomes(part)
+        except DataError as error:
+            if _UNSEEN in error.what:
+                error.do = (
+                    "put pictures and cache (VIZSLA_CACHE, or a bucket for it) where all nodes see them at the same "
+                    "path, or leave out " + spelled("executor", "ray")
+                )
+            raise
         finally:
             (self._cache / token).unlink(missing_ok=True)
             self.seconds += time.monotonic() - began
@@ -130,13 +144,8 @@ class ClusterLook:
         token: str,
     ) -> Iterator[Any]:
         import pyarrow
-        from ray import data
 
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
-        cores = max(1, sum(node.cpus for node in nodes(self._ray)))
-        size = max(1, min(_MOST, -(-len(rows) // (_BATCHES_A_CORE * cores))))
+        size = max(1, min(_MOST, -(-len(rows) // (_BATCHES_A_CORE * self._cores))))
         blocks = [
             pyarrow.table({"row": chunk, "path": pyarrow.array([os.fsencode(paths[row]) for row in chunk], "binary")})
             for chunk in (rows[at : at + size] for at in range(0, len(rows), size))
@@ -144,28 +153,19 @@ class ClusterLook:
         here = settings()
         looker = {
             "root": root,
+            "sample": paths[rows[0]],
             "cache": None if here.cache_bucket else self._cache,
             "limits": limits,
-            "graph": self._ray.put(self._graph if isinstance(self._graph, bytes) else self._graph.read_bytes()),
+            "graph": put(self._ray, self._graph if isinstance(self._graph, bytes) else self._graph.read_bytes()),
             "backbone": replace(self._backbone, path=Path(self._backbone.path.name)),
             "token": token,
             # Read once, here: a node holds them once for all of its actors.
-            "store": self._ray.put(store),
-            "contents": self._ray.put(self._companion.contents),
+            "store": put(self._ray, store),
+            "contents": put(self._ray, self._companion.contents),
         }
-        looked = data.from_arrow(blocks).map_batches(
-            Looker,
-            fn_constructor_kwargs=looker,
-            batch_size=size,
-            batch_format="pyarrow",
-            compute=actor_pool(min(cores, len(blocks))),
-            num_cpus=1,
-            runtime_env={"env_vars": shared_variables()} if here.cache_bucket else None,
-        )
-        try:
-            yield from looked.iter_batches(batch_size=None, batch_format="pyarrow")
-        except self._ray.exceptions.RayError as error:
-            raise _in_words(error) from error
+        variables = shared_variables() if here.cache_bucket else {}
+        with told(self._ray, "The cluster could not look at the pictures"):
+            yield from parts(self._ray, _looked, blocks, looker, size, min(self._cores, len(blocks)), variables)
 
     def _outcomes(self, part: Any) -> Iterator[tuple[int, Outcome]]:
         for row in part.to_pylist():
@@ -177,6 +177,26 @@ class ClusterLook:
                 yield row["row"], Seen(record, is_new=row["is_new"])
 
 
+def _looked(
+    blocks: list[Any], looker: dict[str, Any], size: int, actors: int, variables: dict[str, str]
+) -> Iterator[Any]:
+    """What the actors make of tables of rows and paths, in any order."""
+    from ray import data
+
+    data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    looked = data.from_arrow(blocks).map_batches(
+        Looker,
+        fn_constructor_kwargs=looker,
+        batch_size=size,
+        batch_format="pyarrow",
+        compute=actor_pool(actors),
+        num_cpus=1,
+        runtime_env={"env_vars": variables} if variables else None,
+    )
+    yield from looked.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
 class Looker:
     """On a node: an actor on one core that looks at batches of pictures."""
 
@@ -184,6 +204,7 @@ class Looker:
         self,
         *,
         root: Path,
+        sample: str,
         cache: Path | None,
         limits: Limits,
         graph: Any,
@@ -194,12 +215,12 @@ class Looker:
     ) -> None:
         import ray
 
-        if not root.is_dir():
-            raise DataError(_NOT_SEEN.format("pictures", socket.gethostname(), root))
+        if not is_seen(root / sample):
+            raise DataError(f"The pictures {_UNSEEN} {socket.gethostname()}.", where=root)
         if cache is None:  # in a bucket: the node has a folder of its own for it
             cache = settings().cache
         elif not (cache / token).exists():
-            raise DataError(_NOT_SEEN.format("cache", socket.gethostname(), cache))
+            raise DataError(f"The cache {_UNSEEN} {socket.gethostname()}.", where=cache)
         engine = OnnxEngine(ray.get(graph))
         self._companion = LookCompanion.with_contents(ray.get(contents), cache, backbone, engine)
         self._look = Look(root, limits, ray.get(store), False, self._companion)
@@ -230,23 +251,6 @@ class Looker:
         )
 
 
-_NOT_SEEN = "The {} cannot be seen on node {}: {}"
-
-
 def _error(error: ImageError) -> str:
     fields = {"kind": error.kind, "what": error.what, "where": error.where, "allowed": error.allowed, "do": error.do}
     return json.dumps(fields)
-
-
-def _in_words(error: Exception) -> DataError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    told = next((line for line in reversed(lines) if "cannot be seen on node" in line), None)
-    if told is None:
-        return DataError(
-            f"The cluster could not look at the pictures: {lines[-1]}", do="`ray status` tells of its nodes"
-        )
-    return DataError(
-        told.partition(": ")[2] or told,
-        do="put pictures and cache (VIZSLA_CACHE, or a bucket for it) where all nodes see them at the same path, or "
-        "leave out " + spelled("executor", "ray"),
-    )

@@ -12,18 +12,22 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.executors import open_executor
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.executors.sagemaker import SageMakerExecutor
+from vizsla.jobs.handover import load
+from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.metrics import last_metrics
 from vizsla.jobs.sagemaker_account import VARIABLE, Account
 from vizsla.jobs.sagemaker_document import Cost, Request, cost_of
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.parameters import spelled
 from vizsla.workflow import sagemaker_search
+from vizsla.workflow.request import RESULT
 from vizsla.workflow.script_search import ScriptSearch, searched
 
 
 @dataclass(frozen=True)
 class RunHere:
-    """The last completed job here with the same script: its name, how long it took, and its last metrics."""
+    """The last completed job here with the same script, or of the built-in training on the same data: its name, how
+    long it took, and its last metrics."""
 
     job: str
     seconds: float
@@ -104,17 +108,27 @@ def _sending(executor: Executor) -> SageMakerExecutor:
 
 
 def _last_run(home: Path, spec: TrainingJobSpec) -> RunHere | None:
-    program = spec.hyper_parameters.get("sagemaker_program")
     for path in sorted(home.glob("*/job.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             job = JobDirectory.open(path.parent)
             state = job.state
             here = job.executor != SageMakerExecutor.name and state.ended_well and job.kind == "train"
+            if not here or not _is_same(kind_of(job.kind).spec(job.document), spec):
+                continue
         except VizslaError:
             continue
-        if here and program and job.document.get("HyperParameters", {}).get("sagemaker_program") == program:
-            if state.started is None or state.ended is None:
-                continue
+        if state.started is not None and state.ended is not None:
             seconds = (datetime.fromisoformat(state.ended) - datetime.fromisoformat(state.started)).total_seconds()
-            return RunHere(job.name, seconds, {name: m.value for name, m in last_metrics(job.metrics).items()})
+            metrics = {name: metric.value for name, metric in last_metrics(job.metrics).items()}
+            speed = (load(job.output / RESULT) or {}).get("images_per_second")  # of the built-in training
+            return RunHere(job.name, seconds, metrics | ({"images_per_second": speed} if speed else {}))
     return None
+
+
+def _is_same(one: TrainingJobSpec, other: TrainingJobSpec) -> bool:
+    """Whether both run the same script, or the built-in training on the same data."""
+    scripts = [spec.hyper_parameters.get("sagemaker_program") for spec in (one, other)]
+    if any(scripts):
+        return scripts[0] == scripts[1]
+    data = [[channel.uri for channel in spec.input_data_config] for spec in (one, other)]
+    return data[0] == data[1] and all(spec.algorithm_specification.is_builtin for spec in (one, other))

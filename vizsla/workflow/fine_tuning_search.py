@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -20,7 +21,7 @@ from vizsla.tuning.head_space import head_name
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
 from vizsla.tuning.search import search
-from vizsla.tuning.space import Value
+from vizsla.tuning.space import Space, Value
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.search import Search, write_result
 from vizsla.workflow.study import Problem, open_study
@@ -28,6 +29,8 @@ from vizsla.workflow.study import Problem, open_study
 if TYPE_CHECKING:
     from vizsla.training.fine_tuning.launcher import Launcher
     from vizsla.training.fine_tuning.session import Session
+    from vizsla.tuning.cluster_fine_tuning import Beginning
+    from vizsla.tuning.fine_tuning_runner import FineTuningRunner
 
 COST_UNIT = "seconds"
 
@@ -46,6 +49,8 @@ class FineTuningSearch(Search):
         What a trainer begins with, of a backbone.
     launcher:
         Who starts the processes of a trial that is shared by several.
+    executor:
+        Where trials run: ``local``, or a cluster, on which they run side by side unless several processes share each.
     deadline:
         A moment of ``time.monotonic()``.
     """
@@ -60,15 +65,15 @@ class FineTuningSearch(Search):
         pictures: Pictures,
         observer: Observer,
         launcher: Callable[[], Launcher],
+        executor: str,
         deadline: float | None = None,
     ) -> None:
         super().__init__(job, request, observer, deadline)
+        self._executor = executor
         self._base, self._specs, self._frozen_of, self._pictures = base, specs, frozen_of, pictures
         self._launcher = launcher
 
     def train(self, frozen: Frozen, callback: Callback) -> Training:
-        from vizsla.tuning.fine_tuning_runner import FineTuningRunner
-
         base, request, observer = self._base, self._request, self._observer
         space = request.space
         assert space is not None
@@ -78,34 +83,26 @@ class FineTuningSearch(Search):
         def session_of(name: str | None) -> Session:
             return self._session(spec_of[name])
 
-        runner = FineTuningRunner(
-            session_of,
-            base,
-            request.objective,
-            self.folder,
-            static=space.static,
-            deadline=self._deadline,
-            note=observer.note,
-        )
         values = fine_tune_config(base, space.static).to_dict()
         values.pop("seed", None)  # two searches of one problem may differ in it
         problem = Problem({"data or backbone": frozen.source}, values, lambda values: _canonical(base, values))
         epochs = space.largest("epochs") or base.resolved().epochs or 1
-        with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
-            for note in notes:
-                observer.note(note)
-            end = search(
-                study,
-                runner,
-                request.limits,
-                deadline=self._deadline,
-                watch=lambda trials: observer.trials(trials, request.objective),
-            )
-        self.result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
-        write_result(self._job, self.result)
-        name = (dict(space.static) | dict(self.result.winner.params)).get(BACKBONE)
-        session = session_of(None if name is None else str(name))
-        best = runner.trained(self.result.winner)
+        with contextlib.closing(self._runner(lambda name: self._beginning(spec_of[name]), session_of, space)) as runner:
+            with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
+                for note in notes:
+                    observer.note(note)
+                end = search(
+                    study,
+                    runner,
+                    request.limits,
+                    deadline=self._deadline,
+                    watch=lambda trials: observer.trials(trials, request.objective),
+                )
+            self.result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
+            write_result(self._job, self.result)
+            name = (dict(space.static) | dict(self.result.winner.params)).get(BACKBONE)
+            session = session_of(None if name is None else str(name))
+            best = runner.trained(self.result.winner)
         for metrics in best.head.history:
             callback.on_epoch(metrics, len(best.head.history))
         gain = Gain.of(session.logits, best.logits, session.labels, len(self.result.trials))
@@ -114,23 +111,34 @@ class FineTuningSearch(Search):
         training = session.result(best.head if gain.kept else session.start, best.head.history)
         return replace(training, began=session.spec)
 
-    def _session(self, spec: BackboneSpec) -> Session:
-        """A backbone and what it trains on."""
-        from vizsla.training.fine_tuning.session import Session
+    def _runner(
+        self,
+        beginning_of: Callable[[str | None], Beginning],
+        session_of: Callable[[str | None], Session],
+        space: Space,
+    ) -> FineTuningRunner:
+        """Who trains the trials: this process one after another, or a cluster that shares the job's folder."""
+        from vizsla.tuning.cluster_fine_tuning import ClusterRunner
+        from vizsla.tuning.fine_tuning_runner import FineTuningRunner
 
-        return Session(
-            spec,
-            self._frozen_of(spec),
-            self._pictures,
-            settings().cache,
-            self._base.balance,
-            self._base.seed,
-            threads=settings().threads,
-            callback=_FirstStores(self._observer, self._request.limits.trials),
-            on_progress=lambda done, total: None,
-            note=self._observer.note,
-            launcher=self._launcher(),
-        )
+        arguments = session_of, self._base, self._request.objective, self.folder
+        more: dict[str, Any] = {"static": space.static, "deadline": self._deadline, "note": self._observer.note}
+        is_shared = (fine_tune_config(self._base, space.static).processes or 1) > 1
+        if self._executor.partition("://")[0] != "ray" or is_shared or settings().bucket is not None:
+            return FineTuningRunner(*arguments, **more)
+        self._observer.stage("trials", self._request.limits.trials)
+        return ClusterRunner(self._executor, beginning_of, *arguments, **more)
+
+    def _beginning(self, spec: BackboneSpec) -> Beginning:
+        """A backbone and what it trains on."""
+        from vizsla.tuning.cluster_fine_tuning import Beginning
+
+        return Beginning(spec, self._frozen_of(spec), self._pictures, self._base.balance, self._base.seed)
+
+    def _session(self, spec: BackboneSpec) -> Session:
+        callback = _FirstStores(self._observer, self._request.limits.trials)
+        note = self._observer.note
+        return self._beginning(spec).session(self._launcher(), threads=settings().threads, callback=callback, note=note)
 
     def clear(self) -> None:
         from vizsla.tuning.fine_tuning_runner import CHECKPOINTS

@@ -46,7 +46,8 @@ def trainer_for(
     if isinstance(config, FineTuneConfig):
         if tune is not None:
             launcher = partial(launcher_for, request.executor, job.checkpoints)
-            return FineTuningSearch(job, config, tune, specs, frozen_of, pictures, observer, launcher, backbone_end)
+            given = specs, frozen_of, pictures, observer, launcher, request.executor
+            return FineTuningSearch(job, config, tune, *given, backbone_end)
         return FineTuner(
             job.checkpoints,
             config,

@@ -21,6 +21,7 @@ from vizsla.optional import require
 from vizsla.parameters import spelled
 from vizsla.registry import reading
 from vizsla.registry.package import SCHEME
+from vizsla.settings import settings
 from vizsla.workflow.batch_transform import SUMMARY, check
 from vizsla.workflow.models import locate_model
 
@@ -88,7 +89,11 @@ def _model(name: str) -> str:
     if name.startswith(SCHEME):
         found = reading.find(name)
         return f"{SCHEME}{found.group}/{found.version}"
-    return name if "://" in name else str(locate_model(name))
+    if "://" in name:
+        return name
+    place = locate_model(name)
+    is_of_bucket = settings().bucket is not None and place.parent == settings().home.absolute()
+    return place.name if is_of_bucket else str(place)  # of a bucket each machine has a mirror at a place of its own
 
 
 def request_of(

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
-from vizsla.cluster import Node, address_of, connect, is_own, nodes, shared_variables
+from vizsla.cluster import Node, address_of, connect, cores, is_own, nodes, shared_variables
 from vizsla.errors import JobError, VizslaError
 from vizsla.files import write_json
 from vizsla.jobs import attempt as attempts
@@ -20,11 +20,12 @@ from vizsla.jobs.events import Handle
 from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.handover import load
 from vizsla.jobs.kinds import transform
-from vizsla.jobs.ray_attempt import TOKEN, Task, gone_through, starts
+from vizsla.jobs.ray_attempt import MEMORY, TOKEN, Task, gone_through, starts
 from vizsla.jobs.ray_keeper import CRASHED, STOPPED, UNKNOWN, Keepers
 from vizsla.jobs.slots import Capacity, Share
 from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.jobs.states import State
+from vizsla.version import VERSION
 
 RESTARTS = 3
 """How often a job is started again after the death of its node, where RetryStrategy does not say."""
@@ -57,8 +58,10 @@ class RayExecutor(Executor):
         self._address = address
         self._cluster: tuple[ModuleType, Keepers] | None = None
         self._ended_tasks: dict[str, str] = {}
+        self._versions: dict[str, str] = {}
         self._asked_at = self._nodes_at = float("-inf")
         self._known_nodes: list[Node] = []
+        self._largest = (0, 0)
 
     def resume(self, handle: Handle) -> Handle:
         """See :meth:`vizsla.jobs.executors.base.Executor.resume`."""
@@ -66,25 +69,35 @@ class RayExecutor(Executor):
         return super().resume(handle)
 
     def capacity(self) -> Capacity:
-        """What the nodes have in all, and what this process's jobs leave of it."""
+        """What the nodes have in all, and what this process's jobs leave of it.
+
+        Raises
+        ------
+        JobError
+            When there is no way to the cluster, or no node that jobs could run on.
+        """
         self._advance()
         there = self._nodes()
         cpus, gpus = sum(node.cpus for node in there), sum(node.gpus for node in there)
-        wanted = [self._want(own.spec) for own in self._jobs.values()]
-        free_cpus, free_gpus = cpus - sum(want[0] for want in wanted), gpus - sum(want[1] for want in wanted)
+        if not cpus and not self._jobs:
+            cores(self._connected()[0])
+        largest = (there[0].cpus, there[0].gpus) if there else (0, 0)
+        if self._jobs:  # a node that has died under them may come back
+            largest = max(self._largest, largest, key=lambda machine: (machine[1], machine[0]))
+        self._largest = largest
+        wanted = [self._asked(own.spec)[:2] for own in self._jobs.values()]
+        free_cpus = cpus - sum(largest[0] if want is None else want for want, _ in wanted)
+        free_gpus = gpus - sum(largest[1] if want is None else want for _, want in wanted)
         is_full = min(free_cpus, free_gpus) < 0
         waiting = sum(own.job.state.status == "Pending" for own in self._jobs.values()) if is_full else 0
-        largest = (there[0].cpus, there[0].gpus) if there else (0, 0)
         return Capacity(cpus, gpus, max(0, free_cpus), max(0, free_gpus), waiting, largest)
 
     def _check(self, spec: TrainingJobSpec) -> None:
         self._want(spec)
 
     def _want(self, spec: TrainingJobSpec) -> tuple[int, int, int]:
-        """CPUs, GPUs and bytes of memory."""
-        cpus, gpus, memory = spec.resource_config.asked()
-        if cpus is None and tuple(spec.algorithm_specification.container_entrypoint or ()) == transform.COMMAND:
-            cpus = gpus = 0  # it hands its inputs out to cores that Ray Data reserves
+        """CPUs, GPUs and bytes of memory, as a node that is there has them."""
+        cpus, gpus, memory = self._asked(spec)
         there = self._nodes()
         for node in there:
             want = node.cpus if cpus is None else cpus, node.gpus if gpus is None else gpus, memory
@@ -97,13 +110,21 @@ class RayExecutor(Executor):
             do="ask for less, or add a larger node",
         )
 
+    def _asked(self, spec: TrainingJobSpec) -> tuple[int | None, int | None, int]:
+        """The same; None where it takes all that a node has."""
+        cpus, gpus, memory = spec.resource_config.asked()
+        if cpus is None and tuple(spec.algorithm_specification.container_entrypoint or ()) == transform.COMMAND:
+            return 0, 0, memory  # it hands its inputs out to cores that Ray Data reserves
+        return cpus, gpus, memory
+
     def _start(self, job: JobDirectory, spec: TrainingJobSpec, share: Share) -> None:
         cpus, gpus, memory = self._want(spec)
         bucket = self.bucket
         restarts = int((spec.retry_strategy or {}).get("MaximumRetryAttempts", RESTARTS))
         token = uuid.uuid4().hex
         _, keepers = self._connected()
-        write_json(job.run / TOKEN, {"token": token, "ends_with": socket.gethostname() if is_own() else None})
+        note = {"token": token, "ends_with": socket.gethostname() if is_own() else None, "version": VERSION}
+        write_json(job.run / TOKEN, note)
         home = str(self.home) if bucket is None else bucket.address
         if bucket is not None:
             bucket.refresh(job.name, now=True)
@@ -114,6 +135,7 @@ class RayExecutor(Executor):
         if memory:
             options["memory"] = memory
         keepers.submit(key, asdict(task), options)
+        self._versions[key] = VERSION
         self._ended_tasks.pop(key, None)
 
     def _conclude(self, job: JobDirectory, state: State) -> State | None:
@@ -151,8 +173,9 @@ class RayExecutor(Executor):
             return self._over_of_a_stranger(job)
         if time.monotonic() - self._asked_at >= _ASK_SECONDS:
             _, keepers = self._connected()
-            running = [self._key(own.job) for own in self._jobs.values() if own.running]
-            self._ended_tasks |= keepers.ended(running)
+            running = [(self._version(own.job), self._key(own.job)) for own in self._jobs.values() if own.running]
+            for version in {version for version, _ in running}:
+                self._ended_tasks |= keepers.ended([key for one, key in running if one == version], version)
             self._asked_at = time.monotonic()
         return self._ended_tasks.get(key)
 
@@ -162,16 +185,16 @@ class RayExecutor(Executor):
         except VizslaError:  # whoever can reach the cluster will say; one that ended with its process, nobody can
             note = load(job.run / TOKEN) or {}
             return UNKNOWN if note.get("ends_with") == socket.gethostname() else None
-        return keepers.ended([self._key(job)]).get(self._key(job))
+        return keepers.ended([self._key(job)], self._version(job)).get(self._key(job))
 
     def _ask_to_stop(self, job: JobDirectory, grace: float, reason: str | None) -> None:
         attempts.note_stop(job, reason, grace)
         if job.state.status == "Pending":
-            self._connected()[1].cancel(self._key(job))
+            self._connected()[1].cancel(self._key(job), self._version(job))
             self._asked_at = float("-inf")
 
     def _kill(self, job: JobDirectory) -> None:
-        self._connected()[1].cancel(self._key(job), force=True)
+        self._connected()[1].cancel(self._key(job), self._version(job), force=True)
 
     def _still_runs(self, job: JobDirectory) -> bool:
         return self._over_of_a_stranger(job) is None
@@ -179,6 +202,13 @@ class RayExecutor(Executor):
     def _key(self, job: JobDirectory) -> str:
         """How the cluster knows the job: its folder, or its place in a bucket, of which each machine has a mirror."""
         return str(job.path.absolute()) if self.bucket is None else f"{self.bucket.address}/{job.name}"
+
+    def _version(self, job: JobDirectory) -> str:
+        """The one that submitted the job, whose keeper knows it: ours may have been installed since."""
+        key = self._key(job)
+        if key not in self._versions or job.name not in self._jobs:  # others may have gone on with it
+            self._versions[key] = str((load(job.run / TOKEN) or {}).get("version", VERSION))
+        return self._versions[key]
 
     def _connected(self, *, start: bool = True) -> tuple[ModuleType, Keepers]:
         if self._cluster is None:
@@ -206,7 +236,7 @@ def _lost(job: JobDirectory, attempt: int, over: str) -> str:
     through = starts(job, attempt)
     return (
         f"its node was lost {len(through)} times, and it is not started again by itself: {gone_through(through)}; "
-        f"{RESUME} goes on from what was finished"
+        f"{RESUME} goes on from what was finished; {MEMORY}"
     )
 
 

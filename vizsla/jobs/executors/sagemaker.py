@@ -17,6 +17,7 @@ from vizsla.jobs.executors.base import Executor
 from vizsla.jobs.handover import load
 from vizsla.jobs.kinds import kind_of, transform
 from vizsla.jobs.output import JobOutput
+from vizsla.jobs.pack import ARCHIVE
 from vizsla.jobs.sagemaker_account import Account, Clients, code_of, in_words
 from vizsla.jobs.sagemaker_document import (
     Request,
@@ -134,8 +135,11 @@ class SageMakerExecutor(Executor):
         document = job.document
         model = str(document["ModelName"])
         archive = local_path(model)
+        if self.bucket is not None and archive is not None and archive.name == model:  # a job's name
+            self.bucket.fetch(model, f"output/{ARCHIVE}")
+            archive = self.home / model
         if archive is not None:
-            archive = archive / "output" / "model.tar.gz" if archive.is_dir() else archive
+            archive = archive / "output" / ARCHIVE if archive.is_dir() else archive
             if not archive.is_file():
                 raise JobError("There is no packed model to send.", where=archive, allowed="a job, or its model.tar.gz")
             model = sent_data(self._clients.s3, job, str(archive), bucket, prefix) + archive.name
