@@ -36,7 +36,7 @@ def follow_to_end(
             begun = False
             errors.print(event.words, soft_wrap=True, markup=False)
         elif isinstance(event, StatusEvent) and event.state.status == "Pending":
-            errors.print(f"{handle.name} waits for room on this machine ...")
+            errors.print(f"{handle.name} waits for room ...")
 
     result = result_of(executor, handle, show, since)
     state = result.state
