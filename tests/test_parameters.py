@@ -30,7 +30,7 @@ ROOT = Path(vizsla.__file__).parent
 LOWER = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in ("cli", "parameters.py")]
 
 OTHER_PROGRAMS = {
-    "cluster.py": ["--head"],  # of ray
+    "cluster.py": ["--address", "--head", "--object-store-memory"],  # of ray
     "jobs/environment.py": ["--constraint", "--editable", "--requirement"],  # of pip
     "jobs/installation.py": ["--disable-pip-version-check", "--no-input"],
     "jobs/own_package.py": ["--no-build-isolation"],

@@ -46,9 +46,13 @@ def test_the_last_lines_of_the_traceback_are_the_reason(executor: LocalExecutor,
 def test_the_reason_is_kept_also_where_the_script_has_cleared_its_results(
     executor: LocalExecutor, script_spec: MakeSpec
 ) -> None:
-    handle = executor.submit(
-        script_spec("import os, shutil; shutil.rmtree(os.environ['SM_OUTPUT_DIR']); raise KeyError('b')"), "x"
-    )
+    text = """
+        import os, shutil
+        while os.path.exists(os.environ["SM_OUTPUT_DIR"]):  # the profiler may write there just now
+            shutil.rmtree(os.environ["SM_OUTPUT_DIR"], ignore_errors=True)
+        raise KeyError("b")
+    """
+    handle = executor.submit(script_spec(text), "x")
     assert run_to_end(executor, handle)[0].status == "Failed"
     job = JobDirectory.open(handle.path)
     assert "KeyError: 'b'" in job.failure.read_text()

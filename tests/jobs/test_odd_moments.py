@@ -179,7 +179,7 @@ def test_a_job_whose_folder_is_removed_by_hand_ends_and_troubles_no_other(
     processes = attempts.running(JobDirectory(removed.path), 1)
     assert processes is not None
     if whole:
-        shutil.rmtree(removed.path)
+        wait_for(lambda: shutil.rmtree(removed.path, ignore_errors=True) or not removed.path.exists())
     else:
         (removed.path / "state.json").unlink()
     shutil.rmtree(waiting.path)

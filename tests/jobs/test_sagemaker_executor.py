@@ -200,9 +200,10 @@ def test_another_process_takes_a_job_over(
 
 
 def test_credentials_that_expire_in_the_middle(
-    aws: SageMaker, executor: SageMakerExecutor, script_spec: Scripts
+    aws: SageMaker, executor: SageMakerExecutor, script_spec: Scripts, tmp_path: Path
 ) -> None:
-    text = "import time; print('up', flush=True); time.sleep(1)"
+    go = tmp_path / "go"
+    text = f"import os, time; print('up', flush=True)\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)"
     handle = executor.submit(script_spec(text, instance="ml.m5.large"), "long")
     wait_for(lambda: executor.poll([handle]) and says(executor, handle, "up"))
     aws.refusal = "ExpiredTokenException", "The security token included in the request is expired"
@@ -214,6 +215,7 @@ def test_credentials_that_expire_in_the_middle(
     assert other.state(handle).status == "InProgress", "who cannot ask says what was known"
     aws.refusal = None
     other.resume(handle)
+    go.touch()
     assert run_to_end(other, handle)[0].status == "Completed"
 
 

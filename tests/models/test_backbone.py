@@ -198,3 +198,12 @@ def test_an_export_is_made_once_and_a_damaged_one_again(tmp_path: Path) -> None:
     assert find_exported(request, tmp_path) is None
     assert ensure_exported(request, tmp_path) == first
     assert first.path.read_bytes() != b"damaged"
+
+
+def test_two_exports_at_once_in_one_process(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    specs = [BackboneSpec.resolve("test_resnet", random_init=True, seed=seed) for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda spec: ensure_exported(spec, tmp_path), specs))
+    assert len({backbone.sha256 for backbone in made}) == 2

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _OPSET = 17
 _TOLERANCE = 2e-3
 """Largest difference allowed between torch and ONNX Runtime, relative to the features' largest value."""
+_EXPORTER = threading.Lock()
+"""torch's is one a process: a fit that was broken off may still be at it when the next one begins."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,7 @@ def _to_onnx(module: Any, run: Callable[[Any], Any], preprocessing: Preprocessin
     example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
     file = io.BytesIO()
     names = ["images", *outputs]
-    with warnings.catch_warnings(), torch.inference_mode():
+    with _EXPORTER, warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             WithNormalisation().eval(),
