@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
             $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN    := $(VENV)/bin
 RAY_VENV ?= $(HOME)/.cache/vizsla/ray-venv
+RAY_TESTS ?= slow or not slow
 # A network of its own with nothing but loopback: as root, or as root of a namespace of its own.
 ALONE  := unshare $(if $(filter 0,$(shell id -u)),-n,-rn)
 # Says which checkout and which dependencies the environment holds.
@@ -46,7 +47,7 @@ test-aws: install ## AWS's SDKs and notebooks against the AWS door, with the SDK
 	@$(BIN)/python -m pytest -q -m slow tests/aws
 
 test-ray: $(RAY_STAMP) ## the tests of many machines, with Ray in an environment of its own, on loopback alone
-	@$(ALONE) sh -c 'ip link set lo up && exec "$$@"' sh $(RAY_VENV)/bin/python -m pytest -q tests/cluster
+	@$(ALONE) sh -c 'ip link set lo up && exec "$$@"' sh $(RAY_VENV)/bin/python -m pytest -q -m "$(RAY_TESTS)" tests/cluster
 
 $(RAY_STAMP): $(STAMP)
 	@echo "Installing Ray into $(RAY_VENV) (600 MB) ..."

@@ -122,7 +122,7 @@ def no_room(ray_cluster: RayCluster) -> Iterator[None]:
     """Work that takes the three cores of the nodes that are there from the start."""
     import ray
 
-    @ray.remote(num_cpus=1)
+    @ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)  # perhaps first on a node whose death is not seen yet
     class Holder:
         def here(self) -> None:
             """Answers as soon as it has its core."""

@@ -143,6 +143,7 @@ def test_the_commands(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert vizsla("jobs", "rm", "mine").returncode == 0
 
 
+@pytest.mark.slow
 def test_another_attempt_finds_the_channels_of_the_first(server: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         (server / "buckets" / "photos" / "set").mkdir(exist_ok=True)
@@ -196,6 +197,7 @@ def test_the_answers_of_a_transform_go_to_the_bucket(
 
 
 @pytest.mark.usefixtures("no_room")
+@pytest.mark.slow
 def test_a_model_of_the_bucket_is_found_on_a_node_that_shares_no_path(
     server: Path, tmp_path: Path, ray_cluster: Any, folder_of_photos: Callable[..., Path], hosts: contextlib.ExitStack
 ) -> None:

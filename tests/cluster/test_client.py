@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from commandline import process
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def outside(ray_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> str:

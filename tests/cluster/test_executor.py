@@ -154,6 +154,7 @@ def test_a_job_outlives_the_process_that_submitted_it(executor: Any, script_spec
     assert executor.logs(handle)[0].count("up\n") == 1
 
 
+@pytest.mark.slow
 def test_a_job_outlives_another_version_of_vizsla(
     executor: Any, script_spec: Scripts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_job_outlives_another_version_of_vizsla(
     assert run_to_end(later, handle)[0].status == "Stopped"
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_when_the_only_node_that_holds_its_trials_dies(
     executor: Any, script_spec: Scripts, ray_cluster: Any, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_the_command_serves_on_a_cluster_by_its_clients_address(
         assert come(lambda port=port: not _answers(port)), "its replicas are gone"
 
 
+@pytest.mark.slow
 def test_a_second_command_takes_over_where_ray_serve_listens(
     ray_cluster: Any, tmp_path: Path, tiny_backbone: ExportedBackbone, folder_of_photos: Callable[..., Path]
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_second_command_takes_over_where_ray_serve_listens(
 
 
 @pytest.mark.usefixtures("no_room")
+@pytest.mark.slow
 def test_a_command_whose_replicas_find_no_room_can_be_ended(
     ray_cluster: Any, tmp_path: Path, tiny_backbone: ExportedBackbone
 ) -> None:

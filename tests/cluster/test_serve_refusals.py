@@ -16,6 +16,8 @@ from vizsla.serving.ray_serve import Replicas, deploy, serve_on_ray
 from vizsla.serving.server import ServeOptions
 from vizsla.settings import settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path: Path, tiny_backbone: ExportedBackbone) -> Path:

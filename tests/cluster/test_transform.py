@@ -74,6 +74,7 @@ def test_a_stopped_transform_goes_on_and_a_dead_node_costs_its_batch(
 
 @pytest.mark.usefixtures("no_room")
 @pytest.mark.parametrize(("hidden", "words"), [("photos", "The inputs"), ("answers", "The folder of the answers")])
+@pytest.mark.slow
 def test_a_folder_that_a_node_does_not_see(
     model: Path, photos: Path, ray_cluster: Any, tmp_path: Path, hidden: str, words: str
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_folder_that_a_node_does_not_see(
     assert not list((tmp_path / "answers").rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_full(
     model: Path, photos: Path, ray_cluster: Any, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from commandline import vizsla
 from vizsla.cluster import Node
 from vizsla.tuning.cluster_fine_tuning import _shares
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(folder_of_photos: Callable[..., Path]) -> Path:
