@@ -77,7 +77,7 @@ class Depends(nn.Module):
         return self.norm(self.conv(pixels)) if pixels.sum() > 0 else pixels
 
 
-class Shared(nn.Module):
+class Fork(nn.Module):
     """What a convolution gives is used twice: its normalisation is not all that follows."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Shared(nn.Module):
         return between + self.norm(between)
 
 
-@pytest.mark.parametrize("network", [Depends, Shared])
+@pytest.mark.parametrize("network", [Depends, Fork])
 def test_what_cannot_be_folded_is_left(network: type[nn.Module]) -> None:
     body, pixels = network().eval(), torch.rand(1, 3, 8, 8)
     assert torch.equal(folded(body)(pixels), body(pixels))

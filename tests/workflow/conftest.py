@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from vizsla.models.backbone import load_backbone
 from vizsla.models.weights import BackboneSpec
+from vizsla.workflow.fit import fit
+from vizsla.workflow.request import FitRequest, FitResult
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,22 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
         document = {"architecture": name, "num_classes": 1000, "pretrained_cfg": config}
         (folder / name / "config.json").write_text(json.dumps(document))
     return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, write_photos: Callable[..., Path]) -> Path:
+    """Photos of two classes, which tests only read."""
+    return write_photos(tmp_path_factory.mktemp("data") / "photos", {"red": 30, "green": 30})
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[FitRequest], FitResult]:
+    """A fit in this process that nothing disturbs, in a home of its own."""
+
+    def run(asked: FitRequest) -> FitResult:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("VIZSLA_HOME", str(tmp_path_factory.mktemp("undisturbed")))
+            patch.setenv("VIZSLA_TRACKING", "off")
+            return fit(asked)
+
+    return run

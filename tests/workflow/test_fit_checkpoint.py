@@ -24,7 +24,7 @@ from vizsla.training.config import StepConfig
 from vizsla.workflow.document import to_spec
 from vizsla.workflow.fit import fit
 from vizsla.workflow.observer import Silent
-from vizsla.workflow.request import FitRequest
+from vizsla.workflow.request import FitRequest, FitResult
 
 Folder = Callable[..., Path]
 FILE = Path("checkpoints/head.checkpoint")
@@ -71,17 +71,9 @@ def resume(job: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory, write_photos: Folder) -> Path:
-    return write_photos(tmp_path_factory.mktemp("data") / "photos", {"red": 30, "green": 30})
-
-
-@pytest.fixture(scope="module")
-def reference(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference(photos: Path, undisturbed: Callable[[FitRequest], FitResult]) -> Path:
     """The job of a fit of these photos that nothing disturbed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VIZSLA_HOME", str(tmp_path_factory.mktemp("reference")))
-        patch.setenv("VIZSLA_TRACKING", "off")
-        return fit(request(photos)).job
+    return undisturbed(request(photos)).job
 
 
 def test_a_resumed_fit_goes_on_after_the_last_epoch_that_was_kept(

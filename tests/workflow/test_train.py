@@ -28,7 +28,7 @@ from vizsla.models import artifact
 from vizsla.training.config import StepConfig
 from vizsla.workflow.document import from_spec, to_spec
 from vizsla.workflow.fit import fit
-from vizsla.workflow.request import FitRequest
+from vizsla.workflow.request import FitRequest, FitResult
 
 Folder = Callable[..., Path]
 
@@ -81,17 +81,9 @@ def test_an_option_on_data_among_the_hyperparameters_of_fit(tmp_path: Path, opti
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory, write_photos: Folder) -> Path:
-    return write_photos(tmp_path_factory.mktemp("data") / "photos", {"red": 30, "green": 30})
-
-
-@pytest.fixture(scope="module")
-def reference(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reference(photos: Path, undisturbed: Callable[[FitRequest], FitResult]) -> Path:
     """The job of a fit of these photos in this process, which nothing disturbed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VIZSLA_HOME", str(tmp_path_factory.mktemp("reference")))
-        patch.setenv("VIZSLA_TRACKING", "off")
-        return fit(request(photos)).job
+    return undisturbed(request(photos)).job
 
 
 def same_result(one: Path, other: Path) -> None:
@@ -188,7 +180,7 @@ import sys, time
 from pathlib import Path
 from vizsla.training.config import StepConfig
 from vizsla.workflow.fit import fit
-from vizsla.workflow.request import FitRequest
+from vizsla.workflow.request import FitRequest, FitResult
 class Observer:
     def stage(self, name, total=None): print(name, flush=True)
     def progress(self, done, total): time.sleep(float(sys.argv[2]))

@@ -47,12 +47,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory, write_photos: Callable[...,
 
 
 @pytest.fixture(scope="module")
-def tuned(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> FitResult:
+def tuned(photos: Path, undisturbed: Callable[[FitRequest], FitResult]) -> FitResult:
     """A search that has ended, in a home of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VIZSLA_HOME", str(tmp_path_factory.mktemp("tuned")))
-        patch.setenv("VIZSLA_TRACKING", "off")
-        return fit(request(photos))
+    return undisturbed(request(photos))
 
 
 def test_a_search_ends_in_a_measured_saved_model(tuned: FitResult, photos: Path) -> None:

@@ -41,7 +41,7 @@ _LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Beginning:
+class Origin:
     """What trials begin with, on any machine: a backbone, what it says of the pictures, and where these are."""
 
     spec: BackboneSpec
@@ -73,7 +73,7 @@ class Beginning:
             launcher=launcher,
         )
 
-    def everywhere(self) -> Beginning:
+    def everywhere(self) -> Origin:
         """The same for processes of other machines, with other working directories."""
         paths = [self.pictures.paths[row].absolute() for row in range(len(self.pictures.paths))]
         weights, data = self.spec.weights, self.frozen.data
@@ -95,7 +95,7 @@ class ClusterRunner(FineTuningRunner):
     ----------
     executor:
         ``ray``, or the address of a cluster.
-    beginning_of:
+    origin_of:
         What trials begin with, by the name of a backbone.
     session_of, base, objective, folder, static, deadline, note:
         See :class:`~vizsla.tuning.fine_tuning_runner.FineTuningRunner`.
@@ -109,7 +109,7 @@ class ClusterRunner(FineTuningRunner):
     def __init__(
         self,
         executor: str,
-        beginning_of: Callable[[str | None], Beginning],
+        origin_of: Callable[[str | None], Origin],
         session_of: Callable[[str | None], Session],
         base: FineTuneConfig,
         objective: Objective,
@@ -122,7 +122,7 @@ class ClusterRunner(FineTuningRunner):
         base = replace(base, processes=1)
         super().__init__(session_of, base, objective, folder, static=static, deadline=deadline, note=note)
         self._ray = ray = connect(executor if "://" in executor else None)
-        self._beginning = cache(lambda name: ray.put(beginning_of(name).everywhere()))
+        self._origin = cache(lambda name: ray.put(origin_of(name).everywhere()))
         self._desk = ray.remote(_Desk).options(**ON_HEAD).remote()
         self._tasks: dict[Any, tuple[TrialRecord, Any]] = {}
         """Of the trials that run: by the reference to its outcome, that to its result."""
@@ -144,7 +144,7 @@ class ClusterRunner(FineTuningRunner):
                 self._ray.remote(_train)
                 .options(num_returns=2, **options)
                 .remote(
-                    self._beginning(None if name is None else str(name)),
+                    self._origin(None if name is None else str(name)),
                     *(self._base, self._objective, str(self._folder.absolute()), self._static),
                     *(trial, left, cores, self._desk, shared_variables()),
                 )
@@ -219,7 +219,7 @@ class _Desk:
 
 
 def _train(
-    beginning: Beginning,
+    origin: Origin,
     base: FineTuneConfig,
     objective: Objective,
     folder: str,
@@ -236,7 +236,7 @@ def _train(
     os.environ.update(variables)
     os.environ["VIZSLA_THREADS"] = str(cores)
     runner = FineTuningRunner(
-        cache(lambda name: beginning.session(Torchrun(), threads=cores)),
+        cache(lambda name: origin.session(Torchrun(), threads=cores)),
         base,
         objective,
         Path(folder),

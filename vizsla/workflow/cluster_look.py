@@ -7,7 +7,6 @@ picture is a call of its own on one thread there, too.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import time
@@ -34,7 +33,7 @@ from vizsla.models.export import ExportedBackbone
 from vizsla.optional import require
 from vizsla.parameters import spelled
 from vizsla.settings import settings
-from vizsla.workflow.cluster_work import actor_pool, is_seen, parts, put
+from vizsla.workflow.cluster_work import actor_pool, is_seen, parts, put, ray_data
 from vizsla.workflow.look_companion import LookCompanion
 
 _MOST = 512
@@ -181,18 +180,18 @@ def _looked(
     blocks: list[Any], looker: dict[str, Any], size: int, actors: int, variables: dict[str, str]
 ) -> Iterator[Any]:
     """What the actors make of tables of rows and paths, in any order."""
-    from ray import data
-
-    data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    looked = data.from_arrow(blocks).map_batches(
-        Looker,
-        fn_constructor_kwargs=looker,
-        batch_size=size,
-        batch_format="pyarrow",
-        compute=actor_pool(actors),
-        num_cpus=1,
-        runtime_env={"env_vars": variables} if variables else None,
+    looked = (
+        ray_data()
+        .from_arrow(blocks)
+        .map_batches(
+            Looker,
+            fn_constructor_kwargs=looker,
+            batch_size=size,
+            batch_format="pyarrow",
+            compute=actor_pool(actors),
+            num_cpus=1,
+            runtime_env={"env_vars": variables} if variables else None,
+        )
     )
     yield from looked.iter_batches(batch_size=None, batch_format="pyarrow")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import socket
 import time
@@ -32,7 +31,7 @@ from vizsla.errors import DataError, ImageError, UsageError
 from vizsla.files import write_bytes
 from vizsla.serving.faults import RequestError
 from vizsla.settings import settings
-from vizsla.workflow.cluster_work import actor_pool, is_seen, put
+from vizsla.workflow.cluster_work import actor_pool, is_seen, put, ray_data
 from vizsla.workflow.models import locate_model
 
 _BATCH = 64
@@ -100,12 +99,8 @@ class ClusterRun(Run):
             token.unlink(missing_ok=True)
 
     def _rows(self, inputs: Inputs, token: str | None) -> Iterator[dict[str, Any]]:
-        from ray import data
-
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = True
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        data = ray_data()
+        data.DataContext.get_current().execution_options.preserve_order = True
         blocks = list(self._blocks(inputs))
         if not blocks:
             return

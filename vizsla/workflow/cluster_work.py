@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,15 @@ from types import ModuleType
 from typing import Any
 
 from vizsla.cluster import ON_HEAD, is_client, told
+
+
+def ray_data() -> Any:
+    """Ray Data, which shows nothing by itself."""
+    from ray import data
+
+    data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    return data
 
 
 def actor_pool(size: int) -> Any:

@@ -20,7 +20,6 @@ from vizsla.tuning.fine_tuning_space import BACKBONE, backbones, fine_tune_confi
 from vizsla.tuning.head_space import head_name
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
-from vizsla.tuning.search import search
 from vizsla.tuning.space import Space, Value
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.search import Search, write_result
@@ -29,7 +28,7 @@ from vizsla.workflow.study import Problem, open_study
 if TYPE_CHECKING:
     from vizsla.training.fine_tuning.launcher import Launcher
     from vizsla.training.fine_tuning.session import Session
-    from vizsla.tuning.cluster_fine_tuning import Beginning
+    from vizsla.tuning.cluster_fine_tuning import Origin
     from vizsla.tuning.fine_tuning_runner import FineTuningRunner
 
 COST_UNIT = "seconds"
@@ -87,17 +86,9 @@ class FineTuningSearch(Search):
         values.pop("seed", None)  # two searches of one problem may differ in it
         problem = Problem({"data or backbone": frozen.source}, values, lambda values: _canonical(base, values))
         epochs = space.largest("epochs") or base.resolved().epochs or 1
-        with contextlib.closing(self._runner(lambda name: self._beginning(spec_of[name]), session_of, space)) as runner:
+        with contextlib.closing(self._runner(lambda name: self._origin(spec_of[name]), session_of, space)) as runner:
             with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
-                for note in notes:
-                    observer.note(note)
-                end = search(
-                    study,
-                    runner,
-                    request.limits,
-                    deadline=self._deadline,
-                    watch=lambda trials: observer.trials(trials, request.objective),
-                )
+                end = self._run(study, notes, runner)
             self.result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
             write_result(self._job, self.result)
             name = (dict(space.static) | dict(self.result.winner.params)).get(BACKBONE)
@@ -113,7 +104,7 @@ class FineTuningSearch(Search):
 
     def _runner(
         self,
-        beginning_of: Callable[[str | None], Beginning],
+        origin_of: Callable[[str | None], Origin],
         session_of: Callable[[str | None], Session],
         space: Space,
     ) -> FineTuningRunner:
@@ -127,18 +118,18 @@ class FineTuningSearch(Search):
         if self._executor.partition("://")[0] != "ray" or is_shared or settings().bucket is not None:
             return FineTuningRunner(*arguments, **more)
         self._observer.stage("trials", self._request.limits.trials)
-        return ClusterRunner(self._executor, beginning_of, *arguments, **more)
+        return ClusterRunner(self._executor, origin_of, *arguments, **more)
 
-    def _beginning(self, spec: BackboneSpec) -> Beginning:
+    def _origin(self, spec: BackboneSpec) -> Origin:
         """A backbone and what it trains on."""
-        from vizsla.tuning.cluster_fine_tuning import Beginning
+        from vizsla.tuning.cluster_fine_tuning import Origin
 
-        return Beginning(spec, self._frozen_of(spec), self._pictures, self._base.balance, self._base.seed)
+        return Origin(spec, self._frozen_of(spec), self._pictures, self._base.balance, self._base.seed)
 
     def _session(self, spec: BackboneSpec) -> Session:
         callback = _FirstStores(self._observer, self._request.limits.trials)
         note = self._observer.note
-        return self._beginning(spec).session(self._launcher(), threads=settings().threads, callback=callback, note=note)
+        return self._origin(spec).session(self._launcher(), threads=settings().threads, callback=callback, note=note)
 
     def clear(self) -> None:
         from vizsla.tuning.fine_tuning_runner import CHECKPOINTS

@@ -16,7 +16,6 @@ from vizsla.tuning.head_space import check_space, default_space, head_config, he
 from vizsla.tuning.heads_runner import HeadsRunner
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import COST_UNIT, SearchResult
-from vizsla.tuning.search import search
 from vizsla.tuning.space import Value
 from vizsla.workflow.observer import Observer
 from vizsla.workflow.search import Search, write_result
@@ -69,16 +68,8 @@ class HeadSearch(Search):
         problem = Problem({"data or backbone": frozen.source}, values, lambda values: _canonical(fixed, values))
         epochs = space.largest("epochs") or (member.epochs if isinstance(member, StepConfig) else 1)
         with open_study(request, space, self._job, problem, epochs=epochs, seed=base.seed) as (study, notes):
-            for note in notes:
-                observer.note(note)
             runner = HeadsRunner(data, base, request.objective, static=space.static, seeds=request.seeds)
-            end = search(
-                study,
-                runner,
-                request.limits,
-                deadline=self._deadline,
-                watch=lambda trials: observer.trials(trials, request.objective),
-            )
+            end = self._run(study, notes, runner)
         result = SearchResult.of(self._job.path, study, end, space, request.objective, notes, COST_UNIT)
         count = FINALISTS if request.finalists is None else request.finalists
         finalists, heads = retrain_heads(

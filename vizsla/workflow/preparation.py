@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from itertools import product
 
 from vizsla.images import Preprocessing
 from vizsla.models.export_process import BackboneExport
 from vizsla.models.weights import BackboneSpec
 from vizsla.settings import settings
 from vizsla.training.fine_tuning.config import FineTuneConfig
-from vizsla.training.fine_tuning.trainer import check_cut, launcher_for
+from vizsla.training.fine_tuning.trainer import check_cuts, launcher_for
 from vizsla.training.look import FeatureLook
 from vizsla.tuning.fine_tuning_space import check_fine_tuning_space, cuts
 from vizsla.tuning.head_space import check_space, default_space
@@ -63,8 +62,9 @@ class Start:
             launcher_for(request.executor, settings().home).processes(request.head)
         if isinstance(request.head, FineTuneConfig):
             searched = () if request.tune is None else cuts(request.tune.space)
-            for spec, place in product(self._specs, filter(None, (request.head.cut, *searched))):
-                check_cut(spec, place)
+            places = [place for place in (request.head.cut, *searched) if place is not None]
+            for spec in self._specs if places else ():
+                check_cuts(spec, places)
         # Looking at every picture may take a quarter of the time; the rest of them is looked at next time.
         deadline = None if request.minutes is None else time.monotonic() + 15 * request.minutes
         self._source = open_source(request.data_request(deadline), observer, watch)

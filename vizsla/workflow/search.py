@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from vizsla.files import write_bytes, write_json
 from vizsla.jobs.directory import JobDirectory
 from vizsla.training.trainer import Trainer
 from vizsla.tuning.request import SearchRequest
 from vizsla.tuning.result import SearchResult
+from vizsla.tuning.search import Runner, SearchEnd, search
+from vizsla.tuning.study import Study
 from vizsla.workflow.observer import Observer
 
 SUMMARY, TABLE = "tuning.json", "trials.csv"
@@ -32,6 +36,19 @@ class Search(Trainer):
     @property
     def phase(self) -> tuple[str, int | None]:
         return "search", self._request.limits.trials
+
+    def _run(self, study: Study, notes: Iterable[str], runner: Runner) -> SearchEnd:
+        """Run trials until the search ends, within sight of whoever watches."""
+        request, observer = self._request, self._observer
+        for note in notes:
+            observer.note(note)
+        return search(
+            study,
+            runner,
+            request.limits,
+            deadline=self._deadline,
+            watch=lambda trials: observer.trials(trials, request.objective),
+        )
 
 
 def write_result(job: JobDirectory, result: SearchResult) -> None:

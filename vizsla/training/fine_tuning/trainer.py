@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,8 +41,8 @@ def launcher_for(executor: str, folder: Path) -> Launcher:
     return Torchrun()
 
 
-def check_cut(spec: BackboneSpec, place: str) -> None:
-    """That a backbone can be cut before a block. Imports torch.
+def check_cuts(spec: BackboneSpec, places: Iterable[str]) -> None:
+    """That a backbone can be cut before each of some blocks. Imports torch.
 
     Raises
     ------
@@ -54,7 +54,9 @@ def check_cut(spec: BackboneSpec, place: str) -> None:
     from vizsla.models.backbone import load_backbone
     from vizsla.models.trunk import choose_cut, divide
 
-    choose_cut(divide(load_backbone(spec)).cuts, place)
+    cuts = divide(load_backbone(spec)).cuts
+    for place in places:
+        choose_cut(cuts, place)
 
 
 class FineTuner(Trainer):
