@@ -164,7 +164,7 @@ def _ours(spec: Any, pictures: list[Path], cache: Path, depth: Any) -> float:
     head = LinearHead(np.zeros((5, backbone.features), np.float32), np.zeros(5, np.float32))
     device = best_device()
     config = FineTuneConfig(depth, batch_size=_BATCH, epochs=1, views=2)
-    (config,) = asked_for(config, cuts_for(backbone, config, 2 * n, 10**12), device)
+    (config,) = asked_for(config, cuts_for(backbone, config, 2 * n, 10**12), backbone, device)
     workshop = Workshop(
         backbone, spec.key(), Pictures(pictures, keys), data, cache, 2, device, Callback(), lambda done, total: None
     )

@@ -302,7 +302,7 @@ class Chooser:
         )
         train, valid = (len(self._dataset.rows(split)) for split in ("train", "valid"))
         cuts = schedule.cuts_for(backbone, config, config.views * train + valid, schedule.room(self._cache))
-        planned = schedule.asked_for(config, cuts, workshop.device)
+        planned = schedule.asked_for(config, cuts, backbone, workshop.device)
         began, device = time.monotonic(), workshop.device
         costs = schedule.measure(
             backbone, workshop.examples, planned, cuts, head, self._threads, device, seconds=_MEASURING * seconds

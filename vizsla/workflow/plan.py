@@ -179,7 +179,7 @@ def _training(
     untrained = load_backbone(BackboneSpec(spec.backbone, random_init=True, size=spec.size))
     head = LinearHead(np.zeros((classes, features), np.float32), np.zeros(classes, np.float32))
     cuts = schedule.cuts_for(untrained, config, config.views * train + valid, schedule.room(settings().cache))
-    planned = schedule.asked_for(config, cuts, best_device())
+    planned = schedule.asked_for(config, cuts, untrained, best_device())
     examples = [dataset[int(row)] for row in dataset.rows("train")[:: max(1, train // _EXAMPLES)][:_EXAMPLES]]
     costs = schedule.measure(untrained, examples, planned, cuts, head, settings().threads, best_device())
     timed = schedule.within(planned, costs, train, valid, left, auto=config.is_open)

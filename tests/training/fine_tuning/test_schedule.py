@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from tests.training.fine_tuning.conftest import Setting
 from vizsla.errors import StorageError, UsageError
 from vizsla.models.backbone import load_backbone
 from vizsla.training.callbacks import Callback
 from vizsla.training.config import LbfgsConfig
-from vizsla.training.fine_tuning import schedule
+from vizsla.training.fine_tuning import schedule, stage
 from vizsla.training.fine_tuning.config import FineTuneConfig, training_config
 from vizsla.training.fine_tuning.cost import Cost
 from vizsla.training.fine_tuning.network import Network
@@ -148,3 +149,21 @@ def test_what_cannot_be_meant_is_said(values: dict[str, object], what: str, do: 
         training_config(values)
     assert what in caught.value.what
     assert (do or "") in (caught.value.do or "")
+
+
+@pytest.mark.parametrize(
+    ("flags", "groups", "gains"),
+    [
+        ("avx2 avx512f", 1, False),
+        ("avx512_bf16", 1, True),
+        ("avx512_bf16", 8, False),
+        ("avx512_bf16 amx_bf16", 8, True),
+    ],
+)
+def test_bfloat16_is_chosen_by_what_processor_and_network_are(
+    flags: str, groups: int, gains: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n")
+    monkeypatch.setattr(stage, "_PROCESSOR", tmp_path / "cpuinfo")
+    network = nn.Sequential(nn.Conv2d(8, 8, 3, groups=groups), nn.Linear(4, 2))
+    assert stage.gains_from_bfloat16(torch.device("cpu"), network) is gains

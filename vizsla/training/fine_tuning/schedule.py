@@ -115,7 +115,7 @@ def stages(
         return []
     train, valid = len(workshop.data.train), len(workshop.data.valid)
     cuts = cuts_for(workshop.backbone, config, config.views * train + valid, room(workshop.cache), note)
-    planned = asked_for(config, cuts, workshop.device)
+    planned = asked_for(config, cuts, workshop.backbone, workshop.device)
     parts: list[float | None] = [None for _ in planned]
     if seconds is not None:
         examples = workshop.examples
@@ -204,9 +204,11 @@ def cuts_for(
     return [instead]
 
 
-def asked_for(config: FineTuneConfig, cuts: Sequence[Cut], device: torch.device) -> list[FineTuneConfig]:
+def asked_for(
+    config: FineTuneConfig, cuts: Sequence[Cut], backbone: TorchBackbone, device: torch.device
+) -> list[FineTuneConfig]:
     """The stages without regard to time: one, or with depth auto the last blocks, where there is a cut, and then
-    all; in the precision that suits the device."""
+    all; in the precision that suits backbone and device."""
     depths: tuple[Depth, ...] = ("last", "full") if config.depth == "auto" else (config.depth,)
     stages = []
     for depth in depths:
@@ -215,7 +217,8 @@ def asked_for(config: FineTuneConfig, cuts: Sequence[Cut], device: torch.device)
             continue
         stage = config.at(depth, None if cut is None else cut.place).resolved()
         if stage.precision == "auto":
-            stage = replace(stage, precision="bfloat16" if gains_from_bfloat16(device) else "float32")
+            gains = gains_from_bfloat16(device, backbone.module)
+            stage = replace(stage, precision="bfloat16" if gains else "float32")
         stages.append(stage)
     return stages
 

@@ -28,6 +28,7 @@ from vizsla.training.fine_tuning.pixels import PixelStore
 from vizsla.training.head_data import HeadData
 
 _EXAMPLES = 8
+_PROCESSOR = Path("/proc/cpuinfo")
 
 
 class DeadlineError(Exception):
@@ -130,16 +131,21 @@ class Workshop:
             raise DeadlineError
 
 
-def gains_from_bfloat16(device: torch.device) -> bool:
-    """Whether the device has units for products of bfloat16: GPUs from 2020 on, and processors with AMX, on which steps
-    took half the time and less (benchmarks/fine_tuning.py). Told by what it is, not by a clock, so that the same
+def gains_from_bfloat16(device: torch.device, module: nn.Module) -> bool:
+    """Whether products of bfloat16 make the steps of a network quicker: on GPUs from 2020 on, on processors with AMX,
+    and on those with AVX-512 BF16 where no convolution is depthwise (there all of resnet50 took half the time, and all
+    of mobilenetv3 1.4 times as long; docs/performance.md). Told by what they are, not by a clock, so that the same
     training gives the same bits."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     try:
-        return device.type == "cpu" and "amx_bf16" in Path("/proc/cpuinfo").read_text("ascii", "replace")
+        flags = _PROCESSOR.read_text("ascii", "replace") if device.type == "cpu" else ""
     except OSError:
         return False
+    convolutions = (layer for layer in module.modules() if isinstance(layer, nn.Conv2d))
+    return "amx_bf16" in flags or (
+        "avx512_bf16" in flags and not any(layer.groups == layer.in_channels > 1 for layer in convolutions)
+    )
 
 
 def best_device() -> torch.device:
