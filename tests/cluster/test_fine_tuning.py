@@ -16,6 +16,7 @@ from commandline import vizsla
 from vizsla.models.backbone import load_backbone
 from vizsla.models.weights import BackboneSpec
 
+EXACT = ("--precision", "float32")
 EPOCHS = 40
 """By SGD: Adam divides what is next to nothing by as little, so that the last bits of a sum become steps."""
 
@@ -43,7 +44,7 @@ def losses(job: Path) -> list[float]:
 
 def fitted(photos: Path, weights: Path, name: str, *more: object) -> Any:
     asked = ["fit", photos, "--backbone", "test_resnet", "--weights", weights, "--name", name, "--depth", "full"]
-    return vizsla(*asked, "--epochs", EPOCHS, "--optimizer", "sgd", "--lr", "0.001", *more)
+    return vizsla(*asked, "--epochs", EPOCHS, "--optimizer", "sgd", "--lr", "0.001", *EXACT, *more)
 
 
 def test_two_nodes_make_the_steps_of_one_process(photos: Path, weights: Path, ray_cluster: Any, tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.conftest import free_port
 from tests.serving.conftest import write_model
-from vizsla.errors import JobError, ModelError, UsageError
+from vizsla.errors import JobError, ModelError
 from vizsla.models.export import ExportedBackbone
 from vizsla.serving.offer import Offer
 from vizsla.serving.ray_serve import Replicas, deploy, serve_on_ray
@@ -48,14 +52,46 @@ def test_a_model_that_a_node_does_not_see(ray_cluster: Any, model: Path, tmp_pat
     assert caught.value.where == str(tmp_path / "nowhere")
 
 
-def test_ray_serve_that_lets_others_in(ray_cluster: Any, model: Path) -> None:
-    """Somebody's runs there, open to the network: this command would ask no keys."""
+def test_ray_serve_that_listens_elsewhere(ray_cluster: Any, model: Path) -> None:
+    """Somebody's runs there: its place cannot be changed."""
     from ray import serve
 
-    serve.start(http_options={"host": "0.0.0.0", "port": free_port()})
+    port = free_port()
+    serve.start(http_options={"port": free_port()})
     try:
-        with pytest.raises(UsageError, match=r"listens on 0\.0\.0\.0, where others can ask, too") as caught:
-            deploy(([str(model)], None), options(model, free_port()), Replicas.parse("1"))
-        assert caught.value.do == "say host='0.0.0.0': that asks for keys"
+        with pytest.raises(
+            JobError, match=rf"runs .* already, and does not listen at http://127\.0\.0\.1:{port}\."
+        ) as caught:
+            deploy(([str(model)], None), options(model, port), Replicas.parse("1"))
+        assert "say the host and port at which it listens" in str(caught.value.do)
     finally:
         serve.shutdown()
+
+
+def test_ray_serve_that_lets_others_in(ray_cluster: Any, model: Path) -> None:
+    """Somebody's runs there, open to the network: without keys it is this machine alone that gets answers."""
+    from ray import serve
+
+    port = free_port()
+    serve.start(http_options={"host": "0.0.0.0", "port": port})
+    try:
+        deploy(([str(model)], None), options(model, port), Replicas.parse("1"))
+        assert httpx.get(f"http://127.0.0.1:{port}/ping", timeout=60).status_code == 200
+        with _address("192.0.2.1"):
+            transport = httpx.HTTPTransport(local_address="192.0.2.1")
+            with httpx.Client(transport=transport) as client:
+                answer = client.get(f"http://192.0.2.1:{port}/ping", headers={"Host": "localhost"}, timeout=60)
+        assert answer.status_code == 403
+        assert "answers its own machine alone, and no other (192.0.2.1)" in answer.text
+    finally:
+        serve.shutdown()
+
+
+@contextlib.contextmanager
+def _address(address: str) -> Iterator[None]:
+    """Another machine's, as far as a server can see: this network namespace has it for a while."""
+    subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "address", "delete", f"{address}/32", "dev", "lo"], check=True)

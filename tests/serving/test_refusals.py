@@ -17,6 +17,9 @@ import httpx
 import numpy as np
 import pytest
 
+from vizsla.serving.access import Access
+from vizsla.serving.faults import RequestError
+
 if TYPE_CHECKING:
     from conftest import Running
 
@@ -210,6 +213,16 @@ def test_a_proxy_is_named_or_keys_are_set(serving: Any, saved_model: Path, jpegs
     assert keyed.client.get("/status", headers={"host": "any.example", "x-api-key": "k"}).status_code == 200
     foreign = {"host": "any.example", "origin": "https://evil.example", "x-api-key": "k"}
     assert keyed.client.get("/status", headers=foreign).status_code == 403
+
+
+def test_another_machine_is_refused_where_a_proxy_lets_it_through() -> None:
+    for own in ("127.0.0.1", "::1", ""):
+        Access().check_client(own)
+    with pytest.raises(RequestError, match=r"its own machine alone, and no other \(192\.0\.2\.1\)") as caught:
+        Access().check_client("192.0.2.1")
+    assert "VIZSLA_API_KEYS" in str(caught.value.do)
+    Access(api_keys=("secret",)).check_client("192.0.2.1")
+    Access(local=False).check_client("192.0.2.1")
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[::1", "null"])

@@ -126,6 +126,27 @@ class Access:
         with _refused_in_words():
             claim.verify(request, self.sigv4[claim.key_id])
 
+    def check_client(self, address: str) -> None:
+        """Refuse whoever is on another machine, where anybody on this one may ask: the server listens on loopback, but
+        a proxy that hands it the requests (Ray Serve's) may not.
+
+        Parameters
+        ----------
+        address:
+            Where the request comes from; empty when that is not known.
+
+        Raises
+        ------
+        RequestError
+            ``origin``.
+        """
+        if self.local and self.open and address and not is_loopback(address):
+            raise RequestError(
+                "origin",
+                f"This server answers its own machine alone, and no other ({address[:100]}).",
+                do=f"start it by `vizsla serve --host 0.0.0.0` with {API_KEYS} or {SIGV4_KEYS} set",
+            )
+
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Refuse requests that a page of another site makes a browser send: of another origin, or, where anybody on
         this machine may ask, by a name that was bent to it.

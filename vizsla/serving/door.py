@@ -70,6 +70,7 @@ class Door:
 
         try:
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            self._access.check_client(record.client)
             self._access.check_origin(headers)
             guarded = scope["path"] not in _WITHOUT_KEY or scope["method"] not in _WITHOUT_BODY
             claim = self._access.check(headers) if guarded else None  # before a byte of the body is kept

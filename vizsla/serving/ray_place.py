@@ -1,66 +1,57 @@
-"""Where Ray Serve listens: where it is asked to, or, when it runs in a cluster already, where it was first asked to.
+"""Where Ray Serve listens: where it is asked to, unless it runs in the cluster already; then it has to be there.
 
 Imports Ray: only where replicas are served.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import json
 import socket
+import time
+import urllib.request
 from types import ModuleType
 from typing import Any
+from urllib.error import HTTPError
 
 from ray import serve
-from ray.serve.context import _get_global_client
 
-from vizsla.cluster import head
-from vizsla.errors import JobError, UsageError
-from vizsla.parameters import spelled
+from vizsla.cluster import ON_HEAD, head
+from vizsla.errors import JobError
 from vizsla.serving.access import is_loopback
 from vizsla.serving.server import ServeOptions
 
+_ANSWER_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
 
-def started(options: ServeOptions, **more: Any) -> None:
+
+def start(ray: ModuleType, options: ServeOptions, **more: Any) -> None:
     """Start Ray Serve with its proxy, where it does not run already.
 
     Raises
     ------
     JobError
-        When it runs without a proxy.
-    UsageError
-        When its proxy lets others ask than this machine, and no key is wanted because ``options`` do not.
+        When it runs already, and listens elsewhere or not at all: its place cannot be changed.
     """
     serve.start(http_options={"host": options.host, "port": options.port}, **more)
-    there = _listening()
-    if there.host is None:
+    address = _address(ray, options)
+    if not ray.get(ray.remote(_listens).options(**ON_HEAD).remote(address)):
         raise JobError(
-            "Ray Serve runs on the cluster already, without a proxy for HTTP.",
-            do="end it by `serve shutdown` there, or start it with one",
-        )
-    if is_loopback(options.host) and not is_loopback(there.host):
-        raise UsageError(
-            f"Ray Serve runs on the cluster already and listens on {there.host}, where others can ask, too.",
-            parameter="host",
-            do=f"say {spelled('host', there.host)}: that asks for keys",
+            f"Ray Serve runs on the cluster already, and does not listen at {address}.",
+            do="say the host and port at which it listens (port 8000, where nobody chose), or `serve shutdown` there",
         )
 
 
 def place_of(ray: ModuleType, options: ServeOptions) -> str:
-    """The address of the proxy; with the node, where it can be reached there alone, and with the port that was asked
-    for in vain."""
-    there, (name, address) = _listening(), head(ray)
-    host = address if _is_everywhere(there.host) else there.host
-    words = f"http://{f'[{host}]' if ':' in host else host}:{there.port}{there.root_path}"
-    if is_loopback(there.host) and name != socket.gethostname():
-        words += f" on {name}"
-    if there.port != options.port:
-        words += f" (where Ray Serve listened already, and not at port {options.port})"
-    return words
+    """The address of the proxy, and the node, where it can be reached there alone."""
+    words, (name, _) = _address(ray, options), head(ray)
+    return f"{words} on {name}" if is_loopback(options.host) and name != socket.gethostname() else words
 
 
-def _listening() -> Any:
-    """The options of the proxy that runs."""
-    return _get_global_client().http_config
+def _address(ray: ModuleType, options: ServeOptions) -> str:
+    host = head(ray)[1] if _is_everywhere(options.host) else options.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{options.port}"
 
 
 def _is_everywhere(host: str) -> bool:
@@ -68,3 +59,17 @@ def _is_everywhere(host: str) -> bool:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
+
+
+def _listens(address: str) -> bool:
+    """On the head: whether Ray Serve answers at an address there. It tells its routes, once it knows them."""
+    end = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, ValueError):
+            try:
+                with urllib.request.urlopen(f"{address}/-/routes", timeout=_ANSWER_SECONDS) as answer:
+                    return isinstance(json.load(answer), dict)
+            except HTTPError as error:
+                return error.code == 503
+        time.sleep(_LOOK_SECONDS)
+    return False

@@ -13,29 +13,28 @@ import inspect
 import logging
 import re
 import signal
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vizsla.cluster import connect, nodes, own_error, shared_variables
-from vizsla.errors import JobError, ModelError, UsageError
+from vizsla.cluster import NAMESPACE, ON_HEAD, connect, nodes, own_error, shared_variables
+from vizsla.errors import JobError, UsageError
 from vizsla.serving.faults import RequestError
 from vizsla.serving.named_model import named_model
-from vizsla.serving.offer import Offer
+from vizsla.serving.ray_node import Offered, rehearse, with_models, without_models
 from vizsla.serving.server import ServeOptions, Server
 from vizsla.serving.shelves import Shelf
 from vizsla.settings import settings
 
 APPLICATION = "vizsla"
-_SERVED_BY = b"vizsla-served-by"
-"""In the cluster's store: a name of the command that served last."""
+_RECORD = "served-by"
 _START_SECONDS = 600.0
 _LOOK_SECONDS = 0.2
 _WAITING = 4
@@ -79,7 +78,7 @@ class Replicas:
 
 def serve_on_ray(
     executor: str,
-    offer: tuple[list[str], str | None],
+    offered: Offered,
     options: ServeOptions,
     replicas: Replicas,
     on_start: Callable[[str], object] = lambda address: None,
@@ -89,11 +88,10 @@ def serve_on_ray(
 
     Parameters
     ----------
-    offer:
-        The models and the folder of models, as :meth:`vizsla.serving.offer.Offer.of` takes them; every node must see
-        them.
+    offered:
+        Every node must see it.
     options:
-        For each replica; its ``host`` and ``port`` are those of Ray's proxy, where no other runs there already.
+        For each replica; its ``host`` and ``port`` are those of Ray's proxy.
     on_start:
         Is told where that listens, in words.
 
@@ -108,19 +106,17 @@ def serve_on_ray(
             f"No node of the cluster has {replicas.cpus} CPUs for a replica.",
             allowed="; ".join(map(str, nodes(ray)[:8])) or "there is no node",
         )
-    models, folder = offer
-    offer = [_everywhere(model) for model in models], None if folder is None else _everywhere(folder)
+    models, folder = offered
+    offered = [_everywhere(model) for model in models], None if folder is None else _everywhere(folder)
     over = until or threading.Event()
-    from ray.experimental import internal_kv
-
     from vizsla.serving.ray_place import place_of
 
-    before, mine = _is_served(), uuid.uuid4().bytes
+    before, mine = _is_served(), uuid.uuid4().hex
     with _ending(over):
         try:
-            deploy(offer, options, replicas, over)
+            deploy(offered, options, replicas, over)
             if not over.is_set():
-                internal_kv._internal_kv_put(_SERVED_BY, mine, overwrite=True)
+                ray.get(_record(ray).put.remote(mine))
                 on_start(place_of(ray, options))
             elif not before:  # an update that was broken off leaves what was served
                 _withdraw()
@@ -129,7 +125,7 @@ def serve_on_ray(
                 _withdraw()
             raise
         over.wait()
-        if internal_kv._internal_kv_get(_SERVED_BY) == mine:
+        if _is_served() and ray.get(_record(ray).get.remote()) == mine:
             _withdraw()
 
 
@@ -157,10 +153,9 @@ def _withdraw() -> None:
         serve.shutdown()
 
 
-def deploy(
-    offer: tuple[list[str], str | None], options: ServeOptions, replicas: Replicas, over: threading.Event | None = None
-) -> None:
-    """Let the cluster that this process is connected to serve these models, in place of what it has served.
+def deploy(offered: Offered, options: ServeOptions, replicas: Replicas, over: threading.Event | None = None) -> None:
+    """Let the cluster that this process is connected to serve these models, in place of what it has served, once its
+    nodes have tried them.
 
     Parameters
     ----------
@@ -170,24 +165,29 @@ def deploy(
     Raises
     ------
     JobError
-        When no replica can start.
-    UsageError
-        When Ray Serve runs there already, and lets others ask than ``options`` do.
+        When no replica can start, or Ray Serve runs there already and listens elsewhere.
+    VizslaError
+        When a node cannot serve them.
     """
+    import ray
     from ray import serve
     from ray.serve.config import RequestRouterConfig
 
-    from vizsla.serving.ray_place import started
+    from vizsla.serving.ray_place import start
     from vizsla.serving.ray_router import ModelRouter
 
+    over, variables = over or threading.Event(), _variables()
+    rehearse(ray, offered, options, replicas.cpus, variables)
+    if over.is_set():
+        return
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     more = {}
     if "controller_options" in inspect.signature(serve.start).parameters:  # Ray's later versions
         more["controller_options"] = {"runtime_env": {"env_vars": _QUICK}}
-    started(options, logging_config={"enable_access_log": False}, **more)
+    start(ray, options, logging_config={"enable_access_log": False}, **more)
     replica = serve.deployment(
         name="server",
-        ray_actor_options={"num_cpus": replicas.cpus, "runtime_env": {"env_vars": _variables()}},
+        ray_actor_options={"num_cpus": replicas.cpus, "runtime_env": {"env_vars": variables}},
         max_ongoing_requests=_MOST_WAITING * replicas.cpus,
         request_router_config=RequestRouterConfig(request_router_class=ModelRouter),
         autoscaling_config={
@@ -195,8 +195,8 @@ def deploy(
             "max_replicas": replicas.most,
             "target_ongoing_requests": _WAITING * replicas.cpus,
         },
-    )(serve.ingress(_builder(offer, options, replicas.cpus))(_Replica))
-    _run(replica.bind(), over or threading.Event())
+    )(serve.ingress(_builder(offered, options, replicas.cpus))(_Replica))
+    _run(replica.bind(), over)
 
 
 def _variables() -> dict[str, str]:
@@ -256,6 +256,25 @@ def _is_served() -> bool:
         return False
 
 
+def _record(ray: ModuleType) -> Any:
+    """The cluster's record of who serves."""
+    named = {"name": _RECORD, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+    return ray.remote(_Record).options(**named, **ON_HEAD).remote()
+
+
+class _Record:
+    """In the cluster: a name of the command that served last. One that failed is not written."""
+
+    def __init__(self) -> None:
+        self._name = ""
+
+    def put(self, name: str) -> None:
+        self._name = name
+
+    def get(self) -> str:
+        return self._name
+
+
 def _everywhere(place: str) -> str:
     """The same from whatever folder a process runs in."""
     return place if ":/" in place else str(Path(place).absolute())
@@ -286,21 +305,12 @@ class _Replica:
     """What Ray Serve makes an actor of."""
 
 
-def _builder(offer: tuple[list[str], str | None], options: ServeOptions, cpus: int) -> Callable[[], Any]:
-    """Makes the application where the replica runs: the shelf and the socket are that machine's."""
-    plain = replace(options, shelf=None, pinned=())  # type: ignore[arg-type]
+def _builder(offered: Offered, options: ServeOptions, cpus: int) -> Callable[[], Any]:
+    """Makes the application where the replica runs."""
+    sent = without_models(options)
 
     def build() -> Any:
-        now = settings()
-        there = Offer.of(*offer, now.cache)
-        for name in there.pinned:
-            if not (place := there.shelf.locate(name)).exists():
-                raise ModelError(
-                    f"Node {socket.gethostname()} does not see the model.",
-                    where=place,
-                    do="put it where all nodes see it at the same path, or into a bucket: s3://...",
-                )
-        server = Server(replace(plain, shelf=there.shelf, pinned=there.pinned), replace(now, threads=cpus))
-        return HeldModels(server.app, there.shelf)
+        there = with_models(sent, offered)
+        return HeldModels(Server(there, replace(settings(), threads=cpus)).app, there.shelf)
 
     return build
