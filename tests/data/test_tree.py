@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vizsla.data import open_dataset
-from vizsla.data.tree import read_tree
+from vizsla.data.tree import Tally, pictures, read_tree
 from vizsla.settings import settings
 
 
@@ -128,3 +128,18 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(folder_of_photos, tmp
     (store / "green/self").symlink_to(store / "green")
     top, _ = read_tree(root)
     assert {folder.label: folder.total for folder in top.folders} == {"rot": 20, "grün": 20}
+
+
+def test_a_walk_that_keeps_no_names_finds_the_same(folder_of_photos):
+    root = folder_of_photos()
+    (root / "red" / "deeper").mkdir()
+    shutil.copy(root / "red/000.jpg", root / "red/deeper/000.jpg")
+    shutil.copy(root / "red/000.jpg", root / "top.jpg")
+    (root / "red" / "notes.doc").write_text("no picture")
+    (root / "loop").symlink_to(root)
+    top, expected = read_tree(root)
+    tally = Tally()
+    found = list(pictures(root, tally))
+    assert sorted(found) == sorted(top.walk())
+    assert found[-1] == "top.jpg"
+    assert tally == expected

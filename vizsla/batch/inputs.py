@@ -15,7 +15,7 @@ from vizsla.archives import Member, is_archive, opened
 from vizsla.batch.manifest import Entry, read_manifest
 from vizsla.data import s3
 from vizsla.data.progress import Progress
-from vizsla.data.tree import in_counts, is_picture, read_tree
+from vizsla.data.tree import Tally, in_counts, is_picture, pictures
 from vizsla.errors import DataError, ImageError, SourceError
 from vizsla.images import Limits, file_type, read_file
 from vizsla.images.formats import ENDINGS, HEAD_BYTES
@@ -41,13 +41,14 @@ class Input:
 class Inputs:
     """What there is to transform. Each call of ``each`` begins anew; ``count`` is None where only the end tells.
     ``is_remote`` says that reading waits for a network, so that many are read at a time; ``has_addresses``, that each
-    has one."""
+    has one; ``may_repeat``, that a key may be there twice."""
 
     where: str
     count: int | None
     each: Callable[[], Iterator[Input]]
     is_remote: bool = False
     has_addresses: bool = True
+    may_repeat: bool = True
     notes: list[str] = field(default_factory=list)
 
 
@@ -95,12 +96,16 @@ def open_inputs(
 
 def _some(inputs: Sequence[str], where: object, what: str) -> Sequence[str]:
     if not inputs:
-        raise DataError(
-            f"There is nothing to transform: {what}.",
-            where=where,
-            allowed=f"pictures ({' '.join(sorted(ENDINGS)[:6])} ...), or files of records with their split type",
-        )
+        raise _nothing(where, what)
     return inputs
+
+
+def _nothing(where: object, what: str) -> DataError:
+    return DataError(
+        f"There is nothing to transform: {what}.",
+        where=where,
+        allowed=f"pictures ({' '.join(sorted(ENDINGS)[:6])} ...), or files of records with their split type",
+    )
 
 
 def local_input(key: str, path: Path) -> Input:
@@ -141,19 +146,30 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _folder(root: Path, records: bool) -> Inputs:
-    notes: list[str] = []
-    if records:
-        names = sorted(
-            os.path.relpath(os.path.join(folder, name), root)
-            for folder, folders, files in os.walk(root)
-            for name in files
-            if not name.startswith(".")
-        )
-    else:
-        top, tally = read_tree(root)
-        names, notes = sorted(top.walk()), tally.notes()
-    names = list(_some(names, root, "the folder is empty" if records else "the folder holds no picture"))
-    return Inputs(str(root), len(names), lambda: (local_input(_text(name), root / name) for name in names), notes=notes)
+    if records:  # all of them now: answers may come to lie beside them
+        names = _some(sorted(_files(root)), root, "the folder is empty")
+        return Inputs(str(root), len(names), lambda: (_file(root, name) for name in names))
+    tally, count, escaped = Tally(), 0, False
+    for name in pictures(root, tally):  # no more than a folder's names are in memory
+        count, escaped = count + 1, escaped or "\\" in _text(name)
+    if not count:
+        raise _nothing(root, "the folder holds no picture")
+    return Inputs(
+        str(root),
+        count,
+        lambda: (_file(root, name) for name in pictures(root, Tally())),
+        may_repeat=escaped,
+        notes=tally.notes(),
+    )
+
+
+def _files(root: Path) -> Iterator[str]:
+    for folder, _, files in os.walk(root):
+        yield from (os.path.relpath(os.path.join(folder, name), root) for name in files if not name.startswith("."))
+
+
+def _file(root: Path, name: str) -> Input:
+    return local_input(_text(name), root / name)
 
 
 def _archive(path: Path, records: bool) -> Inputs:

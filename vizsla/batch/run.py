@@ -155,13 +155,14 @@ class Run:
     def _units(self, inputs: Inputs) -> Iterator[Unit]:
         seen: set[int] = set()
         for source in inputs.each():
-            if hash(source.key) in seen:
-                raise DataError(
-                    f"The input {source.key!r:.200} is there twice.",
-                    where=inputs.where,
-                    do="take one of them out: both would have the same output",
-                )
-            seen.add(hash(source.key))
+            if inputs.may_repeat:
+                if hash(source.key) in seen:
+                    raise DataError(
+                        f"The input {source.key!r:.200} is there twice.",
+                        where=inputs.where,
+                        do="take one of them out: both would have the same output",
+                    )
+                seen.add(hash(source.key))
             if source.key in self._before.done:
                 continue
             if not self._lines:

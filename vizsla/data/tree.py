@@ -99,14 +99,31 @@ def read_tree(root: Path) -> tuple[Folder, Tally]:
         When a folder cannot be listed.
     """
     tally, top = Tally(), Folder("")
-    _fill(top, _scan(root), (str(root.resolve()),), tally, own_folders())
+    for _ in _each(top, _scan(root), (str(root.resolve()),), tally, own_folders()):
+        pass
     return top, tally
 
 
-def _fill(
+def pictures(root: Path, tally: Tally) -> Iterator[str]:
+    """The same walk, of which one folder's names at a time are in memory: the pictures, as paths relative to the root,
+    those of a folder after those of the folders in it.
+
+    Raises
+    ------
+    DataError
+        When a folder cannot be listed.
+    """
+    for folder in _each(Folder(""), _scan(root), (str(root.resolve()),), tally, own_folders()):
+        yield from folder.pictures
+        folder.pictures.clear()
+        folder.folders.clear()
+
+
+def _each(
     folder: Folder, entries: list[os.DirEntry[str]], trail: tuple[str, ...], tally: Tally, ours: frozenset[str]
-) -> None:
-    """Sort what lies in one folder. ``trail`` are the real paths from the root to it."""
+) -> Iterator[Folder]:
+    """Sort what lies in one folder; it comes when all of it is known, after the folders in it. ``trail`` are the real
+    paths from the root to it."""
     prefix = f"{folder.path}/" if folder.path else ""
     for entry in entries:
         if entry.is_dir():
@@ -119,7 +136,7 @@ def _fill(
                 folder.has_system_folders = True
                 continue
             below = Folder(prefix + entry.name)
-            _fill(below, inside, (*trail, real), tally, ours)
+            yield from _each(below, inside, (*trail, real), tally, ours)
             folder.folders.append(below)
             folder.has_system_folders |= below.has_system_folders
             continue
@@ -137,6 +154,7 @@ def _fill(
                 tally.by_content[ending or "no ending", kind.name] += 1
         else:
             tally.others[ending or "no ending"] += 1
+    yield folder
 
 
 def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
