@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from vizsla.jobs.directory import JobDirectory
+from vizsla.jobs.spec import BUILTIN
 from vizsla.training.trained import EpochMetrics, Stop
+from vizsla.workflow.debug import debug_job
 from vizsla.workflow.debugger import Debugger
 
 torch = pytest.importorskip("torch")
@@ -88,3 +90,22 @@ def test_after_one_depth_the_rules_begin_anew_with_the_next(tmp_path: Path, monk
             debugger.on_epoch(EpochMetrics(epoch, 1.0, 1.0, 0.5), 2)
     debugger.close()
     assert told == []
+
+
+def test_what_our_own_loop_does_on_purpose_is_no_fault_afterwards_either(tmp_path: Path) -> None:
+    """Blocks behind a cut are given activations, which look like pictures that nobody has scaled."""
+    builtin = {"AlgorithmSpecification": {"TrainingInputMode": "File", "ContainerEntrypoint": list(BUILTIN)}}
+    job = JobDirectory.create("train", "flowers", builtin, tmp_path / "runs")
+    job.output.mkdir(exist_ok=True)
+    debugger = Debugger(job, print)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4 * 6 * 6, 3))
+    debugger.on_network(net, 3)
+    for step in range(3):
+        loss = torch.nn.functional.cross_entropy(net(40 * torch.randn(6, 3, 8, 8)), torch.tensor([0, 1, 2] * 2))
+        debugger.on_loss(loss.item())
+        loss.backward()
+        debugger.on_step(step)
+    debugger.close()
+    assert "check_input_images" not in debug_job(job).rules
+    (found,) = {finding.rule for finding in debug_job(job, ["check_input_images"]).findings}
+    assert found == "check_input_images"

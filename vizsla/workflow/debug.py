@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vizsla.debugging.configuration import RulesOfJob
 from vizsla.debugging.custom import custom_rule
 from vizsla.debugging.evaluation import Compat, Evaluation
 from vizsla.debugging.finding import RuleFinding
@@ -21,8 +20,10 @@ from vizsla.jobs.directory import JobDirectory
 from vizsla.jobs.findings import replace_findings
 from vizsla.jobs.kinds import kind_of
 from vizsla.jobs.rule_watch import MetricLosses, rules_of
+from vizsla.jobs.spec import TrainingJobSpec
 from vizsla.reports.debug import PAGE, write_page
 from vizsla.reports.render import fragment_of
+from vizsla.workflow.debugger import NOT_HERE
 
 
 def _reader(job: JobDirectory, folder: Path) -> MetricLosses | None:
@@ -30,12 +31,12 @@ def _reader(job: JobDirectory, folder: Path) -> MetricLosses | None:
     return None if (folder / STATISTICS).is_dir() else MetricLosses(job.metrics)
 
 
-def _asked_for(job: JobDirectory) -> RulesOfJob | None:
-    """The rules of the job's own document, where it names some."""
+def _process_of(job: JobDirectory) -> TrainingJobSpec | None:
+    """What the job's document says of the process that trains, where there is one and it can be read."""
     try:
         kind = kind_of(job.kind)
         spec = kind.spec(job.document)
-        return rules_of(spec) if kind.is_process(spec) and spec.debug_rule_configurations else None
+        return spec if kind.is_process(spec) else None
     except VizslaError:  # of another version
         return None
 
@@ -135,7 +136,12 @@ def debug_job(
     files = [rule for rule in rules if ".py:" in rule]
     named = [rule for rule in rules if rule not in files]
     chosen = read_rules(named, parameters or {}) if named or not files else []
-    asked = None if rules or parameters else _asked_for(job)
+    process, asked = _process_of(job), None
+    if process is not None and process.algorithm_specification.is_builtin:
+        said = {rule_class(name).name for name in (*named, *(parameters or {}))}
+        chosen = [rule for rule in chosen if rule.name in said or rule.name not in NOT_HERE]
+    if process is not None and process.debug_rule_configurations and not rules and not parameters:
+        asked = rules_of(process)
     if asked is not None:
         chosen, compat = asked.rules, "aws" if asked.is_aws else compat
     custom, off = ([], {}) if asked is None else asked.custom(folder)

@@ -19,8 +19,8 @@ from vizsla.training.callbacks import Callback, Elsewhere, Note
 from vizsla.training.trained import Adjust, EpochMetrics, Stop
 
 _SECONDS = 5.0
-_NOT_HERE = ("wrong_mode", "frozen_mismatch", "wrong_normalization", "check_input_images", "optimizer_misses_layer")
-"""What this loop does on purpose: blocks in evaluation mode, frozen ones, inputs that are no pictures."""
+NOT_HERE = ("wrong_mode", "frozen_mismatch", "wrong_normalization", "check_input_images", "optimizer_misses_layer")
+"""Rules on what our own loop does on purpose: blocks in evaluation mode, frozen ones, inputs that are no pictures."""
 
 
 class Debugger(Callback):
@@ -57,7 +57,7 @@ class Debugger(Callback):
         self._hook = hook = Hook(folder, out_of_job=True, watches_losses=False)
         hook.describe(classes=classes, loss={"name": "cross_entropy", "reduction": "mean"})
         hook.register_module(network)
-        rules = [rule for rule in self._asked.rules if rule.configuration or rule.name not in _NOT_HERE]
+        rules = [rule for rule in self._asked.rules if rule.configuration or rule.name not in NOT_HERE]
         custom, broken = self._asked.custom(folder)
         compat: Compat = "aws" if self._asked.is_aws else "vizsla"
         self._evaluation = Evaluation(folder, rules, compat=compat, custom=custom, broken=broken)
