@@ -33,13 +33,14 @@ class Training:
     """What a trainer made: a backbone (the same one, or a new one that was exported) and a head for its features.
 
     ``frozen`` is the head of the backbone as it was, where a new one was made: what to compare with. ``began`` is the
-    backbone that it began with, where the trainer had several.
+    backbone that it began with, where the trainer had several. ``remarks`` tell what was trained in vain.
     """
 
     backbone: ExportedBackbone
     trained: TrainedHead
     frozen: TrainedHead | None = None
     began: BackboneSpec | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class Trainer(ABC):

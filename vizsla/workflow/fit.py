@@ -150,6 +150,7 @@ class _Fit:
             training = trainer.train(self._frozen(), self.callback)
         bound(settings().cache, settings().cache_bytes)
         self.trained = training.trained
+        self._warn(*training.remarks)
         if self.trained.stop is not None:
             self._warn(f"Training was stopped by {self.trained.stop.by}: {self.trained.stop.reason}.")
         if training.began is not None:
@@ -189,9 +190,8 @@ class _Fit:
         write_own_report(self.job, self.watch.elapsed, self.observer.note)
         return result
 
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+    def _warn(self, *texts: str) -> None:
+        self.warnings += [text for text in texts if text not in self.warnings]
 
     def _choose(self) -> None:
         """The backbone that trains, of those that were named, and what its depths would bring."""
@@ -253,8 +253,7 @@ class _Fit:
                 f"The time was over before {len(unreached):,} of {n:,} pictures were reached; "
                 "run again with more minutes to go on from here."
             )
-        for text in check_usable(self.dataset, self.extraction, self.request.minutes, self.job.output / DAMAGED):
-            self._warn(text)
+        self._warn(*check_usable(self.dataset, self.extraction, self.request.minutes, self.job.output / DAMAGED))
 
     def _measure(self) -> Extraction:
         """The test pictures' features, of a backbone that training has changed."""

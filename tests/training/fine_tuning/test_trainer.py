@@ -114,6 +114,7 @@ def test_what_gains_nothing_is_not_kept(setting: Setting, tmp_path: Path, monkey
     training = setting.train(tmp_path / "a", LAST)
     assert training.backbone is setting.frozen.backbone
     assert training.frozen is None
+    assert training.remarks == (setting.notes[-1],)
     assert "That may be chance: what was before is kept." in setting.notes[-1]
 
 

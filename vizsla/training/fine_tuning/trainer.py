@@ -130,6 +130,7 @@ class FineTuner(Trainer):
         seconds = None if self._deadline is None else self._deadline - time.monotonic()
         best, logits = session.start, session.logits
         history: list[EpochMetrics] = []
+        in_vain: list[str] = []
         for stage, part in stages(self.folder, session.workshop, config, session.head, seconds, self._note):
             before = session.weights
             assert isinstance(best.head, LinearHead)
@@ -148,24 +149,24 @@ class FineTuner(Trainer):
             except StorageError as error:
                 if self._config.depth != "auto":
                     raise
-                self._note(f"Depth {stage.depth} cannot train: {error.what} What was before is kept. {error.where}")
+                in_vain.append(f"Depth {stage.depth} cannot train: {error.what} What was before is kept. {error.where}")
+                self._note(in_vain[-1])
                 continue
-            kept = False
+            kept, words = False, f"Depth {stage.depth} had no epoch to its end: what was before is kept."
             if len(result.history) > len(history):
                 gain = Gain.of(logits, answers, session.labels)
-                kept = gain.kept
-                self._note(f"Trained at depth {stage.depth}: {gain.words}")
-            else:
-                self._note(f"Depth {stage.depth} had no epoch to its end: what was before is kept.")
+                kept, words = gain.kept, f"Trained at depth {stage.depth}: {gain.words}"
+            self._note(words)
             if kept:
                 best, logits = result, answers
             else:
                 session.weights = before
+                in_vain.append(words)
             history = result.history
             if result.stop is not None:
                 best = replace(best, stop=result.stop)
                 break
-        return session.result(best, history)
+        return replace(session.result(best, history), remarks=tuple(in_vain))
 
     def clear(self) -> None:
         for checkpoint in self._checkpoints:
