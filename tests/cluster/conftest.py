@@ -18,8 +18,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import free_port
+from tests.serving.conftest import write_model
 from vizsla.cluster import NAMESPACE
 from vizsla.jobs.conformance.scripts import wait_for
+from vizsla.models.export import ExportedBackbone
+from vizsla.serving.offer import Offer
+from vizsla.serving.server import ServeOptions
+from vizsla.settings import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
@@ -115,6 +120,17 @@ class RayCluster:
         finally:
             over.set()
             thread.join()
+
+
+@pytest.fixture
+def model(tmp_path: Path, tiny_backbone: ExportedBackbone) -> Path:
+    return write_model(tmp_path / "model", tiny_backbone, classes=("blue", "green", "red"))
+
+
+def options(model: Path, port: int) -> ServeOptions:
+    """To serve it, without a line for each request."""
+    offer = Offer.of([str(model)], None, settings().cache)
+    return ServeOptions(shelf=offer.shelf, pinned=offer.pinned, port=port, log_requests=False)
 
 
 @pytest.fixture

@@ -12,16 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cluster.conftest import options
 from tests.conftest import free_port
 from tests.serving.conftest import write_model
 from vizsla.errors import JobError, UsageError
 from vizsla.models.export import ExportedBackbone
 from vizsla.models.model import load
 from vizsla.serving.endpoint import Endpoint
-from vizsla.serving.offer import Offer
 from vizsla.serving.ray_serve import Replicas, deploy, serve_on_ray
-from vizsla.serving.server import ServeOptions
-from vizsla.settings import settings
 
 CLASSES = ("blue", "green", "red")
 JPEG = {"Content-Type": "image/jpeg"}
@@ -31,11 +29,6 @@ JPEG = {"Content-Type": "image/jpeg"}
 def served_models(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: ExportedBackbone) -> list[Path]:
     folder = tmp_path_factory.mktemp("models")
     return [write_model(folder / f"m{seed}" / "colours", tiny_backbone, seed=seed, classes=CLASSES) for seed in (0, 1)]
-
-
-def options(model: Path, port: int) -> ServeOptions:
-    offer = Offer.of([str(model)], None, settings().cache)
-    return ServeOptions(shelf=offer.shelf, pinned=offer.pinned, port=port, log_requests=False)
 
 
 @pytest.fixture(scope="module")

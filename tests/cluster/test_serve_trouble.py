@@ -12,28 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cluster.conftest import options
 from tests.conftest import free_port
 from tests.patience import come
-from tests.serving.conftest import write_model
 from vizsla.errors import ModelError
-from vizsla.models.export import ExportedBackbone
-from vizsla.serving.offer import Offer
 from vizsla.serving.ray_serve import Replicas, _is_served, serve_on_ray
-from vizsla.serving.server import ServeOptions
-from vizsla.settings import settings
 
 pytestmark = pytest.mark.slow
 CLIENTS = 4
-
-
-@pytest.fixture
-def model(tmp_path: Path, tiny_backbone: ExportedBackbone) -> Path:
-    return write_model(tmp_path / "model", tiny_backbone, classes=("blue", "green", "red"))
-
-
-def options(model: Path, port: int) -> ServeOptions:
-    offer = Offer.of([str(model)], None, settings().cache)
-    return ServeOptions(shelf=offer.shelf, pinned=offer.pinned, port=port, log_requests=False)
 
 
 @pytest.fixture
