@@ -272,6 +272,11 @@ def _in_words(ray: Any, error: Exception, address: str | None) -> JobError:
         )
     said = str(error).strip().splitlines() or [type(error).__name__]
     do = "`ray status` tells whether it is up"
+    if address is not None and isinstance(error, ConnectionError):  # somebody listens there, and does not let us in
+        do += (
+            "; where it wants a token (what `ray start` asks for from Ray 2.59 on), set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN where ~/.ray/auth_token does not hold it"
+        )
     if type(error).__name__ == "AuthenticationError":  # of Ray's later versions
         do = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, which whoever runs the cluster knows"
     words = said[-1] if said[0].endswith(":") else said[0]  # a heading of what its server shows

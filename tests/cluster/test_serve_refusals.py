@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,17 @@ def test_ray_serve_that_listens_elsewhere(ray_cluster: Any, model: Path) -> None
         assert "say the host and port at which it listens" in str(caught.value.do)
     finally:
         serve.shutdown()
+
+
+def test_a_port_that_is_taken(ray_cluster: Any, model: Path) -> None:
+    from ray import serve
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(JobError, match=rf"Ray Serve cannot listen at http://127\.0\.0\.1:{port}: ") as caught:
+            deploy(([str(model)], None), options(model, port), Replicas.parse("1"))
+    assert caught.value.do == "choose another port or host"
+    assert not serve.status().proxies, "what had begun of it is ended"
 
 
 def test_ray_serve_that_lets_others_in(ray_cluster: Any, model: Path) -> None:

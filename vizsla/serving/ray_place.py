@@ -19,6 +19,7 @@ from ray import serve
 
 from vizsla.cluster import ON_HEAD, head
 from vizsla.errors import JobError
+from vizsla.parameters import spelled
 from vizsla.serving.access import is_loopback
 from vizsla.serving.server import ServeOptions
 
@@ -32,10 +33,18 @@ def start(ray: ModuleType, options: ServeOptions, **more: Any) -> None:
     Raises
     ------
     JobError
-        When it runs already, and listens elsewhere or not at all: its place cannot be changed.
+        When it cannot listen there; when it runs already, and listens elsewhere or not at all: its place cannot be
+        changed.
     """
-    serve.start(http_options={"host": options.host, "port": options.port}, **more)
     address = _address(ray, options)
+    try:
+        serve.start(http_options={"host": options.host, "port": options.port}, **more)
+    except (RuntimeError, TimeoutError) as error:  # it has begun, and its proxy has not
+        serve.shutdown()
+        raise JobError(
+            f"Ray Serve cannot listen at {address}: {str(error).strip().splitlines()[-1]}",
+            do=f"choose another {spelled('port')} or {spelled('host')}",
+        ) from error
     if not ray.get(ray.remote(_listens).options(**ON_HEAD).remote(address)):
         raise JobError(
             f"Ray Serve runs on the cluster already, and does not listen at {address}.",
