@@ -86,13 +86,13 @@ def test_two_make_the_steps_of_one_and_after_the_death_of_one_go_on_to_the_same_
     [
         replace(LAST, balance="sampling"),
         replace(LAST, mixup=0.4, optimizer="sgd"),
-        replace(FULL, precision="bfloat16"),
+        replace(FULL, precision="bfloat16", optimizer="sgd"),  # AdamW makes whole steps of differences in rounding
     ],
 )
 def test_the_loss_is_that_of_one_process(setting: Setting, tmp_path: Path, config: FineTuneConfig) -> None:
     alone = setting.train(tmp_path / "alone", config)
     shared = setting.train(tmp_path / "shared", replace(config, processes=2))
-    near = 1e-4 if config.precision != "bfloat16" else 5e-2
+    near = 1e-4 if config.precision != "bfloat16" else 1e-2
     assert np.allclose(curve(shared), curve(alone), rtol=0, atol=near)
 
 
