@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import free_port
+from tests.patience import come
 from tests.serving.conftest import write_model
 from vizsla.cluster import NAMESPACE
 from vizsla.jobs.conformance.scripts import wait_for
 from vizsla.models.export import ExportedBackbone
 from vizsla.serving.offer import Offer
+from vizsla.serving.ray_serve import Replicas, serve_on_ray
 from vizsla.serving.server import ServeOptions
 from vizsla.settings import settings
 
@@ -131,6 +133,22 @@ def options(model: Path, port: int) -> ServeOptions:
     """To serve it, without a line for each request."""
     offer = Offer.of([str(model)], None, settings().cache)
     return ServeOptions(shelf=offer.shelf, pinned=offer.pinned, port=port, log_requests=False)
+
+
+@contextlib.contextmanager
+def served(model: Path, replicas: Replicas) -> Iterator[tuple[str, threading.Event]]:
+    """It is served in the block: the address, and what ends that."""
+    port, started, over = free_port(), threading.Event(), threading.Event()
+    asked = "ray", ([str(model)], None), options(model, port), replicas, lambda _: started.set(), over
+    thread = threading.Thread(target=serve_on_ray, args=asked)
+    thread.start()
+    try:
+        assert come(lambda: started.is_set() or not thread.is_alive(), 120)
+        assert started.is_set()
+        yield f"http://127.0.0.1:{port}", over
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.fixture

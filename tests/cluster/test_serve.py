@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.conftest import options
+from tests.cluster.conftest import options, served
 from tests.conftest import free_port
 from tests.serving.conftest import write_model
 from vizsla.errors import JobError, UsageError
@@ -33,17 +33,8 @@ def served_models(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Expor
 
 @pytest.fixture(scope="module")
 def address(ray_cluster: Any, served_models: list[Path]) -> Iterator[str]:
-    port, over, started = free_port(), threading.Event(), threading.Event()
-    asked = options(served_models[0], port)
-    thread = threading.Thread(
-        target=serve_on_ray,
-        args=("ray", ([str(served_models[0])], None), asked, Replicas.parse("1"), lambda _: started.set(), over),
-    )
-    thread.start()
-    assert started.wait(120)
-    yield f"http://127.0.0.1:{port}"
-    over.set()
-    thread.join()
+    with served(served_models[0], Replicas.parse("1")) as (address, _):
+        yield address
     from ray import serve
 
     serve.shutdown()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.cluster.conftest import options
-from tests.conftest import free_port
+from tests.cluster.conftest import options, served
 from tests.patience import come
 from vizsla.errors import ModelError
 from vizsla.serving.ray_serve import Replicas, _is_served, serve_on_ray
@@ -22,38 +21,16 @@ pytestmark = pytest.mark.slow
 CLIENTS = 4
 
 
-@pytest.fixture
-def serving(ray_cluster: Any, model: Path) -> Iterator[Callable[[Replicas], tuple[str, threading.Event]]]:
-    """Begins to serve the model: its address, and what ends that."""
-    begun: list[tuple[threading.Thread, threading.Event]] = []
-
-    def begin(replicas: Replicas) -> tuple[str, threading.Event]:
-        port, started, over = free_port(), threading.Event(), threading.Event()
-        asked = "ray", ([str(model)], None), options(model, port), replicas, lambda _: started.set(), over
-        thread = threading.Thread(target=serve_on_ray, args=asked)
-        thread.start()
-        begun.append((thread, over))
-        assert come(lambda: started.is_set() or not thread.is_alive(), 120)
-        assert started.is_set()
-        return f"http://127.0.0.1:{port}", over
-
-    yield begin
-    for thread, over in begun:
-        over.set()
-        thread.join()
-
-
 def test_a_node_that_dies_takes_only_what_it_was_answering(
-    ray_cluster: Any, serving: Any, folder_of_photos: Callable[..., Path]
+    ray_cluster: Any, model: Path, folder_of_photos: Callable[..., Path]
 ) -> None:
     """Two replicas of two cores are on two nodes, of which one dies, with its proxy; nothing is asked twice."""
     picture = (folder_of_photos({"red": 1}) / "red" / "000.jpg").read_bytes()
     node = ray_cluster.add(2)
-    address, _ = serving(Replicas(2, 2, cpus=2))
     answers: Counter[int] = Counter()
     over = threading.Event()
 
-    def ask() -> None:
+    def ask(address: str) -> None:
         with httpx.Client(timeout=60) as client:
             while not over.is_set():
                 headers = {"Content-Type": "image/jpeg"}
@@ -64,28 +41,29 @@ def test_a_node_that_dies_takes_only_what_it_was_answering(
                 answers[status] += 1
                 time.sleep(0.02)
 
-    threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    assert come(lambda: answers[200] > 50)
-    ray_cluster.kill(node)
-    before = answers[200]
-    assert come(lambda: answers[200] > before + 200)
-    over.set()
-    for thread in threads:
-        thread.join()
+    with served(model, Replicas(2, 2, cpus=2)) as (address, _):
+        threads = [threading.Thread(target=ask, args=(address,)) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        assert come(lambda: answers[200] > 50)
+        ray_cluster.kill(node)
+        before = answers[200]
+        assert come(lambda: answers[200] > before + 200)
+        over.set()
+        for thread in threads:
+            thread.join()
     assert sum(count for status, count in answers.items() if status != 200) <= CLIENTS, answers
 
 
 def test_an_update_that_fails_leaves_what_is_served_to_who_began_it(
-    serving: Any, model: Path, tmp_path: Path, folder_of_photos: Callable[..., Path]
+    ray_cluster: Any, model: Path, tmp_path: Path, folder_of_photos: Callable[..., Path]
 ) -> None:
     picture = (folder_of_photos({"red": 1}) / "red" / "000.jpg").read_bytes()
-    address, over = serving(Replicas())
-    asked = options(model, int(address.rpartition(":")[2]))
-    with pytest.raises(ModelError, match="does not see the model"):
-        serve_on_ray("ray", ([str(tmp_path / "nowhere")], None), asked, Replicas())
-    headers = {"Content-Type": "image/jpeg"}
-    assert httpx.post(f"{address}/invocations", content=picture, headers=headers, timeout=60).status_code == 200
-    over.set()
-    assert come(lambda: not _is_served())
+    with served(model, Replicas()) as (address, over):
+        asked = options(model, int(address.rpartition(":")[2]))
+        with pytest.raises(ModelError, match="does not see the model"):
+            serve_on_ray("ray", ([str(tmp_path / "nowhere")], None), asked, Replicas())
+        headers = {"Content-Type": "image/jpeg"}
+        assert httpx.post(f"{address}/invocations", content=picture, headers=headers, timeout=60).status_code == 200
+        over.set()
+        assert come(lambda: not _is_served())

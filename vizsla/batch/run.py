@@ -153,16 +153,7 @@ class Run:
         return self.summary
 
     def _units(self, inputs: Inputs) -> Iterator[Unit]:
-        seen: set[int] = set()
-        for source in inputs.each():
-            if inputs.may_repeat:
-                if hash(source.key) in seen:
-                    raise DataError(
-                        f"The input {source.key!r:.200} is there twice.",
-                        where=inputs.where,
-                        do="take one of them out: both would have the same output",
-                    )
-                seen.add(hash(source.key))
+        for source in _once(inputs) if inputs.may_repeat else inputs.each():
             if source.key in self._before.done:
                 continue
             if not self._lines:
@@ -321,6 +312,20 @@ def _broken(source: Input, error: ImageError) -> Input:
         raise error
 
     return Input(source.key, read, source.blocks)
+
+
+def _once(inputs: Inputs) -> Iterator[Input]:
+    """Each of them, as long as none is there twice."""
+    seen: set[int] = set()
+    for source in inputs.each():
+        if hash(source.key) in seen:
+            raise DataError(
+                f"The input {source.key!r:.200} is there twice.",
+                where=inputs.where,
+                do="take one of them out: both would have the same output",
+            )
+        seen.add(hash(source.key))
+        yield source
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from vizsla.errors import ModelError
 from vizsla.serving.endpoint import Endpoint
 from vizsla.serving.offer import Offer
 from vizsla.serving.server import ServeOptions
+from vizsla.serving.shelves import NamedShelf
 from vizsla.settings import settings
 
 Offered = tuple[list[str], str | None]
@@ -19,8 +20,8 @@ Offered = tuple[list[str], str | None]
 
 
 def without_models(options: ServeOptions) -> ServeOptions:
-    """What is sent to nodes: the shelf is that of a machine."""
-    return replace(options, shelf=None, pinned=())  # type: ignore[arg-type]
+    """What is sent to nodes: a shelf is that of a machine."""
+    return replace(options, shelf=NamedShelf({}), pinned=())
 
 
 def with_models(options: ServeOptions, offered: Offered) -> ServeOptions:

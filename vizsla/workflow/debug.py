@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,20 @@ class DebugResult:
         return any(finding.severity in grave for finding in self.findings)
 
 
-def read_rules(names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]]) -> list[BuiltIn]:
-    """Rules by their names, by default all that look without being asked to; with parameters of theirs.
+def read_rules(
+    names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]], without: Collection[str] = ()
+) -> list[BuiltIn]:
+    """Rules by their names, by default all that look without being asked to, but those of ``without``; with parameters
+    of theirs.
 
     Raises
     ------
     UsageError
         For a rule or parameter that there is not, with those near to it.
     """
-    chosen = {kind.name: kind for kind in map(rule_class, names)} or {r.name: type(r) for r in default_rules()}
+    chosen = {kind.name: kind for kind in map(rule_class, names)} or {
+        rule.name: type(rule) for rule in default_rules() if rule.name not in without
+    }
     given = {rule_class(name).name: values for name, values in parameters.items()}
     chosen |= {name: rule_class(name) for name in given}
     return [kind.of(given.get(name, {})) for name, kind in chosen.items()]
@@ -135,11 +140,9 @@ def debug_job(
     folder = folder_of(job.path)
     files = [rule for rule in rules if ".py:" in rule]
     named = [rule for rule in rules if rule not in files]
-    chosen = read_rules(named, parameters or {}) if named or not files else []
     process, asked = _process_of(job), None
-    if process is not None and process.algorithm_specification.is_builtin:
-        said = {rule_class(name).name for name in (*named, *(parameters or {}))}
-        chosen = [rule for rule in chosen if rule.name in said or rule.name not in NOT_HERE]
+    without = NOT_HERE if process is not None and process.algorithm_specification.is_builtin else ()
+    chosen = read_rules(named, parameters or {}, without) if named or not files else []
     if process is not None and process.debug_rule_configurations and not rules and not parameters:
         asked = rules_of(process)
     if asked is not None:
